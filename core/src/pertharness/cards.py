@@ -1,0 +1,129 @@
+"""What a plugin offers: the card that ``describe()`` gives."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from pertharness.hookspecs import PROTOCOL
+
+# A name appears in file names, options and tables; no dot and no bracket, because `linear[k=4]` is a model with a parameter.
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
+TaskKind = Literal["double", "single", "transfer"]
+
+
+class _Strict(BaseModel):
+    """A card's part: an unknown field is an error, so that a misspelt one is noticed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RemoteFile(_Strict):
+    """A file that the harness fetches before a job."""
+
+    url: str
+    filename: str
+    sha256: str | None = None
+    """None: not known; recorded when the file is first fetched and checked from then on."""
+    member: str | None = None
+    """Name of the wanted file inside an archive; its folder there does not matter."""
+    size_mb: float | None = None
+    licence: str = "unknown"
+
+
+class Needs(_Strict):
+    """The hardware that a model cannot do without."""
+
+    cuda: str | None = None
+    """Smallest CUDA version, e.g. ``"12.1"``; None: runs without a GPU."""
+    gpu_memory_gb: float = 0.0
+    ram_gb: float = 0.0
+
+
+class DatasetOffer(_Strict):
+    """A dataset; ``takes_file`` if the user names the file."""
+
+    name: Name
+    summary: str
+    reference: str = ""
+    licence: str = "unknown"
+    modality: Literal["crispra", "crispri", "ko"] | None = None
+    source: RemoteFile | None = None
+    takes_file: bool = False
+    params: dict[str, Any] = {}
+
+
+class EmbeddingOffer(_Strict):
+    """An embedding of genes or perturbations."""
+
+    name: Name
+    summary: str
+    kinds: tuple[Literal["gene", "perturbation"], ...]
+    reference: str = ""
+    licence: str = "unknown"
+    needs: Needs = Needs()
+    weights: tuple[RemoteFile, ...] = ()
+    params: dict[str, Any] = {}
+
+
+class ModelOffer(_Strict):
+    """A model, what it needs and what it knew beforehand."""
+
+    name: Name
+    summary: str
+    tasks: tuple[TaskKind, ...]
+    input: Literal["cells", "pseudobulk"]
+    output: Literal["mean", "cells"] = "mean"
+    params: dict[str, Any] = {}
+    """Parameters with their defaults; a recipe may set these and no others."""
+    slots: tuple[str, ...] = ()
+    """Embeddings that ``fit`` takes, e.g. ``("G", "P")``."""
+    uses_validation: bool = False
+    deterministic: bool = False
+    """The training seed changes nothing: done once, whatever the number of training seeds."""
+    cheap: bool = False
+    """Takes seconds: several such jobs share one process."""
+    needs: Needs = Needs()
+    weights: tuple[RemoteFile, ...] = ()
+    reference: str = ""
+    licence: str = "unknown"
+    pretraining: str = "none"
+    pretraining_overlap: Literal["yes", "no", "unknown"] = "unknown"
+    """Whether the pretraining corpus holds data of the task."""
+    information: Literal["controls", "training", "prior knowledge", "same gene in another context", "oracle"]
+    oracle: Literal["target_expression"] | None = None
+    reviewed_by: str | None = None
+
+
+class MetricOffer(_Strict):
+    """A metric, so that a table can be read without its code."""
+
+    id: Name
+    version: int = 1
+    level: Literal["perturbation", "gene", "entry", "curve", "task", "dataset"] = "perturbation"
+    direction: Literal["lower", "higher"]
+    best: float
+    chance: float | None = None
+    variants: tuple[str, ...] = ("default",)
+    summary: str = ""
+    reference: str = ""
+
+
+class ScorerOffer(_Strict):
+    """A scorer and the metrics that it computes."""
+
+    name: Name
+    summary: str
+    metrics: tuple[MetricOffer, ...] = Field(min_length=1)
+    params: dict[str, Any] = {}
+
+
+class Card(_Strict):
+    """All that a plugin offers, and the version of the hook protocol that it was written for."""
+
+    protocol: int = PROTOCOL
+    datasets: tuple[DatasetOffer, ...] = ()
+    embeddings: tuple[EmbeddingOffer, ...] = ()
+    models: tuple[ModelOffer, ...] = ()
+    scorers: tuple[ScorerOffer, ...] = ()

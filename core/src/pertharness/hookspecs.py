@@ -1,0 +1,92 @@
+"""The hooks of a plugin: all that the harness ever asks of one.
+
+A plugin is a module, named by an entry point of the group ``pertharness``; its functions are marked with
+``pertharness.hookimpl``. Each takes those of the arguments below that it needs, by name. ``name`` is the offer that is
+asked for, one of those that ``describe`` lists; a plugin with several offers looks it up in a dict of functions.
+A worker registers exactly one plugin, so which one answers is never in question.
+Any hook may raise ``pertharness.Skip("reason")``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+    from pertharness.cards import Card
+    from pertharness.jobs import Task
+    from pertharness.scores import Scores
+
+PROJECT = "pertharness"
+PROTOCOL = 1
+"""Version of this protocol; a card names the one that its plugin was written for."""
+
+hookimpl = pluggy.HookimplMarker(PROJECT)
+hookspec = pluggy.HookspecMarker(PROJECT)
+
+
+@hookspec(firstresult=True)
+def describe() -> Card:  # type: ignore[empty-body]
+    """Give the card: what the plugin offers. Called often; import nothing heavy for it."""
+
+
+@hookspec(firstresult=True)
+def load_dataset(name: str, source: Path | None, params: Mapping[str, Any]) -> AnnData:  # type: ignore[empty-body]
+    """Give a dataset in the canonical form (see ``pertharness.canonical``).
+
+    ``source`` is the file that the offer's source or the user named, already fetched and checked; None if there is none.
+    """
+
+
+@hookspec(firstresult=True)
+def embed(  # type: ignore[empty-body]
+    name: str, kind: str, train: AnnData, references: Mapping[str, AnnData], labels: list[str],
+    params: Mapping[str, Any], device: str, seed: int, workdir: Path,
+) -> pd.DataFrame:  # fmt: skip
+    """Give an embedding: one row per label that has one, indexed by label, numeric columns.
+
+    ``kind`` is ``"gene"`` or ``"perturbation"``. A label without an embedding is left out.
+    """
+
+
+@hookspec(firstresult=True)
+def fit(  # type: ignore[empty-body]
+    name: str, train: AnnData, val: AnnData | None, task: Task, embeddings: Mapping[str, pd.DataFrame],
+    references: Mapping[str, AnnData], params: Mapping[str, Any], device: str, seed: int, workdir: Path,
+) -> object:  # fmt: skip
+    """Give a fitted model: any object, handed to ``predict`` in the same process.
+
+    ``train`` holds the training perturbations and the controls, as cells or as one row per perturbation, whichever the
+    card asks for; it must not be changed. ``val`` is None unless the card says ``uses_validation``.
+    """
+
+
+@hookspec(firstresult=True)
+def predict(  # type: ignore[empty-body]
+    name: str, model: object, controls: AnnData, queries: list[str], oracle: AnnData | None, task: Task,
+    device: str, seed: int, workdir: Path,
+) -> AnnData:  # fmt: skip
+    """Give the predicted mean expression of the queries, best with ``pertharness.make_prediction``.
+
+    Rows: the answered queries, named in ``obs["perturbation"]``; columns: the genes of ``controls``, in their order;
+    ``X`` float64, log1p of counts per 10 000. ``uns["unanswered"]``: query -> why it was not answered. A gene that the
+    model cannot predict is a column of NaN, with the reason in ``uns["missing_genes"]``: gene -> reason.
+    """
+
+
+@hookspec(firstresult=True)
+def score(  # type: ignore[empty-body]
+    name: str, truth: AnnData, prediction: AnnData, controls: AnnData, train: AnnData,
+    references: Mapping[str, AnnData], task: Task, params: Mapping[str, Any], seed: int,
+) -> pd.DataFrame | Scores:  # fmt: skip
+    """Give scores in long form: perturbation, gene, metric, variant, coordinate, value.
+
+    ``truth`` and ``prediction`` have the same genes; ``truth`` has a row for each query, ``prediction`` for each
+    answered one. ``controls`` and ``train`` are means of the training side. An undefined score is NaN, never a number.
+    """

@@ -1,0 +1,100 @@
+"""The files of a job: ``job.json`` says what to do, ``status.json`` what came of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from pertharness.hookspecs import PROTOCOL
+
+FORMAT = 1
+Stage = Literal["cards", "datasets", "splits", "embeddings", "predictions", "scores"]
+State = Literal["done", "skipped", "failed", "invalid", "timeout", "crashed"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PluginRef(_Strict):
+    """A plugin as a worker finds it: by module, never by entry point."""
+
+    name: str
+    module: str
+    version: str
+
+
+class Task(_Strict):
+    """What a model may know of the task besides its data: names, nothing counted or derived from held-out cells."""
+
+    dataset: str
+    name: str
+    """``double``, ``single`` or the recipe's own name for it."""
+    split_kind: str
+    split_seed: int
+    scale: str = "log1p CP10k"
+    modality: str | None = None
+    context: str | None = None
+
+
+class Job(_Strict):
+    """One call of a plugin's hooks; the folder of its file is where it works and leaves its artefacts."""
+
+    format: int = FORMAT
+    protocol: int = PROTOCOL
+    key: str
+    stage: Stage
+    plugin: PluginRef
+    name: str = ""
+    params: dict[str, Any] = {}
+    seed: int = 0
+    device: str = "cpu"
+    threads: int = 1
+    inputs: dict[str, Path] = {}
+    """Role -> file: ``source``, ``dataset``, ``split``, ``train``, ``val``, ``prediction``, ..."""
+    references: dict[str, Path] = {}
+    embeddings: dict[str, Path] = {}
+    task: Task | None = None
+    queries: list[str] = []
+    options: dict[str, Any] = {}
+    """What the stage itself needs, e.g. ``input`` of a split job."""
+
+
+class Phase(_Strict):
+    """What one phase of a job cost: of the process and all its children."""
+
+    name: str
+    wall_s: float
+    cpu_s: float
+    peak_rss_mb: float
+    peak_gpu_mb: float | None = None
+
+
+class Artefact(_Strict):
+    """A file of a record, as it was when its job ended."""
+
+    size: int
+    sha256: str
+
+
+class Status(_Strict):
+    """How a job ended; a folder without this file is not a record."""
+
+    format: int = FORMAT
+    key: str
+    state: State
+    type: str = ""
+    """Class of the exception, or what ended the worker."""
+    message: str = ""
+    traceback: str = ""
+    log_tail: str = ""
+    notes: list[str] = []
+    unanswered: dict[str, str] = {}
+    phases: list[Phase] = []
+    artefacts: dict[str, Artefact] = {}
+    device: str = "cpu"
+    started: str = ""
+    finished: str = ""
+    host: str = ""

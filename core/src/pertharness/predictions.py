@@ -1,0 +1,39 @@
+"""The form of a prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def make_prediction(
+    means: Mapping[str, np.ndarray], genes: Iterable[str], unanswered: Mapping[str, str] | None = None
+) -> AnnData:
+    """Give a prediction in the form that ``predict`` has to return.
+
+    Parameters
+    ----------
+    means
+        Query -> predicted mean expression, shape (n_genes,), log1p of counts per 10 000.
+    genes
+        Genes of the dataset, in its order.
+    unanswered
+        Query -> why the model does not answer it.
+
+    Returns
+    -------
+    AnnData
+        Shape (n_answered, n_genes), float64.
+    """
+    import pandas as pd
+    from anndata import AnnData
+
+    names: Sequence[str] = list(genes)
+    rows = np.array(list(means.values()), dtype=np.float64).reshape(len(means), len(names))
+    obs = pd.DataFrame({"perturbation": list(means)}, index=[str(i) for i in range(len(means))])
+    return AnnData(X=rows, obs=obs, var=pd.DataFrame(index=names), uns={"unanswered": dict(unanswered or {})})

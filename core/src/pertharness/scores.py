@@ -1,0 +1,28 @@
+"""The long form of scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ("perturbation", "gene", "metric", "variant", "coordinate", "value")
+"""Of a score table; ``gene`` and ``coordinate`` are empty where they mean nothing, e.g. for an l2 of a perturbation."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A score table with larger tables beside it, each written as a file of the record.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        Scores in long form, the columns of `COLUMNS`.
+    artefacts : dict of str to pandas.DataFrame
+        Name -> table.
+    """
+
+    table: pd.DataFrame
+    artefacts: dict[str, pd.DataFrame] = field(default_factory=dict)
