@@ -1,0 +1,73 @@
+"""What a plugin's answers depend on besides their inputs: its source, and the distributions under it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import re
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
+
+from pertharness.errors import PertharnessError
+from pertharness.files import canonical_json, sha256_file, sha256_text
+
+WORKER_SIDE = Path(__file__).parents[1]
+
+
+def source_hash(module: str) -> str:
+    """Give the sha256 over the files of a module or package, found without importing it.
+
+    Raises
+    ------
+    PertharnessError
+        If there is no such module.
+    """
+    top, *parts = module.split(".")
+    spec = importlib.util.find_spec(top)  # of a name without a dot, so nothing is imported
+    places = list(spec.submodule_search_locations or []) if spec else []
+    found = [place.joinpath(*parts) for place in map(Path, places)] if places else [Path(spec.origin)] if spec and spec.origin else []
+    files = [file for path in found for file in (sorted(path.rglob("*")) if path.is_dir() else [path, path.with_suffix(".py")])]
+    if not any(file.is_file() for file in files):
+        raise PertharnessError(f"the module {module!r} is not installed; install the plugin again, or remove its entry point")
+    return _hash_files(files)
+
+
+def worker_hash() -> str:
+    """Give the sha256 over the worker side of this package: a change of the host side alters no record."""
+    kept = [path for path in sorted(WORKER_SIDE.rglob("*.py")) if "host" not in path.relative_to(WORKER_SIDE).parts]
+    return _hash_files(kept)
+
+
+def _hash_files(paths: list[Path]) -> str:
+    kept = [path for path in paths if path.is_file() and "__pycache__" not in path.parts]
+    base = Path(os.path.commonpath([path.parent for path in kept]))
+    return sha256_text(canonical_json([(path.relative_to(base).as_posix(), sha256_file(path)) for path in kept]))
+
+
+def environment_hash(root: Distribution) -> str:
+    """Give the sha256 over name and version of all that a distribution requires, and of the interpreter.
+
+    Only what the plugin requires, directly or not, enters: installing another plugin beside it alters none of its records.
+    pertharness itself enters by `worker_hash` instead of its version.
+    """
+    versions: dict[str, str] = {}
+    todo = [*_requirements(root), *_requirements(distribution("pertharness"))]
+    while todo:
+        name = todo.pop()
+        if name in versions or name == "pertharness":
+            continue
+        try:
+            found = distribution(name)
+        except PackageNotFoundError:  # an extra or a marker that does not apply here
+            continue
+        versions[name] = found.version
+        todo.extend(_requirements(found))
+    return sha256_text(canonical_json([platform.python_version(), worker_hash(), versions]))
+
+
+def _requirements(found: Distribution) -> list[str]:
+    """Give the normalised names that a distribution requires, those of extras left out."""
+    plain = [text for text in found.requires or [] if "extra ==" not in text]
+    names = [re.match(r"[A-Za-z0-9._-]+", text) for text in plain]
+    return [re.sub(r"[-_.]+", "-", match.group()).lower() for match in names if match]

@@ -1,0 +1,62 @@
+"""The nodes of a plan: jobs with what they wait for, and what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from pertharness.jobs import Job, Stage, State, Status
+
+
+@dataclass(frozen=True)
+class Node:
+    """A job, the interpreter that runs it, and the jobs that must be done before it.
+
+    Attributes
+    ----------
+    job
+        What goes to ``job.json``.
+    python
+        Interpreter of the plugin's environment.
+    title
+        What a person reads while it runs.
+    needs
+        Keys of the nodes whose records it reads.
+    prepare
+        Writes further files into the job's folder before it starts; may raise `PertharnessError`.
+    preflight
+        Gives the reason why the job cannot be done on this machine or on this data, or None. Asked anew in every run.
+    cheap
+        May share a process with other cheap jobs of the same plugin.
+    """
+
+    job: Job
+    python: Path
+    title: str
+    needs: tuple[str, ...] = ()
+    prepare: Callable[[Path], None] | None = None
+    preflight: Callable[[], str | None] | None = None
+    cheap: bool = False
+    timeout_s: float | None = None
+    memory_mb: float | None = None
+
+    @property
+    def key(self) -> str:
+        """Key of the record."""
+        return self.job.key
+
+    @property
+    def stage(self) -> Stage:
+        """Stage of the record."""
+        return self.job.stage
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a node ended in this run; where something that it needs is not done, with the state and message of that."""
+
+    state: State
+    message: str = ""
+    status: Status | None = None
+    fresh: bool = False
+    """The job was carried out in this run."""

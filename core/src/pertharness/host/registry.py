@@ -1,0 +1,143 @@
+"""The plugins that are installed beside the harness, and what their cards offer. No plugin is imported here."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from pertharness.cards import Card, DatasetOffer, EmbeddingOffer, ModelOffer, ScorerOffer
+from pertharness.errors import PertharnessError
+from pertharness.files import canonical_json, sha256_text
+from pertharness.hookspecs import PROJECT, PROTOCOL
+from pertharness.host.fingerprint import environment_hash, source_hash
+from pertharness.host.nodes import Node, Outcome
+from pertharness.host.store import Store
+from pertharness.jobs import Job, PluginRef
+
+Offer = TypeVar("Offer", DatasetOffer, EmbeddingOffer, ModelOffer, ScorerOffer)
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A plugin, the interpreter that runs it, and the hashes that enter the keys of its records."""
+
+    ref: PluginRef
+    python: Path
+    source: str
+    environment: str
+
+    def identity(self) -> dict[str, str]:
+        """Give what enters a key."""
+        return {"name": self.ref.name, "version": self.ref.version, "source": self.source, "environment": self.environment}
+
+
+@dataclass(frozen=True)
+class Offered(Generic[Offer]):
+    """An offer and the plugin that makes it."""
+
+    plugin: Plugin
+    offer: Offer
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A plugin that cannot be used, and why."""
+
+    plugin: str
+    state: str
+    message: str
+
+
+@dataclass
+class Registry:
+    """All offers by name; where two plugins offer the same name, both stand under ``plugin/name``."""
+
+    plugins: dict[str, Plugin] = field(default_factory=dict)
+    datasets: dict[str, Offered[DatasetOffer]] = field(default_factory=dict)
+    embeddings: dict[str, Offered[EmbeddingOffer]] = field(default_factory=dict)
+    models: dict[str, Offered[ModelOffer]] = field(default_factory=dict)
+    scorers: dict[str, Offered[ScorerOffer]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def open_registry(store: Store) -> Registry:
+    """Find the installed plugins and read their cards, from the store where plugin and environment are unchanged."""
+    from pertharness.host.runner import Runner
+
+    registry = Registry()
+    registry.plugins, registry.problems = find_plugins()
+    nodes = {name: _card_node(plugin) for name, plugin in registry.plugins.items()}
+    # A card that could not be had is asked for anew every time: the cause may be outside the plugin, and it costs little.
+    outcomes = Runner(store, retry=frozenset({"failed", "invalid", "timeout", "crashed", "skipped"})).run(list(nodes.values()))
+    cards = {}
+    for name, node in nodes.items():
+        card = _read_card(store, node, outcomes[node.key])
+        if isinstance(card, Problem):
+            registry.problems.append(card)
+        else:
+            cards[name] = card
+    registry.datasets = _by_name(registry, {name: card.datasets for name, card in cards.items()})
+    registry.embeddings = _by_name(registry, {name: card.embeddings for name, card in cards.items()})
+    registry.models = _by_name(registry, {name: card.models for name, card in cards.items()})
+    registry.scorers = _by_name(registry, {name: card.scorers for name, card in cards.items()})
+    return registry
+
+
+def find_plugins() -> tuple[dict[str, Plugin], list[Problem]]:
+    """Give the plugins by name, and those that cannot be used: two of one name, or a module that is not there."""
+    points = sorted(entry_points(group=PROJECT), key=lambda point: (point.name, point.value))
+    distinct = list({(point.name, point.value, _distribution_name(point)): point for point in points}.values())
+    count = Counter(point.name for point in distinct)
+    plugins: dict[str, Plugin] = {}
+    problems = []
+    for name in sorted(count):
+        mine = [point for point in distinct if point.name == name]
+        if len(mine) > 1:
+            owners = " and ".join(f"{_distribution_name(point)} ({point.value})" for point in mine)
+            problems.append(Problem(name, "invalid", f"two plugins are called {name!r}: {owners}; uninstall one of them"))
+            continue
+        try:
+            plugins[name] = _plugin(mine[0])
+        except PertharnessError as error:
+            problems.append(Problem(name, "failed", str(error)))
+    return plugins, problems
+
+
+def _plugin(point: EntryPoint) -> Plugin:
+    if point.dist is None:
+        raise PertharnessError(f"the plugin {point.name!r} belongs to no distribution; install it with pip")
+    ref = PluginRef(name=point.name, module=point.value, version=point.dist.version)
+    return Plugin(ref, Path(sys.executable), source_hash(point.value), environment_hash(point.dist))
+
+
+def _distribution_name(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else "no distribution"
+
+
+def _card_node(plugin: Plugin) -> Node:
+    key = sha256_text(canonical_json({"stage": "cards", "protocol": PROTOCOL, "plugin": plugin.identity()}))
+    job = Job(key=key, stage="cards", plugin=plugin.ref)
+    return Node(job=job, python=plugin.python, title=f"card of {plugin.ref.name}", timeout_s=120.0)
+
+
+def _read_card(store: Store, node: Node, outcome: Outcome) -> Card | Problem:
+    name = node.job.plugin.name
+    if outcome.state != "done":
+        return Problem(name, outcome.state, outcome.message)
+    text = (store.record("cards", node.key) / "card.json").read_bytes()
+    return Card.model_validate_json(text)
+
+
+def _by_name(registry: Registry, offers: dict[str, Sequence[Offer]]) -> dict[str, Offered[Offer]]:
+    """Give the offers of one kind by name, those with a name that two plugins use by plugin/name."""
+    count = Counter(offer.name for card in offers.values() for offer in card)
+    return {
+        offer.name if count[offer.name] == 1 else f"{plugin}/{offer.name}": Offered(registry.plugins[plugin], offer)
+        for plugin, card in offers.items()
+        for offer in card
+    }

@@ -1,0 +1,127 @@
+"""The store: records by stage and key, and the folders of unfinished work."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from pydantic import ValidationError
+
+from pertharness.errors import StoreError
+from pertharness.files import write_text
+from pertharness.host.lock import Lock, try_lock
+from pertharness.jobs import FORMAT, Job, Stage, Status
+
+STATUS = "status.json"
+JOB = "job.json"
+LOG = "log.txt"
+SCRATCH = "scratch"
+STAGES: tuple[Stage, ...] = get_args(Stage)
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of records; see the layout in ``docs/store.md``."""
+
+    root: Path
+
+    @classmethod
+    def open(cls, path: Path | None = None) -> Store:
+        """Give the store at `path`, else at ``PERTHARNESS_STORE``, else in the user's data folder; make it if absent.
+
+        Raises
+        ------
+        StoreError
+            If the folder cannot be made or written, or was made by a version with another format.
+        """
+        root = (path or default_path()).expanduser().absolute()
+        marker = root / "store.json"
+        try:
+            (root / "work").mkdir(parents=True, exist_ok=True)
+            if not marker.exists():
+                write_text(marker, f'{{"format": {FORMAT}}}\n')
+            found = marker.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise StoreError(f"the store {str(root)!r} cannot be used: {error.strerror}; name another with --store") from None
+        if found != f'{{"format": {FORMAT}}}':
+            raise StoreError(
+                f"the store {str(root)!r} has the format {found!r}, this version reads {FORMAT}; name another with --store"
+            )
+        return cls(root)
+
+    def record(self, stage: Stage, key: str) -> Path:
+        """Give the folder of a record, whether it is there or not."""
+        return self.root / stage / key
+
+    def work(self, key: str) -> Path:
+        """Give the folder in which a job works until it is finished."""
+        return self.root / "work" / key
+
+    def status(self, stage: Stage, key: str) -> Status | None:
+        """Give the status of a record; None where there is none, or where it is damaged and has to be made again."""
+        return read_status(self.record(stage, key), key)
+
+    def lock(self, key: str) -> Lock | None:
+        """Give the lock on a job's work, or None where another process is at it."""
+        return try_lock(self.root / "work" / f"{key}.lock")
+
+    def commit(self, stage: Stage, key: str) -> None:
+        """Move finished work into place; the lock must be held. What a damaged record left there goes away."""
+        target = self.record(stage, key)
+        target.parent.mkdir(exist_ok=True)
+        shutil.rmtree(self.work(key) / SCRATCH, ignore_errors=True)
+        if target.exists():
+            old = self.root / "work" / f"{key}.old-{os.getpid()}"
+            target.rename(old)
+            shutil.rmtree(old, ignore_errors=True)
+        self.work(key).rename(target)
+
+    def find(self, key: str) -> tuple[Stage, str]:
+        """Give stage and full key of the one record whose key starts with `key`.
+
+        Raises
+        ------
+        StoreError
+            If there is none, or more than one.
+        """
+        found = [(stage, path.name) for stage in STAGES for path in sorted((self.root / stage).glob(f"{key}*"))]
+        if len(found) != 1:
+            what = "no record" if not found else f"{len(found)} records"
+            raise StoreError(f"{what} in {str(self.root)!r} with a key that starts with {key!r}; give more of the key")
+        return found[0]
+
+
+def default_path() -> Path:
+    """Give the store's place where the user names none."""
+    import platformdirs
+
+    named = os.environ.get("PERTHARNESS_STORE")
+    return Path(named) if named else Path(platformdirs.user_data_dir("pertharness")) / "store"
+
+
+def read_status(folder: Path, key: str) -> Status | None:
+    """Give the status in a folder, or None where there is no whole one: not there, unreadable, or its files are not whole."""
+    try:
+        status = Status.model_validate_json((folder / STATUS).read_bytes())
+        sizes = {name: (folder / name).stat().st_size for name in status.artefacts}
+    except (OSError, ValidationError):
+        return None
+    whole = all(sizes[name] == artefact.size for name, artefact in status.artefacts.items())
+    return status if whole and status.format == FORMAT and status.key == key else None
+
+
+def read_job(folder: Path) -> Job:
+    """Give the job of a record.
+
+    Raises
+    ------
+    StoreError
+        If its file is missing or damaged.
+    """
+    try:
+        return Job.model_validate_json((folder / JOB).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise StoreError(f"{str(folder / JOB)!r} cannot be read: {error}") from None

@@ -1,0 +1,73 @@
+"""Predictions made elsewhere: an h5ad with a row per perturbation, brought into the harness's form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pertharness.errors import DataError
+from pertharness.labels import CONTROL, join_targets
+from pertharness.predictions import make_prediction
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+
+def read_prediction(path: Path, genes: pd.Index, queries: list[str]) -> tuple[AnnData, list[str]]:
+    """Give a prediction that was made elsewhere, and what was done to it.
+
+    Parameters
+    ----------
+    path
+        An h5ad: ``obs["perturbation"]`` (``A``, ``A+B`` in any order, ``A+ctrl``), one row per perturbation, var_names
+        the dataset's gene symbols in any order, X the mean log expression (log1p of counts per 10 000).
+    genes
+        Genes of the dataset; one that the file lacks becomes a column of NaN.
+    queries
+        What was held out; one that the file lacks is not answered, never filled.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, has no such labels, two rows for one perturbation, no gene or no query of the
+        dataset, or values that are not finite.
+    """
+    from scipy import sparse
+
+    from pertharness.canonical import read
+
+    adata = read(path)
+    if "perturbation" not in adata.obs:
+        raise DataError(f"{str(path)!r}: obs has no column 'perturbation' (columns: {list(adata.obs.columns)}); add it")
+    labels = [_canonical(str(label)) for label in adata.obs["perturbation"]]
+    rows = {label: row for row, label in enumerate(labels)}
+    if len(rows) < len(labels):
+        twice = next(label for label in labels if labels.count(label) > 1)
+        raise DataError(f"{str(path)!r}: {labels.count(twice)} rows for the perturbation {twice!r}; give one mean per perturbation")
+    if not adata.var_names.is_unique:
+        raise DataError(f"{str(path)!r}: the gene {adata.var_names[adata.var_names.duplicated()][0]!r} comes more than once")
+    place = adata.var_names.get_indexer(genes)
+    wanted = [query for query in queries if query in rows]
+    if not wanted or (place < 0).all():
+        what, first = ("perturbations", queries[:3]) if not wanted else ("genes", list(genes[:3]))
+        raise DataError(f"{str(path)!r} holds none of the {what} that are asked for (such as {first}); is it for another dataset?")
+    chosen = adata.X[[rows[query] for query in wanted]]
+    values = np.asarray(chosen.toarray() if sparse.issparse(chosen) else chosen, dtype=np.float64)
+    if not np.isfinite(values[:, place[place >= 0]]).all():
+        raise DataError(f"{str(path)!r} holds values that are not finite; leave such perturbations or genes out")
+    full = np.where(place >= 0, values[:, place], np.nan)
+    missing = [query for query in queries if query not in rows]
+    prediction = make_prediction(
+        dict(zip(wanted, full, strict=True)), genes, {query: "not in the file of predictions" for query in missing}
+    )
+    prediction.uns["missing_genes"] = {str(gene): "not in the file" for gene in genes[place < 0]}
+    unused = len(labels) - len(wanted)
+    return prediction, [f"{unused} rows of {path.name} are not held-out perturbations of this split and were left aside"] if unused else []
+
+
+def _canonical(label: str) -> str:
+    """Give the canonical label of ``A``, ``B+A``, ``A+ctrl``, ``ctrl+A`` or ``ctrl``."""
+    return join_targets(part for part in label.split("+") if part not in ("ctrl", CONTROL))

@@ -1,0 +1,243 @@
+"""The Guard: the contracts of every hook, checked on what goes in and what comes out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator, Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pertharness.errors import ContractError, DataError
+from pertharness.hookspecs import PROTOCOL, hookimpl
+from pertharness.jobs import Job
+from pertharness.scores import COLUMNS, Scores
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+    from pertharness.cards import Card, ScorerOffer
+
+
+class Guard:
+    """A pluggy wrapper around every hook of one job's plugin.
+
+    Raises
+    ------
+    ContractError
+        Naming plugin, hook and value: the record becomes ``invalid``.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.plugin = job.plugin.name
+        self.offer = job.name
+
+    def _refuse(self, hook: str, what: str) -> ContractError:
+        offer = f"({self.offer!r})" if self.offer else "()"
+        return ContractError(f"plugin {self.plugin!r}, hook {hook}{offer}: {what}")
+
+    @hookimpl(wrapper=True)
+    def describe(self) -> Generator[None, Any, Any]:
+        """Check that there is a card, of a protocol that this version speaks."""
+        from pertharness.cards import Card
+
+        card = yield
+        if not isinstance(card, Card):
+            raise self._refuse("describe", f"gave {type(card).__name__}, expected a pertharness.Card")
+        if card.protocol != PROTOCOL:
+            raise self._refuse(
+                "describe",
+                f"the plugin speaks hook protocol {card.protocol}, this version of pertharness speaks {PROTOCOL}; "
+                "install a version of the plugin, or of pertharness, that fits",
+            )
+        self._check_names(card)
+        return card
+
+    def _check_names(self, card: Card) -> None:
+        for kind in ("datasets", "embeddings", "models", "scorers"):
+            names = [offer.name for offer in getattr(card, kind)]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise self._refuse("describe", f"the card's {kind} name {twice[0]!r} more than once")
+
+    @hookimpl(wrapper=True)
+    def load_dataset(self, name: str) -> Generator[None, Any, Any]:
+        """Check the canonical form."""
+        from pertharness.canonical import check_dataset
+
+        adata = yield
+        self._check_anndata("load_dataset", adata)
+        try:
+            check_dataset(adata, name)
+        except DataError as error:
+            raise self._refuse("load_dataset", str(error)) from None
+        return adata
+
+    @hookimpl(wrapper=True)
+    def embed(self, labels: list[str]) -> Generator[None, Any, Any]:
+        """Check that rows are labels, each once, and values numbers."""
+        import pandas as pd
+
+        table = yield
+        if not isinstance(table, pd.DataFrame) or not len(table.columns):
+            raise self._refuse("embed", f"gave {type(table).__name__}, expected a DataFrame with a column per dimension")
+        self._check_known("embed", "label", table.index, labels)
+        values = table.to_numpy()
+        if values.dtype.kind not in "fiu" or not np.isfinite(values).all():
+            raise self._refuse("embed", "the embedding holds values that are not finite numbers; leave such labels out")
+        return table
+
+    @hookimpl(wrapper=True)
+    def fit(self, train: AnnData, val: AnnData | None) -> Generator[None, Any, Any]:
+        """Check that train and val are left as they were, and that there is a model."""
+        before = _digest(train), _digest(val)
+        model = yield
+        for what, old, now in zip(("train", "val"), before, (_digest(train), _digest(val)), strict=True):
+            if old != now:
+                raise self._refuse("fit", f"changed {what!r}; work on a copy: {what} = {what}.copy()")
+        if model is None:
+            raise self._refuse("fit", "gave None, expected the fitted model (any other object will do)")
+        return model
+
+    @hookimpl(wrapper=True)
+    def predict(self, controls: AnnData, queries: list[str]) -> Generator[None, Any, Any]:
+        """Check genes, order, queries, finite values; give the prediction with float64 values."""
+        before = _digest(controls)
+        prediction = yield
+        if _digest(controls) != before:
+            raise self._refuse("predict", "changed 'controls'; work on a copy: controls = controls.copy()")
+        self._check_anndata("predict", prediction)
+        check_genes(prediction.var_names, controls.var_names, lambda what: self._refuse("predict", what))
+        if "perturbation" not in prediction.obs:
+            raise self._refuse("predict", "obs has no column 'perturbation'; pertharness.make_prediction makes the right form")
+        answered = [str(label) for label in prediction.obs["perturbation"]]
+        self._check_known("predict", "query", answered, queries)
+        self._check_answers(answered, queries, prediction.uns.get("unanswered", {}))
+        self._check_values(prediction)
+        return prediction
+
+    def _check_answers(self, answered: list[str], queries: list[str], unanswered: Any) -> None:
+        if not isinstance(unanswered, dict):
+            raise self._refuse("predict", f"uns['unanswered'] is a {type(unanswered).__name__}, expected a dict: query -> reason")
+        self._check_known("predict", "unanswered query", unanswered, queries)
+        both = sorted(set(answered) & set(unanswered))
+        if both:
+            raise self._refuse("predict", f"the query {both[0]!r} is both answered and in uns['unanswered']")
+        silent = [query for query in queries if query not in set(answered) and query not in unanswered]
+        if silent:
+            raise self._refuse(
+                "predict",
+                f"{len(silent)} of {len(queries)} queries are neither answered nor in uns['unanswered'] (first: {silent[0]!r}); "
+                "give a row for each, or the reason why there is none",
+            )
+
+    def _check_values(self, prediction: AnnData) -> None:
+        values = as_matrix(prediction)
+        missing = prediction.uns.get("missing_genes", {})
+        unknown = sorted(set(missing) - set(prediction.var_names))
+        if unknown:
+            raise self._refuse("predict", f"uns['missing_genes'] names {unknown[0]!r}, which is not a gene of the dataset")
+        bad = ~np.isfinite(values) & ~prediction.var_names.isin(list(missing))[None, :]
+        if bad.any():
+            row, column = np.argwhere(bad)[0]
+            raise self._refuse(
+                "predict",
+                f"{int(bad.sum())} values are not finite (first: {values[row, column]} for the query "
+                f"{prediction.obs['perturbation'].iloc[row]!r}, gene {prediction.var_names[column]!r}); leave such queries "
+                "unanswered, or name genes that cannot be predicted in uns['missing_genes']",
+            )
+
+    def _check_anndata(self, hook: str, value: Any) -> None:
+        from anndata import AnnData
+
+        if not isinstance(value, AnnData):
+            raise self._refuse(hook, f"gave {type(value).__name__}, expected an AnnData")
+
+    def _check_known(self, hook: str, what: str, found: Iterable[Any], expected: Iterable[str]) -> None:
+        """Refuse labels that were not asked for, or come twice."""
+        names = [str(label) for label in found]
+        allowed = set(expected)
+        extra = [name for name in names if name not in allowed]
+        if extra:
+            raise self._refuse(hook, f"the {what} {extra[0]!r} was not asked for (asked: {_some(allowed)})")
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise self._refuse(hook, f"the {what} {twice!r} comes more than once")
+
+
+def check_scores(table: Any, offer: ScorerOffer, queries: list[str], plugin: str) -> pd.DataFrame:
+    """Give a score table with its columns in order, once it keeps the contract.
+
+    Raises
+    ------
+    ContractError
+        If a column is missing, a metric, variant or perturbation is not one that was announced, or a score comes twice.
+    """
+    import pandas as pd
+
+    def refuse(what: str) -> ContractError:
+        return ContractError(f"plugin {plugin!r}, hook score({offer.name!r}): {what}")
+
+    table = table.table if isinstance(table, Scores) else table
+    if not isinstance(table, pd.DataFrame):
+        raise refuse(f"gave {type(table).__name__}, expected a DataFrame or a pertharness.Scores")
+    missing = [column for column in COLUMNS if column not in table.columns]
+    if missing:
+        raise refuse(f"the table has no column {missing[0]!r}; expected {', '.join(COLUMNS)}")
+    table = table.loc[:, list(COLUMNS)]
+    announced = {(metric.id, variant) for metric in offer.metrics for variant in metric.variants}
+    for metric, variant in table[["metric", "variant"]].drop_duplicates().itertuples(index=False):
+        if (metric, variant) not in announced:
+            raise refuse(f"metric {metric!r}, variant {variant!r} is not on the card (there: {_some(announced)})")
+    known = {*queries, ""}
+    for label in table["perturbation"].unique():
+        if label not in known:
+            raise refuse(f"the perturbation {label!r} was not asked for")
+    if table.duplicated(list(COLUMNS[:-1])).any():
+        row = table[table.duplicated(list(COLUMNS[:-1]))].iloc[0]
+        raise refuse(f"two values for {row['metric']!r} ({row['variant']!r}) of {row['perturbation']!r}")
+    return table
+
+
+def check_genes(found: pd.Index, expected: pd.Index, refuse: Any) -> None:
+    """Raise what `refuse` makes of the first difference between two lists of genes."""
+    if list(found) == list(expected):
+        return
+    absent, extra = [g for g in expected if g not in set(found)], [g for g in found if g not in set(expected)]
+    if absent or extra:
+        what = f"{len(absent)} genes are missing (first: {absent[:1]}), {len(extra)} are not of the dataset (first: {extra[:1]})"
+    else:
+        place = next(i for i, (a, b) in enumerate(zip(found, expected, strict=True)) if a != b)
+        what = f"the genes are in another order (gene {place} is {found[place]!r}, expected {expected[place]!r})"
+    raise refuse(f"{what}; var_names must equal controls.var_names")
+
+
+def as_matrix(prediction: AnnData) -> np.ndarray:
+    """Give the values of a prediction, dense float64, and put them in its X."""
+    from scipy import sparse
+
+    values = prediction.X.toarray() if sparse.issparse(prediction.X) else prediction.X
+    prediction.X = np.asarray(values, dtype=np.float64)
+    return np.asarray(prediction.X)
+
+
+def _digest(adata: AnnData | None) -> str:
+    """Give a hash of values, labels and names, so that a change is noticed."""
+    if adata is None:
+        return ""
+    digest = hashlib.blake2b(digest_size=16)
+    parts = [adata.X, *adata.layers.values()]
+    for part in parts:
+        for name in ("data", "indices", "indptr") if hasattr(part, "indptr") else ("",):
+            digest.update(np.ascontiguousarray(getattr(part, name) if name else part).data)
+    for table in (adata.obs, adata.var):
+        digest.update(repr((list(table.index), list(table.columns))).encode())
+        for column in table.columns:
+            digest.update(repr(table[column].tolist()).encode())
+    return digest.hexdigest()
+
+
+def _some(values: Iterable[Any], most: int = 5) -> str:
+    shown = sorted(map(str, values))
+    return ", ".join(shown[:most]) + (", ..." if len(shown) > most else "")

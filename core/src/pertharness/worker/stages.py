@@ -1,0 +1,236 @@
+"""The stages of a job: what each reads, which hooks it calls, what it leaves."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pertharness import hookspecs
+from pertharness.errors import ContractError, DataError
+from pertharness.jobs import Job, Phase, Task
+from pertharness.labels import CONTROL
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pluggy
+    from anndata import AnnData
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a stage leaves: names of files in its folder, and what goes into the status."""
+
+    artefacts: list[str]
+    notes: list[str] = field(default_factory=list)
+    unanswered: dict[str, str] = field(default_factory=dict)
+
+
+def run_stage(job: Job, folder: Path, phases: list[Phase]) -> Result:
+    """Carry out a job in its folder and append to `phases` what its hooks cost.
+
+    Raises
+    ------
+    ContractError
+        If the plugin breaks a contract.
+    """
+    return STAGES[job.stage](job, folder, phases)
+
+
+def _hooks(job: Job, phases: list[Phase]) -> Any:
+    """Give the hooks of the job's plugin, inside Meter and Guard."""
+    import pluggy
+
+    from pertharness.worker.guard import Guard
+    from pertharness.worker.meter import Meter
+
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    plugin = importlib.import_module(job.plugin.module)
+    try:
+        manager.register(plugin, name=job.plugin.name)
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        raise ContractError(f"plugin {job.plugin.name!r}: {error}; see pertharness.hookspecs for hooks and arguments") from None
+    manager.register(Meter(phases))
+    manager.register(Guard(job))
+    return manager.hook
+
+
+def _implemented(hooks: Any, hook: str, job: Job) -> pluggy.HookCaller:
+    caller: pluggy.HookCaller = getattr(hooks, hook)
+    if not any(not implementation.wrapper for implementation in caller.get_hookimpls()):
+        raise ContractError(
+            f"plugin {job.plugin.name!r} offers {job.name!r} but has no hook {hook!r}; "
+            f"define the function and mark it with @pertharness.hookimpl"
+        )
+    return caller
+
+
+def _cards(job: Job, folder: Path, phases: list[Phase]) -> Result:
+    card = _implemented(_hooks(job, phases), "describe", job)()
+    (folder / "card.json").write_text(card.model_dump_json(indent=1), encoding="utf-8")
+    return Result(["card.json"])
+
+
+def _datasets(job: Job, folder: Path, phases: list[Phase]) -> Result:
+    from pertharness import canonical
+
+    load = _implemented(_hooks(job, phases), "load_dataset", job)
+    adata = load(name=job.name, source=job.inputs.get("source"), params=job.params)
+    fields = dict(adata.uns["pertharness"])
+    adata.uns["pertharness"] = {**fields, "name": job.options["dataset"]}
+    means = canonical.pseudobulk(adata)
+    canonical.write(adata, folder / "dataset.h5ad")
+    canonical.write(means, folder / "pseudobulk.h5ad")
+    canonical.describe_perturbations(means).to_csv(folder / "perturbations.csv", index=False)
+    facts = {"n_obs": adata.n_obs, "n_genes": adata.n_vars, **{k: fields[k] for k in ("level", "modality", "origin") if k in fields}}
+    (folder / "facts.json").write_text(json.dumps(facts, indent=1, default=str), encoding="utf-8")
+    notes = fields.get("notes", "")
+    lines = notes.splitlines() if isinstance(notes, str) else [str(line) for line in notes]
+    return Result(["dataset.h5ad", "pseudobulk.h5ad", "perturbations.csv", "facts.json"], notes=lines)
+
+
+def _splits(job: Job, folder: Path, phases: list[Phase]) -> Result:
+    """Write train and val, as cells or as means: the only expression that a model job will name."""
+    from pertharness import canonical
+
+    split = _read_split(folder / "split.json")
+    adata = canonical.read(job.inputs["dataset"])
+    names = ["split.json"]
+    for part in ("train", "val"):
+        if split[part]:
+            canonical.write(canonical.select(adata, split[part]), folder / f"{part}.h5ad")
+            names.append(f"{part}.h5ad")
+    return Result(names)
+
+
+def _embeddings(job: Job, folder: Path, phases: list[Phase]) -> Result:
+    from pertharness import canonical
+
+    embed = _implemented(_hooks(job, phases), "embed", job)
+    table = embed(
+        name=job.name, kind=job.options["kind"], train=canonical.read(job.inputs["train"]), references=_references(job),
+        labels=job.queries, params=job.params, device=job.device, seed=job.seed, workdir=folder / "scratch",
+    )  # fmt: skip
+    table.to_csv(folder / "embedding.csv", index_label="label", float_format="%.17g")
+    return Result(["embedding.csv"])
+
+
+def _predictions(job: Job, folder: Path, phases: list[Phase]) -> Result:
+    from pertharness import canonical
+    from pertharness.worker.external import read_prediction
+
+    train = canonical.read(job.inputs["train"])
+    controls = canonical.select(train, [CONTROL])
+    split = _read_split(job.inputs["split"])
+    queries = [query for part in job.options["score_on"] for query in split[part]]
+    if "file" in job.inputs:
+        prediction, notes = read_prediction(job.inputs["file"], controls.var_names, queries)
+    else:
+        prediction, notes = _fit_and_predict(job, folder, phases, train, controls, queries), []
+    unanswered = {str(query): str(reason) for query, reason in prediction.uns.get("unanswered", {}).items()}
+    missing = prediction.uns.get("missing_genes", {})
+    if missing:
+        first, reason = next(iter(missing.items()))
+        notes.append(f"{len(missing)} genes are not predicted (first: {first!r}: {reason})")
+    prediction.uns = {}
+    prediction.obs = prediction.obs[["perturbation"]].astype(str)
+    canonical.write(prediction, folder / "prediction.h5ad")
+    return Result(["prediction.h5ad"], notes=notes, unanswered=unanswered)
+
+
+def _fit_and_predict(
+    job: Job, folder: Path, phases: list[Phase], train: AnnData, controls: AnnData, queries: list[str]
+) -> AnnData:
+    import pandas as pd
+
+    from pertharness import canonical
+
+    hooks = _hooks(job, phases)
+    fit, predict = _implemented(hooks, "fit", job), _implemented(hooks, "predict", job)
+    task = _known_task(job, train)
+    val = canonical.read(job.inputs["val"]) if "val" in job.inputs and job.inputs["val"].exists() else None
+    embeddings = {slot: pd.read_csv(path, index_col="label") for slot, path in job.embeddings.items()}
+    model = fit(
+        name=job.name, train=train, val=val, task=task, embeddings=embeddings, references=_references(job),
+        params=job.params, device=job.device, seed=job.seed, workdir=folder / "scratch",
+    )  # fmt: skip
+    return predict(
+        name=job.name, model=model, controls=controls, queries=list(queries), oracle=None, task=task,
+        device=job.device, seed=job.seed, workdir=folder / "scratch",
+    )  # fmt: skip
+
+
+def _scores(job: Job, folder: Path, phases: list[Phase]) -> Result:
+    from pertharness import canonical
+    from pertharness.cards import ScorerOffer
+    from pertharness.scores import Scores
+    from pertharness.worker.guard import check_genes, check_scores
+
+    means = _read_means(job.inputs["pseudobulk"])
+    split = _read_split(job.inputs["split"])
+    queries = [query for part in job.options["score_on"] for query in split[part]]
+    truth, train = canonical.select(means, queries), canonical.select(means, split["train"])
+    prediction = canonical.read(job.inputs["prediction"])
+    check_genes(prediction.var_names, truth.var_names, lambda what: DataError(f"{job.inputs['prediction']}: {what}"))
+    given = _implemented(_hooks(job, phases), "score", job)(
+        name=job.name, truth=truth, prediction=prediction, controls=canonical.select(means, [CONTROL]), train=train,
+        references=_references(job), task=_known_task(job, train), params=job.params, seed=job.seed,
+    )  # fmt: skip
+    offer = ScorerOffer.model_validate(job.options["offer"])
+    table = check_scores(given, offer, queries, job.plugin.name)
+    answered = set(prediction.obs["perturbation"])
+    silent = table["perturbation"].isin(set(queries) - answered) & table["value"].notna()
+    if silent.any():
+        raise ContractError(
+            f"plugin {job.plugin.name!r}, hook score({job.name!r}): a value for {table.loc[silent, 'perturbation'].iloc[0]!r}, "
+            "which the model did not answer; leave such queries out"
+        )
+    table.to_csv(folder / "scores.csv", index=False)
+    names = ["scores.csv"]
+    for name, extra in given.artefacts.items() if isinstance(given, Scores) else ():
+        extra.to_csv(folder / f"{name}.csv", index=False)
+        names.append(f"{name}.csv")
+    return Result(names)
+
+
+def _read_split(path: Path) -> dict[str, list[str]]:
+    """Give the lists of a split that the host wrote."""
+    parts: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8"))
+    return parts
+
+
+@functools.lru_cache(maxsize=1)
+def _read_means(path: Path) -> AnnData:
+    """Give the means of a dataset; jobs that share a process mostly share these, and only get copies of them."""
+    from pertharness import canonical
+
+    return canonical.read(path)
+
+
+def _references(job: Job) -> dict[str, AnnData]:
+    from pertharness import canonical
+
+    return {name: canonical.read(path) for name, path in job.references.items()}
+
+
+def _known_task(job: Job, train: AnnData) -> Task:
+    """Give the task with what the dataset itself says of modality and context."""
+    if job.task is None:
+        raise ContractError(f"the job {job.key!r} has no task")
+    fields = train.uns.get("pertharness", {})
+    contexts = train.obs["context"].unique() if "context" in train.obs else []
+    return job.task.model_copy(
+        update={"modality": fields.get("modality"), "context": str(contexts[0]) if len(contexts) else None}
+    )  # fmt: skip
+
+
+STAGES: dict[str, Callable[[Job, Path, list[Phase]], Result]] = {
+    "cards": _cards, "datasets": _datasets, "splits": _splits, "embeddings": _embeddings,
+    "predictions": _predictions, "scores": _scores,
+}  # fmt: skip
