@@ -1,0 +1,143 @@
+"""Split files: ours, and plain JSON lists that other tools or people write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pertharness.errors import SplitError
+from pertharness.files import write_text
+from pertharness.host.splits.make import expected
+from pertharness.host.splits.model import (
+    FORMAT,
+    PARTS,
+    Labelled,
+    Parts,
+    Split,
+    build_split,
+    check_labels,
+    repeated,
+    split_hash,
+)  # fmt: skip
+from pertharness.labels import CONTROL, SEPARATOR
+
+SPELLINGS_OF_CONTROL = (CONTROL, "ctrl")
+"""How a file may spell the control, alone or as the partner of a single, besides the label that the data give it."""
+NO_PART = "in no part of the split file"
+
+
+def write_split(split: Split, path: Path) -> None:
+    """Write a split as JSON, one perturbation per line, whole or not at all."""
+    write_text(path, json.dumps(split.model_dump(), indent=2) + "\n")
+
+
+def read_split(path: Path, labels: Sequence[Labelled], *, dataset: str = "") -> Split:
+    """Read a split and fit it to a dataset.
+
+    A file that `write_split` wrote keeps its kind, variant, seed and hash, if the hash is still right and the dataset
+    has the same perturbations. Any other file is a JSON object with lists ``train``, ``val`` and ``test`` of labels, as
+    the data give them, canonical, or spelled like ``A+ctrl``, ``B+A``, ``ctrl``. The control is added to train.
+
+    Raises
+    ------
+    SplitError
+        If the file cannot be read or is not such an object, if its hash is not that of its content, or if a
+        perturbation is unknown, in two parts or twice in one; always with the path and the name.
+    """
+    try:
+        content = _load(path)
+        check_labels(labels)
+        described = _described(content)
+        spellings = _spellings(labels)
+        lists = {part: [_resolve(name, spellings, part) for name in _names(content, part)] for part in PARTS}
+        if not any(CONTROL in names for names in lists.values()):
+            lists["train"].insert(0, CONTROL)
+        placed = {name for names in lists.values() for name in names}
+        dropped = described.pop("dropped")
+        missing = [x.perturbation for x in labels if x.perturbation not in placed]
+        parts = Parts(
+            lists["train"], lists["val"], lists["test"],
+            dropped={name: dropped.get(name, NO_PART) for name in missing}, subgroups=described.pop("subgroups"),
+        )  # fmt: skip
+        return build_split(labels, parts, dataset=dataset, **described)
+    except SplitError as error:
+        raise SplitError(f"split file {path}: {error}") from error
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """Read the JSON object of a file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_repeats)
+    except OSError as error:
+        raise SplitError(f"cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise SplitError(f"not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise SplitError(f"holds a {type(content).__name__}; expected a JSON object with lists train, val and test")
+    return content
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a JSON object of its pairs; of a repeated key Python's reader would keep the last in silence."""
+    if twice := repeated(name for name, _ in pairs):
+        raise SplitError(f"the key {twice[0]!r} is there twice; expected it once")
+    return dict(pairs)
+
+
+def _described(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what a file says of itself beside its lists; believed only under a right hash, so that an edit shows."""
+    if "hash" not in content:
+        return {"kind": "file", "dropped": {}, "subgroups": {}}
+    if content.get("format") != FORMAT:
+        raise SplitError(f"format {content.get('format')!r}; this version reads format {FORMAT}")
+    try:
+        split = Split.model_validate(content)
+        right = split_hash(content)
+    except (ValidationError, ValueError) as error:
+        raise SplitError(f"not a split: {error}") from error
+    if split.hash != right:
+        raise SplitError(
+            f"hash {split.hash!r} is not that of its content ({right!r}): the file was changed after it was written; "
+            "remove the line of the hash to use it as it is"
+        )
+    return {key: getattr(split, key) for key in ("kind", "variant", "seed", "params", "dropped", "subgroups")}
+
+
+def _names(content: Mapping[str, Any], part: str) -> list[str]:
+    """Give the labels of one part."""
+    if part == "test" and part not in content:
+        raise SplitError(f"no list 'test'; {expected(part, content)}")
+    names = content.get(part, [])
+    if not isinstance(names, list):
+        raise SplitError(f"{part} is {names!r:.80}; expected a list of perturbations")
+    for name in names:
+        if not isinstance(name, str):
+            raise SplitError(f"{part} holds {name!r:.80}; expected the label of a perturbation")
+    return names
+
+
+def _spellings(labels: Sequence[Labelled]) -> dict[str, str]:
+    """Every spelling that is in the data -> its perturbation; the canonical one goes before the given one."""
+    control = next(x.given for x in labels if x.perturbation == CONTROL)
+    spellings = dict.fromkeys((*SPELLINGS_OF_CONTROL, control), CONTROL)
+    return spellings | {x.given: x.perturbation for x in labels} | {x.perturbation: x.perturbation for x in labels}
+
+
+def _resolve(name: str, spellings: Mapping[str, str], part: str) -> str:
+    """Give the perturbation that a file means."""
+    targets = [token for token in name.split(SEPARATOR) if spellings.get(token) != CONTROL]
+    sorted_name = SEPARATOR.join(sorted(targets)) if targets else CONTROL
+    for spelling in (name, sorted_name):
+        if spelling in spellings:
+            return spellings[spelling]
+    raise SplitError(f"{name!r} of {part} is not in the data; {_nearest(name, spellings)}")
+
+
+def _nearest(name: str, spellings: Mapping[str, str]) -> str:
+    """Give what the name may have been meant to be; the data may hold thousands, so not all of them."""
+    hint = expected(name, spellings).partition("? ")
+    return f"{hint[0]}?" if hint[1] else f"the data hold {len(set(spellings.values()))} perturbations"

@@ -1,0 +1,118 @@
+"""The kinds of split and how one is asked for."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from pertharness.errors import SplitError
+from pertharness.host.splits import rules
+from pertharness.host.splits.model import Labelled, Parts, Split, build_split, check_labels
+
+MAX_SEED = 2**32 - 1
+"""The largest seed that numpy's ``RandomState`` takes."""
+
+
+@dataclass(frozen=True)
+class Param:
+    """A number that a kind of split takes; whole if its default is."""
+
+    default: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of split: its rule, its variants (the first is the default), its parameters and its usual task."""
+
+    rule: Callable[[Sequence[Labelled], int, str, Mapping[str, float]], Parts]
+    variants: tuple[str, ...]
+    task: str
+    params: Mapping[str, Param] = field(default_factory=dict)
+
+
+KINDS: Mapping[str, Kind] = MappingProxyType({
+    "double": Kind(rules.double, ("norman_from_scfoundation", "norman"), "double"),
+    "simulation": Kind(
+        rules.simulation, ("gears-0.1.2",), "single",
+        # Defaults of `prepare_split` in GEARS 0.1.2.
+        {"train_gene_set_size": Param(0.75, 0.0, 1.0), "combo_seen2_train_frac": Param(0.75, 0.0, 1.0)},
+    ),
+    "unseen": Kind(rules.unseen, ("singles", "with-doubles"), "single", {"folds": Param(5, 2, 10_000)}),
+})  # fmt: skip
+
+
+def make_split(
+    labels: Sequence[Labelled],
+    *,
+    kind: str,
+    seed: int,
+    variant: str | None = None,
+    dataset: str = "",
+    params: Mapping[str, Any] | None = None,
+) -> Split:
+    """Draw a split.
+
+    Parameters
+    ----------
+    labels
+        All perturbations of the dataset with the control, in order of first appearance.
+    kind
+        One of `KINDS`.
+    seed
+        From 0 (for `unseen` from 1) to 2**32 - 1.
+    variant
+        Of the kind; None: its first.
+    dataset
+        Name of the dataset; not part of the hash.
+    params
+        Those of the kind that are not to be at their defaults.
+
+    Raises
+    ------
+    SplitError
+        If the kind, the variant, a parameter or the seed is unknown or out of range, or if the labels do not allow it.
+    """
+    for _, problem in split_problems(kind, variant, params or {}):
+        raise SplitError(problem)
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+        raise SplitError(f"the seed {seed!r} is out of range; expected a whole number from 0 to {MAX_SEED}")
+    check_labels(labels)
+    chosen = KINDS[kind]
+    effective = {name: param.default for name, param in chosen.params.items()} | dict(params or {})
+    effective_variant = chosen.variants[0] if variant is None else variant
+    parts = chosen.rule(labels, seed, effective_variant, effective)
+    return build_split(
+        labels, parts, dataset=dataset, kind=kind, variant=effective_variant, seed=seed, params=effective
+    )
+
+
+def split_problems(kind: str, variant: str | None, params: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Give all that is wrong with a choice of split: the key that is to blame, and a message."""
+    chosen = KINDS.get(kind)
+    if chosen is None:
+        yield "kind", f"no split kind {kind!r}; {expected(kind, KINDS)}"
+        return
+    if variant is not None and variant not in chosen.variants:
+        yield "variant", f"split kind {kind!r} has no variant {variant!r}; {expected(variant, chosen.variants)}"
+    for name, value in params.items():
+        param = chosen.params.get(name)
+        if param is None:
+            yield name, f"split kind {kind!r} has no parameter {name!r}; {expected(name, chosen.params)}"
+            continue
+        what = "a whole number" if isinstance(param.default, int) else "a number"
+        types = int if isinstance(param.default, int) else (int, float)
+        if isinstance(value, bool) or not isinstance(value, types) or not param.low <= value <= param.high:
+            yield name, f"{name} = {value!r}: expected {what} from {param.low} to {param.high}"
+
+
+def expected(name: str, known: Iterable[str]) -> str:
+    """Give the end of a message about an unknown name: what it may have been meant to be, and what there is."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    there = "expected one of " + ", ".join(map(repr, names)) if names else "it takes none"
+    return f"did you mean {close[0]!r}? {there}" if close else there

@@ -1,0 +1,144 @@
+"""The rules that draw a split: labels in, parts out.
+
+Whatever is drawn comes from numpy's legacy ``RandomState``: the published splits are defined by it, and its stream is
+frozen, which that of ``default_rng`` is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from pertharness.errors import SplitError
+from pertharness.host.splits.model import Labelled, Parts
+from pertharness.labels import CONTROL
+
+SECOND_PASS = 0.9
+"""Share of genes, and of doubles, that GEARS 0.1.2 keeps in train when it parts train from val."""
+VAL_SHARE = 0.1
+"""Share of the remaining singles that `unseen` holds out for val."""
+
+
+def double(labels: Sequence[Labelled], seed: int, variant: str, params: Mapping[str, float]) -> Parts:
+    """Train on all singles and a random half of the doubles; halve the other doubles into test and val.
+
+    The rules of doi 10.1038/s41592-025-02772-6, on the given labels, sorted. Variant ``norman``: the first half of the
+    remaining doubles is test. Variant ``norman_from_scfoundation``: a second draw from the same stream is test.
+    """
+    ordered = sorted(labels, key=lambda x: x.given)
+    doubles = [x.perturbation for x in ordered if len(x.targets) == 2]
+    if len(doubles) < 4:
+        raise SplitError(
+            f"{len(doubles)} doubles among the perturbations; a split of kind 'double' needs at least 4, "
+            "two for train and one each for test and val; try kind 'unseen'"
+        )
+    rng = np.random.RandomState(seed)
+    drawn = _draw(rng, doubles, len(doubles) // 2)
+    rest = _without(doubles, drawn)
+    half = len(rest) // 2
+    test = rest[:half] if variant == "norman" else _draw(rng, rest, half)
+    return Parts(
+        train=[x.perturbation for x in ordered if len(x.targets) < 2] + drawn,
+        val=_without(rest, test), test=test, dropped=_larger(labels),
+    )  # fmt: skip
+
+
+def simulation(labels: Sequence[Labelled], seed: int, variant: str, params: Mapping[str, float]) -> Parts:
+    """Hold out genes, and with them their singles and doubles: the 'simulation' split of GEARS 0.1.2.
+
+    doi 10.1038/s41587-023-01905-6. Two passes: all perturbations into train and test, then train into train and val.
+    Membership does not depend on the order of the labels; the lists are in that order.
+    """
+    usable = [x for x in labels if 1 <= len(x.targets) <= 2]
+    first, test = _hold_out_genes(usable, params["train_gene_set_size"], params["combo_seen2_train_frac"], seed)
+    train, val = _hold_out_genes(first, SECOND_PASS, SECOND_PASS, seed)
+    groups = {f"{part}/{name}": names for part, held in (("test", test), ("val", val)) for name, names in held.items()}
+    part_of = {x.perturbation: "train" for x in train} | {CONTROL: "train"}
+    part_of |= {name: group.split("/")[0] for group, names in groups.items() for name in names}
+    order = [x.perturbation for x in labels if x.perturbation in part_of]
+    lists = {part: [name for name in order if part_of[name] == part] for part in ("train", "val", "test")}
+    return Parts(lists["train"], lists["val"], lists["test"], dropped=_larger(labels), subgroups=groups)
+
+
+def unseen(labels: Sequence[Labelled], seed: int, variant: str, params: Mapping[str, float]) -> Parts:
+    """Hold out one of k folds of the singles; the seeds 1 to k cover every single once, the next k do so anew.
+
+    The lists are sorted, so that the split does not depend on the order of the labels.
+    """
+    folds = int(params["folds"])
+    if seed < 1:
+        raise SplitError(f"seed {seed}: a split of kind 'unseen' counts its folds from 1; give a seed of 1 or more")
+    singles = sorted(x.perturbation for x in labels if len(x.targets) == 1)
+    fewest = folds if folds > 2 else 4
+    if len(singles) < fewest:
+        raise SplitError(
+            f"{len(singles)} singles are too few for {folds} folds of a split of kind 'unseen': "
+            f"expected at least {fewest}; set folds lower or hold out perturbations with a split file"
+        )
+    rng = np.random.RandomState((seed - 1) // folds)
+    shuffled = _draw(rng, singles, len(singles))
+    test = shuffled[(seed - 1) % folds :: folds]
+    rest = _without(shuffled, test)
+    val = _draw(rng, rest, max(1, int(len(rest) * VAL_SHARE)))
+    train = _without(rest, val)
+    multiple = sorted(x.perturbation for x in labels if len(x.targets) > 1)
+    dropped = dict.fromkeys(multiple, "more than one target: variant 'singles' uses single perturbations only")
+    if variant == "with-doubles":
+        dropped = _revealing(multiple, set(train), set(val) | set(test))
+    joined = [name for name in multiple if name not in dropped]
+    return Parts(train=[CONTROL, *sorted(train), *joined], val=sorted(val), test=sorted(test), dropped=dropped)
+
+
+def _hold_out_genes(
+    labels: Sequence[Labelled], gene_share: float, pair_share: float, seed: int
+) -> tuple[list[Labelled], dict[str, list[str]]]:
+    """Do one pass of the GEARS procedure: what stays in train, and the held-out perturbations by group."""
+    genes = sorted({gene for x in labels for gene in x.targets})
+    seen = set(_draw(np.random.RandomState(seed), genes, int(len(genes) * gene_share)))
+    groups: dict[str, list[str]] = {"combo_seen0": [], "combo_seen1": [], "combo_seen2": [], "unseen_single": []}
+    train, pairs = [], []
+    for x in labels:
+        known = sum(gene in seen for gene in x.targets)
+        if len(x.targets) == 1 and known:
+            train.append(x)
+        elif len(x.targets) == 1:
+            groups["unseen_single"].append(x.perturbation)
+        elif known == 2:
+            pairs.append(x)
+        else:
+            groups[f"combo_seen{known}"].append(x.perturbation)
+    # GEARS sorts the labels as given and seeds again with the same seed before it draws among the doubles.
+    given = {x.given: x for x in pairs}
+    drawn = _draw(np.random.RandomState(seed), sorted(given), int(len(given) * pair_share))
+    groups["combo_seen2"] = [given[name].perturbation for name in _without(sorted(given), drawn)]
+    return train + [given[name] for name in drawn], groups
+
+
+def _draw(rng: np.random.RandomState, names: Sequence[str], count: int) -> list[str]:
+    """Draw names without replacement, in drawing order: the same as ``rng.choice(names, count, replace=False)``."""
+    return [names[i] for i in rng.choice(len(names), count, replace=False)]
+
+
+def _without(names: Sequence[str], taken: Sequence[str]) -> list[str]:
+    """Names that are not taken, in their order."""
+    gone = set(taken)
+    return [name for name in names if name not in gone]
+
+
+def _larger(labels: Sequence[Labelled]) -> dict[str, str]:
+    """Why perturbations of three and more targets are in no part."""
+    reason = "{} targets: the rule knows singles and doubles only"
+    return {x.perturbation: reason.format(len(x.targets)) for x in labels if len(x.targets) > 2}
+
+
+def _revealing(multiple: Sequence[str], train: set[str], held: set[str]) -> dict[str, str]:
+    """Why perturbations of several targets may not join train: all their targets must be training singles."""
+    dropped = {}
+    for name in multiple:
+        outside = [target for target in Labelled(name, name).targets if target not in train]
+        if shown := [target for target in outside if target in held]:
+            dropped[name] = f"it would show the held-out target {shown[0]!r}"
+        elif outside:
+            dropped[name] = f"its target {outside[0]!r} is not among the training singles"
+    return dropped
