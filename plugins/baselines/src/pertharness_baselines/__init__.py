@@ -1,1 +1,85 @@
-"""Placeholder."""
+"""The four reference baselines: ``no_change``, ``additive``, ``mean`` and ``linear``, one module each.
+
+Definitions: Ahlmann-Eltze, Huber & Anders, Nature Methods 2025, doi 10.1038/s41592-025-02772-6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pertharness import Card, ModelOffer, hookimpl
+
+from pertharness_baselines.additive import fit_additive, predict_additive
+from pertharness_baselines.linear import fit_linear, predict_linear
+from pertharness_baselines.mean import fit_mean, predict_mean
+from pertharness_baselines.no_change import fit_no_change, predict_no_change
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_COMMON: dict[str, Any] = {
+    "input": "pseudobulk",
+    "deterministic": True,
+    "cheap": True,
+    "reference": "10.1038/s41592-025-02772-6",
+    "licence": "MIT",
+    "pretraining": "none",
+    "pretraining_overlap": "no",
+}
+_OFFERS = (
+    ModelOffer(
+        name="no_change",
+        summary="The control mean, whatever was perturbed",
+        tasks=("double", "single", "transfer"),
+        information="controls",
+        **_COMMON,
+    ),
+    ModelOffer(
+        name="additive",
+        summary="The sum of the two observed single effects; answers doubles",
+        tasks=("double",),
+        information="training",
+        **_COMMON,
+    ),
+    ModelOffer(
+        name="mean",
+        summary="The unweighted mean of the training perturbations",
+        tasks=("double", "single", "transfer"),
+        params={"ctrl_included": False},
+        information="training",
+        **_COMMON,
+    ),
+    ModelOffer(
+        name="linear",
+        summary="Ridge regression between principal components of genes and of perturbed genes; answers singles",
+        tasks=("single", "transfer"),
+        params={"k": 10, "ridge": 0.1},
+        information="training",
+        **_COMMON,
+    ),
+)
+_FIT: dict[str, Callable[..., object]] = {
+    "no_change": fit_no_change, "additive": fit_additive, "mean": fit_mean, "linear": fit_linear,
+}  # fmt: skip
+_PREDICT: dict[str, Callable[..., AnnData]] = {
+    "no_change": predict_no_change, "additive": predict_additive, "mean": predict_mean, "linear": predict_linear,
+}  # fmt: skip
+
+
+@hookimpl
+def describe() -> Card:
+    """Give the card of the four baselines."""
+    return Card(models=_OFFERS)
+
+
+@hookimpl
+def fit(name: str, train: AnnData, params: Mapping[str, Any]) -> object:
+    """Fit the baseline `name` to pseudobulks, one row per training perturbation and one for ``control``."""
+    return _FIT[name](train, **params)
+
+
+@hookimpl
+def predict(name: str, model: object, controls: AnnData, queries: list[str]) -> AnnData:
+    """Predict the queries with the baseline `name`; the genes are those of `controls`."""
+    return _PREDICT[name](model, list(controls.var_names), queries)

@@ -1,0 +1,44 @@
+"""The complete example of docs/baselines.md works as it stands there."""
+
+import re
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pluggy
+from pertharness import hookspecs, make_prediction
+
+PAGE = Path(__file__).parents[3] / "docs" / "baselines.md"
+
+
+def test_example_of_a_model_runs_as_a_plugin():
+    module = ModuleType("my_model")
+    exec(re.search(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[1], module.__dict__)
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    manager.register(module)
+    manager.check_pending()
+    assert [offer.name for offer in manager.hook.describe().models] == ["median"]
+    train = make_prediction(
+        {
+            "control": np.array([9.0, 9.0]),
+            "A": np.array([1.0, 0.0]),
+            "B": np.array([2.0, 5.0]),
+            "C": np.array([7.0, 4.0]),
+        },
+        ["g1", "g2"],
+    )
+    around = {"name": "median", "task": None, "device": "cpu", "seed": 0, "workdir": Path()}
+    model = manager.hook.fit(train=train, val=None, embeddings={}, references={}, params={}, **around)
+    prediction = manager.hook.predict(model=model, controls=train[:1], queries=["D", "A+B"], oracle=None, **around)
+    assert list(prediction.obs["perturbation"]) == ["D", "A+B"]
+    assert prediction.X.tolist() == [[2.0, 4.0], [2.0, 4.0]]
+
+
+def test_page_documents_each_baseline_and_its_parameters():
+    import pertharness_baselines
+
+    text = PAGE.read_text(encoding="utf-8")
+    for offer in pertharness_baselines.describe().models:
+        assert f"| `{offer.name}` |" in text
+        assert all(parameter in text for parameter in offer.params)
