@@ -1,1 +1,34 @@
-""""""
+"""The built-in datasets, as a plugin: the demo, any h5ad file, and four published screens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pertharness.cards import Card
+from pertharness.datasets.demo import DEMO, load_demo
+from pertharness.datasets.h5ad import H5AD, load_h5ad
+from pertharness.datasets.published import PUBLISHED, load_published
+from pertharness.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_LOADERS: dict[str, Callable[[str, Path | None, Mapping[str, Any]], AnnData]] = {
+    DEMO.name: load_demo,
+    H5AD.name: load_h5ad,
+    **{offer.name: load_published for offer in PUBLISHED},
+}
+
+
+@hookimpl
+def describe() -> Card:
+    """List the datasets."""
+    return Card(datasets=(DEMO, H5AD, *PUBLISHED))
+
+
+@hookimpl
+def load_dataset(name: str, source: Path | None, params: Mapping[str, Any]) -> AnnData:
+    """Give a dataset in the canonical form."""
+    return _LOADERS[name](name, source, params)

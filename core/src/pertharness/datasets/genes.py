@@ -1,0 +1,112 @@
+"""Names the genes: unique symbols, and Ensembl ids where the file has them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pertharness.datasets.labelling import quote
+from pertharness.datasets.options import FileOptions
+from pertharness.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SYMBOL_COLUMNS = (
+    "gene_name", "gene_symbol", "gene_symbols", "symbol", "symbols", "gene_names", "gene_short_name", "feature_name",
+)  # fmt: skip
+ENSEMBL_COLUMNS = ("ensembl_id", "ensembl", "ensemblid", "ensembl_gene_id", "gene_id", "gene_ids", "feature_id")
+_ENSEMBL = re.compile(r"ENS[A-Z]*\d+(\.\d+)?")  # ENSG00000139618.2, ENSMUSG00000041147
+_SHARE = 0.9  # the rest may be transgenes, spike-ins and guides
+
+
+def name_genes(var: pd.DataFrame, options: FileOptions, notes: list[str]) -> pd.DataFrame:
+    """Give ``var`` in the canonical form: unique symbols as index, ``ensembl_id`` where known.
+
+    A symbol that occurs twice in a column names its first gene; the others keep their name of the file.
+
+    Raises
+    ------
+    DataError
+        If gene names occur twice, or a named column does not exist.
+    """
+    import pandas as pd
+
+    given = var.index.astype(str).to_numpy(dtype=object)
+    symbols = given
+    if not options.gene_column:
+        _check_unique(given, var)
+    column = _column(var, options.gene_column, "--gene-column") if options.gene_column else _symbol_column(var, given)
+    if column is not None:
+        symbols = _symbols(var[column], given)
+        _check_unique(symbols, var)
+        kept = int(sum(symbols == given))
+        notes.append(f"gene names: var[{column!r}]" + (f"; {kept} genes keep their name of the file" if kept else ""))
+    named: pd.DataFrame = pd.DataFrame(index=pd.Index(symbols, dtype=object))
+    ensembl = _ensembl_ids(var, given, options)
+    if ensembl is not None:
+        named["ensembl_id"] = pd.Series(ensembl, index=named.index, dtype=object)
+    return named
+
+
+def _column(var: pd.DataFrame, name: str, flag: str) -> str:
+    """Give the name of a column that has to be there."""
+    if name not in var:
+        raise DataError(f"var has no column {name!r} ({flag}); it has {quote(var.columns, 20)}")
+    return name
+
+
+def _are_ensembl(names: np.ndarray) -> bool:
+    """Say whether nearly all of some names are Ensembl ids."""
+    return bool(len(names)) and float(np.mean([bool(_ENSEMBL.fullmatch(str(name))) for name in names])) >= _SHARE
+
+
+def _symbol_column(var: pd.DataFrame, given: np.ndarray) -> str | None:
+    """Find the column of symbols where the names of the file are Ensembl ids."""
+    if not _are_ensembl(given):
+        return None
+    found = [column for column in var.columns if str(column).lower() in SYMBOL_COLUMNS]
+    if any((var[column].astype(str) != var[found[0]].astype(str)).any() for column in found[1:]):
+        raise DataError(
+            f"var has several columns of gene symbols ({quote(found)}) that differ; choose with --gene-column"
+        )
+    return str(found[0]) if found else None
+
+
+def _symbols(column: pd.Series, given: np.ndarray) -> np.ndarray:
+    """Give the symbols of a column; where there is none, or an earlier gene has it, the name of the file."""
+    symbols = column.astype(object).where(column.notna(), "").astype(str).str.strip().to_numpy(dtype=object).copy()
+    seen: set[str] = set()
+    for i, symbol in enumerate(symbols):
+        if not symbol or symbol in seen:
+            symbols[i] = given[i]
+        seen.add(symbols[i])
+    return np.asarray(symbols)
+
+
+def _ensembl_ids(var: pd.DataFrame, given: np.ndarray, options: FileOptions) -> np.ndarray | None:
+    """Find the Ensembl ids, versions left out."""
+    ids: np.ndarray | None
+    if options.ensembl_column:
+        ids = var[_column(var, options.ensembl_column, "--ensembl-column")].astype(str).to_numpy(dtype=object)
+    else:
+        known = [column for column in var.columns if str(column).lower() in ENSEMBL_COLUMNS]
+        columns = [given, *(var[column].astype(str).to_numpy(dtype=object) for column in known)]
+        ids = next(filter(_are_ensembl, columns), None)
+    if ids is None:
+        return None
+    return np.array([name.split(".")[0] if _ENSEMBL.fullmatch(name) else name for name in ids], dtype=object)
+
+
+def _check_unique(names: np.ndarray, var: pd.DataFrame) -> None:
+    """Refuse genes that are named twice."""
+    values, counts = np.unique(names.astype(str), return_counts=True)
+    doubled = values[counts > 1].tolist()
+    if doubled:
+        raise DataError(
+            f"{len(doubled)} gene names occur more than once: {quote(doubled)}; take the names from another column of "
+            f"var with --gene-column ({quote(var.columns, 20)}), or make them unique in the file, "
+            "e.g. with adata.var_names_make_unique()"
+        )

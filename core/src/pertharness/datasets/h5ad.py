@@ -1,0 +1,222 @@
+"""Any h5ad of cells or of one row per perturbation, as users have them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pertharness.canonical import KEY, SCALE, check_dataset, find_value, read
+from pertharness.cards import DatasetOffer
+from pertharness.datasets.genes import name_genes
+from pertharness.datasets.labelling import Labelling, find_labelling, quote
+from pertharness.datasets.options import NONE, FileOptions, check_options
+from pertharness.datasets.values import Values, plain_matrix, to_log1p
+from pertharness.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+CONTEXT_COLUMNS = ("context", "cell_type", "cell_line", "celltype", "cellline", "cell.type", "cell.line")
+TOTAL_COLUMNS = ("total_counts", "total_count", "ncounts", "n_counts", "ncount_rna", "umi_count", "n_umi", "n_umis")
+N_CELLS_COLUMNS = ("n_cells", "ncells", "num_cells", "cell_count", "n_obs")
+
+H5AD = DatasetOffer(
+    name="h5ad",
+    summary="an h5ad file of cells, or of one row per perturbation",
+    takes_file=True,
+    params=FileOptions().model_dump(),
+)
+
+
+def load_h5ad(name: str, source: Path | None, params: Mapping[str, Any]) -> AnnData:
+    """Give the dataset in a user's file; it is named after the file."""
+    if source is None:
+        raise DataError(f"dataset {name!r} needs a file; name it, e.g. with --data FILE.h5ad")
+    options = check_options(FileOptions, name, params)
+    return canonical_dataset(read(source), source.stem, source.name, options)
+
+
+def canonical_dataset(adata: AnnData, name: str, origin: str, options: FileOptions) -> AnnData:
+    """Give the data of a file in the canonical form, with notes of what was done in ``uns["pertharness"]["notes"]``.
+
+    Parameters
+    ----------
+    adata
+        As read; it is not changed, and must not be used after: arrays are shared.
+    name, origin
+        For ``uns``.
+    options
+        What the user says of the file; the rest is found.
+
+    Raises
+    ------
+    DataError
+        If something in the file cannot be used, or leaves a choice, with the flag that decides.
+    """
+    try:
+        return _canonical_dataset(adata, name, origin, options)
+    except DataError as error:
+        raise DataError(str(error) if str(error).startswith("dataset ") else f"dataset {name!r}: {error}") from error
+
+
+def _canonical_dataset(adata: AnnData, name: str, origin: str, options: FileOptions) -> AnnData:
+    """Bring the parts of a file into form, one after the other."""
+    from anndata import AnnData
+
+    if adata.n_obs == 0 or adata.n_vars == 0:
+        raise DataError(f"it is empty: {adata.n_obs} rows x {adata.n_vars} genes; expected cells and genes")
+    notes: list[str] = []
+    var = name_genes(adata.var, options, notes)
+    rows, context = _choose_context(adata.obs, options, notes)
+    labelling = find_labelling(adata.obs.iloc[rows], {*var.index, *adata.var_names}, options)
+    obs = _label_rows(adata.obs.iloc[rows], labelling, notes)
+    level = _find_level(obs, options, notes)
+    values = plain_matrix(_choose_values(adata, rows, options))
+    _add_numbers(obs, adata.obs.iloc[rows], level)
+    totals = obs["total_counts"].to_numpy() if "total_counts" in obs else None
+    matrix = to_log1p(values, totals, options, notes)
+    layers = _keep_layers(adata, rows, values, level)
+    if "total_counts" not in obs and "counts" in layers and level == "cells":
+        obs["total_counts"] = np.asarray(layers["counts"].sum(axis=1, dtype=np.float64)).ravel()
+    if context is not None:
+        obs["context"] = _categorical([context] * len(obs))
+    keeps_double = level == "pseudobulk" and matrix.dtype == np.float64
+    fields = {"name": name, "level": level, "scale": SCALE, "origin": origin, "notes": "\n".join(notes)}
+    modality = options.modality or _stated(adata).get("modality")
+    fields |= {"modality": modality} if modality else {}
+    dataset = AnnData(
+        X=matrix if keeps_double else matrix.astype(np.float32, copy=False),
+        obs=obs, var=var, layers=layers, uns={KEY: fields},
+    )  # fmt: skip
+    check_dataset(dataset, name)
+    return dataset
+
+
+def _stated(adata: AnnData) -> Mapping[str, Any]:
+    """Give what an already canonical file says of itself."""
+    fields = adata.uns.get(KEY, {})
+    return fields if isinstance(fields, Mapping) else {}
+
+
+def _categorical(values: Any) -> pd.Categorical:
+    """Give texts as categories that every supported pandas writes alike."""
+    import pandas as pd
+
+    return pd.Categorical(np.asarray(values, dtype=object))
+
+
+def _choose_context(obs: pd.DataFrame, options: FileOptions, notes: list[str]) -> tuple[np.ndarray, str | None]:
+    """Find the rows of the one context that is used, and its name."""
+    everything = np.arange(len(obs))
+    if options.context_column == NONE:
+        return everything, None
+    if options.context_column is not None and options.context_column not in obs:
+        raise DataError(
+            f"obs has no column {options.context_column!r} (--context-column); it has {quote(obs.columns, 20)}"
+        )
+    found = [column for column in obs.columns if str(column).lower() in CONTEXT_COLUMNS]
+    several = [column for column in found if obs[column].nunique(dropna=False) > 1]
+    if options.context_column is None and len(several) > 1:
+        raise DataError(
+            f"several columns of obs tell contexts apart: {quote(several)}; choose one with --context-column"
+        )
+    column = options.context_column or next(iter(several or found), None)
+    if column is None:
+        if options.context is not None:
+            raise DataError(f"--context {options.context!r}: no column names contexts; say which with --context-column")
+        return everything, None
+    values = obs[column].astype(str)
+    contexts = list(values.unique())
+    if options.context is None and len(contexts) > 1:
+        raise DataError(
+            f"obs[{column!r}] has {len(contexts)} values: {quote(contexts)}; expected one context: choose it with "
+            f"--context, or pool them with --context-column {NONE}"
+        )
+    context = contexts[0] if options.context is None else options.context
+    if context not in contexts:
+        raise DataError(f"obs[{column!r}] has no {context!r} (--context); it has {quote(contexts)}")
+    rows = np.flatnonzero((values == context).to_numpy())
+    notes.append(f"context: {context!r} of obs[{column!r}], {len(rows)} of {len(obs)} rows")
+    return rows, str(context)
+
+
+def _label_rows(given: pd.DataFrame, labelling: Labelling, notes: list[str]) -> pd.DataFrame:
+    """Give ``obs`` with the canonical labels and the labels as they came."""
+    import pandas as pd
+
+    labels = given[labelling.column].astype(str)
+    first: dict[str, str] = {}
+    for label, canonical in labelling.mapping.items():
+        first.setdefault(canonical, label)
+    perturbations = labels.map(labelling.mapping)
+    obs: pd.DataFrame = pd.DataFrame(index=pd.Index(given.index.astype(str).to_numpy(dtype=object), dtype=object))
+    obs["perturbation"] = _categorical(perturbations)
+    # Pooled labels: one label per perturbation, because published split rules sort them.
+    obs["label_given"] = _categorical(perturbations.map(first))
+    joined = repr(labelling.separator) if labelling.separator else "nothing"
+    notes.append(
+        f"labels: obs[{labelling.column!r}], control {labelling.control!r}, targets joined by {joined}, "
+        f"{len(first) - 1} perturbations and the control"
+    )
+    pooled = [label for label, canonical in labelling.mapping.items() if first[canonical] != label]
+    if pooled:
+        notes.append(f"labels: pooled with another spelling of the same targets: {quote(pooled, 20)}")
+    return obs
+
+
+def _find_level(obs: pd.DataFrame, options: FileOptions, notes: list[str]) -> str:
+    """Find whether the rows are cells or the means of one perturbation each."""
+    if options.level is not None:
+        return options.level
+    is_mean = not obs["perturbation"].duplicated().any()
+    level = "pseudobulk" if is_mean else "cells"
+    notes.append(f"level: {level} ({'one row' if is_mean else 'more than one row'} per perturbation)")
+    return level
+
+
+def _choose_values(adata: AnnData, rows: np.ndarray, options: FileOptions) -> Values:
+    """Take the matrix that is to be used, its rows only."""
+    layers = sorted(str(layer) for layer in adata.layers)
+    if options.layer is not None and options.layer not in adata.layers:
+        raise DataError(f"there is no layer {options.layer!r} (--layer); the file has {quote(layers)}")
+    matrix = adata.X if options.layer is None else adata.layers[options.layer]
+    where = "X" if options.layer is None else f"layers[{options.layer!r}]"
+    if matrix is None:
+        raise DataError(f"it has no X; take a layer with --layer ({quote(layers)})")
+    others = [layer for layer in layers if layer != options.layer]
+    return Values(_rows_of(matrix, rows), where, adata.obs_names[rows], adata.var_names, others)
+
+
+def _rows_of(matrix: Any, rows: np.ndarray) -> Any:
+    """Give some rows of a matrix; all of them without a copy."""
+    return matrix if len(rows) == matrix.shape[0] else matrix[rows]
+
+
+def _add_numbers(obs: pd.DataFrame, given: pd.DataFrame, level: str) -> None:
+    """Take the total counts of cells, or the number of averaged cells, where the file has them."""
+    import pandas as pd
+
+    column, known = ("total_counts", TOTAL_COLUMNS) if level == "cells" else ("n_cells", N_CELLS_COLUMNS)
+    for name in (name for wanted in known for name in given.columns if str(name).lower() == wanted):
+        if pd.api.types.is_numeric_dtype(given[name].dtype) and not given[name].isna().any():
+            numbers = given[name].to_numpy()
+            obs[column] = numbers.astype(np.float64 if level == "cells" else np.int64)
+            return
+
+
+def _keep_layers(adata: AnnData, rows: np.ndarray, values: Values, level: str) -> dict[str, Any]:
+    """Keep raw counts of cells as ``counts``; of a pseudobulk all layers, such as means over half of the cells."""
+    if level == "pseudobulk":
+        return {str(layer): _rows_of(adata.layers[layer], rows) for layer in adata.layers}
+    given = {values.where: values.matrix}
+    if "counts" in adata.layers:
+        counts = Values(_rows_of(adata.layers["counts"], rows), "layers['counts']", values.rows, values.genes, [])
+        given = {counts.where: plain_matrix(counts).matrix} | given
+    for matrix in given.values():
+        if find_value(matrix, lambda x: (x != np.floor(x)) | (x < 0)) is None:
+            return {"counts": matrix.astype(np.float32, copy=False)}
+    return {}

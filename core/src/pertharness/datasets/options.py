@@ -1,0 +1,69 @@
+"""The parameters of the datasets, checked; each is a flag of the command line: ``label_column``, ``--label-column``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pertharness.errors import DataError
+
+NONE = "none"
+"""Says of a separator or a context column that there is none, where None means: find it."""
+
+
+class FileOptions(BaseModel):
+    """How to read a user's h5ad; None: found in the file, if there is no doubt."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    label_column: str | None = None
+    control_label: str | None = None
+    separator: str | None = None
+    context_column: str | None = None
+    context: str | None = None
+    level: Literal["cells", "pseudobulk"] | None = None
+    scale: Literal["log1p", "counts"] | None = None
+    normalise: bool = False
+    gene_column: str | None = None
+    ensembl_column: str | None = None
+    modality: Literal["crispra", "crispri", "ko"] | None = None
+    merge_labels: bool = False
+    layer: str | None = None
+
+
+class DemoOptions(BaseModel):
+    """Seed and size of the demo."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seed: int = Field(default=1, ge=0)
+    n_genes: int = Field(default=1500, ge=50)
+    n_singles: int = Field(default=60, ge=2)
+    n_doubles: int = Field(default=60, ge=0)
+    n_controls: int = Field(default=300, ge=1)
+    n_cells: int = Field(default=40, ge=1)
+
+
+Options = TypeVar("Options", FileOptions, DemoOptions)
+
+
+def check_options(model: type[Options], dataset: str, params: Mapping[str, Any]) -> Options:
+    """Give the parameters as a model.
+
+    Raises
+    ------
+    DataError
+        If one is unknown or has a value that it cannot have.
+    """
+    try:
+        return model(**params)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        if name not in model.model_fields:
+            known = ", ".join(model.model_fields)
+            raise DataError(f"dataset {dataset!r} has no parameter {name!r}; it has {known}") from error
+        flag = f"--{name.replace('_', '-')}"
+        raise DataError(f"dataset {dataset!r}: {name} ({flag}) is {first['input']!r}: {first['msg']}") from error

@@ -1,0 +1,72 @@
+"""Four published screens, fetched from where their authors or GEARS put them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pertharness.canonical import read
+from pertharness.cards import DatasetOffer, RemoteFile
+from pertharness.datasets.h5ad import canonical_dataset
+from pertharness.datasets.options import NONE, FileOptions, check_options
+from pertharness.errors import DataError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_DATAVERSE = "https://dataverse.harvard.edu/api/access/datafile"
+_GEARS_MEMBER = "perturb_processed.h5ad"
+
+
+def _gears(name: str, summary: str, reference: str, datafile: int) -> DatasetOffer:
+    """Give the offer of a CRISPRi screen that GEARS provides as a zip file."""
+    source = RemoteFile(url=f"{_DATAVERSE}/{datafile}", filename=f"{name}.zip", member=_GEARS_MEMBER)
+    return DatasetOffer(name=name, summary=summary, reference=reference, modality="crispri", source=source)
+
+
+PUBLISHED = (
+    DatasetOffer(
+        name="norman",
+        summary="CRISPRa in K562: singles and doubles, as scFoundation provides them",
+        reference="Norman et al. 2019, doi 10.1126/science.aax4438",
+        modality="crispra",
+        source=RemoteFile(
+            url="https://figshare.com/ndownloader/files/44477939",
+            filename="norman_scfoundation.zip",
+            member="gse133344_k562gi_oe_pert227_84986_19264_withtotalcount.h5ad",
+        ),
+    ),
+    _gears("adamson", "CRISPRi of the unfolded protein response in K562: singles, as GEARS provides them",
+           "Adamson et al. 2016, doi 10.1016/j.cell.2016.11.048", 6154417),
+    _gears("replogle_k562", "CRISPRi of essential genes in K562: singles, as GEARS provides them",
+           "Replogle et al. 2022, doi 10.1016/j.cell.2022.05.013", 7458695),
+    _gears("replogle_rpe1", "CRISPRi of essential genes in RPE1: singles, as GEARS provides them",
+           "Replogle et al. 2022, doi 10.1016/j.cell.2022.05.013", 7458694),
+)  # fmt: skip
+"""The offers; the files' sha256 are not published, so they are recorded when first fetched."""
+
+
+# The cell line is known from the article; ``obs["cell_type"]`` of these files is not relied on.
+_CONTEXTS = {"norman": "K562", "adamson": "K562", "replogle_k562": "K562", "replogle_rpe1": "RPE1"}
+# As both providers write them: `ctrl`, `A+ctrl` (now and then `ctrl+A`), `A+B`; log1p of normalised counts.
+_LAYOUT: dict[str, Any] = {
+    "label_column": "condition", "control_label": "ctrl", "separator": "+", "context_column": NONE,
+    "level": "cells", "scale": "log1p", "merge_labels": True,
+}  # fmt: skip
+
+
+def load_published(name: str, source: Path | None, params: Mapping[str, Any]) -> AnnData:
+    """Give a published screen, from the file that was fetched for it."""
+    import pandas as pd
+
+    offer = next(offer for offer in PUBLISHED if offer.name == name)
+    if params:
+        raise DataError(f"dataset {name!r} has no parameter {next(iter(params))!r}; it takes none")
+    if source is None:
+        raise DataError(f"dataset {name!r} has no file yet; fetch it with: pertharness data fetch {name}")
+    options = check_options(FileOptions, name, {**_LAYOUT, "modality": offer.modality})
+    origin = f"{offer.reference}; {offer.source.url if offer.source else source.name}"
+    dataset = canonical_dataset(read(source), name, origin, options)
+    dataset.obs["context"] = pd.Categorical([_CONTEXTS[name]] * dataset.n_obs)
+    return dataset
