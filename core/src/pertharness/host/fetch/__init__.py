@@ -1,1 +1,8 @@
-""""""
+"""Published files: brought once, checked at each use, kept in one folder."""
+
+from __future__ import annotations
+
+from pertharness.host.fetch.download import Patience, Progress, SourceError
+from pertharness.host.fetch.folder import Place, default_folder, fetch, local_file, place_of
+
+__all__ = ["Patience", "Place", "Progress", "SourceError", "default_folder", "fetch", "local_file", "place_of"]

@@ -1,0 +1,163 @@
+"""``pertharness data``: the datasets on offer, and the published files behind them."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from pertharness.cards import DatasetOffer
+from pertharness.errors import RecipeError
+from pertharness.host.fetch import Progress, default_folder, fetch, local_file, place_of
+from pertharness.host.fetch.checksums import recorded
+from pertharness.host.registry import open_registry
+from pertharness.host.store import Store
+
+_LINE_EVERY = 100_000_000
+_FOLDER = click.option(
+    "--folder", type=click.Path(file_okay=False, path_type=Path), help="Folder of published files. [PERTHARNESS_DATA]"
+)
+_STORE = click.option(
+    "--store", type=click.Path(file_okay=False, path_type=Path), help="Folder of records. [PERTHARNESS_STORE]"
+)
+
+
+@click.group()
+def data() -> None:
+    """List, fetch and check datasets."""
+
+
+def _offers(store: Path | None) -> dict[str, DatasetOffer]:
+    return {name: offered.offer for name, offered in open_registry(Store.open(store)).datasets.items()}
+
+
+def _offer(name: str, offers: dict[str, DatasetOffer]) -> DatasetOffer:
+    if name not in offers:
+        near = get_close_matches(name, offers, n=1)
+        meant = f"; did you mean {near[0]!r}?" if near else ""
+        raise RecipeError(
+            f"no installed plugin offers a dataset {name!r}{meant} (there are {', '.join(sorted(offers))})"
+        )
+    return offers[name]
+
+
+def _origin(offer: DatasetOffer) -> str:
+    """Say where the data come from."""
+    if offer.source is not None:
+        return urlsplit(offer.source.url).hostname or offer.source.url
+    return "a file of yours" if offer.takes_file else "built in"
+
+
+def _size(offer: DatasetOffer) -> str:
+    size = offer.source.size_mb if offer.source else None
+    return "" if size is None else f"{size:.0f} MB"
+
+
+def _is_local(name: str, offer: DatasetOffer, folder: Path) -> str:
+    if offer.source is None:
+        return ""
+    return "local" if local_file(offer.source, name, folder) else "not fetched"
+
+
+@data.command("list")
+@_FOLDER
+@_STORE
+def list_command(folder: Path | None, store: Path | None) -> None:
+    """List the datasets on offer."""
+    folder = folder or default_folder()
+    rows = [
+        (name, _size(offer), _origin(offer), _is_local(name, offer, folder), offer.summary)
+        for name, offer in sorted(_offers(store).items())
+    ]
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)][:-1]
+    for *cells, summary in rows:
+        padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        click.echo("  ".join([*padded, summary]))
+
+
+@data.command("fetch")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--again", is_flag=True, help="Fetch even if the file is there, and record its checksum anew.")
+@_FOLDER
+@_STORE
+def fetch_command(names: tuple[str, ...], *, again: bool, folder: Path | None, store: Path | None) -> None:
+    """Fetch published datasets; what is there already is checked and kept."""
+    folder = folder or default_folder()
+    offers = _offers(store)
+    for name, offer in [(name, _offer(name, offers)) for name in names]:
+        if offer.source is None:
+            click.echo(f"{name}: nothing to fetch ({_origin(offer)})")
+            continue
+        with _shown(name) as progress:
+            path = fetch(offer.source, name=name, folder=folder, progress=progress, again=again)
+        click.echo(f"{name}: {path}")
+
+
+@data.command("info")
+@click.argument("name")
+@_FOLDER
+@_STORE
+def info_command(name: str, folder: Path | None, store: Path | None) -> None:
+    """Show where a dataset comes from and where it lies."""
+    offer = _offer(name, _offers(store))
+    for key, value in _facts(name, offer, folder or default_folder()).items():
+        click.echo(f"{key + ':':<20}{value}")
+
+
+def _facts(name: str, offer: DatasetOffer, folder: Path) -> dict[str, Any]:
+    """Give what there is to say of a dataset."""
+    facts = {
+        "name": name, "summary": offer.summary, "reference": offer.reference or "none given",
+        "licence": offer.licence, "modality": offer.modality or "not given", "source": _origin(offer),
+    }  # fmt: skip
+    if offer.source is None:
+        return facts
+    place = place_of(offer.source, name, folder)
+    seen = {path: recorded(path, place.folder) for path in (place.download, place.wanted)}
+    recorded_sums = ", ".join(f"{path.name} {entry.sha256} ({entry.date})" for path, entry in seen.items() if entry)
+    return facts | {
+        "url": offer.source.url,
+        "licence of the file": offer.source.licence,
+        "size": _size(offer) or "not known",
+        "sha256 known": offer.source.sha256 or "no",
+        "sha256 recorded": recorded_sums or "no",
+        "path": f"{place.wanted} ({_is_local(name, offer, folder)})",
+    }
+
+
+@contextlib.contextmanager
+def _shown(name: str) -> Iterator[Progress]:
+    """Show a bar on a terminal, else now and then a line."""
+    if not sys.stderr.isatty():
+        yield _lines(name, lambda line: click.echo(line, err=True))
+        return
+    from rich import progress as rich_progress
+    from rich.console import Console
+
+    columns = (
+        rich_progress.TextColumn("{task.description}"), rich_progress.BarColumn(), rich_progress.DownloadColumn(),
+        rich_progress.TransferSpeedColumn(), rich_progress.TimeRemainingColumn(),
+    )  # fmt: skip
+    with rich_progress.Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _lines(name: str, write: Callable[[str], None]) -> Progress:
+    """Give a progress that writes a line at each tenth, or each 100 MB where the whole is unknown."""
+    last = -1
+
+    def tell(done: int, total: int | None) -> None:
+        nonlocal last
+        step = 10 * done // total if total else done // _LINE_EVERY
+        if step != last:
+            last = step
+            write(f"{name}: {10 * step} % of {total / 1e6:.0f} MB" if total else f"{name}: {done / 1e6:.0f} MB")
+
+    return tell

@@ -1,0 +1,96 @@
+"""Checksums: pinned by the offer, or recorded when a file is first used and checked from then on."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pertharness.errors import FetchError
+from pertharness.files import write_text
+from pertharness.host.fetch.lock import locked
+
+FILE_NAME = "checksums.json"
+
+
+class Entry(BaseModel):
+    """What a file was when it was first used."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sha256: str
+    size: int
+    url: str
+    date: str
+
+
+class _Checksums(BaseModel):
+    """The content of ``checksums.json``: path relative to its folder -> entry."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    files: dict[str, Entry] = {}
+
+
+def _read(folder: Path) -> _Checksums:
+    path = folder / FILE_NAME
+    try:
+        return _Checksums.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return _Checksums()
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise FetchError(
+            f"{path} is not a list of checksums of format 1: {error}; "
+            "restore it, or delete it to have all sums recorded anew at the next use"
+        ) from error
+
+
+def recorded(path: Path, folder: Path) -> Entry | None:
+    """Give what was recorded of the file `path` below `folder`, or None.
+
+    Raises
+    ------
+    FetchError
+        ``checksums.json`` cannot be understood.
+    """
+    return _read(folder).files.get(path.relative_to(folder).as_posix())
+
+
+def record(path: Path, folder: Path, *, sha256: str, url: str) -> None:
+    """Record the file `path` below `folder`; an entry with the same sum stays as it is."""
+    key = path.relative_to(folder).as_posix()
+    with locked(folder / f".{FILE_NAME}.lock"):
+        known = _read(folder)
+        if key in known.files and known.files[key].sha256 == sha256:
+            return
+        date = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        entry = Entry(sha256=sha256, size=path.stat().st_size, url=url, date=date)
+        files = {**known.files, key: entry}
+        text = known.model_copy(update={"files": dict(sorted(files.items()))}).model_dump_json(indent=2)
+        write_text(folder / FILE_NAME, text + "\n")
+
+
+def check(found: str, *, what: str, name: str, pinned: str | None, entry: Entry | None) -> None:
+    """Compare a sum with the pinned one or, where none is pinned, with the recorded one.
+
+    `what` names the file in the message, `name` the offer.
+
+    Raises
+    ------
+    FetchError
+        The sums differ.
+    """
+    if pinned is not None and found != pinned.lower():
+        raise FetchError(
+            f"{what} is not the expected file: its sha256 is {found}, the offer {name!r} expects {pinned.lower()}; "
+            f"`pertharness data fetch {name} --again` brings it anew. If that gives the same sum, the published file "
+            "has changed: look for a newer version of the plugin that offers it"
+        )
+    if pinned is None and entry is not None and found != entry.sha256:
+        raise FetchError(
+            f"{what} has changed: its sha256 is {found}, recorded on {entry.date} was {entry.sha256}; "
+            f"`pertharness data fetch {name} --again` brings the published file anew and records what comes"
+        )

@@ -1,0 +1,254 @@
+"""Downloads that survive a break-off: what came is kept, the rest is asked for (RFC 9110, sections 13.1.5 and 14)."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+
+from pertharness import __version__
+from pertharness.errors import FetchError
+from pertharness.files import write_text
+
+if TYPE_CHECKING:
+    import requests
+
+Progress = Callable[[int, "int | None"], None]
+"""Called with the bytes that are there and the bytes of the whole file, None where the server does not say."""
+
+_PIECE = 1 << 16
+_HEADWAY = 1 << 20
+"""A try that brought this many new bytes is not counted as failed, so that a large file may break off often."""
+_LONGEST_WAIT_S = 60.0
+_TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+_HEADERS = {
+    "User-Agent": f"pertharness/{__version__}",
+    # Sizes and ranges are those of the file itself, not of a compressed form of it.
+    "Accept-Encoding": "identity",
+}
+
+
+class SourceError(FetchError):
+    """The source was not reached or did not give the file."""
+
+
+class _BreakOff(FetchError):
+    """A try failed in a way that the next one may not."""
+
+    def __init__(self, message: str, wait_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How often and how long to try."""
+
+    tries: int = 5
+    """Failed tries in a row that end a download."""
+    backoff_s: float = 0.5
+    """Wait after the first failed try; doubled after each further one."""
+    connect_s: float = 15.0
+    read_s: float = 60.0
+
+
+PATIENCE = Patience()
+
+
+class _Note(BaseModel):
+    """What is known of a part file: which file it is a part of."""
+
+    url: str
+    validator: str | None
+    """Strong ETag or Last-Modified; without one nobody can say that the rest belongs to the same file."""
+    total: int | None
+
+
+def _note_path(part: Path) -> Path:
+    return part.with_name(f"{part.name}.json")
+
+
+def _forget(part: Path) -> None:
+    """Delete a part before its note, so that no note ever stands beside bytes of another file."""
+    part.unlink(missing_ok=True)
+    _note_path(part).unlink(missing_ok=True)
+
+
+def _read_note(part: Path, url: str) -> _Note | None:
+    """Give the note of a part that can be gone on with, or None."""
+    try:
+        note = _Note.model_validate_json(_note_path(part).read_text(encoding="utf-8"))
+    except (FileNotFoundError, UnicodeDecodeError, ValidationError):
+        return None
+    return note if note.url == url and note.validator and _size(part) else None
+
+
+def download(url: str, part: Path, *, patience: Patience = PATIENCE, progress: Progress | None = None) -> None:
+    """Bring the file at `url` to `part`, going on with what an earlier call left there.
+
+    What came is kept in `part` when the download ends early, with its validator in ``PART.json``; the caller takes the
+    whole file away with `take`.
+
+    Raises
+    ------
+    SourceError
+        The source was not reached, answered with an error or with a web page.
+    OSError
+        `part` cannot be written.
+    """
+    import requests
+
+    failures, most = 0, _size(part)
+    with requests.Session() as session:
+        while True:
+            try:
+                return _attempt(session, url, part, patience, progress)
+            except _BreakOff as error:
+                failures = 0 if _size(part) >= most + _HEADWAY else failures + 1
+                most = max(most, _size(part))
+                if failures >= patience.tries:
+                    raise SourceError(f"{error} (given up after {failures} tries)") from error
+                time.sleep(max(patience.backoff_s * 2.0**failures, min(error.wait_s, _LONGEST_WAIT_S)))
+
+
+def take(part: Path, target: Path) -> None:
+    """Move a whole download to `target`."""
+    _note_path(part).unlink(missing_ok=True)
+    part.replace(target)
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.is_file() else 0
+
+
+def _attempt(session: requests.Session, url: str, part: Path, patience: Patience, progress: Progress | None) -> None:
+    """Ask once for the file, or for what is missing of it."""
+    note = _read_note(part, url)
+    start = _size(part) if note else 0
+    if note and start == note.total:
+        return
+    with _ask(session, url, patience, start, note) as response:
+        _require_answer(response, url, part, start, note)
+        if note is None or response.status_code == 200:
+            start, note = 0, _note_of(response, url, part)
+        _receive(response, url, part, start, note, progress)
+
+
+def _ask(session: requests.Session, url: str, patience: Patience, start: int, note: _Note | None) -> requests.Response:
+    """Send the request, following redirects."""
+    import requests
+
+    headers = dict(_HEADERS)
+    if note and note.validator:
+        headers |= {"Range": f"bytes={start}-", "If-Range": note.validator}
+    timeout = (patience.connect_s, patience.read_s)
+    try:
+        return session.get(url, headers=headers, stream=True, timeout=timeout)
+    except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+        raise _BreakOff(f"{url} was not reached: {error}") from error
+    except requests.RequestException as error:
+        raise SourceError(f"{url} cannot be fetched: {error}") from error
+
+
+def _require_answer(response: requests.Response, url: str, part: Path, start: int, note: _Note | None) -> None:
+    """Refuse what is neither the whole file (200) nor, where a part is there, the rest of it (206)."""
+    status = response.status_code
+    if status in _TRY_AGAIN:
+        wait = response.headers.get("Retry-After", "")
+        raise _BreakOff(_said(response, url), wait_s=float(wait) if wait.isdecimal() else 0.0)
+    if status == 200 or (status == 206 and note and _fits(response, start, note)):
+        return
+    if note is None or status not in (206, 416):
+        raise SourceError(_said(response, url))
+    _forget(part)
+    raise _BreakOff(f"{_said(response, url)}: not the rest of the file that was begun; it is begun anew")
+
+
+def _said(response: requests.Response, url: str) -> str:
+    via = "" if response.url == url else f" (redirected to {response.url})"
+    return f"{url}{via} answered HTTP {response.status_code} {response.reason}"
+
+
+def _fits(response: requests.Response, start: int, note: _Note) -> bool:
+    """Tell whether a 206 begins where the part ends, in the same file."""
+    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
+    if match is None or int(match[1]) != start:
+        return False
+    same_total = match[2] == "*" or note.total is None or int(match[2]) == note.total
+    return same_total and _validator(response) in (None, note.validator)
+
+
+def _validator(response: requests.Response) -> str | None:
+    """Give the strong ETag, else the date of the last change, else None."""
+    etag: str = response.headers.get("ETag", "")
+    return etag if etag.startswith('"') else response.headers.get("Last-Modified")
+
+
+def _encoded(response: requests.Response, part: Path) -> bool:
+    """Tell whether the body is compressed on the way, although it was asked for as it is.
+
+    Servers name the encoding of a file that *is* a gzip (Apache's AddEncoding); such a body is taken as it comes.
+    """
+    encoding = response.headers.get("Content-Encoding", "identity").lower()
+    return encoding != "identity" and not part.stem.lower().endswith((".gz", ".tgz"))
+
+
+def _length(response: requests.Response) -> int | None:
+    length = response.headers.get("Content-Length", "")
+    return int(length) if length.isdecimal() else None
+
+
+def _note_of(response: requests.Response, url: str, part: Path) -> _Note:
+    if _encoded(response, part):  # sizes of the compressed form say nothing of the file
+        return _Note(url=url, validator=None, total=None)
+    return _Note(url=url, validator=_validator(response), total=_length(response))
+
+
+def _receive(
+    response: requests.Response, url: str, part: Path, start: int, note: _Note, progress: Progress | None
+) -> None:
+    """Write the body to the part, from `start` on, and see that it is whole."""
+    pieces = _pieces(response, url, part)
+    first = next(pieces, b"")
+    if not start:
+        _refuse_page(first, response, url)
+        _forget(part)
+        write_text(_note_path(part), note.model_dump_json())
+    done = start
+    with part.open("ab" if start else "wb") as file:
+        for piece in itertools.chain([first], pieces):
+            file.write(piece)
+            done += len(piece)
+            if progress:
+                progress(done, note.total)
+    length = _length(response)
+    short = length is not None and response.raw.tell() != length
+    if short or (note.total is not None and done != note.total):
+        raise _BreakOff(f"{url} broke off after {done} of {note.total or 'unknown'} bytes")
+
+
+def _pieces(response: requests.Response, url: str, part: Path) -> Iterator[Any]:
+    """Give the body in pieces; a connection that breaks is a break-off."""
+    from urllib3.exceptions import HTTPError
+
+    try:
+        yield from response.raw.stream(_PIECE, decode_content=_encoded(response, part))
+    except HTTPError as error:
+        raise _BreakOff(f"{url} broke off: {error}") from error
+
+
+def _refuse_page(start: bytes, response: requests.Response, url: str) -> None:
+    """Refuse a web page before it takes the place of a part: a login, a consent, a hotel's network."""
+    head = start[:200].lstrip().lower()
+    if head.startswith((b"<!doctype html", b"<html")):
+        kind = response.headers.get("Content-Type", "no content type")
+        raise SourceError(
+            f"{url} gave a web page, not the file ({kind}; it begins with {start[:60].decode('utf-8', 'replace')!r}); "
+            "open the address in a browser to see what it asks for"
+        )

@@ -1,0 +1,241 @@
+"""The folder of published files: what is there is used, what is not is fetched."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pertharness.cards import RemoteFile
+from pertharness.errors import FetchError
+from pertharness.files import sha256_file
+from pertharness.host.fetch.archive import extract_member
+from pertharness.host.fetch.checksums import check, record, recorded
+from pertharness.host.fetch.download import PATIENCE, Patience, Progress, SourceError, download, take
+from pertharness.host.fetch.lock import locked
+
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+# What files of these names begin with: PKWARE APPNOTE 4.3.7, RFC 1952, HDF5 file format 3.0 (II.A).
+_STARTS = {
+    ".zip": b"PK",
+    ".gz": b"\x1f\x8b",
+    ".tgz": b"\x1f\x8b",
+    ".h5ad": b"\x89HDF\r\n\x1a\n",
+    ".h5": b"\x89HDF\r\n\x1a\n",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the files of one offer lie."""
+
+    source: RemoteFile
+    name: str
+    folder: Path
+
+    @property
+    def download(self) -> Path:
+        """The file as it is published."""
+        return self.folder / self.name / self.source.filename
+
+    @property
+    def wanted(self) -> Path:
+        """The file that a job reads: the member of the archive, or the download itself."""
+        return self.folder / self.name / (self.source.member or self.source.filename)
+
+
+def default_folder() -> Path:
+    """Give the folder of published files: ``PERTHARNESS_DATA``, else the user's data folder."""
+    from platformdirs import user_data_path
+
+    given = os.environ.get("PERTHARNESS_DATA")
+    return Path(given).expanduser() if given else user_data_path("pertharness") / "data"
+
+
+def place_of(source: RemoteFile, name: str, folder: Path) -> Place:
+    """Give where the files of an offer lie.
+
+    Raises
+    ------
+    FetchError
+        A name would lead out of the folder.
+    """
+    for part in (*name.split("/"), source.filename, source.member):  # an offer may be called plugin/name
+        if part is not None and (part.startswith(".") or "/" in part or "\\" in part or not part.strip()):
+            raise FetchError(f"offer {name!r}: {part!r} is not a plain file name; correct the plugin's card")
+    return Place(source, name, folder.absolute())
+
+
+def local_file(source: RemoteFile, name: str, folder: Path) -> Path | None:
+    """Give the wanted file if it is there already, else None; nothing is fetched, unpacked or checked."""
+    wanted = place_of(source, name, folder).wanted
+    return wanted if wanted.is_file() else None
+
+
+def fetch(
+    source: RemoteFile, *, name: str, folder: Path, progress: Progress | None = None, again: bool = False,
+    patience: Patience = PATIENCE,
+) -> Path:  # fmt: skip
+    """Give the wanted local file, checked; fetch and unpack it if it is not there.
+
+    Parameters
+    ----------
+    source
+        What to fetch.
+    name
+        The offer: its files lie in ``folder/name``.
+    folder
+        Folder of published files, see `default_folder`.
+    progress
+        Called with the bytes that are there and the bytes of the whole file, None where unknown.
+    again
+        Fetch even if the file is there, and record what comes in place of what was recorded.
+    patience
+        How often and how long to try.
+
+    Raises
+    ------
+    FetchError
+        The file was not brought, is not the expected one, cannot be unpacked or cannot be written.
+    """
+    place = place_of(source, name, folder)
+    with _disk_explained(place):
+        if not again and place.wanted.is_file() and recorded(place.wanted, place.folder):
+            _checked(place, place.wanted)  # writes nothing: a shared folder may be read-only
+            return place.wanted
+        with locked(place.wanted.parent / ".lock"):
+            if again or not _use_local(place):
+                _bring(place, progress, patience, again=again)
+    return place.wanted
+
+
+def _use_local(place: Place) -> bool:
+    """Use what is there, fetched or put there by hand; tell whether there was anything."""
+    path = next((path for path in (place.wanted, place.download) if path.is_file()), None)
+    if path is None:
+        return False
+    digest = _checked(place, path)
+    if path != place.wanted:
+        _unpack(place, path, again=False)
+    record(path, place.folder, sha256=digest, url=place.source.url)
+    return True
+
+
+def _bring(place: Place, progress: Progress | None, patience: Patience, *, again: bool) -> None:
+    """Fetch, unpack and record; what was there before stays until the new one is whole."""
+    new = place.download.with_name(f"{place.download.name}.new")
+    new.unlink(missing_ok=True)
+    try:
+        digest = _retrieve(place, new, progress, patience, again=again)
+        if place.wanted != place.download:
+            _unpack(place, new, again=again)
+        new.replace(place.download)
+    finally:
+        new.unlink(missing_ok=True)
+    record(place.download, place.folder, sha256=digest, url=place.source.url)
+
+
+def _retrieve(place: Place, new: Path, progress: Progress | None, patience: Patience, *, again: bool) -> str:
+    """Let pooch fetch the file to `new` with our downloader; give its sha256."""
+    try:
+        import pooch
+    except ImportError as error:
+        raise FetchError(
+            f"fetching {place.name!r} needs packages that are not installed ({error}); "
+            f"pip install 'pertharness[fetch]', or put the file there by hand. {_by_hand(place)}"
+        ) from error
+
+    url = place.source.url
+    part = place.download.with_name(f"{place.download.name}.part")
+
+    def downloader(url: str, output: str, _: object) -> None:
+        download(url, part, patience=patience, progress=progress)
+        take(part, Path(output))
+        _check_kind(Path(output), what=f"what {url} gave", suffix=place.download.suffix)
+
+    try:
+        with _quiet(pooch.get_logger()):
+            pooch.retrieve(url, known_hash=None, fname=new.name, path=new.parent, downloader=downloader)
+    except SourceError as error:
+        raise FetchError(f"{error}\n{_by_hand(place)}") from error
+    digest = sha256_file(new)
+    entry = None if again else recorded(place.download, place.folder)
+    check(digest, what=url, name=place.name, pinned=place.source.sha256, entry=entry)
+    return digest
+
+
+def _unpack(place: Place, archive: Path, *, again: bool) -> None:
+    """Unpack the wanted member, check it against what was recorded of it before, and record it."""
+    assert place.source.member is not None
+    try:
+        extract_member(archive, place.source.member, place.wanted)
+    except FetchError as error:
+        raise FetchError(
+            f"{place.name!r} cannot be unpacked: {error}\n`pertharness data fetch {place.name} --again` brings the "
+            f"archive anew; or put a good copy there. {_by_hand(place)}"
+        ) from error
+    digest = _checked(place, place.wanted, again=again)
+    record(place.wanted, place.folder, sha256=digest, url=place.source.url)
+
+
+def _checked(place: Place, path: Path, *, again: bool = False) -> str:
+    """Give the sha256 of a local file that is what it has to be; `again`: whatever was recorded of it before."""
+    _check_kind(path, what=str(path), suffix=path.suffix)
+    digest = sha256_file(path)
+    pinned = place.source.sha256 if path == place.download else None
+    check(digest, what=str(path), name=place.name, pinned=pinned, entry=None if again else recorded(path, place.folder))
+    return digest
+
+
+def _check_kind(path: Path, *, what: str, suffix: str) -> None:
+    """Refuse a file that does not begin as its name says."""
+    expected = _STARTS.get(suffix.lower(), b"")
+    with path.open("rb") as file:
+        head = file.read(60)
+    if not head or not head.startswith(expected):
+        came = f"begins with {head!r}" if head else "is empty"
+        raise FetchError(f"{what} is not a {suffix or 'data'} file: it {came} ({path.stat().st_size} bytes)")
+
+
+def _by_hand(place: Place) -> str:
+    """Say which file to put where."""
+    unpacked = "" if place.wanted == place.download else f" or, unpacked, as {place.wanted}"
+    return (
+        f"To go on without fetching: put the file of {place.source.url} as {place.download}{unpacked}; then run again."
+    )
+
+
+@contextlib.contextmanager
+def _disk_explained(place: Place) -> Iterator[None]:
+    """Turn a failing disk into a message; what came so far stays."""
+    try:
+        yield
+    except OSError as error:
+        choice = "or choose another folder with PERTHARNESS_DATA"
+        if error.errno in _DISK_FULL:
+            existing = next(path for path in (place.folder, *place.folder.parents) if path.exists())
+            free = shutil.disk_usage(existing).free
+            raise FetchError(
+                f"the disk is full: {error.strerror} while fetching {place.name!r} to {place.folder} ({free} bytes "
+                f"free); what came so far is kept. Free some space {choice}, then run again to go on"
+            ) from error
+        raise FetchError(
+            f"{error.filename or place.folder}: {error.strerror or error}, while fetching {place.name!r}; "
+            f"make the folder writable {choice}"
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet(logger: logging.Logger) -> Iterator[None]:
+    """Keep pooch from telling what we tell in our own words."""
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
