@@ -1,19 +1,18 @@
-"""The canonical dataset: its checks, its means, the leak-free selections of it, its files.
+"""The canonical dataset: its checks, its means, the leak-free selections of it. Its files: ``pertharness.expression``.
 
 An AnnData with log1p of counts per 10 000 in ``X`` (docs/data.md). anndata and pandas are loaded when first needed.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pertharness.errors import DataError
-from pertharness.files import replacing
+from pertharness.expression import read as read
+from pertharness.expression import write as write
 from pertharness.labels import CONTROL, targets_of
 
 if TYPE_CHECKING:
@@ -322,80 +321,3 @@ def _bare_var(adata: AnnData) -> pd.DataFrame:
 def _shared_fields(adata: AnnData) -> dict[str, Any]:
     """Give the fields of ``uns`` that say nothing of single rows."""
     return {field: adata.uns[KEY][field] for field in _SHARED_FIELDS if field in adata.uns[KEY]}
-
-
-def write(adata: AnnData, path: Path) -> None:
-    """Write ``X``, ``layers``, ``obs``, ``var`` and ``uns`` as an uncompressed h5ad, whole or not at all.
-
-    Only encodings that anndata 0.9 reads: texts as objects or categories, None in ``uns`` left out.
-    """
-    from anndata import AnnData
-
-    plain = AnnData(
-        X=adata.X, obs=_plain(adata.obs), var=_plain(adata.var), layers=dict(adata.layers), uns=_without_none(adata.uns)
-    )
-    with replacing(path) as temporary:
-        plain.write_h5ad(temporary)
-
-
-def _plain(df: pd.DataFrame) -> pd.DataFrame:
-    """Give a copy whose texts are objects or categories of objects, as anndata 0.9 reads them."""
-    import pandas as pd
-
-    def plain_values(values: Any) -> Any:
-        return values.astype(object) if pd.api.types.is_string_dtype(values.dtype) else values
-
-    index = pd.Index(df.index.astype(object), dtype=object, name=df.index.name)
-    plain: pd.DataFrame = pd.DataFrame(index=index)
-    for column in df.columns:
-        values: Any = df[column].array
-        if isinstance(values, pd.Categorical):
-            categories = plain_values(values.categories)
-            values = pd.Categorical.from_codes(values.codes, categories, ordered=bool(values.ordered))
-        else:
-            values = plain_values(values)
-        # A series with a type of its own: pandas would make texts nullable strings again.
-        plain[column] = pd.Series(values, index=index, dtype=values.dtype)
-    return plain
-
-
-def _without_none(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a copy of a nested mapping without its Nones."""
-    return {
-        key: _without_none(value) if isinstance(value, Mapping) else value
-        for key, value in fields.items()
-        if value is not None
-    }
-
-
-def read(path: Path) -> AnnData:
-    """Read an h5ad.
-
-    Raises
-    ------
-    DataError
-        If the file is absent, cut short, not HDF5, or HDF5 of another kind.
-    """
-    import anndata
-    import h5py
-
-    if not path.is_file():
-        raise DataError(f"there is no file {str(path)!r}; expected an h5ad file")
-    try:
-        with h5py.File(path, "r") as file:
-            absent = sorted({"X", "obs", "var"} - set(file))
-            found = _some(file)
-        if absent:
-            raise DataError(
-                f"{str(path)!r} is HDF5 of another kind: it has {found}, no {_some(absent)}; expected an h5ad file"
-            )
-        with warnings.catch_warnings():
-            # Of files of older versions, and of names that occur twice: those are checked with a better message.
-            warnings.simplefilter("ignore")
-            return anndata.read_h5ad(path)
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-        size = path.stat().st_size
-        raise DataError(
-            f"{str(path)!r} ({size} bytes) cannot be read as h5ad: {error}; "
-            "expected a whole HDF5 file written by anndata: fetch or write it again"
-        ) from error

@@ -1,0 +1,93 @@
+"""Files of expression: h5ad that every supported anndata reads, whole or absent."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pertharness.errors import DataError
+from pertharness.files import replacing
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+
+def write(adata: AnnData, path: Path) -> None:
+    """Write ``X``, ``layers``, ``obs``, ``var`` and ``uns`` as an uncompressed h5ad, whole or not at all.
+
+    Only encodings that anndata 0.9 reads: texts as objects or categories, None in ``uns`` left out.
+    """
+    from anndata import AnnData
+
+    plain = AnnData(
+        X=adata.X, obs=_plain(adata.obs), var=_plain(adata.var), layers=dict(adata.layers), uns=_without_none(adata.uns)
+    )
+    with replacing(path) as temporary:
+        plain.write_h5ad(temporary)
+
+
+def _plain(df: pd.DataFrame) -> pd.DataFrame:
+    """Give a copy whose texts are objects or categories of objects, as anndata 0.9 reads them."""
+    import pandas as pd
+
+    def plain_values(values: Any) -> Any:
+        return values.astype(object) if pd.api.types.is_string_dtype(values.dtype) else values
+
+    index = pd.Index(df.index.astype(object), dtype=object, name=df.index.name)
+    plain: pd.DataFrame = pd.DataFrame(index=index)
+    for column in df.columns:
+        values: Any = df[column].array
+        if isinstance(values, pd.Categorical):
+            categories = plain_values(values.categories)
+            values = pd.Categorical.from_codes(values.codes, categories, ordered=bool(values.ordered))
+        else:
+            values = plain_values(values)
+        # A series with a type of its own: pandas would make texts nullable strings again.
+        plain[column] = pd.Series(values, index=index, dtype=values.dtype)
+    return plain
+
+
+def _without_none(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a copy of a nested mapping without its Nones."""
+    return {
+        key: _without_none(value) if isinstance(value, Mapping) else value
+        for key, value in fields.items()
+        if value is not None
+    }
+
+
+def read(path: Path) -> AnnData:
+    """Read an h5ad.
+
+    Raises
+    ------
+    DataError
+        If the file is absent, cut short, not HDF5, or HDF5 of another kind.
+    """
+    import anndata
+    import h5py
+    from anndata._io.specs.registry import IORegistryError  # of an encoding that this anndata does not know
+
+    if not path.is_file():
+        raise DataError(f"there is no file {str(path)!r}; expected an h5ad file")
+    try:
+        with h5py.File(path, "r") as file:
+            absent = sorted({"obs", "var"} - set(file))
+            found = ", ".join(sorted(file)) or "nothing"
+        if absent:
+            raise DataError(
+                f"{str(path)!r} is HDF5 of another kind: it has {found}, no {', '.join(absent)}; expected an h5ad file"
+            )
+        with warnings.catch_warnings():
+            # Of files of older versions, and of names that occur twice: those are checked with a better message.
+            warnings.simplefilter("ignore")
+            return anndata.read_h5ad(path)
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, IORegistryError) as error:
+        size = path.stat().st_size
+        raise DataError(
+            f"{str(path)!r} ({size} bytes) cannot be read as h5ad: {error}; "
+            "expected a whole HDF5 file written by anndata: fetch or write it again"
+        ) from error
