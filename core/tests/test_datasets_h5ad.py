@@ -1,0 +1,288 @@
+"""Any h5ad: read as users have it, or refused with the value and the remedy."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import anndata
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from pertharness.canonical import check_dataset, control_mean, describe_perturbations, pseudobulk, read, write
+from pertharness.datasets import describe, load_dataset
+from pertharness.errors import DataError
+from scipy import sparse
+
+LABELS = ["ctrl", "B+A", "A+ctrl", "ctrl", "ctrl+B", "A+ctrl", "B+A", "ctrl+B"]
+COUNTS = np.array(
+    [[1, 2, 7], [4, 4, 2], [8, 1, 1], [2, 2, 6], [1, 9, 0], [6, 3, 1], [5, 5, 0], [0, 10, 0]], dtype=np.float32
+)
+LOGS = np.log1p(COUNTS * 1000).astype(np.float32)  # every row has 10 counts
+
+
+def make_adata(matrix: object = None, labels: list[str] | None = None, **obs: object) -> anndata.AnnData:
+    table = pd.DataFrame(
+        {"condition": labels or LABELS, **obs}, index=[f"cell{i}" for i in range(len(labels or LABELS))]
+    )
+    var = pd.DataFrame(index=["A", "B", "C"])
+    return anndata.AnnData(X=LOGS if matrix is None else matrix, obs=table, var=var)
+
+
+def load(adata: anndata.AnnData, folder: Path, **params: object) -> anndata.AnnData:
+    path = folder / "mine.h5ad"
+    adata.write_h5ad(path)
+    return load_dataset("h5ad", path, params)
+
+
+def message_of(adata: anndata.AnnData, folder: Path, **params: object) -> str:
+    with pytest.raises(DataError) as error:
+        load(adata, folder, **params)
+    assert str(error.value).startswith("dataset 'mine': ")
+    return str(error.value)
+
+
+def notes_of(adata: anndata.AnnData) -> str:
+    return str(adata.uns["pertharness"]["notes"])
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix, sparse.csc_matrix])
+def test_a_file_of_cells_becomes_canonical_and_says_how(form: object, tmp_path: Path) -> None:
+    adata = make_adata(form(LOGS), ncounts=np.full(8, 10), cell_type="K562")  # type: ignore[operator]
+    adata = load(adata, tmp_path)
+    check_dataset(adata, "mine")
+    assert list(adata.obs["perturbation"]) == ["control", "A+B", "A", "control", "B", "A", "A+B", "B"]
+    assert list(adata.obs["label_given"]) == LABELS
+    assert list(adata.obs_names) == [f"cell{i}" for i in range(8)]
+    assert adata.obs["total_counts"].tolist() == [10.0] * 8
+    assert set(adata.obs["context"]) == {"K562"}
+    values = adata.X if isinstance(adata.X, np.ndarray) else adata.X.toarray()
+    assert np.array_equal(values, LOGS)
+    fields = dict(adata.uns["pertharness"])
+    assert fields.pop("notes").count("\n") == 3
+    assert fields == {"name": "mine", "level": "cells", "scale": "log1p CP10k", "origin": "mine.h5ad"}
+    for words in ("'K562' of obs['cell_type']", "control 'ctrl'", "joined by '+'", "level: cells", "taken as log1p"):
+        assert words in notes_of(adata)
+
+
+def test_a_canonical_file_is_read_back_the_same(tmp_path: Path) -> None:
+    first = load(make_adata(), tmp_path, modality="crispri")
+    write(first, tmp_path / "again.h5ad")
+    again = load_dataset("h5ad", tmp_path / "again.h5ad", {})
+    assert np.array_equal(first.X, again.X)
+    assert again.uns["pertharness"]["modality"] == "crispri"
+    assert list(again.obs["perturbation"]) == list(first.obs["perturbation"])
+
+
+def test_a_pseudobulk_is_recognised_and_keeps_its_layers_and_precision(tmp_path: Path) -> None:
+    adata = make_adata(LOGS[:4].astype(np.float64) / 3, ["ctrl", "A", "B", "B+A"], n_cells=[9, 8, 7, 6])
+    adata.layers["half_a"] = np.array([[np.nan] * 3] * 3 + [[1.0, 2.0, 3.0]])
+    adata = load(adata, tmp_path)
+    assert adata.uns["pertharness"]["level"] == "pseudobulk"
+    assert adata.X.dtype == np.float64
+    assert np.array_equal(adata.X, LOGS[:4].astype(np.float64) / 3)
+    assert adata.obs["n_cells"].tolist() == [9, 8, 7, 6]
+    assert list(adata.layers) == ["half_a"]
+
+
+def test_counts_are_refused_with_the_flag_and_normalised_with_it(tmp_path: Path) -> None:
+    message = message_of(make_adata(COUNTS), tmp_path)
+    assert "X holds only integers: raw counts, the largest 10.0" in message
+    assert "--normalise" in message
+    adata = load(make_adata(sparse.csr_matrix(COUNTS)), tmp_path, normalise=True)
+    np.testing.assert_allclose(adata.X.toarray(), LOGS, rtol=1e-6)
+    assert np.array_equal(adata.layers["counts"].toarray(), COUNTS)
+    assert adata.obs["total_counts"].tolist() == [10.0] * 8
+    assert "sums over the genes of the file" in notes_of(adata)
+
+
+def test_totals_over_all_genes_are_used_where_the_file_has_them(tmp_path: Path) -> None:
+    adata = load(make_adata(COUNTS, nCount_RNA=np.full(8, 20)), tmp_path, normalise=True)
+    np.testing.assert_allclose(adata.X, np.log1p(COUNTS * 500), rtol=1e-6)  # 10 000 / 20
+    # Totals below the sum over the genes of the file cannot be totals of the counts.
+    adata = load(make_adata(COUNTS, total_counts=np.full(8, 5)), tmp_path, normalise=True)
+    np.testing.assert_allclose(adata.X, LOGS, rtol=1e-6)
+
+
+def test_linear_values_are_normalised_when_declared(tmp_path: Path) -> None:
+    message = message_of(make_adata(COUNTS * 1.5), tmp_path)
+    assert "10.5 in row 'cell0', gene 'C'" in message
+    assert "9.21" in message
+    assert "--scale counts --normalise" in message
+    adata = load(make_adata(COUNTS * 1.5), tmp_path, normalise=True, scale="counts")
+    np.testing.assert_allclose(adata.X, LOGS, rtol=1e-6)
+    assert adata.layers == {}
+
+
+def test_declared_and_found_scale_must_agree(tmp_path: Path) -> None:
+    assert "not --scale log1p; use --normalise" in message_of(make_adata(COUNTS), tmp_path, scale="log1p")
+    assert "leave it out if these are log1p" in message_of(make_adata(), tmp_path, normalise=True)
+    assert "declared as --scale counts" in message_of(make_adata(COUNTS * 1.5), tmp_path, scale="counts")
+    assert "(declared;" in notes_of(load(make_adata(), tmp_path, scale="log1p"))
+
+
+def test_another_layer_can_be_taken_and_is_offered(tmp_path: Path) -> None:
+    adata = make_adata(LOGS - 3)
+    adata.layers["counts"], adata.layers["lognorm"] = COUNTS, LOGS
+    message = message_of(adata, tmp_path)
+    assert "below" not in message
+    assert "z-scores" in message
+    assert "--layer ('counts', 'lognorm')" in message
+    taken = load(adata, tmp_path, layer="lognorm")
+    assert np.array_equal(taken.X, LOGS)
+    assert list(taken.layers) == ["counts"]
+    normalised = load(adata, tmp_path, layer="counts", normalise=True)
+    np.testing.assert_allclose(normalised.X, LOGS, rtol=1e-6)
+    assert "no layer 'raw' (--layer)" in message_of(adata, tmp_path, layer="raw")
+
+
+@pytest.mark.parametrize(("value", "shown"), [(np.nan, "nan"), (np.inf, "inf"), (-2.0, "-2.0"), (99.5, "99.5")])
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+def test_a_bad_value_is_named_with_row_and_gene(value: float, shown: str, form: object, tmp_path: Path) -> None:
+    matrix = LOGS.copy()
+    matrix[5, 1] = value
+    message = message_of(make_adata(form(matrix)), tmp_path)  # type: ignore[operator]
+    assert f"X has {shown} in row 'cell5', gene 'B'" in message
+
+
+def test_integers_as_texts_are_refused_with_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "mine.h5ad"
+    make_adata().write_h5ad(path)
+    with h5py.File(path, "a") as file:
+        del file["X"]
+        file["X"] = np.array([[str(int(count)) for count in row] for row in COUNTS], dtype=h5py.string_dtype())
+        file["X"].attrs.update({"encoding-type": "string-array", "encoding-version": "0.2.0"})
+    with pytest.raises(DataError, match=r"X has the type 'object' \(first value: '1'\).*astype\('float32'\)"):
+        load_dataset("h5ad", path, {})
+
+
+def test_a_cell_without_counts_cannot_be_normalised(tmp_path: Path) -> None:
+    counts = COUNTS.copy()
+    counts[3] = 0
+    assert "no counts in row 'cell3'" in message_of(make_adata(counts), tmp_path, normalise=True)
+
+
+def test_duplicate_genes_are_named_with_the_remedy(tmp_path: Path) -> None:
+    adata = make_adata()
+    adata.var = pd.DataFrame({"symbol": ["A", "B", "C"]}, index=["A", "B", "A"])
+    with pytest.warns(UserWarning, match="Variable names are not unique"):
+        adata.obs_names_make_unique()
+        adata = anndata.AnnData(X=LOGS, obs=adata.obs, var=adata.var)
+    message = message_of(adata, tmp_path)
+    for words in ("1 gene names", "'A'", "--gene-column ('symbol')", "var_names_make_unique"):
+        assert words in message
+    assert list(load(adata, tmp_path, gene_column="symbol").var_names) == ["A", "B", "C"]
+
+
+def test_ensembl_ids_give_way_to_symbols(tmp_path: Path) -> None:
+    adata = make_adata()
+    ids = ["ENSG00000000003.15", "ENSG00000000005", "ENSG00000000419"]
+    adata.var = pd.DataFrame({"gene_name": ["A", "B", "A"]}, index=ids)
+    adata = load(adata, tmp_path)
+    # The second gene of the symbol A keeps the name of the file.
+    assert list(adata.var_names) == ["A", "B", "ENSG00000000419"]
+    assert list(adata.var["ensembl_id"]) == ["ENSG00000000003", "ENSG00000000005", "ENSG00000000419"]
+    assert "var['gene_name']; 1 genes keep" in notes_of(adata)
+
+
+def test_ensembl_ids_beside_symbols_are_kept(tmp_path: Path) -> None:
+    adata = make_adata()
+    adata.var["gene_ids"] = ["ENSG00000000003", "ENSG00000000005", "ENSG00000000419"]
+    assert list(load(adata, tmp_path).var["ensembl_id"]) == list(adata.var["gene_ids"])
+    adata.var["mine"] = ["x", "y", "z"]
+    assert list(load(adata, tmp_path, ensembl_column="mine").var["ensembl_id"]) == ["x", "y", "z"]
+    assert "no column 'theirs' (--ensembl-column)" in message_of(adata, tmp_path, ensembl_column="theirs")
+    assert "no column 'theirs' (--gene-column)" in message_of(adata, tmp_path, gene_column="theirs")
+
+
+def test_a_second_context_is_chosen_or_pooled_by_flag(tmp_path: Path) -> None:
+    adata = make_adata(cell_line=["K562"] * 6 + ["RPE1"] * 2)
+    message = message_of(adata, tmp_path)
+    assert "obs['cell_line'] has 2 values: 'K562', 'RPE1'" in message
+    assert "--context" in message
+    chosen = load(adata, tmp_path, context="K562")
+    assert chosen.n_obs == 6
+    assert set(chosen.obs["context"]) == {"K562"}
+    pooled = load(adata, tmp_path, context_column="none")
+    assert pooled.n_obs == 8
+    assert "context" not in pooled.obs
+    assert "no 'HeLa' (--context)" in message_of(adata, tmp_path, context="HeLa")
+    assert "no column 'line' (--context-column)" in message_of(adata, tmp_path, context_column="line")
+    adata.obs["celltype"] = ["x", "y"] * 4
+    assert "'cell_line', 'celltype'; choose one with --context-column" in message_of(adata, tmp_path)
+    assert "no column names contexts" in message_of(make_adata(), tmp_path, context="K562")
+
+
+def test_labels_that_collide_are_pooled_under_one_label(tmp_path: Path) -> None:
+    labels = ["ctrl", "B+A", "A+B", "ctrl", "B", "B", "A", "A"]
+    assert "--merge-labels" in message_of(make_adata(labels=labels), tmp_path)
+    adata = load(make_adata(labels=labels), tmp_path, merge_labels=True)
+    assert list(adata.obs["label_given"]) == ["ctrl", "B+A", "B+A", "ctrl", "B", "B", "A", "A"]
+    assert "pooled with another spelling of the same targets: 'A+B'" in notes_of(adata)
+
+
+def test_too_little_is_refused(tmp_path: Path) -> None:
+    assert "no control" in message_of(make_adata(labels=["A", "B"] * 4), tmp_path)
+    assert "1 perturbation besides" in message_of(make_adata(labels=["ctrl", "A"] * 4), tmp_path)
+    assert "it is empty: 0 rows x 3 genes" in message_of(make_adata()[:0].copy(), tmp_path)
+    assert "it has no X" in message_of(anndata.AnnData(obs=make_adata().obs, var=make_adata().var), tmp_path)
+
+
+def test_an_h5ad_of_another_kind_says_what_is_missing(tmp_path: Path) -> None:
+    adata = make_adata()
+    adata.obs = pd.DataFrame({"leiden": ["1"] * 8}, index=adata.obs_names)
+    message = message_of(adata, tmp_path)
+    assert "'leiden'" in message
+    assert "--label-column" in message
+    assert "another kind" in message
+
+
+def test_a_level_that_the_rows_contradict_is_refused(tmp_path: Path) -> None:
+    assert "2 rows at level 'pseudobulk'" in message_of(make_adata(), tmp_path, level="pseudobulk")
+
+
+def test_parameters_are_checked_by_name_and_value(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no parameter 'colour'; it has label_column"):
+        load_dataset("h5ad", tmp_path / "x.h5ad", {"colour": 1})
+    with pytest.raises(DataError, match=r"level \(--level\) is 'bulk'"):
+        load_dataset("h5ad", tmp_path / "x.h5ad", {"level": "bulk"})
+    with pytest.raises(DataError, match="needs a file"):
+        load_dataset("h5ad", None, {})
+
+
+def test_the_offer_lists_every_parameter_with_its_default(tmp_path: Path) -> None:
+    offer = next(offer for offer in describe().datasets if offer.name == "h5ad")
+    assert offer.takes_file
+    assert load(make_adata(), tmp_path, **offer.params).n_obs == 8
+
+
+def shared_file(name: str) -> Path:
+    folder = Path(os.environ.get("PERTHARNESS_SHARED", Path(__file__).parents[3] / "shared"))
+    path = folder / "data" / name
+    if not path.is_file():
+        pytest.skip(f"{name} is not in {folder / 'data'}; set PERTHARNESS_SHARED")
+    return path
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize(
+    ("name", "level"), [("norman2019_k562_cells.h5ad", "cells"), ("wessels2023_thp1_pseudobulk.h5ad", "pseudobulk")]
+)
+def test_a_real_screen_loads_without_a_flag(name: str, level: str) -> None:
+    path = shared_file(name)
+    given = read(path)
+    adata = load_dataset("h5ad", path, {})
+    check_dataset(adata, name)
+    assert adata.uns["pertharness"]["level"] == level
+    assert list(adata.obs["label_given"]) == list(given.obs["condition"])
+    assert list(adata.var_names) == list(given.var_names)
+    assert set(given.layers) == set(adata.layers)
+    # Rows and values as they are in the file; the mean of the controls by pandas.
+    is_control = (adata.obs["perturbation"] == "control").to_numpy()
+    controls = given.X[is_control]
+    expected = pd.DataFrame(np.asarray(controls.todense() if sparse.issparse(controls) else controls, dtype=np.float64))
+    np.testing.assert_allclose(control_mean(adata), expected.mean(axis=0), rtol=0, atol=1e-12)
+    table = describe_perturbations(pseudobulk(adata))
+    assert len(table) == given.obs["condition"].nunique()
+    assert set(table["n_targets"]) == {0, 1, 2}
