@@ -91,10 +91,7 @@ BREACHES: dict[str, tuple[Callable[[], anndata.AnnData], list[str]]] = {
     "duplicate genes": (lambda: with_genes(["A", "B", "A"]), ["more than once", "'A'", "--gene-column"]),
     "empty gene": (lambda: with_genes(["A", "", "C"]), ["gene 1", "''", "--gene-column"]),
     "contexts": (lambda: with_obs("context", ["K562", "RPE1"] * 4), ["2 values", "'K562', 'RPE1'", "--context"]),
-    "rows": (
-        lambda: make_dataset(dense(value=0).astype(np.float64), level="pseudobulk"),
-        ["'control'", "2 rows", "--level"],
-    ),
+    "rows": (lambda: make_dataset(dense(value=0), level="pseudobulk"), ["'control'", "2 rows", "--level"]),
     "csc": (lambda: make_dataset(sparse.csc_matrix(dense(value=0))), ["csc_matrix", "CSR"]),
     "type": (lambda: make_dataset(dense(value=0).astype(np.float64)), ["'float64'", "float32"]),
     "nan": (lambda: make_dataset(dense(value=np.nan)), ["nan", "'cell3'", "'C'", "finite"]),

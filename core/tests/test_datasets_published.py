@@ -17,7 +17,7 @@ SCREENS = ("norman", "adamson", "replogle_k562", "replogle_rpe1")
 
 
 def make_file(path: Path, *, ensembl_index: bool, totals: str | None) -> None:
-    """Write a small file in the layout of GEARS (Ensembl index, layer of counts) or of scFoundation (symbols, totals)."""
+    """Write a small file in the layout of GEARS (Ensembl index, counts) or of scFoundation (symbols, totals)."""
     rng = np.random.default_rng(0)
     labels = ["ctrl", "BHLHE40+ctrl", "ctrl+CREB1", "CREB1+ctrl", "DDIT3+ctrl", "BHLHE40+CREB1"] * 5
     counts = rng.poisson(3, (30, 4)).astype(np.float32) + 1
