@@ -1,0 +1,325 @@
+"""Scores in, leaderboard out: common sets, intervals, verdicts and ranks.
+
+The rules are those of ``docs/leaderboard.md``. Each step below gives some of the leaderboard's columns for all models
+of one dataset, task, metric, variant and stratum, as arrays with one entry per model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pertharness.cards import MetricOffer
+from pertharness.host.leaderboard.bootstrap import Bootstrap, holm, two_sided_p
+from pertharness.host.leaderboard.cube import NOT_EXPECTED, STATES, Cube, build_cubes, mean_of_finite
+from pertharness.host.leaderboard.settings import ALPHA, FEWEST_PERTURBATIONS, Comparison, TaskSettings
+
+KEYS = ("dataset", "task", "plugin", "model", "params", "metric", "variant", "stratum")
+_KINDS = {
+    "value": float, "low": float, "high": float, "scored": int, "expected": int, "rank": int, "state": str,
+    "set": str, "n": int, "n_perturbations": int, "n_splits": int, "rank_low": int, "rank_high": int,
+    "reference": str, "difference": float, "difference_low": float, "difference_high": float, "n_shared": int,
+    "p_holm": float, "verdict": str, "filled_value": float, "filled_n": int, "filled_by_mean": int, "filled_rank": int,
+    "sd_split": float, "sd_training": float, "selected_on_scored": str, "value_test_only": float, "direction": str,
+    "note": str,
+}  # fmt: skip
+COLUMNS = (*KEYS, *_KINDS)
+"""Columns of the leaderboard, in the order of ``leaderboard.csv``."""
+
+_DIGITS = 12  # Sums differ beyond this between BLAS builds; rounded numbers are the same bytes on every machine.
+
+Columns = dict[str, Any]
+
+
+def build_leaderboard(
+    scores: pd.DataFrame,
+    metrics: Mapping[str, MetricOffer],
+    settings: Mapping[tuple[str, str], TaskSettings],
+    comparison: Comparison,
+    strata: pd.DataFrame,
+    reasons: Mapping[tuple[str, str, str], str],
+) -> pd.DataFrame:
+    """Give the leaderboard: a row per dataset, task, model, metric, variant and stratum.
+
+    Parameters
+    ----------
+    scores
+        A row per expected value: dataset, task, split, seed, training_seed, plugin, model, params, perturbation, gene,
+        metric, variant, coordinate, value (NaN unless scored), state, part (``test`` or ``val``), selected_on_scored.
+        Values of a gene or at a coordinate are no business of a leaderboard and are passed over.
+    metrics
+        Metric -> its offer.
+    settings
+        (dataset, task) -> reference and common set.
+    strata
+        Columns dataset, perturbation, effect (NaN if unknown) and on_target (``yes``, ``no`` or empty).
+    reasons
+        (dataset, task, model label) -> why the model's worst record is not done; goes into the note.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of `COLUMNS`, sorted; the order of `scores` makes no difference.
+
+    Raises
+    ------
+    DataError
+        If a metric is on no card or a state is unknown.
+    """
+    bootstrap = Bootstrap(comparison.resamples, comparison.seed, comparison.confidence)
+    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+    if scores.empty:
+        return _frame(columns)
+    for cube in build_cubes(scores, metrics):
+        task = settings.get((cube.dataset, cube.task), TaskSettings())
+        why = [reasons.get((cube.dataset, cube.task, model.label), "") for model in cube.models]
+        for stratum, inside in _strata(cube, strata):
+            compared = _compare(cube, inside, task, comparison, bootstrap, why)
+            compared |= {"stratum": [stratum] * len(cube.models)}
+            for name, column in columns.items():
+                column.extend(compared[name])
+    return _frame(columns)
+
+
+def _frame(columns: dict[str, list[Any]]) -> pd.DataFrame:
+    """Type and sort the leaderboard."""
+    frame = pd.DataFrame(columns, columns=list(COLUMNS))
+    for name, kind in _KINDS.items():
+        if kind is float:
+            frame[name] = [_rounded(value) for value in frame[name]]
+        if kind is int:
+            frame[name] = frame[name].astype("float64").astype("Int64")
+    by = ["dataset", "task", "metric", "variant", "stratum", "rank", "model", "params", "plugin"]
+    leaderboard: pd.DataFrame = frame.sort_values(by, na_position="last", ignore_index=True)
+    return leaderboard
+
+
+def _rounded(value: float) -> float:
+    """Round to the digits that do not depend on the order of a sum."""
+    return float(f"{value:.{_DIGITS}g}")
+
+
+def _strata(cube: Cube, strata: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the strata that have a perturbation, as masks over the rows of the cube."""
+    table = strata[strata["dataset"] == cube.dataset].drop_duplicates("perturbation").set_index("perturbation")
+    effects = table["effect"].reindex(np.unique(cube.perturbation)).astype("float64").dropna()
+    strong = effects.index[effects >= effects.median()]
+    on_target = table.index[table["on_target"] == "yes"]
+    for name, members in (("all", cube.perturbation), ("strong-effect", strong), ("on-target", on_target)):
+        inside = pd.Index(cube.perturbation).isin(members)
+        if inside.any():
+            yield name, inside
+
+
+def _compare(
+    cube: Cube, inside: np.ndarray, task: TaskSettings, comparison: Comparison, bootstrap: Bootstrap, why: list[str]
+) -> Columns:
+    """Give all columns but the stratum, for the rows `inside`."""
+    answers = cube.answers()
+    rows = np.arange(len(inside))
+    units = rows if comparison.bootstrap == "rows" else np.unique(cube.perturbation, return_inverse=True)[1]
+    sign = -1.0 if cube.direction == "lower" else 1.0
+    labels = [model.label for model in cube.models]
+    listed = np.array([label in task.common_set for label in labels]) & np.isfinite(answers).any(axis=1)
+    common = inside & np.isfinite(answers[listed]).all(axis=0)
+    columns: Columns = dict(zip(("plugin", "model", "params"), zip(*cube.models, strict=True), strict=True))
+    for name in ("dataset", "task", "metric", "variant", "direction"):
+        columns[name] = [getattr(cube, name)] * len(labels)
+    columns |= _counts(cube, inside)
+    columns |= _own_values(cube, answers, common)
+    sets = columns.pop("sets")
+    columns |= _intervals(answers, sets, units, bootstrap)
+    columns |= _ranks(answers, columns, common, units, sign, bootstrap)
+    columns |= _differences(cube, answers, sets, units, sign, _find(labels, task.reference), bootstrap)
+    columns |= _filled(answers, inside, sign, _find(labels, comparison.fill))
+    columns["reference"] = [task.reference] * len(labels)
+    columns["selected_on_scored"] = ["yes" if selected else "" for selected in cube.selected]
+    columns["note"] = _notes(cube, inside, columns, task, why)
+    return columns
+
+
+def _find(labels: list[str], label: str) -> int | None:
+    """Give the position of a model, or None if it is not in the run."""
+    return labels.index(label) if label in labels else None
+
+
+def _rank(values: np.ndarray, sign: float) -> np.ndarray:
+    """Rank along the first axis: 1 + the number that are better; ties share the smallest, a NaN has none."""
+    oriented = sign * values
+    tolerance = 1e-12 * np.abs(np.nan_to_num(values)).max(initial=0.0)
+    ranks = 1.0 + (oriented[None] > oriented[:, None] + tolerance).sum(axis=1)
+    return np.where(np.isfinite(values), ranks, np.nan)
+
+
+def _counts(cube: Cube, inside: np.ndarray) -> Columns:
+    """Count what was expected and scored, and give the worst state of the records."""
+    named = inside & (cube.perturbation != "")
+    expected = (cube.states[:, :, named] != NOT_EXPECTED).sum(axis=(1, 2))
+    # A model without any entry was in the run but not asked: it is shown with all that it did not answer.
+    worst = cube.states.max(axis=(1, 2))
+    worst[worst == NOT_EXPECTED] = STATES.index("skipped")
+    return {
+        "expected": np.where(expected > 0, expected, named.sum()),
+        "scored": np.isfinite(cube.values[:, :, inside]).sum(axis=(1, 2)),
+        "state": [STATES[code] if code >= STATES.index("skipped") else "done" for code in worst],
+    }
+
+
+def _own_values(cube: Cube, answers: np.ndarray, common: np.ndarray) -> Columns:
+    """Give each model's mean over its part of the common set, and how it varies with the seeds."""
+    sets = np.isfinite(answers) & common
+    n = sets.sum(axis=1)
+    whole = (n == common.sum()) & (n > 0)
+    kept = np.where(sets, answers, np.nan)
+    return {
+        "sets": sets,
+        "set": np.where(whole, "common", np.where(n > 0, "own", "")),
+        "n": n,
+        "n_perturbations": [len(set(cube.perturbation[chosen])) for chosen in sets],
+        "n_splits": [len(set(cube.split[chosen])) for chosen in sets],
+        "value": mean_of_finite(kept, axis=1),
+        "value_test_only": mean_of_finite(np.where(cube.test, kept, np.nan), axis=1),
+        "sd_split": [_sd_split(row, cube.split) for row in kept],
+        "sd_training": [_sd_training(values[:, chosen]) for values, chosen in zip(cube.values, sets, strict=True)],
+    }
+
+
+def _sd_split(row: np.ndarray, split: np.ndarray) -> float:
+    """Give the sd (n - 1) over splits of a model's mean per split; NaN for one split."""
+    scored = np.isfinite(row)
+    n = np.bincount(split[scored])
+    means = np.bincount(split[scored], weights=row[scored])[n > 0] / n[n > 0]
+    return float(means.std(ddof=1)) if len(means) > 1 else np.nan
+
+
+def _sd_training(values: np.ndarray) -> float:
+    """Give the sd (n - 1) over training seeds of the mean over the rows that all of them scored."""
+    used = values[np.isfinite(values).any(axis=1)]
+    shared = used[:, np.isfinite(used).all(axis=0)]
+    return float(shared.mean(axis=1).std(ddof=1)) if len(shared) > 1 and shared.shape[1] else np.nan
+
+
+def _alike(masks: np.ndarray, units: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the models that have the same rows, with these rows; not those with fewer than two units to draw."""
+    groups: dict[bytes, list[int]] = {}
+    for position, mask in enumerate(masks):
+        groups.setdefault(mask.tobytes(), []).append(position)
+    for members in groups.values():
+        rows = masks[members[0]]
+        if len(set(units[rows])) > 1:
+            yield np.array(members), rows
+
+
+def _intervals(answers: np.ndarray, sets: np.ndarray, units: np.ndarray, bootstrap: Bootstrap) -> Columns:
+    """Give the percentile interval of each model's mean."""
+    low, high = np.full((2, len(answers)), np.nan)
+    for members, rows in _alike(sets, units):
+        samples = bootstrap.means(answers[np.ix_(members, rows)], units[rows])
+        low[members], high[members] = bootstrap.interval(samples)
+    return {"low": low, "high": high}
+
+
+def _ranks(
+    answers: np.ndarray, columns: Columns, common: np.ndarray, units: np.ndarray, sign: float, bootstrap: Bootstrap
+) -> Columns:
+    """Rank the models that scored the whole common set, with the interval of the rank over the resamples."""
+    ranked = np.flatnonzero(columns["set"] == "common")
+    rank, low, high = np.full((3, len(answers)), np.nan)
+    rank[ranked] = _rank(columns["value"][ranked], sign)
+    if len(ranked) and len(set(units[common])) > 1:
+        samples = _rank(bootstrap.means(answers[np.ix_(ranked, common)], units[common]), sign)
+        low[ranked], high[ranked] = bootstrap.interval(samples, whole=True)
+    return {"rank": rank, "rank_low": low, "rank_high": high}
+
+
+def _differences(
+    cube: Cube,
+    answers: np.ndarray,
+    sets: np.ndarray,
+    units: np.ndarray,
+    sign: float,
+    reference: int | None,
+    bootstrap: Bootstrap,
+) -> Columns:
+    """Compare each model with the reference on the rows of its set that the reference scored too."""
+    shared = np.zeros_like(sets) if reference is None else sets & np.isfinite(answers[reference])
+    change = answers - answers[reference or 0]
+    difference = mean_of_finite(np.where(shared, change, np.nan), axis=1)
+    n_shared = np.array([len(set(cube.perturbation[rows])) for rows in shared])
+    low, high, p = np.full((3, len(answers)), np.nan)
+    others = np.array([position != reference for position in range(len(answers))])
+    for members, rows in _alike(shared & others[:, None], units):
+        samples = bootstrap.means(change[np.ix_(members, rows)], units[rows])
+        low[members], high[members] = bootstrap.interval(samples)
+        p[members] = two_sided_p(samples, tolerance=1e-12 * float(np.abs(answers[reference, rows]).max()))
+    p = holm(np.where(n_shared >= FEWEST_PERTURBATIONS, p, np.nan))
+    comparable = others & sets.any(axis=1) & shared.any()
+    clear = np.where(sign * difference > 0, "better", "worse")
+    verdict = np.where(comparable, np.where(p < ALPHA, clear, "undecided"), "").astype(object)
+    if reference is not None and shared[reference].any():
+        verdict[reference] = "reference"
+    blank = np.where(others, 1.0, np.nan)
+    return {
+        "difference": difference * blank,
+        "difference_low": low,
+        "difference_high": high,
+        "n_shared": n_shared * blank,
+        "p_holm": p,
+        "verdict": verdict,
+    }
+
+
+def _filled(answers: np.ndarray, inside: np.ndarray, sign: float, fill: int | None) -> Columns:
+    """Give the means over all held-out rows, with the fill baseline's score where a model has none."""
+    rows = np.zeros_like(inside) if fill is None else inside & np.isfinite(answers[fill])
+    scored = np.isfinite(answers)
+    present = (scored & rows).any(axis=1)  # A model that scored nothing is not given the baseline's score.
+    value = mean_of_finite(np.where(rows, np.where(scored, answers, answers[fill or 0]), np.nan), axis=1)
+    value = np.where(present, value, np.nan)
+    return {
+        "filled_value": value,
+        "filled_n": np.where(present, rows.sum(), np.nan),
+        "filled_by_mean": np.where(present, (rows & ~scored).sum(axis=1), np.nan),
+        "filled_rank": _rank(value, sign),
+    }
+
+
+def _notes(cube: Cube, inside: np.ndarray, columns: Columns, task: TaskSettings, why: list[str]) -> list[str]:
+    """Say of each model what a reader has to know beside its numbers."""
+    labels = [model.label for model in cube.models]
+    states = cube.states[:, :, inside]
+    compared = "reference" in columns["verdict"]
+    notes = []
+    for i, label in enumerate(labels):
+        n_shared = columns["n_shared"][i]
+        told = [why[i]]
+        told += [
+            f"{(states[i] == code).sum()} {state}"
+            for code, state in enumerate(STATES)
+            if code and (states[i] == code).any()
+        ]
+        if (states[i] == NOT_EXPECTED).all():
+            told.append("not asked for this metric")
+        if label in task.common_set and not np.isfinite(cube.values[i]).any():
+            told.append("nothing scored, so left out of the common set")
+        if columns["set"][i] == "own":
+            told.append("scored a part of the common set, so without a rank")
+        if columns["set"][i] == "" and columns["scored"][i]:
+            told.append("scored nothing of the common set")
+        if columns["verdict"][i] == "undecided" and n_shared < FEWEST_PERTURBATIONS:
+            told.append(f"{n_shared:.0f} perturbations shared, {FEWEST_PERTURBATIONS} are needed")
+        if not compared:
+            told.append(_no_reference(labels, task))
+        notes.append("; ".join(" ".join(part.split()) for part in told if part))
+    return notes
+
+
+def _no_reference(labels: list[str], task: TaskSettings) -> str:
+    """Say why there is no verdict."""
+    if not task.reference:
+        return "no reference is named, so no verdict"
+    has = "scored nothing of the common set" if task.reference in labels else "is not in the run"
+    return f"the reference {task.reference} {has}, so no verdict"

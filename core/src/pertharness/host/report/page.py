@@ -1,0 +1,67 @@
+"""Fill the page of the report from tables and the manifest of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from pertharness.files import write_text
+from pertharness.host.leaderboard.markdown import LEGEND
+from pertharness.host.leaderboard.tables import Table
+
+FILES = (
+    "leaderboard.csv",
+    "leaderboard.json",
+    "leaderboard.md",
+    "scores.csv.gz",
+    "costs.csv",
+    "recipe.toml",
+    "manifest.json",
+)
+"""Files of the run that the page links to, one folder up."""
+
+_LONGEST = 20_000  # Characters; the list of all records of a large run would be most of the page.
+
+
+def write_report(
+    tables: Iterable[Table], manifest: Mapping[str, Any], folder: Path, title: str = "Leaderboard"
+) -> None:
+    """Write ``index.html``: every table of the leaderboard, what is missing and why, and where all of it came from.
+
+    Parameters
+    ----------
+    tables
+        From `pertharness.host.leaderboard.tables.make_tables`.
+    manifest
+        What is shown as provenance: versions, recipe, dates; any JSON. An entry that is very long is only named.
+    folder
+        The folder ``report`` of a run; made if absent.
+    """
+    environment = Environment(
+        loader=PackageLoader("pertharness.host.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    tasks: dict[str, list[Table]] = {}
+    for table in tables:
+        tasks.setdefault(table.title, []).append(table)
+    page = environment.get_template("index.html").render(
+        title=title, tasks=tasks, provenance=_provenance(manifest), legend=LEGEND, files=FILES
+    )
+    write_text(folder / "index.html", page)
+
+
+def _provenance(manifest: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
+    """Give name, text and whether the text is a block of lines, for each entry of the manifest."""
+    shown = []
+    for name, value in manifest.items():
+        text = value if isinstance(value, str) else json.dumps(value, indent=1, default=str, ensure_ascii=False)
+        text = text if len(text) <= _LONGEST else "see manifest.json"
+        shown.append((str(name), text, "\n" in text))
+    return shown
