@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pertharness.host.splits.file import read_split, write_split
-from pertharness.host.splits.make import KINDS, Kind, Param, make_split, split_problems
+from pertharness.host.splits.make import KINDS, MAX_SEED, Kind, Param, make_split, split_problems
 from pertharness.host.splits.model import Labelled, Split, split_hash
 
 __all__ = [
-    "KINDS", "Kind", "Labelled", "Param", "Split", "make_split", "read_split", "split_hash", "split_problems",
-    "write_split",
+    "KINDS", "MAX_SEED", "Kind", "Labelled", "Param", "Split", "make_split", "read_split", "split_hash",
+    "split_problems", "write_split",
 ]  # fmt: skip

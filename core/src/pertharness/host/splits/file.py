@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from pertharness.errors import SplitError
 from pertharness.files import write_text
-from pertharness.host.splits.make import expected
+from pertharness.host.did_you_mean import expected
 from pertharness.host.splits.model import (
     FORMAT,
     PARTS,

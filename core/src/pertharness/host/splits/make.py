@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 from pertharness.errors import SplitError
+from pertharness.host.did_you_mean import expected
 from pertharness.host.splits import rules
 from pertharness.host.splits.model import Labelled, Parts, Split, build_split, check_labels
 
@@ -27,12 +27,13 @@ class Param:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of split: its rule, its variants (the first is the default), its parameters and its usual task."""
+    """A kind of split: its rule, variants (the first is the default), usual task, parameters and lowest seed."""
 
     rule: Callable[[Sequence[Labelled], int, str, Mapping[str, float]], Parts]
     variants: tuple[str, ...]
     task: str
     params: Mapping[str, Param] = field(default_factory=dict)
+    first_seed: int = 0
 
 
 KINDS: Mapping[str, Kind] = MappingProxyType({
@@ -42,7 +43,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType({
         # Defaults of `prepare_split` in GEARS 0.1.2.
         {"train_gene_set_size": Param(0.75, 0.0, 1.0), "combo_seen2_train_frac": Param(0.75, 0.0, 1.0)},
     ),
-    "unseen": Kind(rules.unseen, ("singles", "with-doubles"), "single", {"folds": Param(5, 2, 10_000)}),
+    "unseen": Kind(rules.unseen, ("singles", "with-doubles"), "single", {"folds": Param(5, 2, 10_000)}, 1),
 })  # fmt: skip
 
 
@@ -79,10 +80,13 @@ def make_split(
     """
     for _, problem in split_problems(kind, variant, params or {}):
         raise SplitError(problem)
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
-        raise SplitError(f"the seed {seed!r} is out of range; expected a whole number from 0 to {MAX_SEED}")
-    check_labels(labels)
     chosen = KINDS[kind]
+    if isinstance(seed, bool) or not isinstance(seed, int) or not chosen.first_seed <= seed <= MAX_SEED:
+        raise SplitError(
+            f"seed {seed!r} of split kind {kind!r} is out of range; "
+            f"expected a whole number from {chosen.first_seed} to {MAX_SEED}"
+        )
+    check_labels(labels)
     effective = {name: param.default for name, param in chosen.params.items()} | dict(params or {})
     effective_variant = chosen.variants[0] if variant is None else variant
     parts = chosen.rule(labels, seed, effective_variant, effective)
@@ -108,11 +112,3 @@ def split_problems(kind: str, variant: str | None, params: Mapping[str, Any]) ->
         types = int if isinstance(param.default, int) else (int, float)
         if isinstance(value, bool) or not isinstance(value, types) or not param.low <= value <= param.high:
             yield name, f"{name} = {value!r}: expected {what} from {param.low} to {param.high}"
-
-
-def expected(name: str, known: Iterable[str]) -> str:
-    """Give the end of a message about an unknown name: what it may have been meant to be, and what there is."""
-    names = list(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    there = "expected one of " + ", ".join(map(repr, names)) if names else "it takes none"
-    return f"did you mean {close[0]!r}? {there}" if close else there

@@ -7,12 +7,14 @@ frozen, which that of ``default_rng`` is not.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from pertharness.errors import SplitError
 from pertharness.host.splits.model import Labelled, Parts
 from pertharness.labels import CONTROL
+
+if TYPE_CHECKING:
+    from numpy.random import RandomState
 
 SECOND_PASS = 0.9
 """Share of genes, and of doubles, that GEARS 0.1.2 keeps in train when it parts train from val."""
@@ -33,7 +35,7 @@ def double(labels: Sequence[Labelled], seed: int, variant: str, params: Mapping[
             f"{len(doubles)} doubles among the perturbations; a split of kind 'double' needs at least 4, "
             "two for train and one each for test and val; try kind 'unseen'"
         )
-    rng = np.random.RandomState(seed)
+    rng = _generator(seed)
     drawn = _draw(rng, doubles, len(doubles) // 2)
     rest = _without(doubles, drawn)
     half = len(rest) // 2
@@ -67,8 +69,6 @@ def unseen(labels: Sequence[Labelled], seed: int, variant: str, params: Mapping[
     The lists are sorted, so that the split does not depend on the order of the labels.
     """
     folds = int(params["folds"])
-    if seed < 1:
-        raise SplitError(f"seed {seed}: a split of kind 'unseen' counts its folds from 1; give a seed of 1 or more")
     singles = sorted(x.perturbation for x in labels if len(x.targets) == 1)
     fewest = folds if folds > 2 else 4
     if len(singles) < fewest:
@@ -76,7 +76,7 @@ def unseen(labels: Sequence[Labelled], seed: int, variant: str, params: Mapping[
             f"{len(singles)} singles are too few for {folds} folds of a split of kind 'unseen': "
             f"expected at least {fewest}; set folds lower or hold out perturbations with a split file"
         )
-    rng = np.random.RandomState((seed - 1) // folds)
+    rng = _generator((seed - 1) // folds)
     shuffled = _draw(rng, singles, len(singles))
     test = shuffled[(seed - 1) % folds :: folds]
     rest = _without(shuffled, test)
@@ -95,7 +95,7 @@ def _hold_out_genes(
 ) -> tuple[list[Labelled], dict[str, list[str]]]:
     """Do one pass of the GEARS procedure: what stays in train, and the held-out perturbations by group."""
     genes = sorted({gene for x in labels for gene in x.targets})
-    seen = set(_draw(np.random.RandomState(seed), genes, int(len(genes) * gene_share)))
+    seen = set(_draw(_generator(seed), genes, int(len(genes) * gene_share)))
     groups: dict[str, list[str]] = {"combo_seen0": [], "combo_seen1": [], "combo_seen2": [], "unseen_single": []}
     train, pairs = [], []
     for x in labels:
@@ -110,12 +110,19 @@ def _hold_out_genes(
             groups[f"combo_seen{known}"].append(x.perturbation)
     # GEARS sorts the labels as given and seeds again with the same seed before it draws among the doubles.
     given = {x.given: x for x in pairs}
-    drawn = _draw(np.random.RandomState(seed), sorted(given), int(len(given) * pair_share))
+    drawn = _draw(_generator(seed), sorted(given), int(len(given) * pair_share))
     groups["combo_seen2"] = [given[name].perturbation for name in _without(sorted(given), drawn)]
     return train + [given[name] for name in drawn], groups
 
 
-def _draw(rng: np.random.RandomState, names: Sequence[str], count: int) -> list[str]:
+def _generator(seed: int) -> RandomState:
+    """Give the legacy generator."""
+    from numpy.random import RandomState
+
+    return RandomState(seed)
+
+
+def _draw(rng: RandomState, names: Sequence[str], count: int) -> list[str]:
     """Draw names without replacement, in drawing order: the same as ``rng.choice(names, count, replace=False)``."""
     return [names[i] for i in rng.choice(len(names), count, replace=False)]
 

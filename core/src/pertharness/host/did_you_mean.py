@@ -1,0 +1,14 @@
+"""The end of a message about an unknown name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def expected(name: str, known: Iterable[str]) -> str:
+    """Give what an unknown name may have been meant to be, and what there is."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    there = "expected one of " + ", ".join(map(repr, names)) if names else "there is none to choose from"
+    return f"did you mean {close[0]!r}? {there}" if close else there

@@ -1,0 +1,246 @@
+"""Recipes: read with the line of every mistake, written in full."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from pertharness.errors import RecipeError
+from pertharness.files import write_text
+from pertharness.host.did_you_mean import expected
+from pertharness.host.recipe_models import (
+    Comparison,
+    DatasetChoice,
+    PredictionChoice,
+    Recipe,
+    Resources,
+    SplitChoice,
+    TaskChoice,
+)
+from pertharness.host.recipe_position import Location, key_lines, line_of, toml
+from pertharness.host.recipe_toml import to_toml
+from pertharness.host.recipe_values import ModelSpec, parse_model, parse_models, parse_seeds
+from pertharness.host.splits import KINDS, split_problems
+
+__all__ = [
+    "Comparison", "DatasetChoice", "ModelSpec", "PredictionChoice", "Recipe", "Resources", "SplitChoice", "TaskChoice",
+    "parse_model", "parse_models", "parse_recipe", "parse_seeds", "read_recipe", "recipe_text", "write_recipe",
+]  # fmt: skip
+
+Problem = tuple[Location, str]
+MAX_INTEGER = 2**63 - 1
+"""TOML promises 64 bits."""
+MAX_DEPTH = 32
+"""Of nested values; far more than a parameter needs and far less than Python's stack holds."""
+
+
+def read_recipe(path: Path, *, must_exist: bool = True) -> Recipe:
+    """Read a recipe; its relative paths start at its folder.
+
+    Parameters
+    ----------
+    path
+        Of the TOML file.
+    must_exist
+        Whether the files that the recipe names have to be there.
+
+    Raises
+    ------
+    RecipeError
+        As `parse_recipe`; also if the recipe cannot be read, or a file that it names is not there.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise RecipeError(f"recipe {path} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"recipe {path} is not UTF-8 text: {error}") from error
+    recipe = parse_recipe(text, str(path), path.parent)
+    if must_exist:
+        _refuse(_missing_files(recipe), text, str(path))
+    return recipe
+
+
+def parse_recipe(text: str, origin: str, base: Path) -> Recipe:
+    """Make a recipe of its TOML text.
+
+    Parameters
+    ----------
+    text
+        The TOML text.
+    origin
+        How messages name the text.
+    base
+        Where relative paths start.
+
+    Raises
+    ------
+    RecipeError
+        With origin, line and key of everything that is wrong, and what may have been meant.
+    """
+    try:
+        data: dict[str, Any] = toml.loads(text)
+    except toml.TOMLDecodeError as error:
+        at = re.search(r"\(at line (\d+), column \d+\)$", str(error))
+        line = int(at[1]) if at else text.count("\n") + 1
+        raise RecipeError(f"{origin}:{line}: not TOML: {error}") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; hundreds of brackets
+        raise RecipeError(f"{origin}:1: cannot be read as TOML: {error}") from error
+    _refuse(_unusable(data, ()), text, origin)
+    try:
+        recipe = Recipe.model_validate(data, context={"base": base})
+    except ValidationError as error:
+        raise _as_error(map(_described, error.errors(include_url=False)), text, origin) from error
+    _refuse(_contradictions(recipe), text, origin)
+    return recipe
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """Give the TOML text of a recipe with its defaults and absolute paths; it reads back as the same recipe."""
+    return to_toml(_listed(recipe.model_dump(exclude_none=True)))
+
+
+def write_recipe(recipe: Recipe, path: Path) -> None:
+    """Write a recipe with its defaults and absolute paths, whole or not at all."""
+    write_text(path, recipe_text(recipe))
+
+
+def _refuse(problems: Iterator[Problem], text: str, origin: str) -> None:
+    """Raise if there are problems."""
+    if found := list(problems):
+        raise _as_error(found, text, origin)
+
+
+def _as_error(problems: Iterable[Problem], text: str, origin: str) -> RecipeError:
+    """Give one error of all problems, by line."""
+    lines = key_lines(text)
+    placed = sorted((line_of(location, lines), _spelled(location), message) for location, message in problems)
+    return RecipeError("\n".join(f"{origin}:{line}: {key}: {message}" for line, key, message in placed))
+
+
+def _spelled(location: Location) -> str:
+    """Location as a user would write it."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+
+
+def _unusable(value: Any, location: Location) -> Iterator[Problem]:
+    """Find what TOML can say and JSON, or a job file, cannot."""
+    if len(location) > MAX_DEPTH:
+        yield location[:MAX_DEPTH], f"nested more than {MAX_DEPTH} deep"
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _unusable(item, (*location, key))
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from _unusable(item, (*location, i))
+    elif isinstance(value, datetime.date | datetime.time):
+        yield location, f"a date or time, {value}; put it in quotes"
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield location, f"{value} is not a number that a recipe can use"
+    elif isinstance(value, int) and abs(value) > MAX_INTEGER:
+        yield location, "a whole number of more than 64 bits"
+
+
+# What pydantic calls a wrong type -> how a user would.
+_TYPES = {
+    "string_type": "a text in quotes", "int_type": "a whole number", "int_from_float": "a whole number",
+    "float_type": "a number", "tuple_type": "a list in brackets", "dict_type": "a table", "model_type": "a table",
+    "dataclass_type": "a text in quotes", "model_attributes_type": "a table",
+}  # fmt: skip
+
+
+def _described(error: Mapping[str, Any]) -> Problem:
+    """Turn one of pydantic's errors into a problem."""
+    location: Location = tuple(part for part in error["loc"] if part != "[key]")
+    kind, given = error["type"], error["input"]
+    if kind == "extra_forbidden":
+        return location, f"unknown key; {expected(str(location[-1]), _model_at(location[:-1]).model_fields)}"
+    if kind == "missing":
+        return location, "is missing"
+    if kind in _TYPES:
+        return location, f"expected {_TYPES[kind]}, got {given!r:.80}"
+    if kind == "value_error":
+        return location, str(error["msg"]).removeprefix("Value error, ")
+    message = str(error["msg"])
+    return location, f"{message[0].lower()}{message[1:]}, got {given!r:.80}"
+
+
+def _model_at(location: Location) -> type[BaseModel]:
+    """Give the part of the recipe that a location is in; names of datasets and positions are passed over."""
+    model: type[BaseModel] = Recipe
+    for part in location:
+        field = model.model_fields.get(str(part)) if isinstance(part, str) else None
+        inside = (field.annotation, *get_args(field.annotation)) if field else ()
+        model = next((x for x in inside if isinstance(x, type) and issubclass(x, BaseModel)), model)
+    return model
+
+
+def _contradictions(recipe: Recipe) -> Iterator[Problem]:
+    """Find what is wrong between parts of a recipe that are right by themselves."""
+    for i, task in enumerate(recipe.tasks):
+        at: Location = ("tasks", i)
+        yield from (((*at, *inner), message) for inner, message in _task_problems(task, recipe))
+        for earlier in recipe.tasks[:i]:
+            overlap = task.dataset is None or earlier.dataset is None or task.dataset == earlier.dataset
+            if task.name and task.name == earlier.name and overlap:
+                yield (*at, "name"), f"two tasks of a dataset are named {task.name!r}; give each a name of its own"
+    for i, prediction in enumerate(recipe.predictions):
+        at = ("predictions", i)
+        if not prediction.dataset:
+            yield at, f"'dataset' is missing; {expected('', recipe.datasets)}"
+        elif prediction.dataset not in recipe.datasets:
+            message = f"no dataset {prediction.dataset!r}; {expected(prediction.dataset, recipe.datasets)}"
+            yield (*at, "dataset"), message
+        if any((x.name, x.dataset) == (prediction.name, prediction.dataset) for x in recipe.predictions[:i]):
+            yield (*at, "name"), f"two predictions of a dataset are named {prediction.name!r}"
+
+
+def _task_problems(task: TaskChoice, recipe: Recipe) -> Iterator[Problem]:
+    """Find what is wrong with one task, located within it."""
+    names = {("dataset",): task.dataset} | {("references", i): name for i, name in enumerate(task.references)}
+    for location, name in names.items():
+        if name is not None and name not in recipe.datasets:
+            yield location, f"no dataset {name!r}; {expected(name, recipe.datasets)}"
+        elif name is not None and location[0] == "references" and name == task.dataset:
+            yield location, f"{name!r} is the task's own dataset"
+    split = task.split
+    if split.kind == "file":
+        if not task.name:
+            yield ("name",), "is missing; a task whose split is a file says whether it is 'double' or 'single'"
+        if split.file is None:
+            yield ("split",), "kind 'file' needs 'file', the path of the split"
+        for key in (*split.params, *(["variant"] if split.variant else [])):
+            yield ("split", key), f"kind 'file' takes no key {key!r}; {expected(key, ['file'])}"
+    elif split.kind not in KINDS:
+        yield ("split", "kind"), f"no split kind {split.kind!r}; {expected(split.kind, [*KINDS, 'file'])}"
+    else:
+        if split.file is not None:
+            yield ("split", "file"), f"kind {split.kind!r} takes no file; expected kind 'file' with it"
+        yield from (
+            (("split", key), message) for key, message in split_problems(split.kind, split.variant, split.params)
+        )
+        # Seeds are the recipe's, so the task is named in the message instead.
+        first = KINDS[split.kind].first_seed
+        if min(recipe.seeds) < first:
+            yield ("split",), f"kind {split.kind!r} counts its seeds from {first}, and seeds has {min(recipe.seeds)}"
+
+
+def _missing_files(recipe: Recipe) -> Iterator[Problem]:
+    """Find files that the recipe names and that are not there."""
+    named: dict[Location, Path | None] = {("datasets", name, "file"): x.file for name, x in recipe.datasets.items()}
+    named |= {("tasks", i, "split", "file"): task.split.file for i, task in enumerate(recipe.tasks)}
+    named |= {("predictions", i, "file"): x.file for i, x in enumerate(recipe.predictions)}
+    yield from ((at, f"no file {path}") for at, path in named.items() if path is not None and not path.is_file())
+
+
+def _listed(value: Any) -> Any:
+    """Plain data with lists for tuples."""
+    if isinstance(value, dict):
+        return {key: _listed(item) for key, item in value.items()}
+    return [_listed(item) for item in value] if isinstance(value, list | tuple) else value

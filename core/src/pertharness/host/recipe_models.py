@@ -1,0 +1,214 @@
+"""A recipe as data: datasets, splits, seeds, models, scorers. Every key is described in ``docs/recipe.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    model_validator,
+)
+
+from pertharness.cards import Name
+from pertharness.errors import RecipeError
+from pertharness.host.recipe_values import ModelSpec, parse_model, parse_seeds
+from pertharness.host.splits import KINDS, MAX_SEED
+
+
+def _list_as_tuple(value: Any) -> Any:
+    """Take TOML's lists for the tuples of frozen models."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Refuse repeats."""
+    for i, value in enumerate(values):
+        if value in values[:i]:
+            spelled = value.text() if isinstance(value, ModelSpec) else value
+            raise ValueError(f"{spelled!r} is there twice; name it once")
+    return values
+
+
+def _some(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Refuse an empty list where leaving the key out means something else."""
+    if not values:
+        raise ValueError("expected at least one; leave the key out for its default")
+    return values
+
+
+def _of_text(read: Callable[[str], Any]) -> Callable[[Any], Any]:
+    """Make a validator of a function that reads texts: its error becomes one that pydantic places."""
+
+    def validate(value: Any) -> Any:
+        try:
+            return read(value) if isinstance(value, str) else value
+        except RecipeError as error:
+            raise ValueError(str(error)) from error
+
+    return validate
+
+
+def _model(value: Any) -> Any:
+    """Read a model's text, and nothing else but a model."""
+    if not isinstance(value, str | ModelSpec):
+        raise ValueError(f"expected the name of a model as text, got {value!r}")
+    return _of_text(parse_model)(value)
+
+
+def _path(value: Any, info: ValidationInfo) -> Any:
+    """Read a path; a relative one starts at the recipe's folder."""
+    if isinstance(value, Path):
+        return value
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError(f"expected the path of a file as text, got {value!r}")
+    base: Path = (info.context or {}).get("base", Path())
+    try:
+        return (base / Path(value).expanduser()).absolute()
+    except RuntimeError as error:
+        raise ValueError(f"{value!r}: {error}") from error
+
+
+def _spell(value: Path | ModelSpec) -> str:
+    """Give the text that a recipe has for a value."""
+    return value.text() if isinstance(value, ModelSpec) else str(value)
+
+
+_TEXT = PlainSerializer(_spell, return_type=str)
+# The name of a folder and a word in tables.
+Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$")]
+OfferName = Annotated[str, Field(pattern=r"^([A-Za-z][A-Za-z0-9_-]*/)?[A-Za-z][A-Za-z0-9_-]*$")]
+RecipePath = Annotated[Path, BeforeValidator(_path), _TEXT]
+Model = Annotated[ModelSpec, BeforeValidator(_model), _TEXT]
+# A model by name where it is only compared: the one spelling of it.
+ModelName = Annotated[str, BeforeValidator(_of_text(lambda text: parse_model(text).text()))]
+_MANY, _ONCE, _SOME = BeforeValidator(_list_as_tuple), AfterValidator(_each_once), AfterValidator(_some)
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+Seeds = Annotated[tuple[Seed, ...], _MANY, BeforeValidator(_of_text(parse_seeds)), _ONCE, _SOME]
+Models = Annotated[tuple[Model, ...], _MANY, _ONCE, _SOME]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DatasetChoice(_Part):
+    """A dataset of the recipe: an offer of a plugin, with the user's file if it takes one."""
+
+    offer: OfferName = ""
+    file: RecipePath | None = None
+    params: dict[str, Any] = {}
+
+
+class SplitChoice(_Part):
+    """How a task is split; keys other than these are parameters of the kind."""
+
+    model_config = ConfigDict(extra="allow")
+
+    kind: str
+    variant: str | None = None
+    file: RecipePath | None = None
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Parameters of the kind."""
+        return dict(self.model_extra or {})
+
+
+class TaskChoice(_Part):
+    """A split of one dataset or of all, and what its scores are compared with."""
+
+    name: Name = ""
+    dataset: Label | None = None
+    split: SplitChoice
+    score_on: Annotated[tuple[Literal["test", "val"], ...], _MANY, _ONCE, _SOME] = ("test",)
+    reference: ModelName = ""
+    common_set: Annotated[tuple[ModelName, ...], _MANY, _ONCE] = ()
+    references: Annotated[tuple[Label, ...], _MANY, _ONCE] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, data: Any) -> Any:
+        """Set what follows from other keys: the name from the split's kind, the reference from the name."""
+        if not isinstance(data, dict):
+            return data
+        split = data.get("split")
+        kind = split.get("kind") if isinstance(split, dict) else getattr(split, "kind", None)
+        usual = {"name": KINDS[kind].task} if isinstance(kind, str) and kind in KINDS else {}
+        filled = usual | data
+        filled.setdefault("reference", "additive" if filled.get("name") == "double" else "mean")
+        filled.setdefault("common_set", [filled["reference"]])
+        return filled
+
+
+class PredictionChoice(_Part):
+    """Predictions that were made elsewhere, beside the models'."""
+
+    name: Name
+    file: RecipePath
+    dataset: Label = ""
+
+
+class Comparison(_Part):
+    """How the leaderboard ranks and what its intervals are."""
+
+    metric: Name = "l2"
+    resamples: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
+    seed: Seed = 0
+    bootstrap: Literal["identity", "rows"] = "identity"
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+
+
+class Resources(_Part):
+    """What the jobs may use; None: no limit, and for `jobs` as many as fit the cores."""
+
+    jobs: Annotated[int, Field(ge=1)] | None = None
+    threads: Annotated[int, Field(ge=1)] = 1
+    timeout_s: Annotated[float, Field(gt=0)] | None = None
+    memory_mb: Annotated[float, Field(gt=0)] | None = None
+    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:[0-9]+)?)$")] = "cpu"
+
+
+class Recipe(_Part):
+    """All that a run is made of; None for models and scorers means every installed one."""
+
+    name: Label | None = None
+    seeds: Seeds = (1, 2, 3, 4, 5)
+    training_seeds: Seeds = (1,)
+    models: Models | None = None
+    scorers: Models | None = None
+    datasets: dict[Label, DatasetChoice] = {}
+    tasks: Annotated[tuple[TaskChoice, ...], _MANY] = ()
+    predictions: Annotated[tuple[PredictionChoice, ...], _MANY] = ()
+    comparison: Comparison = Comparison()
+    resources: Resources = Resources()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, data: Any) -> Any:
+        """Set what follows from other keys: a dataset's offer from its name, a prediction's dataset if there is one."""
+        datasets = data.get("datasets") if isinstance(data, dict) else None
+        if not isinstance(datasets, dict):
+            return data
+        filled = {name: _with(x, offer="h5ad" if "file" in _keys(x) else name) for name, x in datasets.items()}
+        predictions = data.get("predictions", ())
+        if len(datasets) == 1 and isinstance(predictions, list | tuple):
+            predictions = [_with(x, dataset=next(iter(datasets))) for x in predictions]
+        return {**data, "datasets": filled, "predictions": predictions}
+
+
+def _with(table: Any, **usual: str) -> Any:
+    """Add keys to a table that has them not; anything else stays as it is."""
+    return usual | table if isinstance(table, dict) else table
+
+
+def _keys(table: Any) -> Iterable[str]:
+    """Keys of a table, if it is one."""
+    return table if isinstance(table, dict) else ()

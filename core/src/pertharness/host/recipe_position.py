@@ -1,0 +1,90 @@
+"""On which line a key of a TOML text stands; Python's reader does not tell."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+try:
+    toml: Any = import_module("tomllib")
+except ModuleNotFoundError:  # Python 3.10; can go with it
+    toml = import_module("tomli")
+
+Location = tuple["str | int", ...]
+"""The way to a value: keys, and positions in arrays."""
+
+_PART = r"""(?:"(?:\\.|[^"\\\n])*"|'[^'\n]*'|[A-Za-z0-9_-]+)"""
+_KEY = rf"{_PART}(?:[ \t]*\.[ \t]*{_PART})*"
+_STATEMENT = re.compile(rf"\s*(?:(?P<open>\[\[?)[ \t]*(?P<table>{_KEY})[ \t]*\]\]?|(?P<key>{_KEY})[ \t]*=)")
+# What may stand in a value: strings of four kinds and comments, which hide brackets and line ends, or one character.
+# A multi-line string may end in up to two quotes of its own.
+_TOKEN = re.compile(
+    r'''"""(?:\\.|[^\\])*?"""(?:"{0,2})|\'\'\'.*?\'\'\'(?:'{0,2})|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|\#[^\n]*|.''', re.DOTALL
+)
+
+
+def key_lines(text: str) -> dict[Location, int]:
+    """Give the line, from 1, of each table and key of a valid TOML text; of what is inline, only that of its key."""
+    lines: dict[Location, int] = {}
+    counts: dict[Location, int] = {}
+    table: Location = ()
+    position = 0
+    while position < len(text):
+        match = _STATEMENT.match(text, position)
+        if match:
+            line = text.count("\n", 0, match.start("table" if match["table"] else "key")) + 1
+            written = _key_parts(match["table"] or match["key"])
+            if match["table"]:
+                location = table = _enter(written, counts, is_array=match["open"] == "[[")
+            else:
+                location = table + written
+            for length in range(1, len(location) + 1):
+                lines.setdefault(location[:length], line)
+            position = match.end()
+        position = _statement_end(text, position)
+    return lines
+
+
+def line_of(location: Location, lines: Mapping[Location, int]) -> int:
+    """Give the line of a value, or of the nearest thing around it that has one."""
+    for length in range(len(location), 0, -1):
+        if location[:length] in lines:
+            return lines[location[:length]]
+    return 1
+
+
+def _key_parts(written: str) -> Location:
+    """Give the parts of a dotted key, quotes resolved."""
+    parts: list[str | int] = []
+    inner = toml.loads(f"{written} = 0")
+    while isinstance(inner, dict):
+        ((part, inner),) = inner.items()
+        parts.append(part)
+    return tuple(parts)
+
+
+def _enter(written: Location, counts: dict[Location, int], *, is_array: bool) -> Location:
+    """Give the location of a table's header: within the last element of each array of tables on its way."""
+    location: Location = ()
+    for part in written[:-1]:
+        location = (*location, part)
+        if location in counts:
+            location = (*location, counts[location] - 1)
+    location = (*location, written[-1])
+    if is_array:
+        counts[location] = counts.get(location, 0) + 1
+        location = (*location, counts[location] - 1)
+    return location
+
+
+def _statement_end(text: str, position: int) -> int:
+    """Give where the next statement may begin: behind the first line end that is in no bracket."""
+    depth = 0
+    for match in _TOKEN.finditer(text, position):
+        token = match.group()
+        depth += (token in "[{") - (token in "]}")
+        if token == "\n" and depth <= 0:
+            return match.end()
+    return len(text)

@@ -1,0 +1,87 @@
+"""The short texts: seeds and models."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pertharness.errors import RecipeError
+from pertharness.host.recipe_values import ModelSpec, parse_model, parse_seeds
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"), [("3", (3,)), ("1-5", (1, 2, 3, 4, 5)), ("1,3-4", (1, 3, 4)), (" 7 , 2 - 3 ", (7, 2, 3))]
+)
+def test_seeds_are_numbers_and_ranges(text, seeds):
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "1-", "-1", "1,,2", "5-1", "1,1", "1-3,2", "1-1001", "4294967296", "99999999999", "1.0", "²"]
+)
+def test_wrong_seeds_are_refused_with_the_text(text):
+    with pytest.raises(RecipeError, match="seed"):
+        parse_seeds(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "spec", "canonical"),
+    [
+        ("mean", ModelSpec(None, "mean"), "mean"),
+        (" baselines/mean[] ", ModelSpec("baselines", "mean"), "baselines/mean"),
+        ("linear[ridge=0.1,G=embed:scgpt,k=4]",
+         ModelSpec(None, "linear", {"G": "embed:scgpt"}, {"k": 4, "ridge": 0.1}),
+         "linear[G=embed:scgpt, k=4, ridge=0.1]"),
+        ("m[P=transfer:other, g=embed:x]", ModelSpec(None, "m", {"P": "transfer:other"}, {"g": "embed:x"}),
+         "m[P=transfer:other, g=embed:x]"),
+        ('m[P="table:a, b].csv"]', ModelSpec(None, "m", {"P": "table:a, b].csv"}), 'm[P="table:a, b].csv"]'),
+        ("m[G=4, x=some words, y=true, z=null]",
+         ModelSpec(None, "m", {}, {"G": 4, "x": "some words", "y": True, "z": None}),
+         'm[G=4, x="some words", y=true, z=null]'),
+        ('m[layers=[1, [2, 3]], d={"a": 1}]', ModelSpec(None, "m", {}, {"layers": [1, [2, 3]], "d": {"a": 1}}),
+         'm[d={"a": 1}, layers=[1, [2, 3]]]'),
+        ('m[x="4"]', ModelSpec(None, "m", {}, {"x": "4"}), 'm[x="4"]'),
+        ("m[x=NaN, y=a=b]", ModelSpec(None, "m", {}, {"x": "NaN", "y": "a=b"}), 'm[x=NaN, y="a=b"]'),
+    ],
+)  # fmt: skip
+def test_a_model_is_read_and_spelled_one_way(text, spec, canonical):
+    assert parse_model(text) == spec
+    assert spec.text() == canonical
+    assert parse_model(canonical) == spec
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a b", "a/b/c", "m[k=1", "m[k=1]]", "m[k]", "m[k=]", "m[=1]", "m[k=1,]", "m[k=1, k=2]", 'm[k="a]', "m[k=[1]",
+     "m[k=1]x", "4m", "m.x", "m[k=1e999]", "m[a-b=1]"],
+)  # fmt: skip
+def test_what_is_no_model_is_refused(text):
+    with pytest.raises(RecipeError):
+        parse_model(text)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.none() | st.just("plugin"),
+    st.dictionaries(st.sampled_from(["G", "P", "G_2"]), st.text(min_size=1, max_size=8).map("embed:{}".format)),
+    st.dictionaries(st.sampled_from(["k", "ridge", "Mixed", "_x"]), VALUES),
+)
+def test_any_model_reads_back_from_its_text(plugin, slots, params):
+    spec = ModelSpec(plugin, "linear", slots, params)
+    assert parse_model(spec.text()) == spec
+    assert parse_model(spec.text()).text() == spec.text()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text(max_size=20) | st.lists(st.sampled_from('m[]{}=,":/\\ 1GkP'), max_size=20).map("".join))
+def test_any_text_is_a_model_or_a_recipe_error(text):
+    for parse in (parse_model, parse_seeds):
+        try:
+            parse(text)
+        except RecipeError as error:
+            assert repr(text)[1:-1] in str(error) or text.strip() in str(error) or "out of range" in str(error)
