@@ -35,10 +35,10 @@ def adata(request: pytest.FixtureRequest) -> Iterator[anndata.AnnData]:
         yield make_adata()
         return
     try:
-        context = pd.option_context("future.infer_string", True)
+        pd.get_option("future.infer_string")
     except KeyError:
         pytest.skip(f"pandas {pd.__version__} has no future.infer_string")
-    with context:
+    with pd.option_context("future.infer_string", True):
         yield make_adata()
 
 

@@ -87,7 +87,9 @@ def read(path: Path) -> AnnData:
             return anndata.read_h5ad(path)
     except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, IORegistryError) as error:
         size = path.stat().st_size
+        # anndata 0.9 names the key in its own error and the reason in the error's cause.
+        cause = f" ({error.__cause__})" if error.__cause__ else ""
         raise DataError(
-            f"{str(path)!r} ({size} bytes) cannot be read as h5ad: {error}; "
+            f"{str(path)!r} ({size} bytes) cannot be read as h5ad: {error}{cause}; "
             "expected a whole HDF5 file written by anndata: fetch or write it again"
         ) from error
