@@ -221,7 +221,7 @@ def test_any_text_is_a_recipe_or_a_recipe_error(text):
 @settings(max_examples=50, deadline=None)
 @given(st.dictionaries(st.sampled_from([*Recipe.model_fields, "x", "a b"]), PLAIN, max_size=4))
 def test_any_data_in_any_place_is_a_recipe_or_a_recipe_error(data):
-    from pertharness.host.recipe_toml import to_toml
+    from pertharness.host.recipe.text import to_toml
 
     try:
         assert isinstance(parse_recipe(to_toml(data), "any.toml", BASE), Recipe)

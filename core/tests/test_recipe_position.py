@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pertharness.host.recipe_position import key_lines, line_of, toml
-from pertharness.host.recipe_toml import to_toml
+from pertharness.host.recipe.position import key_lines, line_of, toml
+from pertharness.host.recipe.text import to_toml
 
 TEXT = '''# [comment]
 a = "x # no comment [ ["  # a comment [

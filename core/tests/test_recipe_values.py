@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pertharness.errors import RecipeError
-from pertharness.host.recipe_values import ModelSpec, parse_model, parse_seeds
+from pertharness.host.recipe.values import ModelSpec, parse_model, parse_seeds
 
 
 @pytest.mark.parametrize(

@@ -77,8 +77,8 @@ class ModelOffer(_Strict):
     output: Literal["mean", "cells"] = "mean"
     params: dict[str, Any] = {}
     """Parameters with their defaults; a recipe may set these and no others."""
-    slots: tuple[str, ...] = ()
-    """Embeddings that ``fit`` takes, e.g. ``("G", "P")``."""
+    slots: dict[str, Literal["gene", "perturbation"]] = {}
+    """Embeddings that ``fit`` takes: slot -> what its rows are, e.g. ``{"G": "gene", "P": "perturbation"}``."""
     uses_validation: bool = False
     deterministic: bool = False
     """The training seed changes nothing: done once, whatever the number of training seeds."""

@@ -37,7 +37,7 @@ def describe() -> Card:  # type: ignore[empty-body]
 
 
 @hookspec(firstresult=True)
-def load_dataset(name: str, source: Path | None, params: Mapping[str, Any]) -> AnnData:  # type: ignore[empty-body]
+def load_dataset(name: str, source: Path | None, params: Mapping[str, Any]) -> AnnData:
     """Give a dataset in the canonical form (see ``pertharness.canonical``).
 
     ``source`` is the file that the offer's source or the user named, already fetched and checked; None if there is none.
@@ -45,7 +45,7 @@ def load_dataset(name: str, source: Path | None, params: Mapping[str, Any]) -> A
 
 
 @hookspec(firstresult=True)
-def embed(  # type: ignore[empty-body]
+def embed(
     name: str, kind: str, train: AnnData, references: Mapping[str, AnnData], labels: list[str],
     params: Mapping[str, Any], device: str, seed: int, workdir: Path,
 ) -> pd.DataFrame:  # fmt: skip
@@ -56,7 +56,7 @@ def embed(  # type: ignore[empty-body]
 
 
 @hookspec(firstresult=True)
-def fit(  # type: ignore[empty-body]
+def fit(
     name: str, train: AnnData, val: AnnData | None, task: Task, embeddings: Mapping[str, pd.DataFrame],
     references: Mapping[str, AnnData], params: Mapping[str, Any], device: str, seed: int, workdir: Path,
 ) -> object:  # fmt: skip
@@ -68,7 +68,7 @@ def fit(  # type: ignore[empty-body]
 
 
 @hookspec(firstresult=True)
-def predict(  # type: ignore[empty-body]
+def predict(
     name: str, model: object, controls: AnnData, queries: list[str], oracle: AnnData | None, task: Task,
     device: str, seed: int, workdir: Path,
 ) -> AnnData:  # fmt: skip
@@ -81,7 +81,7 @@ def predict(  # type: ignore[empty-body]
 
 
 @hookspec(firstresult=True)
-def score(  # type: ignore[empty-body]
+def score(
     name: str, truth: AnnData, prediction: AnnData, controls: AnnData, train: AnnData,
     references: Mapping[str, AnnData], task: Task, params: Mapping[str, Any], seed: int,
 ) -> pd.DataFrame | Scores:  # fmt: skip

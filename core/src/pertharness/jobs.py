@@ -57,7 +57,6 @@ class Job(_Strict):
     references: dict[str, Path] = {}
     embeddings: dict[str, Path] = {}
     task: Task | None = None
-    queries: list[str] = []
     options: dict[str, Any] = {}
     """What the stage itself needs, e.g. ``input`` of a split job."""
 

@@ -26,10 +26,22 @@ def source_hash(module: str) -> str:
     top, *parts = module.split(".")
     spec = importlib.util.find_spec(top)  # of a name without a dot, so nothing is imported
     places = list(spec.submodule_search_locations or []) if spec else []
-    found = [place.joinpath(*parts) for place in map(Path, places)] if places else [Path(spec.origin)] if spec and spec.origin else []
-    files = [file for path in found for file in (sorted(path.rglob("*")) if path.is_dir() else [path, path.with_suffix(".py")])]
+    found = (
+        [place.joinpath(*parts) for place in map(Path, places)]
+        if places
+        else [Path(spec.origin)]
+        if spec and spec.origin
+        else []
+    )
+    files = [
+        file
+        for path in found
+        for file in (sorted(path.rglob("*")) if path.is_dir() else [path, path.with_suffix(".py")])
+    ]
     if not any(file.is_file() for file in files):
-        raise PertharnessError(f"the module {module!r} is not installed; install the plugin again, or remove its entry point")
+        raise PertharnessError(
+            f"the module {module!r} is not installed; install the plugin again, or remove its entry point"
+        )
     return _hash_files(files)
 
 

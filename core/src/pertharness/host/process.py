@@ -70,7 +70,14 @@ class WorkerProcess:
             self.since = time.monotonic()
             status = read_status(self.store.work(node.key), node.key)
             if status is None:
-                ended.append((node, self._write(node, "crashed", "Damaged", "the worker's status cannot be read, or its files are not whole")))
+                ended.append(
+                    (
+                        node,
+                        self._write(
+                            node, "crashed", "Damaged", "the worker's status cannot be read, or its files are not whole"
+                        ),
+                    )
+                )
             else:
                 ended.append((node, status))
         return ended
@@ -79,7 +86,11 @@ class WorkerProcess:
         """Give state, type and message where the present job is over one of its limits."""
         node, now = self.nodes[0], time.monotonic()
         if node.timeout_s is not None and now - self.since > node.timeout_s:
-            return "timeout", "Timeout", f"not finished after {node.timeout_s:g} s; raise --timeout, or look at the log for where it hangs"
+            return (
+                "timeout",
+                "Timeout",
+                f"not finished after {node.timeout_s:g} s; raise --timeout, or look at the log for where it hangs",
+            )
         if now - self.measured > MEMORY_INTERVAL_S:
             self.measured = now
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -94,7 +105,9 @@ class WorkerProcess:
     def _death(self, code: int) -> tuple[State, str, str]:
         """Give state, type and message for a worker that ended before its present job did."""
         if code == DISK_FULL:
-            raise DiskFullError(f"the disk of the store {str(self.store.root)!r} is full; make room and run the same command again")
+            raise DiskFullError(
+                f"the disk of the store {str(self.store.root)!r} is full; make room and run the same command again"
+            )
         if code < 0:
             name = signal.Signals(-code).name
             hint = "; this is how the system ends a process when memory runs out" if name == "SIGKILL" else ""
@@ -110,7 +123,9 @@ class WorkerProcess:
         self.output.seek(0)
         said = self.output.read()[-LOG_TAIL:].decode("utf-8", "replace")
         log = tail(folder / LOG) if (folder / LOG).exists() else ""
-        status = Status(key=node.key, state=state, type=type_, message=message, log_tail=log + said, device=node.job.device)
+        status = Status(
+            key=node.key, state=state, type=type_, message=message, log_tail=log + said, device=node.job.device
+        )
         write_text(folder / STATUS, status.model_dump_json(indent=1))
         return status
 

@@ -17,7 +17,7 @@ from pertharness.hookspecs import PROJECT, PROTOCOL
 from pertharness.host.fingerprint import environment_hash, source_hash
 from pertharness.host.nodes import Node, Outcome
 from pertharness.host.store import Store
-from pertharness.jobs import Job, PluginRef
+from pertharness.jobs import Job, PluginRef, State
 
 Offer = TypeVar("Offer", DatasetOffer, EmbeddingOffer, ModelOffer, ScorerOffer)
 
@@ -33,7 +33,12 @@ class Plugin:
 
     def identity(self) -> dict[str, str]:
         """Give what enters a key."""
-        return {"name": self.ref.name, "version": self.ref.version, "source": self.source, "environment": self.environment}
+        return {
+            "name": self.ref.name,
+            "version": self.ref.version,
+            "source": self.source,
+            "environment": self.environment,
+        }
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class Problem:
     """A plugin that cannot be used, and why."""
 
     plugin: str
-    state: str
+    state: State
     message: str
 
 
@@ -73,7 +78,9 @@ def open_registry(store: Store) -> Registry:
     registry.plugins, registry.problems = find_plugins()
     nodes = {name: _card_node(plugin) for name, plugin in registry.plugins.items()}
     # A card that could not be had is asked for anew every time: the cause may be outside the plugin, and it costs little.
-    outcomes = Runner(store, retry=frozenset({"failed", "invalid", "timeout", "crashed", "skipped"})).run(list(nodes.values()))
+    outcomes = Runner(store, retry=frozenset({"failed", "invalid", "timeout", "crashed", "skipped"})).run(
+        list(nodes.values())
+    )
     cards = {}
     for name, node in nodes.items():
         card = _read_card(store, node, outcomes[node.key])
@@ -99,7 +106,9 @@ def find_plugins() -> tuple[dict[str, Plugin], list[Problem]]:
         mine = [point for point in distinct if point.name == name]
         if len(mine) > 1:
             owners = " and ".join(f"{_distribution_name(point)} ({point.value})" for point in mine)
-            problems.append(Problem(name, "invalid", f"two plugins are called {name!r}: {owners}; uninstall one of them"))
+            problems.append(
+                Problem(name, "invalid", f"two plugins are called {name!r}: {owners}; uninstall one of them")
+            )
             continue
         try:
             plugins[name] = _plugin(mine[0])

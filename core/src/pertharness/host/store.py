@@ -45,7 +45,9 @@ class Store:
                 write_text(marker, f'{{"format": {FORMAT}}}\n')
             found = marker.read_text(encoding="utf-8").strip()
         except OSError as error:
-            raise StoreError(f"the store {str(root)!r} cannot be used: {error.strerror}; name another with --store") from None
+            raise StoreError(
+                f"the store {str(root)!r} cannot be used: {error.strerror}; name another with --store"
+            ) from None
         if found != f'{{"format": {FORMAT}}}':
             raise StoreError(
                 f"the store {str(root)!r} has the format {found!r}, this version reads {FORMAT}; name another with --store"

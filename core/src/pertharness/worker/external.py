@@ -46,14 +46,20 @@ def read_prediction(path: Path, genes: pd.Index, queries: list[str]) -> tuple[An
     rows = {label: row for row, label in enumerate(labels)}
     if len(rows) < len(labels):
         twice = next(label for label in labels if labels.count(label) > 1)
-        raise DataError(f"{str(path)!r}: {labels.count(twice)} rows for the perturbation {twice!r}; give one mean per perturbation")
+        raise DataError(
+            f"{str(path)!r}: {labels.count(twice)} rows for the perturbation {twice!r}; give one mean per perturbation"
+        )
     if not adata.var_names.is_unique:
-        raise DataError(f"{str(path)!r}: the gene {adata.var_names[adata.var_names.duplicated()][0]!r} comes more than once")
+        raise DataError(
+            f"{str(path)!r}: the gene {adata.var_names[adata.var_names.duplicated()][0]!r} comes more than once"
+        )
     place = adata.var_names.get_indexer(genes)
     wanted = [query for query in queries if query in rows]
     if not wanted or (place < 0).all():
         what, first = ("perturbations", queries[:3]) if not wanted else ("genes", list(genes[:3]))
-        raise DataError(f"{str(path)!r} holds none of the {what} that are asked for (such as {first}); is it for another dataset?")
+        raise DataError(
+            f"{str(path)!r} holds none of the {what} that are asked for (such as {first}); is it for another dataset?"
+        )
     chosen = adata.X[[rows[query] for query in wanted]]
     values = np.asarray(chosen.toarray() if sparse.issparse(chosen) else chosen, dtype=np.float64)
     if not np.isfinite(values[:, place[place >= 0]]).all():
@@ -61,11 +67,13 @@ def read_prediction(path: Path, genes: pd.Index, queries: list[str]) -> tuple[An
     full = np.where(place >= 0, values[:, place], np.nan)
     missing = [query for query in queries if query not in rows]
     prediction = make_prediction(
-        dict(zip(wanted, full, strict=True)), genes, {query: "not in the file of predictions" for query in missing}
+        dict(zip(wanted, full, strict=True)), genes, dict.fromkeys(missing, "not in the file of predictions")
     )
     prediction.uns["missing_genes"] = {str(gene): "not in the file" for gene in genes[place < 0]}
     unused = len(labels) - len(wanted)
-    return prediction, [f"{unused} rows of {path.name} are not held-out perturbations of this split and were left aside"] if unused else []
+    return prediction, [
+        f"{unused} rows of {path.name} are not held-out perturbations of this split and were left aside"
+    ] if unused else []
 
 
 def _canonical(label: str) -> str:

@@ -81,7 +81,9 @@ class Guard:
 
         table = yield
         if not isinstance(table, pd.DataFrame) or not len(table.columns):
-            raise self._refuse("embed", f"gave {type(table).__name__}, expected a DataFrame with a column per dimension")
+            raise self._refuse(
+                "embed", f"gave {type(table).__name__}, expected a DataFrame with a column per dimension"
+            )
         self._check_known("embed", "label", table.index, labels)
         values = table.to_numpy()
         if values.dtype.kind not in "fiu" or not np.isfinite(values).all():
@@ -110,7 +112,9 @@ class Guard:
         self._check_anndata("predict", prediction)
         check_genes(prediction.var_names, controls.var_names, lambda what: self._refuse("predict", what))
         if "perturbation" not in prediction.obs:
-            raise self._refuse("predict", "obs has no column 'perturbation'; pertharness.make_prediction makes the right form")
+            raise self._refuse(
+                "predict", "obs has no column 'perturbation'; pertharness.make_prediction makes the right form"
+            )
         answered = [str(label) for label in prediction.obs["perturbation"]]
         self._check_known("predict", "query", answered, queries)
         self._check_answers(answered, queries, prediction.uns.get("unanswered", {}))
@@ -119,7 +123,9 @@ class Guard:
 
     def _check_answers(self, answered: list[str], queries: list[str], unanswered: Any) -> None:
         if not isinstance(unanswered, dict):
-            raise self._refuse("predict", f"uns['unanswered'] is a {type(unanswered).__name__}, expected a dict: query -> reason")
+            raise self._refuse(
+                "predict", f"uns['unanswered'] is a {type(unanswered).__name__}, expected a dict: query -> reason"
+            )
         self._check_known("predict", "unanswered query", unanswered, queries)
         both = sorted(set(answered) & set(unanswered))
         if both:
@@ -137,7 +143,9 @@ class Guard:
         missing = prediction.uns.get("missing_genes", {})
         unknown = sorted(set(missing) - set(prediction.var_names))
         if unknown:
-            raise self._refuse("predict", f"uns['missing_genes'] names {unknown[0]!r}, which is not a gene of the dataset")
+            raise self._refuse(
+                "predict", f"uns['missing_genes'] names {unknown[0]!r}, which is not a gene of the dataset"
+            )
         bad = ~np.isfinite(values) & ~prediction.var_names.isin(list(missing))[None, :]
         if bad.any():
             row, column = np.argwhere(bad)[0]

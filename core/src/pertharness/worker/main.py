@@ -18,14 +18,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pertharness.jobs import Job, State, Status
+    from pertharness.jobs import Job, Phase, State, Status
     from pertharness.worker.stages import Result
 
 USAGE = 2
 DISK_FULL = 28
 """Exit status when the disk is full (the number of ENOSPC): no status is written, the next run goes on from here."""
 LOG_TAIL = 4000
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -63,7 +69,6 @@ def _die_with(parent: int) -> None:
 def _carry_out(job: Job, folder: Path) -> None:
     """Do one job in its folder: log, scratch folder as working directory, artefacts, and the status last of all."""
     from pertharness.files import write_text
-    from pertharness.jobs import Phase
 
     started = _now()
     write_text(folder / "started.json", json.dumps({"pid": os.getpid(), "started": started}))
@@ -112,7 +117,9 @@ def _status(job: Job, folder: Path, state: State, result: Result | None) -> Stat
     from pertharness.jobs import Artefact, Status
 
     names = result.artefacts if result else []
-    artefacts = {name: Artefact(size=(folder / name).stat().st_size, sha256=sha256_file(folder / name)) for name in names}
+    artefacts = {
+        name: Artefact(size=(folder / name).stat().st_size, sha256=sha256_file(folder / name)) for name in names
+    }
     notes, unanswered = (result.notes, result.unanswered) if result else ([], {})
     return Status(key=job.key, state=state, artefacts=artefacts, notes=notes, unanswered=unanswered)
 

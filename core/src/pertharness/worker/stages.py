@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 from pertharness import hookspecs
 from pertharness.errors import ContractError, DataError
 from pertharness.jobs import Job, Phase, Task
-from pertharness.labels import CONTROL
+from pertharness.labels import CONTROL, targets_of
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pluggy
     from anndata import AnnData
 
@@ -55,7 +54,9 @@ def _hooks(job: Job, phases: list[Phase]) -> Any:
         manager.register(plugin, name=job.plugin.name)
         manager.check_pending()
     except pluggy.PluginValidationError as error:
-        raise ContractError(f"plugin {job.plugin.name!r}: {error}; see pertharness.hookspecs for hooks and arguments") from None
+        raise ContractError(
+            f"plugin {job.plugin.name!r}: {error}; see pertharness.hookspecs for hooks and arguments"
+        ) from None
     manager.register(Meter(phases))
     manager.register(Guard(job))
     return manager.hook
@@ -88,7 +89,11 @@ def _datasets(job: Job, folder: Path, phases: list[Phase]) -> Result:
     canonical.write(adata, folder / "dataset.h5ad")
     canonical.write(means, folder / "pseudobulk.h5ad")
     canonical.describe_perturbations(means).to_csv(folder / "perturbations.csv", index=False)
-    facts = {"n_obs": adata.n_obs, "n_genes": adata.n_vars, **{k: fields[k] for k in ("level", "modality", "origin") if k in fields}}
+    facts = {
+        "n_obs": adata.n_obs,
+        "n_genes": adata.n_vars,
+        **{k: fields[k] for k in ("level", "modality", "origin") if k in fields},
+    }
     (folder / "facts.json").write_text(json.dumps(facts, indent=1, default=str), encoding="utf-8")
     notes = fields.get("notes", "")
     lines = notes.splitlines() if isinstance(notes, str) else [str(line) for line in notes]
@@ -112,13 +117,17 @@ def _splits(job: Job, folder: Path, phases: list[Phase]) -> Result:
 def _embeddings(job: Job, folder: Path, phases: list[Phase]) -> Result:
     from pertharness import canonical
 
-    embed = _implemented(_hooks(job, phases), "embed", job)
-    table = embed(
-        name=job.name, kind=job.options["kind"], train=canonical.read(job.inputs["train"]), references=_references(job),
-        labels=job.queries, params=job.params, device=job.device, seed=job.seed, workdir=folder / "scratch",
+    train, kind = canonical.read(job.inputs["train"]), job.options["kind"]
+    split = _read_split(job.inputs["split"])
+    targets = {target for part in ("train", "val", "test") for label in split[part] for target in targets_of(label)}
+    labels = [str(gene) for gene in train.var_names] if kind == "gene" else sorted(targets)
+    table = _implemented(_hooks(job, phases), "embed", job)(
+        name=job.name, kind=kind, train=train, references=_references(job), labels=labels, params=job.params,
+        device=job.device, seed=job.seed, workdir=folder / "scratch",
     )  # fmt: skip
-    table.to_csv(folder / "embedding.csv", index_label="label", float_format="%.17g")
-    return Result(["embedding.csv"])
+    table.to_csv(folder / "embedding.csv", index_label="label")
+    without = len(labels) - len(table)
+    return Result(["embedding.csv"], notes=[f"{without} of {len(labels)} labels have no embedding"] if without else [])
 
 
 def _predictions(job: Job, folder: Path, phases: list[Phase]) -> Result:
@@ -155,7 +164,10 @@ def _fit_and_predict(
     fit, predict = _implemented(hooks, "fit", job), _implemented(hooks, "predict", job)
     task = _known_task(job, train)
     val = canonical.read(job.inputs["val"]) if "val" in job.inputs and job.inputs["val"].exists() else None
-    embeddings = {slot: pd.read_csv(path, index_col="label") for slot, path in job.embeddings.items()}
+    embeddings = {
+        slot: pd.read_csv(path, index_col="label", dtype={"label": str}, keep_default_na=False)
+        for slot, path in job.embeddings.items()
+    }
     model = fit(
         name=job.name, train=train, val=val, task=task, embeddings=embeddings, references=_references(job),
         params=job.params, device=job.device, seed=job.seed, workdir=folder / "scratch",

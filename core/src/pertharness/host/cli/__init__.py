@@ -1,1 +1,120 @@
-""""""
+"""The command line. Commands are imported when they are called, so that ``pertharness --help`` answers at once."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+COMMANDS = {
+    "run": ("pertharness.host.cli.run", "Run a recipe, or every installed model, and write the leaderboard."),
+    "score": ("pertharness.host.cli.score", "Put predictions made elsewhere beside the baselines."),
+    "split": ("pertharness.host.cli.split", "Write a split of a dataset's perturbations."),
+    "data": ("pertharness.host.cli.data", "List, fetch, describe and check datasets."),
+    "list": ("pertharness.host.cli.inspect", "List datasets, models, embeddings, scorers or runs."),
+    "show": ("pertharness.host.cli.inspect", "Show a record: its job, how it ended, its log and files."),
+    "export": ("pertharness.host.cli.export", "Write each model's predictions of a run as h5ad."),
+    "doctor": ("pertharness.host.cli.doctor", "Show machine, store and plugins, and what is wrong with them."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands and their short helps are known without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Give the names, in the order in which a newcomer needs them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _ = COMMANDS[cmd_name]
+        name = {"list": "list_"}.get(cmd_name, cmd_name)
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Say which command may have been meant."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            import difflib
+
+            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(COMMANDS)}"
+            ctx.fail(f"no such command {args[0]!r}{hint}")
+        return super().resolve_command(ctx, args)
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="pertharness", message="pertharness %(version)s")
+def cli() -> None:
+    """Benchmark models that predict how cells respond to genetic perturbations.
+
+    pertharness run --all runs every installed model on the embedded demo data and prints a leaderboard.
+    """
+
+
+def main() -> None:
+    """Run the command line: every error is a message, exit 1 if something failed, 2 for a usage or recipe error."""
+    from pertharness.errors import PertharnessError, RecipeError
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        code = 130
+    except RecipeError as error:
+        code = _say(str(error), 2)
+    except PertharnessError as error:
+        code = _say(str(error), 1)
+    except OSError as error:
+        code = _say(_system_error(error), 1)
+    except Exception as error:  # noqa: BLE001 - a user never sees a traceback: it goes to a file
+        code = _say(_bug(error), 1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _bug(error: Exception) -> str:
+    """Keep the traceback of an error of ours, and say where."""
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile("w", prefix="pertharness-", suffix=".txt", delete=False) as file:
+        file.write(f"{sys.argv}\n{''.join(traceback.format_exception(error))}")
+    return (
+        f"{type(error).__name__}: {error}\nThis is a fault of pertharness; please report it with the file {file.name}"
+    )
+
+
+def _say(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code
+
+
+def _system_error(error: OSError) -> str:
+    hints = {
+        errno.ENOSPC: "the disk is full; make room and run the same command again",
+        errno.EROFS: "the file system is read-only; name a store with --store, or a folder for the run with --out, that can be written",
+        errno.EACCES: "permission denied; name a store with --store, or a folder for the run with --out, that can be written",
+    }
+    where = f"{str(error.filename)!r}: " if error.filename else ""
+    return f"{where}{hints.get(error.errno or 0, error.strerror or str(error))}"

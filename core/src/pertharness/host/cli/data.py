@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
@@ -12,11 +13,14 @@ from urllib.parse import urlsplit
 
 import click
 
-from pertharness.cards import DatasetOffer
+from pertharness.cards import DatasetOffer, RemoteFile
 from pertharness.errors import RecipeError
+from pertharness.host.cli.loading import load_record
+from pertharness.host.cli.options import data_options, data_params
 from pertharness.host.fetch import Progress, default_folder, fetch, local_file, place_of
 from pertharness.host.fetch.checksums import recorded
 from pertharness.host.registry import open_registry
+from pertharness.host.split_job import read_labels
 from pertharness.host.store import Store
 
 _LINE_EVERY = 100_000_000
@@ -94,9 +98,23 @@ def fetch_command(names: tuple[str, ...], *, again: bool, folder: Path | None, s
         if offer.source is None:
             click.echo(f"{name}: nothing to fetch ({_origin(offer)})")
             continue
-        with _shown(name) as progress:
-            path = fetch(offer.source, name=name, folder=folder, progress=progress, again=again)
-        click.echo(f"{name}: {path}")
+        click.echo(f"{name}: {fetch_shown(name, offer.source, folder=folder, again=again)}")
+
+
+@data.command("check")
+@click.argument("dataset", metavar="FILE|NAME")
+@data_options
+@_STORE
+def check_command(dataset: str, store: Path | None, **given: Any) -> None:
+    """Read a dataset and say what was found in it, or what is wrong and how to mend it."""
+    _, record = load_record(dataset, data_params(given), store)
+    facts = json.loads((record / "facts.json").read_text(encoding="utf-8"))
+    labels = [one.perturbation for one in read_labels(record)]
+    singles = sum("+" not in label for label in labels) - 1
+    kind = "cells" if facts["level"] == "cells" else "means"
+    click.echo(
+        f"{dataset}: {facts['n_obs']} {kind}, {facts['n_genes']} genes, {singles} singles, {len(labels) - 1 - singles} of several targets"
+    )
 
 
 @data.command("info")
@@ -129,6 +147,12 @@ def _facts(name: str, offer: DatasetOffer, folder: Path) -> dict[str, Any]:
         "sha256 recorded": recorded_sums or "no",
         "path": f"{place.wanted} ({_is_local(name, offer, folder)})",
     }
+
+
+def fetch_shown(name: str, source: RemoteFile, *, folder: Path | None = None, again: bool = False) -> Path:
+    """Give the local file of a published dataset; what is not there is fetched, with a bar or lines that show how far."""
+    with _shown(name) as progress:
+        return fetch(source, name=name, folder=folder or default_folder(), progress=progress, again=again)
 
 
 @contextlib.contextmanager

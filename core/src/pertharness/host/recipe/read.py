@@ -14,24 +14,13 @@ from pydantic import BaseModel, ValidationError
 from pertharness.errors import RecipeError
 from pertharness.files import write_text
 from pertharness.host.did_you_mean import expected
-from pertharness.host.recipe_models import (
-    Comparison,
-    DatasetChoice,
-    PredictionChoice,
+from pertharness.host.recipe.models import (
     Recipe,
-    Resources,
-    SplitChoice,
     TaskChoice,
 )
-from pertharness.host.recipe_position import Location, key_lines, line_of, toml
-from pertharness.host.recipe_toml import to_toml
-from pertharness.host.recipe_values import ModelSpec, parse_model, parse_models, parse_seeds
+from pertharness.host.recipe.position import Location, key_lines, line_of, toml
+from pertharness.host.recipe.text import to_toml
 from pertharness.host.splits import KINDS, split_problems
-
-__all__ = [
-    "Comparison", "DatasetChoice", "ModelSpec", "PredictionChoice", "Recipe", "Resources", "SplitChoice", "TaskChoice",
-    "parse_model", "parse_models", "parse_recipe", "parse_seeds", "read_recipe", "recipe_text", "write_recipe",
-]  # fmt: skip
 
 Problem = tuple[Location, str]
 MAX_INTEGER = 2**63 - 1

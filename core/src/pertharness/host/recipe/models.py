@@ -19,7 +19,7 @@ from pydantic import (
 
 from pertharness.cards import Name
 from pertharness.errors import RecipeError
-from pertharness.host.recipe_values import ModelSpec, parse_model, parse_seeds
+from pertharness.host.recipe.values import ModelSpec, parse_model, parse_seeds
 from pertharness.host.splits import KINDS, MAX_SEED
 
 
@@ -141,7 +141,7 @@ class TaskChoice(_Part):
             return data
         split = data.get("split")
         kind = split.get("kind") if isinstance(split, dict) else getattr(split, "kind", None)
-        usual = {"name": KINDS[kind].task} if isinstance(kind, str) and kind in KINDS else {}
+        usual: dict[str, Any] = {"name": KINDS[kind].task} if isinstance(kind, str) and kind in KINDS else {}
         filled = usual | data
         filled.setdefault("reference", "additive" if filled.get("name") == "double" else "mean")
         filled.setdefault("common_set", [filled["reference"]])

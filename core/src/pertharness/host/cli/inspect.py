@@ -1,0 +1,126 @@
+"""``pertharness list`` and ``pertharness show``: what there is, and the way back from a number to its files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import click
+
+from pertharness.host.cli.options import FILE, store_option
+from pertharness.host.store import JOB, LOG, Store, read_job
+
+
+@click.command("list", short_help="List datasets, models, embeddings, scorers or runs.")
+@click.argument("what", type=click.Choice(["datasets", "models", "embeddings", "scorers", "runs"]))
+@click.option("--folder", type=FILE, default=Path("runs"), show_default=True, help="Where the runs lie.")
+@store_option
+def list_(what: str, folder: Path, store: Path | None) -> None:
+    """List WHAT is installed, or the runs in a folder."""
+    rows = _runs(folder) if what == "runs" else _offers(what, store)
+    if not rows:
+        click.echo(f"no {what}" + (f" in {folder}" if what == "runs" else "; a plugin brings them: pip install one"))
+    for line in columns(rows):
+        click.echo(line)
+
+
+def _offers(what: str, store: Path | None) -> list[tuple[str, ...]]:
+    from pertharness.host.registry import open_registry
+
+    registry = open_registry(Store.open(store))
+    for problem in registry.problems:
+        click.echo(f"plugin {problem.plugin!r} cannot be used ({problem.state}): {problem.message}", err=True)
+    details: dict[str, Callable[..., tuple[str, ...]]] = {
+        "datasets": lambda offer: (),
+        "models": lambda offer: (",".join(offer.tasks), offer.input),
+        "embeddings": lambda offer: (",".join(offer.kinds),),
+        "scorers": lambda offer: (",".join(f"{metric.id}({metric.direction})" for metric in offer.metrics),),
+    }
+    return [
+        (name, f"{one.plugin.ref.name} {one.plugin.ref.version}", *details[what](one.offer), one.offer.summary)
+        for name, one in sorted(getattr(registry, what).items())
+    ]
+
+
+def _runs(folder: Path) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for path in sorted(folder.glob("*/manifest.json")):
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            rows.append((path.parent.name, "its manifest.json cannot be read", "", ""))
+            continue
+        models = sorted({attempt["model"] for attempt in manifest["attempts"]})
+        rows.append((path.parent.name, manifest["finished"], ",".join(manifest["datasets"]), ",".join(models)))
+    return rows
+
+
+def columns(rows: Iterable[Sequence[str]]) -> list[str]:
+    """Give lines whose cells stand below each other; the last cell is as long as it is."""
+    table = [list(row) for row in rows]
+    widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)] if table else []
+    return [
+        "  ".join([*(c.ljust(w) for c, w in zip(row[:-1], widths, strict=False)), row[-1]]).rstrip() for row in table
+    ]
+
+
+@click.command(short_help="Show a record: its job, how it ended, its log and files.")
+@click.argument("key")
+@click.option("--log", "whole_log", is_flag=True, help="Print the whole log, not only its end.")
+@store_option
+def show(key: str, whole_log: bool, store: Path | None) -> None:
+    """Show the record whose key starts with KEY: a number's way back to job, log and files.
+
+    The keys of a run stand in its costs.csv and manifest.json; --dry-run prints them too.
+    """
+    records = Store.open(store)
+    stage, full = records.find(key)
+    folder = records.record(stage, full)
+    job, status = read_job(folder), records.status(stage, full)
+    plugin = f"{job.plugin.name} {job.plugin.version}".strip()
+    said = [
+        ("key", full),
+        ("stage", stage),
+        ("plugin", plugin),
+        ("name", job.name),
+        ("params", json.dumps(job.params)),
+        ("seed", str(job.seed)),
+    ]
+    if job.task:
+        said.append(
+            ("task", f"{job.task.dataset}, {job.task.name}, {job.task.split_kind}, split seed {job.task.split_seed}")
+        )
+    said += [("reads", f"{role}: {path}") for role, path in {**job.inputs, **job.references, **job.embeddings}.items()]
+    said.append(("state", status.state if status else "damaged: made again by the next run that needs it"))
+    if status:
+        said += [("message", status.message)] if status.message else []
+        said += (
+            [("ran", f"{status.started} to {status.finished} on {status.host}, {status.device}")]
+            if status.started
+            else []
+        )
+        said += [
+            ("cost", f"{p.name}: {p.wall_s:.2f} s, {p.cpu_s:.2f} s CPU, {p.peak_rss_mb:.0f} MB") for p in status.phases
+        ]
+        said += [("note", note) for note in status.notes]
+        said += [("unanswered", f"{query}: {reason}") for query, reason in status.unanswered.items()]
+    said += [
+        ("file", str(folder / name))
+        for name in (JOB, LOG, *(status.artefacts if status else ()))
+        if (folder / name).exists()
+    ]
+    for line in columns(said):
+        click.echo(line)
+    if status and status.traceback:
+        click.echo(f"\n{status.traceback.rstrip()}")
+    _print_log(folder / LOG, whole=whole_log)
+
+
+def _print_log(path: Path, *, whole: bool, lines: int = 20) -> None:
+    if not path.exists() or not path.stat().st_size:
+        return
+    text = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    click.echo(f"\nlog{'' if whole or len(text) <= lines else f' (last {lines} of {len(text)} lines; --log for all)'}:")
+    for line in text if whole else text[-lines:]:
+        click.echo(f"  {line}")

@@ -1,0 +1,75 @@
+"""Options that several commands share, and what they mean for a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FILE = click.Path(path_type=Path)
+
+_DATA = (
+    click.option("--label-column", help="Column of obs that names the perturbation."),
+    click.option("--control-label", help="Label of the unperturbed cells."),
+    click.option("--separator", help="What joins the targets of a double in the labels."),
+    click.option("--context-column", help="Column of obs that names the cell line."),
+    click.option("--context", help="Take only the cells of this context."),
+    click.option("--level", type=click.Choice(["cells", "pseudobulk"]), help="What a row is."),
+    click.option("--scale", type=click.Choice(["log1p", "counts"]), help="What X holds."),
+    click.option("--normalise", is_flag=True, default=None, help="Turn raw counts into log1p of counts per 10 000."),
+    click.option("--gene-column", help="Column of var that names the genes."),
+    click.option("--layer", help="Layer to read in place of X."),
+    click.option("--modality", type=click.Choice(["crispra", "crispri", "ko"]), help="What was done to the targets."),
+    click.option("--merge-labels", is_flag=True, default=None, help="Pool rows whose labels name the same targets."),
+)
+
+_PLACES = (
+    click.option(
+        "--store", type=FILE, help="Folder of the records (default: PERTHARNESS_STORE, else the user's data folder)."
+    ),
+)
+
+_RUNNING = (
+    click.option("--jobs", type=click.IntRange(min=1), help="Worker processes at a time (default: the number of cores)."),
+    click.option("--threads", type=click.IntRange(min=1), help="Threads of each job."),
+    click.option("--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), help="Seconds that one job may take."),
+    click.option("--memory", "memory_mb", type=click.FloatRange(min=0, min_open=True), help="MB that one job may use."),
+    click.option("--device", help="Device of the models: cpu, cuda, cuda:1."),
+    click.option(
+        "--retry", multiple=True, type=click.Choice(["failed", "invalid", "timeout", "crashed", "skipped"]),
+        help="Make records that ended so again; repeatable.",
+    ),
+)  # fmt: skip
+
+
+def _adding(options: tuple[Callable[[F], F], ...]) -> Callable[[F], F]:
+    def add(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
+
+
+data_options = _adding(_DATA)
+store_option = _adding(_PLACES)
+running_options = _adding(_RUNNING)
+DATA_FLAGS = (
+    "label_column", "control_label", "separator", "context_column", "context", "level", "scale", "normalise",
+    "gene_column", "layer", "modality", "merge_labels",
+)  # fmt: skip
+
+
+def data_params(given: dict[str, Any]) -> dict[str, Any]:
+    """Take the options on how to read a file out of all that were given."""
+    return {name: value for name in DATA_FLAGS if (value := given.pop(name, None)) is not None}
+
+
+def running_resources(given: dict[str, Any]) -> dict[str, Any]:
+    """Take the options on resources out of all that were given."""
+    names = ("jobs", "threads", "timeout_s", "memory_mb", "device")
+    return {name: value for name in names if (value := given.pop(name, None)) is not None}

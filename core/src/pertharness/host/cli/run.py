@@ -1,0 +1,161 @@
+"""``pertharness run``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pertharness.host.cli.options import (
+    FILE,
+    data_options,
+    data_params,
+    running_options,
+    running_resources,
+    store_option,
+)
+
+
+@click.command(short_help="Run a recipe, or every installed model, and write the leaderboard.")
+@click.argument("recipe", type=FILE, required=False)
+@click.option(
+    "--all", "everything", is_flag=True, help="Every installed model, on the demo data unless --data names others."
+)
+@click.option("--data", "files", type=FILE, multiple=True, help="A screen as h5ad; repeatable.")
+@click.option(
+    "--task",
+    "tasks",
+    multiple=True,
+    type=click.Choice(["double", "single"]),
+    help="Held-out doubles, unseen singles; repeatable.",
+)
+@click.option("--seeds", help="Split seeds: 1-5 or 1,3,7.")
+@click.option("--models", help="Models, comma-separated: no_change,linear[k=4].")
+@click.option("--scorers", help="Scorers, comma-separated.")
+@click.option("--split", type=FILE, help="A split's JSON in place of drawn splits.")
+@click.option("--name", help="Name of the run (default: the recipe's, or the data's).")
+@click.option("--out", type=FILE, help="Folder of the run (default: runs/NAME).")
+@click.option("--dry-run", is_flag=True, help="Show the plan, with what is there already, and stop.")
+@data_options
+@running_options
+@store_option
+def run(
+    recipe: Path | None,
+    everything: bool,
+    store: Path | None,
+    out: Path | None,
+    dry_run: bool,
+    retry: tuple[str, ...],
+    **given: Any,
+) -> None:
+    """Run RECIPE (TOML), or with --all every installed model, score it and write the leaderboard to runs/NAME/.
+
+    What is in the store already is not done again; a run that was stopped goes on where it stopped.
+    Exit status: 0 all done or skipped, 1 something failed, 2 a usage or recipe error.
+    """
+    if recipe is None and not everything and not given["files"]:
+        raise click.UsageError(
+            "name a recipe, or say --all (every installed model on the demo data), or --data FILE.h5ad"
+        )
+    if recipe is not None and (everything or given["files"] or given["split"] or given["tasks"]):
+        raise click.UsageError(
+            "a recipe names its own data, tasks and splits: leave out --all, --data, --task and --split"
+        )
+    wanted = make_recipe(recipe, given)
+    carry_out_run(wanted, store, out, retry, dry_run=dry_run)
+
+
+def make_recipe(path: Path | None, given: dict[str, Any]) -> Any:
+    """Give the recipe of a file or of the options, with what the options say otherwise."""
+    from pertharness.host.quick import quick_recipe
+    from pertharness.host.recipe import parse_models, parse_seeds, read_recipe
+
+    params = data_params(given)
+    resources = running_resources(given)
+    if path is not None:
+        recipe = read_recipe(path)
+        if params:
+            raise click.UsageError(
+                f"a recipe says how its data are read: put {next(iter(params))} under params of the dataset"
+            )
+    else:
+        recipe = quick_recipe(given["files"], tasks=given["tasks"], split=given["split"], params=params)
+    changes: dict[str, Any] = {"resources": recipe.resources.model_copy(update=resources)}
+    if given.get("seeds"):
+        changes["seeds"] = parse_seeds(given["seeds"])
+    if given.get("models"):
+        changes["models"] = parse_models(given["models"])
+    if given.get("scorers"):
+        changes["scorers"] = parse_models(given["scorers"])
+    if given.get("name"):
+        changes["name"] = given["name"]
+    return recipe.model_copy(update=changes)
+
+
+def carry_out_run(
+    recipe: Any, store_path: Path | None, out: Path | None, retry: tuple[str, ...], *, dry_run: bool = False
+) -> None:
+    """Plan, run, print; exit 1 if something failed."""
+    from rich.console import Console
+
+    from pertharness.host.cli.data import fetch_shown
+    from pertharness.host.display import make_display
+    from pertharness.host.registry import open_registry
+    from pertharness.host.session import carry_out, plan_run
+    from pertharness.host.store import Store
+
+    store = Store.open(store_path)
+    registry = open_registry(store)
+    plan = plan_run(recipe, registry, store, fetch_shown)
+    console = Console(stderr=True)
+    if dry_run:
+        print_plan(plan, store, frozenset(retry))
+        return
+    slots = recipe.resources.jobs or max(1, (os.cpu_count() or 1) // recipe.resources.threads)
+    with make_display(console, len(plan.nodes)) as display:
+        finished = carry_out(
+            recipe, registry, store, plan, out or Path("runs") / run_name(recipe), slots=slots, retry=frozenset(retry),
+            observer=display, command=sys.argv[1:],
+        )  # fmt: skip
+    print_finished(finished, registry)
+    if finished.failed:
+        sys.exit(1)
+
+
+def run_name(recipe: Any) -> str:
+    """Give the name of a run's folder: the recipe's, or that of its data."""
+    return str(recipe.name or "-".join(recipe.datasets)[:80])
+
+
+def print_plan(plan: Any, store: Any, retry: frozenset[str]) -> None:
+    """Print every job with what the store has of it."""
+    there = 0
+    for node in plan.nodes.values():
+        status = store.status(node.stage, node.key)
+        kept = status is not None and status.state not in retry
+        there += kept
+        click.echo(f"{node.key[:12]}  {status.state if kept else 'to do':8}  {node.title}")
+    for attempt in plan.attempts:
+        if attempt.reason:
+            click.echo(
+                f"{'':12}  {attempt.state:8}  {attempt.label} on {attempt.dataset} {attempt.task.name}: {attempt.reason}"
+            )
+    click.echo(f"{len(plan.nodes)} jobs, {there} in the store, {len(plan.nodes) - there} to do")
+
+
+def print_finished(finished: Any, registry: Any) -> None:
+    """Print the leaderboard, what went wrong, and where everything lies."""
+    from rich.console import Console
+
+    from pertharness.host.leaderboard.terminal import print_leaderboard
+
+    console = Console()
+    print_leaderboard(finished.tables, console)
+    for problem in registry.problems:
+        click.echo(f"plugin {problem.plugin!r} cannot be used ({problem.state}): {problem.message}")
+    said = ", ".join(f"{number} {state}" for state, number in sorted(finished.counts.items()) if number)
+    click.echo(f"jobs: {said}; {finished.fresh} of them done now, the others were in the store")
+    click.echo(f"written to {finished.folder}{os.sep} (leaderboard.csv, scores.csv.gz, report{os.sep}index.html, ...)")

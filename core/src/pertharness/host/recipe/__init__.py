@@ -1,0 +1,20 @@
+"""Recipes: TOML files that say what a run is made of."""
+
+from __future__ import annotations
+
+from pertharness.host.recipe.models import (
+    Comparison,
+    DatasetChoice,
+    PredictionChoice,
+    Recipe,
+    Resources,
+    SplitChoice,
+    TaskChoice,
+)
+from pertharness.host.recipe.read import parse_recipe, read_recipe, recipe_text, write_recipe
+from pertharness.host.recipe.values import ModelSpec, parse_model, parse_models, parse_seeds
+
+__all__ = [
+    "Comparison", "DatasetChoice", "ModelSpec", "PredictionChoice", "Recipe", "Resources", "SplitChoice", "TaskChoice",
+    "parse_model", "parse_models", "parse_recipe", "parse_seeds", "read_recipe", "recipe_text", "write_recipe",
+]  # fmt: skip

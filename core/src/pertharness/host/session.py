@@ -1,0 +1,161 @@
+"""A run from recipe to report: the one path that every command takes."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pertharness import __version__
+from pertharness.errors import FetchError, RecipeError
+from pertharness.files import sha256_file, write_text
+from pertharness.host.nodes import Outcome
+from pertharness.host.plan import Plan, Source, build_plan
+from pertharness.host.recipe import Recipe, write_recipe
+from pertharness.host.registry import Registry
+from pertharness.host.runner import Observer, Runner
+from pertharness.host.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pertharness.host.leaderboard.tables import Table
+
+BAD = ("failed", "invalid", "timeout", "crashed")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a run gave.
+
+    Attributes
+    ----------
+    tables
+        What the leaderboard shows.
+    counts
+        State -> number of jobs.
+    fresh
+        Number of jobs that were carried out in this run; the others were in the store.
+    """
+
+    folder: Path
+    tables: list[Table]
+    leaderboard: pd.DataFrame
+    counts: Counter[str]
+    fresh: int
+
+    @property
+    def failed(self) -> bool:
+        """Whether some record failed."""
+        return any(self.counts[state] for state in BAD)
+
+
+def find_sources(recipe: Recipe, registry: Registry, fetch: Callable[[str, Any], Path]) -> dict[str, Source]:
+    """Give the file of each dataset of a recipe; what has to be fetched is fetched.
+
+    Raises
+    ------
+    RecipeError
+        If a dataset that needs a file names none, or the file is not there.
+    """
+    sources = {}
+    for name, entry in recipe.datasets.items():
+        offered = registry.datasets.get(entry.offer)
+        if entry.file is not None:
+            if not entry.file.is_file():
+                raise RecipeError(f"dataset {name!r}: there is no file {str(entry.file)!r}; expected an h5ad file")
+            sources[name] = Source(entry.file.absolute(), sha256_file(entry.file))
+        elif offered is not None and offered.offer.takes_file:
+            raise RecipeError(
+                f"dataset {name!r}: {entry.offer!r} reads a file; name it with --data FILE.h5ad, or as file = in the recipe"
+            )
+        elif offered is not None and offered.offer.source is not None:
+            try:
+                path = fetch(entry.offer, offered.offer.source)
+                sources[name] = Source(path, sha256_file(path))
+            except FetchError as error:  # the others still run
+                sources[name] = Source(problem=str(error))
+    return sources
+
+
+def carry_out(
+    recipe: Recipe, registry: Registry, store: Store, plan: Plan, folder: Path, *, slots: int,
+    retry: frozenset[str], observer: Observer | None, command: list[str],
+) -> Finished:  # fmt: skip
+    """Do the jobs of a plan and write the run's folder.
+
+    The folder's files are written whole or not at all; the old ones stay until the new ones are complete.
+    """
+    started = datetime.now(timezone.utc)
+    write_recipe(recipe, folder / "recipe.toml")
+    outcomes = Runner(store, slots=slots, retry=retry, observer=observer).run(plan.nodes.values())
+    manifest = _manifest(recipe, registry, store, plan, outcomes, command, started)
+    write_text(folder / "manifest.json", json.dumps(manifest, indent=1))
+    leaderboard, tables = _write_tables(recipe, plan, outcomes, store, folder, manifest)
+    counts: Counter[str] = Counter(outcome.state for outcome in outcomes.values())
+    counts.update(attempt.state for attempt in plan.attempts if attempt.reason)
+    return Finished(folder, tables, leaderboard, counts, sum(outcome.fresh for outcome in outcomes.values()))
+
+
+def _write_tables(
+    recipe: Recipe, plan: Plan, outcomes: Mapping[str, Outcome], store: Store, folder: Path, manifest: dict[str, Any]
+) -> tuple[pd.DataFrame, list[Table]]:
+    from pertharness.host import join
+    from pertharness.host.leaderboard import compare, settings, tables, write
+    from pertharness.host.report import write_report
+
+    scores = join.join_scores(plan, outcomes, store)
+    costs = join.join_costs(plan, outcomes)
+    write.write_scores(scores, folder / "scores.csv.gz")
+    write.write_costs(costs, folder / "costs.csv")
+    said = recipe.comparison
+    comparison = settings.Comparison(**said.model_dump())
+    metrics = join.metrics_of(plan)
+    leaderboard = compare.build_leaderboard(
+        scores, metrics, join.settings_of(plan), comparison, join.strata_of(plan, store), join.reasons(plan, outcomes)
+    )
+    shown = tables.make_tables(leaderboard, metrics, join.settings_of(plan), comparison, write.summarise_costs(costs))
+    write.write_leaderboard(leaderboard, folder, shown)
+    write_report(shown, manifest, folder / "report")
+    return leaderboard, shown
+
+
+def plan_run(recipe: Recipe, registry: Registry, store: Store, fetch: Callable[[str, Any], Path]) -> Plan:
+    """Give the plan of a recipe, its datasets' files found or fetched."""
+    return build_plan(recipe, registry, store, find_sources(recipe, registry, fetch))
+
+
+def _manifest(
+    recipe: Recipe, registry: Registry, store: Store, plan: Plan, outcomes: Mapping[str, Outcome], command: list[str],
+    started: datetime,
+) -> dict[str, Any]:  # fmt: skip
+    records = {
+        key: {"stage": node.stage, "title": node.title, "state": outcomes[key].state, "message": outcomes[key].message}
+        for key, node in plan.nodes.items()
+    }
+    attempts = [
+        {
+            "dataset": a.dataset, "task": a.task.name, "seed": a.seed, "training_seed": a.training_seed, "plugin": a.plugin,
+            "model": a.model, "params": a.params, "split": a.split, "prediction": a.prediction, "scores": a.scores, "reason": a.reason,
+        }
+        for a in plan.attempts
+    ]  # fmt: skip
+    return {
+        "format": 1, "name": recipe.name, "pertharness": __version__, "python": platform.python_version(),
+        "platform": platform.platform(), "cores": os.cpu_count(), "command": command, "store": str(store.root),
+        "started": started.isoformat(timespec="seconds"),
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "plugins": {
+            name: {"version": plugin.ref.version, "python": str(plugin.python), "source": plugin.source, "environment": plugin.environment}
+            for name, plugin in registry.plugins.items()
+        },
+        "problems": [{"plugin": p.plugin, "state": p.state, "message": p.message} for p in registry.problems],
+        "datasets": plan.datasets, "attempts": attempts, "records": records, "executable": sys.executable,
+    }  # fmt: skip

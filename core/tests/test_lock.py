@@ -1,0 +1,62 @@
+"""The lock between processes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from pertharness.host.lock import try_lock
+
+HOLD = """
+import sys
+from pathlib import Path
+from pertharness.host.lock import try_lock
+lock = try_lock(Path(sys.argv[1]))
+print("held" if lock else "busy", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_second_taker_is_refused_until_the_first_releases(tmp_path: Path) -> None:
+    first = try_lock(tmp_path / "a.lock")
+    assert first is not None
+    assert try_lock(tmp_path / "a.lock") is None
+    first.release()
+    again = try_lock(tmp_path / "a.lock")
+    assert again is not None
+    again.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_process_is_refused_and_a_killed_one_leaves_no_lock(tmp_path: Path) -> None:
+    path = tmp_path / "ünï code.lock"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:  # fmt: skip
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        assert try_lock(path) is None
+        holder.kill()
+        holder.wait()
+        lock = try_lock(path)
+        assert lock is not None
+        lock.release()
+
+
+def test_a_child_that_inherits_the_lock_keeps_it_after_its_parent(tmp_path: Path) -> None:
+    path = tmp_path / "a.lock"
+    lock = try_lock(path)
+    assert lock is not None
+    child = subprocess.Popen(
+        [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE, pass_fds=[lock.descriptor]
+    )
+    # As after the death of this process: the descriptor is closed without being unlocked.
+    import os
+
+    os.close(lock.descriptor)
+    assert try_lock(path) is None
+    assert child.stdin is not None
+    child.stdin.close()
+    child.wait()
+    again = try_lock(path)
+    assert again is not None
+    again.release()

@@ -1,0 +1,223 @@
+"""The runner with real workers, and plugins that go wrong in one way each."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from pertharness.host.nodes import Node
+from pertharness.host.process import DiskFullError
+from pertharness.host.runner import Runner
+from pertharness.host.store import Store
+from pertharness.jobs import Job, PluginRef
+
+CARD = "import pertharness as p\nimport os, signal, subprocess, sys, time\n@p.hookimpl\ndef describe():\n    "
+PLUGINS = {
+    "good": "return p.Card()",
+    "noisy": "print('hello from the plugin'); return p.Card()",
+    "raises": "raise ValueError('no such thing')",
+    "skips": "raise p.Skip('needs a CUDA device with 24 GB')",
+    "wrong_type": "return 3",
+    "old_protocol": "return p.Card(protocol=99)",
+    "leaves": "os._exit(0)",
+    "exits": "sys.exit(3)",
+    "killed": "os.kill(os.getpid(), signal.SIGKILL)",
+    "hangs": "time.sleep(600)",
+    "eats": "block = bytearray(600_000_000); time.sleep(600)",
+    "forks": "subprocess.Popen(['sleep', '600'], start_new_session=False); return p.Card()",
+    "needs_missing": "import there_is_no_such_package",
+    "full_disk": "raise OSError(28, 'No space left on device')",
+}
+
+
+@pytest.fixture
+def python(tmp_path: Path) -> Path:
+    """An interpreter that finds the plugins below, as one of a plugin's environment finds its own."""
+    folder = tmp_path / "plugins"
+    folder.mkdir()
+    for name, body in PLUGINS.items():
+        (folder / f"plugin_{name}.py").write_text(CARD + body + "\n")
+    (folder / "plugin_unknown_hook.py").write_text("import pertharness as p\n@p.hookimpl\ndef descrybe(): pass\n")
+    (folder / "plugin_unknown_argument.py").write_text("import pertharness as p\n@p.hookimpl\ndef fit(trainn): pass\n")
+    (folder / "plugin_empty.py").write_text("")
+    script = tmp_path / "python"
+    run = f"import sys; sys.path.insert(0, {str(folder)!r}); from pertharness.worker.main import main; sys.exit(main(sys.argv[4:]))"
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -W ignore -c "{run}" "$@"\n')
+    script.chmod(0o755)
+    return script
+
+
+def card_node(name: str, python: Path, *, cheap: bool = False, needs: tuple[str, ...] = (), **limits: float) -> Node:
+    ref = PluginRef(name="test", module=f"plugin_{name}", version="1")
+    return Node(
+        job=Job(key=f"key-{name}", stage="cards", plugin=ref, threads=1), python=python, title=name, cheap=cheap, needs=needs, **limits
+    )  # fmt: skip
+
+
+def run(store: Store, *nodes: Node, **options: object) -> dict[str, str]:
+    outcomes = Runner(store, **options).run(nodes)  # type: ignore[arg-type]
+    return {key.removeprefix("key-"): outcome.state for key, outcome in outcomes.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "words"),
+    [
+        ("good", "done", []),
+        ("raises", "failed", ["ValueError", "no such thing"]),
+        ("skips", "skipped", ["needs a CUDA device with 24 GB"]),
+        ("wrong_type", "invalid", ["describe", "int", "Card"]),
+        ("old_protocol", "invalid", ["99", "protocol"]),
+        ("unknown_hook", "invalid", ["descrybe"]),
+        ("unknown_argument", "invalid", ["trainn"]),
+        ("empty", "invalid", ["describe", "hookimpl"]),
+        ("exits", "failed", ["SystemExit", "3"]),
+        ("leaves", "crashed", ["without an answer"]),
+        ("killed", "crashed", ["SIGKILL", "memory"]),
+        ("needs_missing", "failed", ["there_is_no_such_package"]),
+    ],
+)
+def test_each_fault_ends_in_its_state_with_a_message(
+    name: str, state: str, words: list[str], python: Path, tmp_path: Path
+) -> None:
+    store = Store.open(tmp_path / "store")
+    outcome = Runner(store).run([card_node(name, python)])[f"key-{name}"]
+    assert outcome.state == state
+    for word in words:
+        assert word in outcome.message
+    status = store.status("cards", f"key-{name}")
+    assert status is not None
+    assert status.state == state
+    assert not list((store.root / "work").iterdir())
+
+
+def test_a_plugin_that_hangs_times_out(python: Path, tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    assert run(store, card_node("hangs", python, timeout_s=2.0)) == {"hangs": "timeout"}
+
+
+def test_a_plugin_that_eats_memory_is_stopped_at_its_limit(python: Path, tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    outcome = Runner(store).run([card_node("eats", python, memory_mb=400.0)])["key-eats"]
+    assert (outcome.state, outcome.status and outcome.status.type) == ("crashed", "MemoryLimit")
+    assert "400 MB" in outcome.message
+
+
+def test_a_child_that_stays_is_ended_with_its_worker(python: Path, tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    before = time.monotonic()
+    assert run(store, card_node("forks", python)) == {"forks": "done"}
+    assert time.monotonic() - before < 60
+    import psutil
+
+    assert not [one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == ["sleep", "600"]]
+
+
+def test_what_a_plugin_prints_is_in_its_log(python: Path, tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    run(store, card_node("noisy", python))
+    assert (store.record("cards", "key-noisy") / "log.txt").read_text() == "hello from the plugin\n"
+
+
+def test_a_crash_in_a_shared_process_costs_the_others_nothing(python: Path, tmp_path: Path) -> None:
+    """Three cheap jobs of one plugin in one process: the second dies, the third is done by the next process."""
+    store = Store.open(tmp_path / "store")
+    ref = PluginRef(name="test", module="plugin_dies_second", version="1")
+    (tmp_path / "plugins" / "plugin_dies_second.py").write_text(
+        CARD + "if 'key-b' in os.getcwd(): os._exit(9)\n    return p.Card()\n"
+    )
+    nodes = [
+        Node(job=Job(key=f"key-{x}", stage="cards", plugin=ref), python=python, title=x, cheap=True) for x in "abc"
+    ]  # fmt: skip
+    assert run(store, *nodes) == {"a": "done", "b": "crashed", "c": "done"}
+
+
+def test_what_is_in_the_store_is_not_done_again_unless_asked_for(python: Path, tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    nodes = [card_node("good", python), card_node("raises", python)]
+    first = Runner(store).run(nodes)
+    again = Runner(store).run(nodes)
+    retried = Runner(store, retry=frozenset({"failed"})).run(nodes)
+    assert [outcome.fresh for outcome in first.values()] == [True, True]
+    assert [outcome.fresh for outcome in again.values()] == [False, False]
+    assert {key: outcome.fresh for key, outcome in retried.items()} == {"key-good": False, "key-raises": True}
+
+
+def test_what_waits_for_a_failed_job_gets_its_state_and_words(python: Path, tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    nodes = [card_node("raises", python), card_node("good", python, needs=("key-raises",))]
+    outcomes = Runner(store).run(nodes)
+    assert outcomes["key-good"].state == "failed"
+    assert "no such thing" in outcomes["key-good"].message
+    assert store.status("cards", "key-good") is None
+
+
+def test_a_damaged_record_is_made_again(python: Path, tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    run(store, card_node("good", python))
+    (store.record("cards", "key-good") / "card.json").write_text("{")
+    outcome = Runner(store).run([card_node("good", python)])["key-good"]
+    assert (outcome.state, outcome.fresh) == ("done", True)
+    assert json.loads((store.record("cards", "key-good") / "card.json").read_text())["protocol"] == 1
+
+
+def test_a_full_disk_stops_the_run_and_leaves_no_status(python: Path, tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    with pytest.raises(DiskFullError, match="make room"):
+        Runner(store).run([card_node("full_disk", python)])
+    assert store.status("cards", "key-full_disk") is None
+
+
+def test_two_runs_on_one_store_do_each_job_once(python: Path, tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    (tmp_path / "plugins" / "plugin_slow.py").write_text(CARD + "time.sleep(1); return p.Card()\n")
+    results: list[dict[str, bool]] = []
+
+    def go() -> None:
+        outcomes = Runner(store).run([card_node("slow", python), card_node("good", python)])
+        assert {outcome.state for outcome in outcomes.values()} == {"done"}
+        results.append({key: outcome.fresh for key, outcome in outcomes.items()})
+
+    threads = [threading.Thread(target=go) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for key in ("key-slow", "key-good"):
+        assert sorted(result[key] for result in results) == [False, True]
+
+
+RUNNER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_runner import card_node
+from pertharness.host.runner import Runner
+from pertharness.host.store import Store
+Runner(Store.open(Path(sys.argv[2]))).run([card_node("hangs", Path(sys.argv[3]))])
+"""
+
+
+def test_a_killed_runner_takes_its_worker_along_and_leaves_nothing_half(python: Path, tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    arguments = [str(Path(__file__).parent), str(store.root), str(python)]
+    with subprocess.Popen([sys.executable, "-c", RUNNER, *arguments]) as runner:
+        started = store.work("key-hangs") / "started.json"
+        deadline = time.monotonic() + 60
+        while not started.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        worker = json.loads(started.read_text())["pid"]
+        os.kill(runner.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    import psutil
+
+    while psutil.pid_exists(worker) and psutil.Process(worker).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert store.status("cards", "key-hangs") is None
+    assert run(store, card_node("hangs", python, timeout_s=1.0)) == {"hangs": "timeout"}
