@@ -21,7 +21,7 @@ def imports(path: Path, *, top_level_only: bool = False) -> set[str]:
     if top_level_only:
         nodes = [node for node in tree.body if not isinstance(node, ast.FunctionDef | ast.ClassDef)]
     else:
-        nodes = [node for node in ast.walk(tree)]
+        nodes = list(ast.walk(tree))
     skipped = {
         id(inner) for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
         for inner in ast.walk(node)
@@ -68,7 +68,10 @@ def test_loading_the_worker_brings_neither_click_nor_anndata() -> None:
 
 
 def test_help_imports_no_command() -> None:
-    code = "import sys; sys.argv = ['pertharness', '--help']; from pertharness.host.cli import main\ntry: main()\nfinally: print(*sys.modules)"
+    code = (
+        "import sys; sys.argv = ['pertharness', '--help']; from pertharness.host.cli import main\n"
+        "try: main()\nfinally: print(*sys.modules)"
+    )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "run" in run.stdout
     assert not {"pydantic", "numpy", "pandas", "anndata", "rich"} & set(run.stdout.splitlines()[-1].split())

@@ -46,7 +46,8 @@ def python(tmp_path: Path) -> Path:
     (folder / "plugin_unknown_argument.py").write_text("import pertharness as p\n@p.hookimpl\ndef fit(trainn): pass\n")
     (folder / "plugin_empty.py").write_text("")
     script = tmp_path / "python"
-    run = f"import sys; sys.path.insert(0, {str(folder)!r}); from pertharness.worker.main import main; sys.exit(main(sys.argv[4:]))"
+    find = f"import sys; sys.path.insert(0, {str(folder)!r})"
+    run = f"{find}; from pertharness.worker.main import main; sys.exit(main(sys.argv[4:]))"
     script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -W ignore -c "{run}" "$@"\n')
     script.chmod(0o755)
     return script
@@ -54,9 +55,8 @@ def python(tmp_path: Path) -> Path:
 
 def card_node(name: str, python: Path, *, cheap: bool = False, needs: tuple[str, ...] = (), **limits: float) -> Node:
     ref = PluginRef(name="test", module=f"plugin_{name}", version="1")
-    return Node(
-        job=Job(key=f"key-{name}", stage="cards", plugin=ref, threads=1), python=python, title=name, cheap=cheap, needs=needs, **limits
-    )  # fmt: skip
+    job = Job(key=f"key-{name}", stage="cards", plugin=ref, threads=1)
+    return Node(job=job, python=python, title=name, cheap=cheap, needs=needs, **limits)
 
 
 def run(store: Store, *nodes: Node, **options: object) -> dict[str, str]:
@@ -130,9 +130,8 @@ def test_a_crash_in_a_shared_process_costs_the_others_nothing(python: Path, tmp_
     (tmp_path / "plugins" / "plugin_dies_second.py").write_text(
         CARD + "if 'key-b' in os.getcwd(): os._exit(9)\n    return p.Card()\n"
     )
-    nodes = [
-        Node(job=Job(key=f"key-{x}", stage="cards", plugin=ref), python=python, title=x, cheap=True) for x in "abc"
-    ]  # fmt: skip
+    jobs = {x: Job(key=f"key-{x}", stage="cards", plugin=ref) for x in "abc"}
+    nodes = [Node(job=job, python=python, title=x, cheap=True) for x, job in jobs.items()]
     assert run(store, *nodes) == {"a": "done", "b": "crashed", "c": "done"}
 
 

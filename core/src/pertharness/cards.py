@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pertharness.hookspecs import PROTOCOL
 
-# A name appears in file names, options and tables; no dot and no bracket, because `linear[k=4]` is a model with a parameter.
+# A name appears in file names, options and tables; no bracket, because `linear[k=4]` is a model with a parameter.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
 TaskKind = Literal["double", "single", "transfer"]
 

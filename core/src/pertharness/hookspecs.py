@@ -40,7 +40,7 @@ def describe() -> Card:  # type: ignore[empty-body]
 def load_dataset(name: str, source: Path | None, params: Mapping[str, Any]) -> AnnData:
     """Give a dataset in the canonical form (see ``pertharness.canonical``).
 
-    ``source`` is the file that the offer's source or the user named, already fetched and checked; None if there is none.
+    ``source`` is the file that the offer or the user named, already fetched and checked; None if there is none.
     """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 from pertharness.errors import DataError
 
@@ -22,7 +23,7 @@ def join_targets(targets: Iterable[str]) -> str:
     for name in names:
         if not name or name != name.strip() or SEPARATOR in name or name == CONTROL:
             raise DataError(f"{name!r} cannot be a target: expected a gene name, not empty, without {SEPARATOR!r}")
-    for first, second in zip(names, names[1:], strict=False):
+    for first, second in pairwise(names):
         if first == second:
             raise DataError(f"the target {first!r} is named twice in {SEPARATOR.join(names)!r}; name each target once")
     return SEPARATOR.join(names) if names else CONTROL

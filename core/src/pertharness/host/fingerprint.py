@@ -26,13 +26,9 @@ def source_hash(module: str) -> str:
     top, *parts = module.split(".")
     spec = importlib.util.find_spec(top)  # of a name without a dot, so nothing is imported
     places = list(spec.submodule_search_locations or []) if spec else []
-    found = (
-        [place.joinpath(*parts) for place in map(Path, places)]
-        if places
-        else [Path(spec.origin)]
-        if spec and spec.origin
-        else []
-    )
+    found = [Path(place, *parts) for place in places]
+    if not places and spec and spec.origin:
+        found = [Path(spec.origin)]
     files = [
         file
         for path in found
@@ -60,7 +56,7 @@ def _hash_files(paths: list[Path]) -> str:
 def environment_hash(root: Distribution) -> str:
     """Give the sha256 over name and version of all that a distribution requires, and of the interpreter.
 
-    Only what the plugin requires, directly or not, enters: installing another plugin beside it alters none of its records.
+    Only what the plugin requires, directly or not, enters: another plugin beside it alters none of its records.
     pertharness itself enters by `worker_hash` instead of its version.
     """
     versions: dict[str, str] = {}

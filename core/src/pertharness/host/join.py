@@ -27,10 +27,7 @@ def join_scores(plan: Plan, outcomes: Mapping[str, Outcome], store: Store) -> pd
     parts = {
         attempt.split: read_parts(store, attempt.split) for attempt in plan.attempts if _done(outcomes, attempt.split)
     }
-    frames = [
-        _attempt_scores(plan, attempt, outcomes, store, parts.get(attempt.split))
-        for attempt in plan.attempts
-    ]  # fmt: skip
+    frames = [_attempt_scores(plan, attempt, outcomes, store, parts.get(attempt.split)) for attempt in plan.attempts]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
@@ -71,14 +68,8 @@ def _states(grid: pd.DataFrame, attempt: Attempt, outcomes: Mapping[str, Outcome
 
 
 def _read_scores(path: Path) -> pd.DataFrame:
-    kinds: dict[str, Any] = {
-        "perturbation": str,
-        "gene": str,
-        "metric": str,
-        "variant": str,
-        "coordinate": float,
-        "value": float,
-    }
+    texts, numbers = ("perturbation", "gene", "metric", "variant"), ("coordinate", "value")
+    kinds: dict[str, Any] = {**dict.fromkeys(texts, str), **dict.fromkeys(numbers, float)}
     return pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values={"coordinate": [""], "value": ["", "nan"]})
 
 
@@ -135,8 +126,9 @@ def join_costs(plan: Plan, outcomes: Mapping[str, Outcome]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for attempt in plan.attempts:
         who = {
-            "dataset": attempt.dataset, "task": attempt.task.name, "seed": attempt.seed, "training_seed": attempt.training_seed,
-            "plugin": attempt.plugin, "model": attempt.model, "params": attempt.params,
+            "dataset": attempt.dataset, "task": attempt.task.name, "seed": attempt.seed,
+            "training_seed": attempt.training_seed, "plugin": attempt.plugin, "model": attempt.model,
+            "params": attempt.params,
         }  # fmt: skip
         for stage, key in [("predictions", attempt.prediction), *(("scores", key) for key in attempt.scores.values())]:
             status = outcomes[key].status if key in outcomes else None

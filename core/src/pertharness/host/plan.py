@@ -103,11 +103,8 @@ class _Planner:
         ref = plugin.ref if plugin else PluginRef(name="pertharness", module="pertharness", version="")
         # Splitting and reading predictions are done by the core's own worker side, whose hash is in every environment.
         identity = plugin.identity() if plugin else {"environment": _core(self.registry).environment}
-        said = {
-            name: _plain(value)
-            for name, value in fields.items()
-            if name in ("name", "params", "seed", "task", "options")
-        }
+        named = ("name", "params", "seed", "task", "options")
+        said = {name: _plain(value) for name, value in fields.items() if name in named}
         key = sha256_text(canonical_json({
             "stage": stage, "protocol": PROTOCOL, "plugin": identity, "inputs": dict(inputs), **said,
             "device": self.recipe.resources.device.split(":")[0], "threads": self.recipe.resources.threads,
@@ -207,10 +204,9 @@ def _plan_split(planner: _Planner, task: Task, seed: int, level: str) -> str:
     folder = planner.store.record("datasets", dataset)
     wanted = folder / ("dataset.h5ad" if level == "cells" else "pseudobulk.h5ad")
     job = job.model_copy(update={"inputs": {"dataset": wanted}})
-    return planner.node(
-        job, None, needs=(dataset,), title=f"split {task.dataset} {task.name} seed {seed}" + (" (cells)" if level == "cells" else ""),
-        prepare=make_split_writer(folder, task, seed), cheap=level != "cells",
-    )  # fmt: skip
+    title = f"split {task.dataset} {task.name} seed {seed}" + (" (cells)" if level == "cells" else "")
+    writer = make_split_writer(folder, task, seed)
+    return planner.node(job, None, needs=(dataset,), title=title, prepare=writer, cheap=level != "cells")
 
 
 def _plan_model(planner: _Planner, task: Task, seed: int, spec: ModelSpec, scorers: Scorers) -> None:
@@ -221,46 +217,52 @@ def _plan_model(planner: _Planner, task: Task, seed: int, spec: ModelSpec, score
         for training_seed in planner.recipe.training_seeds:
             _add_attempt(planner, task, seed, training_seed, spec.plugin or "", spec, split, reason=reason)
         return
-    offer, plugin = offered.offer, offered.plugin
+    offer = offered.offer
     params = _with_defaults(offer, spec.params, spec.text())
-    inputs_split = split if offer.input == "pseudobulk" else _plan_split(planner, task, seed, "cells")
-    references = {name: planner.plan.datasets[name] for name in task.references}
+    changed = {name: value for name, value in params.items() if value != offer.params[name]}
     for training_seed in planner.recipe.training_seeds[: 1 if offer.deterministic else None]:
-        folder = planner.store.record("splits", inputs_split)
-        embeddings = _plan_embeddings(
-            planner, spec, offer, inputs_split, training_seed, f"{task.dataset} {task.name} seed {seed}"
-        )
-        job = planner.job(
-            "predictions", plugin, inputs={"split": inputs_split, **references, **embeddings}, name=offer.name, params=params, seed=training_seed,
-            task=_job_task(task, seed), options={"score_on": list(task.score_on)},
-        )  # fmt: skip
-        files = {"split": folder / "split.json", "train": folder / "train.h5ad"}
-        if offer.uses_validation:
-            files["val"] = folder / "val.h5ad"
-        level = "dataset.h5ad" if offer.input == "cells" else "pseudobulk.h5ad"
-        reference_files = {name: planner.store.record("datasets", key) / level for name, key in references.items()}
-        prediction = planner.node(
-            job.model_copy(update={
-                "inputs": files, "references": reference_files,
-                "embeddings": {slot: planner.store.record("embeddings", key) / "embedding.csv" for slot, key in embeddings.items()},
-            }), plugin, needs=(inputs_split, *references.values(), *embeddings.values()),
-            title=f"{offer.name} on {task.dataset} {task.name} seed {seed}", cheap=offer.cheap,
-            preflight=_preflight(planner, offer, split, task),
-        )  # fmt: skip
-        scores = _plan_scores(planner, task, seed, split, prediction, spec.text(), scorers)
-        changed = ModelSpec(
-            None, spec.name, spec.slots, {name: value for name, value in params.items() if value != offer.params[name]}
-        )
+        prediction = _plan_prediction(planner, task, seed, training_seed, spec, offered, params, split)
         _add_attempt(
-            planner, task, seed, training_seed, plugin.ref.name, changed, split, prediction=prediction, scores=scores,
+            planner, task, seed, training_seed, offered.plugin.ref.name,
+            ModelSpec(None, spec.name, spec.slots, changed), split, prediction=prediction,
+            scores=_plan_scores(planner, task, seed, split, prediction, spec.text(), scorers),
             uses_validation=offer.uses_validation,
         )  # fmt: skip
+
+
+def _plan_prediction(
+    planner: _Planner, task: Task, seed: int, training_seed: int, spec: ModelSpec, offered: Offered[ModelOffer],
+    params: Mapping[str, Any], split: str,
+) -> str:  # fmt: skip
+    """Add the job that fits a model and predicts, after those that make its embeddings, and give its key."""
+    offer, plugin = offered.offer, offered.plugin
+    if offer.input == "cells":
+        split = _plan_split(planner, task, seed, "cells")
+    where = f"{task.dataset} {task.name} seed {seed}"
+    references = {name: planner.plan.datasets[name] for name in task.references}
+    embeddings = _plan_embeddings(planner, spec, offer, split, training_seed, where)
+    job = planner.job(
+        "predictions", plugin, inputs={"split": split, **references, **embeddings}, name=offer.name, params=params,
+        seed=training_seed, task=_job_task(task, seed), options={"score_on": list(task.score_on)},
+    )  # fmt: skip
+    record = planner.store.record
+    parts = {"train": "train.h5ad", **({"val": "val.h5ad"} if offer.uses_validation else {}), "split": "split.json"}
+    level = "dataset.h5ad" if offer.input == "cells" else "pseudobulk.h5ad"
+    files = {
+        "inputs": {role: record("splits", split) / file for role, file in parts.items()},
+        "references": {name: record("datasets", key) / level for name, key in references.items()},
+        "embeddings": {slot: record("embeddings", key) / "embedding.csv" for slot, key in embeddings.items()},
+    }
+    return planner.node(
+        job.model_copy(update=files), plugin, needs=(split, *references.values(), *embeddings.values()),
+        title=f"{offer.name} on {where}", cheap=offer.cheap, preflight=_preflight(planner, offer, split, task),
+    )  # fmt: skip
 
 
 def _plan_embeddings(
     planner: _Planner, spec: ModelSpec, offer: ModelOffer, split: str, seed: int, where: str
 ) -> dict[str, str]:
-    """Add the jobs that make the embeddings of a model's slots, such as ``G=embed:NAME``, and give their keys by slot."""
+    """Add the jobs that make a model's embeddings, such as ``G=embed:NAME``, and give their keys by slot."""
     keys = {}
     for slot, written in spec.slots.items():
         if slot not in offer.slots:
@@ -280,9 +282,8 @@ def _plan_embeddings(
         )  # fmt: skip
         folder = planner.store.record("splits", split)
         files = {"split": folder / "split.json", "train": folder / "train.h5ad"}
-        keys[slot] = planner.node(
-            job.model_copy(update={"inputs": files}), found.plugin, needs=(split,), title=f"embedding {made.name} on {where}"
-        )  # fmt: skip
+        job = job.model_copy(update={"inputs": files})
+        keys[slot] = planner.node(job, found.plugin, needs=(split,), title=f"embedding {made.name} on {where}")
     return keys
 
 
@@ -338,17 +339,16 @@ def _plan_file(planner: _Planner, task: Task, seed: int, entry: PredictionChoice
 
 
 def _plan_scores(
-    planner: _Planner, task: Task, seed: int, split: str, prediction: str, label: str,
-    scorers: Scorers,
-) -> dict[str, str]:  # fmt: skip
+    planner: _Planner, task: Task, seed: int, split: str, prediction: str, label: str, scorers: Scorers
+) -> dict[str, str]:
     keys = {}
     for scorer, params in scorers:
         name = scorer.offer.name
         dataset = planner.plan.datasets[str(task.dataset)]
         references = {other: planner.plan.datasets[other] for other in task.references}
+        needs = {"dataset": dataset, "split": split, "prediction": prediction, **references}
         job = planner.job(
-            "scores", scorer.plugin, inputs={"dataset": dataset, "split": split, "prediction": prediction, **references},
-            name=name, params=params, task=_job_task(task, seed),
+            "scores", scorer.plugin, inputs=needs, name=name, params=params, task=_job_task(task, seed),
             options={"score_on": list(task.score_on), "offer": scorer.offer.model_dump(mode="json")},
         )  # fmt: skip
         files = {
@@ -357,11 +357,11 @@ def _plan_scores(
             "prediction": planner.store.record("predictions", prediction) / "prediction.h5ad",
         }
         reference_files = {
-            name: planner.store.record("datasets", key) / "pseudobulk.h5ad" for name, key in references.items()
+            other: planner.store.record("datasets", key) / "pseudobulk.h5ad" for other, key in references.items()
         }
         keys[name] = planner.node(
-            job.model_copy(update={"inputs": files, "references": reference_files}), scorer.plugin,
-            needs=(dataset, split, prediction, *references.values()), title=f"score {name} of {label}, {task.name} seed {seed}", cheap=True,
+            job.model_copy(update={"inputs": files, "references": reference_files}), scorer.plugin, cheap=True,
+            needs=tuple(needs.values()), title=f"score {name} of {label}, {task.name} seed {seed}",
         )  # fmt: skip
     return keys
 
@@ -380,7 +380,8 @@ def _preflight(planner: _Planner, offer: ModelOffer, split: str, task: Task) -> 
         if task.references:
             kinds.add("transfer")
         if not kinds & set(offer.tasks):
-            return f"does not predict {' or '.join(f'{kind}s' for kind in sorted(kinds))} (its card: {', '.join(offer.tasks)})"
+            asked = " or ".join(f"{kind}s" for kind in sorted(kinds))
+            return f"does not predict {asked} (its card: {', '.join(offer.tasks)})"
         return missing_hardware(offer.needs, planner.recipe.resources.device)
 
     return reason

@@ -70,36 +70,24 @@ class WorkerProcess:
             self.since = time.monotonic()
             status = read_status(self.store.work(node.key), node.key)
             if status is None:
-                ended.append(
-                    (
-                        node,
-                        self._write(
-                            node, "crashed", "Damaged", "the worker's status cannot be read, or its files are not whole"
-                        ),
-                    )
-                )
-            else:
-                ended.append((node, status))
+                message = "the worker's status cannot be read, or its files are not whole"
+                status = self._write(node, "crashed", "Damaged", message)
+            ended.append((node, status))
         return ended
 
     def _excess(self) -> tuple[State, str, str] | None:
         """Give state, type and message where the present job is over one of its limits."""
         node, now = self.nodes[0], time.monotonic()
         if node.timeout_s is not None and now - self.since > node.timeout_s:
-            return (
-                "timeout",
-                "Timeout",
-                f"not finished after {node.timeout_s:g} s; raise --timeout, or look at the log for where it hangs",
-            )
+            message = f"not finished after {node.timeout_s:g} s; raise --timeout, or see in the log where it hangs"
+            return "timeout", "Timeout", message
         if now - self.measured > MEMORY_INTERVAL_S:
             self.measured = now
             with contextlib.suppress(psutil.NoSuchProcess):
                 self.rss_mb = tree_rss(psutil.Process(self.popen.pid)) / 1e6
             if node.memory_mb is not None and self.rss_mb > node.memory_mb:
-                return (
-                    "crashed", "MemoryLimit",
-                    f"used {self.rss_mb:.0f} MB of memory, the limit is {node.memory_mb:.0f} MB; raise --memory if the machine has more",
-                )  # fmt: skip
+                used = f"used {self.rss_mb:.0f} MB of memory, the limit is {node.memory_mb:.0f} MB"
+                return "crashed", "MemoryLimit", f"{used}; raise --memory if the machine has more"
         return None
 
     def _death(self, code: int) -> tuple[State, str, str]:

@@ -19,7 +19,7 @@ SPLITS: dict[str, dict[str, Any]] = {"double": {"kind": "double"}, "single": {"k
 def quick_recipe(
     files: Sequence[Path], *, tasks: Sequence[str] = (), split: Path | None = None, params: dict[str, Any] | None = None
 ) -> Recipe:
-    """Give the recipe of ``run --all``: the demo data, or the user's files, with both tasks or the split that was given.
+    """Give the recipe of ``run --all``: the demo data or the user's files, both tasks or the split given.
 
     Raises
     ------

@@ -77,10 +77,9 @@ def open_registry(store: Store) -> Registry:
     registry = Registry()
     registry.plugins, registry.problems = find_plugins()
     nodes = {name: _card_node(plugin) for name, plugin in registry.plugins.items()}
-    # A card that could not be had is asked for anew every time: the cause may be outside the plugin, and it costs little.
-    outcomes = Runner(store, retry=frozenset({"failed", "invalid", "timeout", "crashed", "skipped"})).run(
-        list(nodes.values())
-    )
+    # A card that could not be had is asked for anew every time: the cause may lie outside the plugin; it costs little.
+    every_state_but_done = frozenset({"failed", "invalid", "timeout", "crashed", "skipped"})
+    outcomes = Runner(store, retry=every_state_but_done).run(nodes.values())
     cards = {}
     for name, node in nodes.items():
         card = _read_card(store, node, outcomes[node.key])

@@ -26,13 +26,13 @@ class Observer(Protocol):
     """What a display is told."""
 
     def started(self, node: Node) -> None:
-        """A job begins."""
+        """Take note that a job begins."""
 
     def ended(self, node: Node, outcome: Outcome) -> None:
-        """A job has its outcome, fresh or from the store."""
+        """Take note of a job's outcome, fresh or from the store."""
 
     def tick(self, running: list[WorkerProcess]) -> None:
-        """Some time has passed."""
+        """Take note that some time has passed."""
 
 
 class Runner:

@@ -74,7 +74,7 @@ def find_sources(recipe: Recipe, registry: Registry, fetch: Callable[[str, Any],
             sources[name] = Source(entry.file.absolute(), sha256_file(entry.file))
         elif offered is not None and offered.offer.takes_file:
             raise RecipeError(
-                f"dataset {name!r}: {entry.offer!r} reads a file; name it with --data FILE.h5ad, or as file = in the recipe"
+                f"dataset {name!r}: {entry.offer!r} reads a file; give --data FILE.h5ad, or file = in the recipe"
             )
         elif offered is not None and offered.offer.source is not None:
             try:
@@ -142,20 +142,19 @@ def _manifest(
     }
     attempts = [
         {
-            "dataset": a.dataset, "task": a.task.name, "seed": a.seed, "training_seed": a.training_seed, "plugin": a.plugin,
-            "model": a.model, "params": a.params, "split": a.split, "prediction": a.prediction, "scores": a.scores, "reason": a.reason,
+            "dataset": a.dataset, "task": a.task.name, "seed": a.seed, "training_seed": a.training_seed,
+            "plugin": a.plugin, "model": a.model, "params": a.params, "split": a.split, "prediction": a.prediction,
+            "scores": a.scores, "reason": a.reason,
         }
         for a in plan.attempts
     ]  # fmt: skip
+    plugins = {name: {**one.identity(), "python": str(one.python)} for name, one in registry.plugins.items()}
     return {
         "format": 1, "name": recipe.name, "pertharness": __version__, "python": platform.python_version(),
         "platform": platform.platform(), "cores": os.cpu_count(), "command": command, "store": str(store.root),
         "started": started.isoformat(timespec="seconds"),
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "plugins": {
-            name: {"version": plugin.ref.version, "python": str(plugin.python), "source": plugin.source, "environment": plugin.environment}
-            for name, plugin in registry.plugins.items()
-        },
+        "plugins": plugins,
         "problems": [{"plugin": p.plugin, "state": p.state, "message": p.message} for p in registry.problems],
         "datasets": plan.datasets, "attempts": attempts, "records": records, "executable": sys.executable,
     }  # fmt: skip

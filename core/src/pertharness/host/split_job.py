@@ -29,9 +29,10 @@ def split_of(task: TaskChoice, seed: int, labels: Sequence[Labelled]) -> Split:
     """
     if task.split.file is not None:
         return read_split(task.split.file, labels, dataset=str(task.dataset))
+    said = task.split
     return make_split(
-        labels, kind=task.split.kind, seed=seed, variant=task.split.variant, dataset=str(task.dataset), params=task.split.params
-    )  # fmt: skip
+        labels, kind=said.kind, seed=seed, variant=said.variant, dataset=str(task.dataset), params=said.params
+    )
 
 
 def make_split_writer(folder: Path, task: TaskChoice, seed: int) -> Callable[[Path], None]:

@@ -50,7 +50,7 @@ class Store:
             ) from None
         if found != f'{{"format": {FORMAT}}}':
             raise StoreError(
-                f"the store {str(root)!r} has the format {found!r}, this version reads {FORMAT}; name another with --store"
+                f"the store {str(root)!r} has format {found!r}, this version reads {FORMAT}; name another with --store"
             )
         return cls(root)
 
@@ -105,7 +105,7 @@ def default_path() -> Path:
 
 
 def read_status(folder: Path, key: str) -> Status | None:
-    """Give the status in a folder, or None where there is no whole one: not there, unreadable, or its files are not whole."""
+    """Give the status in a folder, or None where it is missing or unreadable, or a file that it names is not whole."""
     try:
         status = Status.model_validate_json((folder / STATUS).read_bytes())
         sizes = {name: (folder / name).stat().st_size for name in status.artefacts}

@@ -40,19 +40,7 @@ def read_prediction(path: Path, genes: pd.Index, queries: list[str]) -> tuple[An
     from pertharness.canonical import read
 
     adata = read(path)
-    if "perturbation" not in adata.obs:
-        raise DataError(f"{str(path)!r}: obs has no column 'perturbation' (columns: {list(adata.obs.columns)}); add it")
-    labels = [_canonical(str(label)) for label in adata.obs["perturbation"]]
-    rows = {label: row for row, label in enumerate(labels)}
-    if len(rows) < len(labels):
-        twice = next(label for label in labels if labels.count(label) > 1)
-        raise DataError(
-            f"{str(path)!r}: {labels.count(twice)} rows for the perturbation {twice!r}; give one mean per perturbation"
-        )
-    if not adata.var_names.is_unique:
-        raise DataError(
-            f"{str(path)!r}: the gene {adata.var_names[adata.var_names.duplicated()][0]!r} comes more than once"
-        )
+    rows = _rows_by_label(adata, path)
     place = adata.var_names.get_indexer(genes)
     wanted = [query for query in queries if query in rows]
     if not wanted or (place < 0).all():
@@ -70,10 +58,27 @@ def read_prediction(path: Path, genes: pd.Index, queries: list[str]) -> tuple[An
         dict(zip(wanted, full, strict=True)), genes, dict.fromkeys(missing, "not in the file of predictions")
     )
     prediction.uns["missing_genes"] = {str(gene): "not in the file" for gene in genes[place < 0]}
-    unused = len(labels) - len(wanted)
+    unused = len(rows) - len(wanted)
     return prediction, [
         f"{unused} rows of {path.name} are not held-out perturbations of this split and were left aside"
     ] if unused else []
+
+
+def _rows_by_label(adata: AnnData, path: Path) -> dict[str, int]:
+    """Give the row of each perturbation; refuse labels and genes that are missing or come twice."""
+    if "perturbation" not in adata.obs:
+        raise DataError(f"{str(path)!r}: obs has no column 'perturbation' (columns: {list(adata.obs.columns)}); add it")
+    labels = [_canonical(str(label)) for label in adata.obs["perturbation"]]
+    rows = {label: row for row, label in enumerate(labels)}
+    if len(rows) < len(labels):
+        twice = next(label for label in labels if labels.count(label) > 1)
+        raise DataError(
+            f"{str(path)!r}: {labels.count(twice)} rows for the perturbation {twice!r}; give one mean per perturbation"
+        )
+    if not adata.var_names.is_unique:
+        twice = adata.var_names[adata.var_names.duplicated()][0]
+        raise DataError(f"{str(path)!r}: the gene {twice!r} comes more than once; give each gene once")
+    return rows
 
 
 def _canonical(label: str) -> str:

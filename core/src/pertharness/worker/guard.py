@@ -134,8 +134,8 @@ class Guard:
         if silent:
             raise self._refuse(
                 "predict",
-                f"{len(silent)} of {len(queries)} queries are neither answered nor in uns['unanswered'] (first: {silent[0]!r}); "
-                "give a row for each, or the reason why there is none",
+                f"{len(silent)} of {len(queries)} queries are neither answered nor in uns['unanswered'] "
+                f"(first: {silent[0]!r}); give a row for each, or the reason why there is none",
             )
 
     def _check_values(self, prediction: AnnData) -> None:
@@ -149,11 +149,12 @@ class Guard:
         bad = ~np.isfinite(values) & ~prediction.var_names.isin(list(missing))[None, :]
         if bad.any():
             row, column = np.argwhere(bad)[0]
+            query, gene = prediction.obs["perturbation"].iloc[row], prediction.var_names[column]
             raise self._refuse(
                 "predict",
-                f"{int(bad.sum())} values are not finite (first: {values[row, column]} for the query "
-                f"{prediction.obs['perturbation'].iloc[row]!r}, gene {prediction.var_names[column]!r}); leave such queries "
-                "unanswered, or name genes that cannot be predicted in uns['missing_genes']",
+                f"{int(bad.sum())} values are not finite (first: {values[row, column]} for the query {query!r}, gene "
+                f"{gene!r}); leave such queries unanswered, or name genes that cannot be predicted in "
+                "uns['missing_genes']",
             )
 
     def _check_anndata(self, hook: str, value: Any) -> None:
@@ -214,7 +215,10 @@ def check_genes(found: pd.Index, expected: pd.Index, refuse: Any) -> None:
         return
     absent, extra = [g for g in expected if g not in set(found)], [g for g in found if g not in set(expected)]
     if absent or extra:
-        what = f"{len(absent)} genes are missing (first: {absent[:1]}), {len(extra)} are not of the dataset (first: {extra[:1]})"
+        what = (
+            f"{len(absent)} genes are missing (first: {absent[:1]}), "
+            f"{len(extra)} are not of the dataset (first: {extra[:1]})"
+        )
     else:
         place = next(i for i, (a, b) in enumerate(zip(found, expected, strict=True)) if a != b)
         what = f"the genes are in another order (gene {place} is {found[place]!r}, expected {expected[place]!r})"

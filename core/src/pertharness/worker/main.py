@@ -81,16 +81,15 @@ def _carry_out(job: Job, folder: Path) -> None:
     status = _status(job, folder, state, result).model_copy(
         update={
             "type": type_, "message": message, "traceback": trace, "log_tail": "" if state == "done" else log,
-            "phases": phases, "started": started, "finished": _now(), "host": socket.gethostname(), "device": job.device,
+            "phases": phases, "started": started, "finished": _now(), "host": socket.gethostname(),
+            "device": job.device,
         }
     )  # fmt: skip
     (folder / "started.json").unlink()
     write_text(folder / "status.json", status.model_dump_json(indent=1))
 
 
-def _attempt(
-    job: Job, folder: Path, phases: list[Phase]
-) -> tuple[Result | None, State, str, str, str]:  # fmt: skip
+def _attempt(job: Job, folder: Path, phases: list[Phase]) -> tuple[Result | None, State, str, str, str]:
     """Give what the stage gave, and how it ended: state, class of the exception, message, traceback."""
     from pertharness.errors import ContractError, DataError, Skip
     from pertharness.worker.stages import run_stage

@@ -32,11 +32,8 @@ class Meter:
         finally:
             wall_s = time.perf_counter() - wall
             peak.stop()
-            self.phases.append(
-                Phase(
-                    name=name, wall_s=wall_s, cpu_s=_cpu_s(process) - cpu, peak_rss_mb=peak.rss / 1e6, peak_gpu_mb=_gpu_mb()
-                )
-            )  # fmt: skip
+            cpu_s, rss_mb = _cpu_s(process) - cpu, peak.rss / 1e6
+            self.phases.append(Phase(name=name, wall_s=wall_s, cpu_s=cpu_s, peak_rss_mb=rss_mb, peak_gpu_mb=_gpu_mb()))
 
     @hookimpl(wrapper=True)
     def load_dataset(self) -> Generator[None, Any, Any]:
@@ -119,7 +116,7 @@ def _reset_gpu() -> None:
 
 
 def _gpu_mb() -> float | None:
-    """Give the peak memory that PyTorch took on the GPU; None where the plugin did not import it, or there is no GPU."""
+    """Give the peak memory that PyTorch took on the GPU; None where it was not imported, or there is no GPU."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         return None

@@ -199,9 +199,10 @@ def _scores(job: Job, folder: Path, phases: list[Phase]) -> Result:
     answered = set(prediction.obs["perturbation"])
     silent = table["perturbation"].isin(set(queries) - answered) & table["value"].notna()
     if silent.any():
+        first = table.loc[silent, "perturbation"].iloc[0]
         raise ContractError(
-            f"plugin {job.plugin.name!r}, hook score({job.name!r}): a value for {table.loc[silent, 'perturbation'].iloc[0]!r}, "
-            "which the model did not answer; leave such queries out"
+            f"plugin {job.plugin.name!r}, hook score({job.name!r}): a value for {first!r}, which the model did not "
+            "answer; leave such queries out"
         )
     table.to_csv(folder / "scores.csv", index=False)
     names = ["scores.csv"]
@@ -237,9 +238,8 @@ def _known_task(job: Job, train: AnnData) -> Task:
         raise ContractError(f"the job {job.key!r} has no task")
     fields = train.uns.get("pertharness", {})
     contexts = train.obs["context"].unique() if "context" in train.obs else []
-    return job.task.model_copy(
-        update={"modality": fields.get("modality"), "context": str(contexts[0]) if len(contexts) else None}
-    )  # fmt: skip
+    context = str(contexts[0]) if len(contexts) else None
+    return job.task.model_copy(update={"modality": fields.get("modality"), "context": context})
 
 
 STAGES: dict[str, Callable[[Job, Path, list[Phase]], Result]] = {

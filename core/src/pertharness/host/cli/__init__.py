@@ -111,10 +111,11 @@ def _say(message: str, code: int) -> int:
 
 
 def _system_error(error: OSError) -> str:
+    elsewhere = "name a store with --store, or a folder for the run with --out, that can be written"
     hints = {
         errno.ENOSPC: "the disk is full; make room and run the same command again",
-        errno.EROFS: "the file system is read-only; name a store with --store, or a folder for the run with --out, that can be written",
-        errno.EACCES: "permission denied; name a store with --store, or a folder for the run with --out, that can be written",
+        errno.EROFS: f"the file system is read-only; {elsewhere}",
+        errno.EACCES: f"permission denied; {elsewhere}",
     }
     where = f"{str(error.filename)!r}: " if error.filename else ""
     return f"{where}{hints.get(error.errno or 0, error.strerror or str(error))}"

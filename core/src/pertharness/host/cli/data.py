@@ -111,10 +111,9 @@ def check_command(dataset: str, store: Path | None, **given: Any) -> None:
     facts = json.loads((record / "facts.json").read_text(encoding="utf-8"))
     labels = [one.perturbation for one in read_labels(record)]
     singles = sum("+" not in label for label in labels) - 1
-    kind = "cells" if facts["level"] == "cells" else "means"
-    click.echo(
-        f"{dataset}: {facts['n_obs']} {kind}, {facts['n_genes']} genes, {singles} singles, {len(labels) - 1 - singles} of several targets"
-    )
+    several = len(labels) - 1 - singles
+    rows = f"{facts['n_obs']} {'cells' if facts['level'] == 'cells' else 'means'}"
+    click.echo(f"{dataset}: {rows}, {facts['n_genes']} genes, {singles} singles, {several} of several targets")
 
 
 @data.command("info")
@@ -150,7 +149,7 @@ def _facts(name: str, offer: DatasetOffer, folder: Path) -> dict[str, Any]:
 
 
 def fetch_shown(name: str, source: RemoteFile, *, folder: Path | None = None, again: bool = False) -> Path:
-    """Give the local file of a published dataset; what is not there is fetched, with a bar or lines that show how far."""
+    """Give the local file of a published dataset; what is not there is fetched, its progress shown."""
     with _shown(name) as progress:
         return fetch(source, name=name, folder=folder or default_folder(), progress=progress, again=again)
 

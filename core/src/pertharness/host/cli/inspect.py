@@ -10,6 +10,7 @@ import click
 
 from pertharness.host.cli.options import FILE, store_option
 from pertharness.host.store import JOB, LOG, Store, read_job
+from pertharness.jobs import Job, Status
 
 
 @click.command("list", short_help="List datasets, models, embeddings, scorers or runs.")
@@ -78,43 +79,39 @@ def show(key: str, whole_log: bool, store: Path | None) -> None:
     stage, full = records.find(key)
     folder = records.record(stage, full)
     job, status = read_job(folder), records.status(stage, full)
-    plugin = f"{job.plugin.name} {job.plugin.version}".strip()
-    said = [
-        ("key", full),
-        ("stage", stage),
-        ("plugin", plugin),
-        ("name", job.name),
-        ("params", json.dumps(job.params)),
-        ("seed", str(job.seed)),
-    ]
-    if job.task:
-        said.append(
-            ("task", f"{job.task.dataset}, {job.task.name}, {job.task.split_kind}, split seed {job.task.split_seed}")
-        )
-    said += [("reads", f"{role}: {path}") for role, path in {**job.inputs, **job.references, **job.embeddings}.items()]
-    said.append(("state", status.state if status else "damaged: made again by the next run that needs it"))
-    if status:
-        said += [("message", status.message)] if status.message else []
-        said += (
-            [("ran", f"{status.started} to {status.finished} on {status.host}, {status.device}")]
-            if status.started
-            else []
-        )
-        said += [
-            ("cost", f"{p.name}: {p.wall_s:.2f} s, {p.cpu_s:.2f} s CPU, {p.peak_rss_mb:.0f} MB") for p in status.phases
-        ]
-        said += [("note", note) for note in status.notes]
-        said += [("unanswered", f"{query}: {reason}") for query, reason in status.unanswered.items()]
-    said += [
-        ("file", str(folder / name))
-        for name in (JOB, LOG, *(status.artefacts if status else ()))
-        if (folder / name).exists()
-    ]
-    for line in columns(said):
+    ended = _describe_end(status) if status else [("state", "damaged: made again by the next run that needs it")]
+    names = [name for name in (JOB, LOG, *(status.artefacts if status else ())) if (folder / name).exists()]
+    files = [("file", str(folder / name)) for name in names]
+    for line in columns([("key", full), *_describe_job(job), *ended, *files]):
         click.echo(line)
     if status and status.traceback:
         click.echo(f"\n{status.traceback.rstrip()}")
     _print_log(folder / LOG, whole=whole_log)
+
+
+def _describe_job(job: Job) -> list[tuple[str, str]]:
+    """Say what was asked."""
+    plugin = f"{job.plugin.name} {job.plugin.version}".strip()
+    said = [("stage", job.stage), ("plugin", plugin), ("name", job.name), ("params", json.dumps(job.params))]
+    said.append(("seed", str(job.seed)))
+    if task := job.task:
+        said.append(("task", f"{task.dataset}, {task.name}, {task.split_kind}, split seed {task.split_seed}"))
+    files = {**job.inputs, **job.references, **job.embeddings}
+    return said + [("reads", f"{role}: {path}") for role, path in files.items()]
+
+
+def _describe_end(status: Status) -> list[tuple[str, str]]:
+    """Say what came of it."""
+    said: list[tuple[str, str]] = [("state", status.state)]
+    if status.message:
+        said.append(("message", status.message))
+    if status.started:
+        said.append(("ran", f"{status.started} to {status.finished} on {status.host}, {status.device}"))
+    costs = [f"{p.name}: {p.wall_s:.2f} s, {p.cpu_s:.2f} s CPU, {p.peak_rss_mb:.0f} MB" for p in status.phases]
+    unanswered = [f"{query}: {reason}" for query, reason in status.unanswered.items()]
+    for word, lines in (("cost", costs), ("note", status.notes), ("unanswered", unanswered)):
+        said += [(word, line) for line in lines]
+    return said
 
 
 def _print_log(path: Path, *, whole: bool, lines: int = 20) -> None:

@@ -11,7 +11,7 @@ from pertharness.errors import DataError
 
 
 def load_record(data: str, params: dict[str, Any], store_path: Path | None) -> tuple[str, Path]:
-    """Give name and record folder of a dataset, named as a file or as an offer such as ``demo``; print what loading did.
+    """Give name and record folder of a dataset, a file or an offer such as ``demo``; print what loading did.
 
     Raises
     ------

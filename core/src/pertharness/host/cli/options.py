@@ -33,17 +33,18 @@ _PLACES = (
     ),
 )
 
+_AT_LEAST_ONE = click.IntRange(min=1)
+_POSITIVE = click.FloatRange(min=0, min_open=True)
+_RETRIED = click.Choice(["failed", "invalid", "timeout", "crashed", "skipped"])
+
 _RUNNING = (
-    click.option("--jobs", type=click.IntRange(min=1), help="Worker processes at a time (default: the number of cores)."),
-    click.option("--threads", type=click.IntRange(min=1), help="Threads of each job."),
-    click.option("--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), help="Seconds that one job may take."),
-    click.option("--memory", "memory_mb", type=click.FloatRange(min=0, min_open=True), help="MB that one job may use."),
+    click.option("--jobs", type=_AT_LEAST_ONE, help="Worker processes at a time (default: the number of cores)."),
+    click.option("--threads", type=_AT_LEAST_ONE, help="Threads of each job."),
+    click.option("--timeout", "timeout_s", type=_POSITIVE, help="Seconds that one job may take."),
+    click.option("--memory", "memory_mb", type=_POSITIVE, help="MB that one job may use."),
     click.option("--device", help="Device of the models: cpu, cuda, cuda:1."),
-    click.option(
-        "--retry", multiple=True, type=click.Choice(["failed", "invalid", "timeout", "crashed", "skipped"]),
-        help="Make records that ended so again; repeatable.",
-    ),
-)  # fmt: skip
+    click.option("--retry", multiple=True, type=_RETRIED, help="Make records that ended so again; repeatable."),
+)
 
 
 def _adding(options: tuple[Callable[[F], F], ...]) -> Callable[[F], F]:

@@ -114,11 +114,12 @@ def carry_out_run(
     if dry_run:
         print_plan(plan, store, frozenset(retry))
         return
+    folder = out or Path("runs") / run_name(recipe)
     slots = recipe.resources.jobs or max(1, (os.cpu_count() or 1) // recipe.resources.threads)
     with make_display(console, len(plan.nodes)) as display:
         finished = carry_out(
-            recipe, registry, store, plan, out or Path("runs") / run_name(recipe), slots=slots, retry=frozenset(retry),
-            observer=display, command=sys.argv[1:],
+            recipe, registry, store, plan, folder, slots=slots, retry=frozenset(retry), observer=display,
+            command=sys.argv[1:],
         )  # fmt: skip
     print_finished(finished, registry)
     if finished.failed:
@@ -140,9 +141,8 @@ def print_plan(plan: Any, store: Any, retry: frozenset[str]) -> None:
         click.echo(f"{node.key[:12]}  {status.state if kept else 'to do':8}  {node.title}")
     for attempt in plan.attempts:
         if attempt.reason:
-            click.echo(
-                f"{'':12}  {attempt.state:8}  {attempt.label} on {attempt.dataset} {attempt.task.name}: {attempt.reason}"
-            )
+            title = f"{attempt.label} on {attempt.dataset} {attempt.task.name}"
+            click.echo(f"{'':12}  {attempt.state:8}  {title}: {attempt.reason}")
     click.echo(f"{len(plan.nodes)} jobs, {there} in the store, {len(plan.nodes) - there} to do")
 
 
