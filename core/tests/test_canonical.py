@@ -19,6 +19,7 @@ from pertharness.canonical import (
     select,
 )
 from pertharness.errors import DataError
+from pertharness.expression import layers_of
 from scipy import sparse
 
 LABELS = ["B", "control", "A", "A+B", "control", "B", "A", "A+B"]
@@ -193,7 +194,7 @@ def test_a_selection_keeps_rows_in_order_and_nothing_of_the_others() -> None:
     assert list(chosen.obs.columns) == ["perturbation", "label_given", "context", "total_counts"]
     assert list(chosen.obs_names) == ["0", "1", "2", "3"]
     assert chosen.X.toarray().tolist() == [VALUES[i] for i in (1, 2, 4, 6)]
-    assert list(chosen.layers) == ["counts"]
+    assert list(layers_of(chosen)) == ["counts"]
     assert list(chosen.var.columns) == ["ensembl_id"]
     assert list(chosen.uns) == ["pertharness"]
     assert "notes" not in chosen.uns["pertharness"]

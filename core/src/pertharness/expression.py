@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+def layers_of(adata: AnnData) -> dict[str, Any]:
+    """Give the layers by name; anndata 0.13 counts ``X`` as one of them, under None."""
+    return {str(name): matrix for name, matrix in adata.layers.items() if name is not None}
+
+
 def write(adata: AnnData, path: Path) -> None:
     """Write ``X``, ``layers``, ``obs``, ``var`` and ``uns`` as an uncompressed h5ad, whole or not at all.
 
@@ -23,7 +28,7 @@ def write(adata: AnnData, path: Path) -> None:
     from anndata import AnnData
 
     plain = AnnData(
-        X=adata.X, obs=_plain(adata.obs), var=_plain(adata.var), layers=dict(adata.layers), uns=_without_none(adata.uns)
+        X=adata.X, obs=_plain(adata.obs), var=_plain(adata.var), layers=layers_of(adata), uns=_without_none(adata.uns)
     )
     with replacing(path) as temporary:
         plain.write_h5ad(temporary)

@@ -15,6 +15,7 @@ from pertharness.datasets.labelling import Labelling, find_labelling, quote
 from pertharness.datasets.options import NONE, FileOptions, check_options
 from pertharness.datasets.values import Values, plain_matrix, to_log1p
 from pertharness.errors import DataError
+from pertharness.expression import layers_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -180,8 +181,8 @@ def _find_level(obs: pd.DataFrame, options: FileOptions, notes: list[str]) -> st
 
 def _choose_values(adata: AnnData, rows: np.ndarray, options: FileOptions) -> Values:
     """Take the matrix that is to be used, its rows only."""
-    layers = sorted(str(layer) for layer in adata.layers)
-    if options.layer is not None and options.layer not in adata.layers:
+    layers = sorted(layers_of(adata))
+    if options.layer is not None and options.layer not in layers:
         raise DataError(f"there is no layer {options.layer!r} (--layer); the file has {quote(layers)}")
     matrix = adata.X if options.layer is None else adata.layers[options.layer]
     where = "X" if options.layer is None else f"layers[{options.layer!r}]"
@@ -211,7 +212,7 @@ def _add_numbers(obs: pd.DataFrame, given: pd.DataFrame, level: str) -> None:
 def _keep_layers(adata: AnnData, rows: np.ndarray, values: Values, level: str) -> dict[str, Any]:
     """Keep raw counts of cells as ``counts``; of a pseudobulk all layers, such as means over half of the cells."""
     if level == "pseudobulk":
-        return {str(layer): _rows_of(adata.layers[layer], rows) for layer in adata.layers}
+        return {name: _rows_of(matrix, rows) for name, matrix in layers_of(adata).items()}
     given = {values.where: values.matrix}
     if "counts" in adata.layers:
         counts = Values(_rows_of(adata.layers["counts"], rows), "layers['counts']", values.rows, values.genes, [])

@@ -68,9 +68,10 @@ def _states(grid: pd.DataFrame, attempt: Attempt, outcomes: Mapping[str, Outcome
 
 
 def _read_scores(path: Path) -> pd.DataFrame:
-    texts, numbers = ("perturbation", "gene", "metric", "variant"), ("coordinate", "value")
-    kinds: dict[str, Any] = {**dict.fromkeys(texts, str), **dict.fromkeys(numbers, float)}
-    return pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values={"coordinate": [""], "value": ["", "nan"]})
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    for column in ("coordinate", "value"):  # by numpy, whose reading is exact; that of pandas before 3 is not
+        table[column] = table[column].replace("", "nan").to_numpy(dtype=str).astype(np.float64)
+    return table
 
 
 def _done(outcomes: Mapping[str, Outcome], key: str) -> bool:
@@ -117,6 +118,7 @@ def strata_of(plan: Plan, store: Store) -> pd.DataFrame:
         if store.status("datasets", key) is not None and path.exists():
             table = pd.read_csv(path, keep_default_na=False, dtype=str)
             table["effect"] = pd.to_numeric(table["effect"], errors="coerce")
+            table["on_target"] = table["on_target"].map({"True": "yes", "False": "no"}).fillna("")
             frames.append(table.assign(dataset=name)[["dataset", "perturbation", "effect", "on_target"]])
     return pd.concat(frames[1:], ignore_index=True) if len(frames) > 1 else frames[0]
 

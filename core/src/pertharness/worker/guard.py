@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pertharness.errors import ContractError, DataError
+from pertharness.expression import layers_of
 from pertharness.hookspecs import PROTOCOL, hookimpl
 from pertharness.jobs import Job
 from pertharness.scores import COLUMNS, Scores
@@ -239,7 +240,7 @@ def _digest(adata: AnnData | None) -> str:
     if adata is None:
         return ""
     digest = hashlib.blake2b(digest_size=16)
-    parts = [adata.X, *adata.layers.values()]
+    parts = [adata.X, *layers_of(adata).values()]
     for part in parts:
         for name in ("data", "indices", "indptr") if hasattr(part, "indptr") else ("",):
             digest.update(np.ascontiguousarray(getattr(part, name) if name else part).data)

@@ -22,6 +22,7 @@ _DATA = (
     click.option("--scale", type=click.Choice(["log1p", "counts"]), help="What X holds."),
     click.option("--normalise", is_flag=True, default=None, help="Turn raw counts into log1p of counts per 10 000."),
     click.option("--gene-column", help="Column of var that names the genes."),
+    click.option("--ensembl-column", help="Column of var that holds the Ensembl ids."),
     click.option("--layer", help="Layer to read in place of X."),
     click.option("--modality", type=click.Choice(["crispra", "crispri", "ko"]), help="What was done to the targets."),
     click.option("--merge-labels", is_flag=True, default=None, help="Pool rows whose labels name the same targets."),
@@ -61,7 +62,7 @@ store_option = _adding(_PLACES)
 running_options = _adding(_RUNNING)
 DATA_FLAGS = (
     "label_column", "control_label", "separator", "context_column", "context", "level", "scale", "normalise",
-    "gene_column", "layer", "modality", "merge_labels",
+    "gene_column", "ensembl_column", "layer", "modality", "merge_labels",
 )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -166,7 +166,9 @@ def _model_at(location: Location) -> type[BaseModel]:
     for part in location:
         field = model.model_fields.get(str(part)) if isinstance(part, str) else None
         inside = (field.annotation, *get_args(field.annotation)) if field else ()
-        model = next((x for x in inside if isinstance(x, type) and issubclass(x, BaseModel)), model)
+        # An alias such as tuple[X, ...] counts as a type on Python 3.10, but is no class.
+        classes = (x for x in inside if isinstance(x, type) and get_origin(x) is None)
+        model = next((x for x in classes if issubclass(x, BaseModel)), model)
     return model
 
 
