@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import io
 import json
@@ -192,3 +193,13 @@ def test_costs_are_written_sorted(tmp_path, scores):
     table = pd.read_csv(tmp_path / "costs.csv")
     assert table["model"].iloc[0] == "additive"
     assert len(table) == len(make_costs(scores))
+
+
+def test_a_terminal_shows_the_usual_variant_of_each_metric_and_no_other(tables):
+    primary = next(table for table in tables if table.primary)
+    usual = dataclasses.replace(primary, metric="other", primary=False)
+    unusual = dataclasses.replace(usual, metric="crowd (no-targets)", usual=False)
+    text = shown([primary, usual, unusual])
+    assert "other" in text
+    assert "crowd" not in text
+    assert text.count(f" {primary.lines[0].model} ") >= 1

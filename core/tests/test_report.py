@@ -15,7 +15,7 @@ def make_table(**changes):
         filled="3.20 (1 filled in), rank 2", test_only="3.00", seeds="0.10 / -", note=f"1 unanswered {BAD}",
     )  # fmt: skip
     known = {
-        "dataset": "demo", "task": "double", "metric": "l2", "stratum": "all", "primary": True,
+        "dataset": "demo", "task": "double", "metric": "l2", "usual": True, "stratum": "all", "primary": True,
         "title": f"demo {BAD}", "sentence": f"l2 {BAD}; lower is better.", "level": "95 %", "reference": "additive",
         "lines": (line,), "reasons": (f"cpa: failed: {BAD}",),
     }  # fmt: skip

@@ -58,6 +58,8 @@ class Table:
     task: str
     metric: str
     """With its variant, unless that is the first of its offer."""
+    usual: bool
+    """Of the first variant of its offer: the one that fits a terminal."""
     stratum: str
     primary: bool
     title: str
@@ -119,6 +121,7 @@ def _table(rows: list[Row], offer: MetricOffer, task: TaskSettings, comparison: 
         dataset=clean(first["dataset"]),
         task=clean(first["task"]),
         metric=clean(offer.id if usual else f"{offer.id} ({first['variant']})"),
+        usual=usual,
         stratum=first["stratum"],
         primary=usual and offer.id == comparison.metric and first["stratum"] == "all",
         title=clean(f"{first['dataset']}, {TASKS.get(first['task'], first['task'])}"),

@@ -16,7 +16,10 @@ _STYLES = {"better": "green", "worse": "red", "reference": "bold"}
 
 
 def print_leaderboard(tables: Iterable[Table], console: Console) -> None:
-    """Print per dataset and task what the numbers are, the primary metric, the others, and who is missing and why."""
+    """Print per dataset and task what the numbers are, the primary metric, the others, and who is missing and why.
+
+    Of the other metrics only the usual variant: all of them stand in the files and in the report.
+    """
     for full, others in by_task(tables):
         if full is not None:
             _say(console, full.title, "bold")
@@ -24,8 +27,9 @@ def print_leaderboard(tables: Iterable[Table], console: Console) -> None:
             console.print(_full(full))
         elif others:
             _say(console, others[0].title, "bold")
-        if others:
-            header, rows = other_metrics(others)
+        shown = [table for table in others if table.usual]
+        if shown:
+            header, rows = other_metrics(shown)
             console.print(_grid(header, [[_text(cell) for cell in row] for row in rows]))
         for reason in full.reasons if full is not None else ():
             _say(console, reason, "yellow")
