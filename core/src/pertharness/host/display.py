@@ -36,9 +36,9 @@ class PlainDisplay:
         """Say nothing: several cheap jobs start at once."""
 
     def ended(self, node: Node, outcome: Outcome) -> None:
-        """Print how a job ended, if it ended in this run or needs to be known."""
+        """Print how a job ended, if it ended in this run or its record says that it failed; not what waited for it."""
         self.ended_jobs += 1
-        if outcome.fresh or outcome.state not in ("done", "skipped"):
+        if outcome.fresh or (outcome.status is not None and outcome.state not in ("done", "skipped")):
             self.console.print(
                 f"[{self.ended_jobs}/{self.total}] {outcome.state:8}{node.title}", markup=False, highlight=False
             )

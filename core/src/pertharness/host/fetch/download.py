@@ -151,9 +151,16 @@ def _ask(session: requests.Session, url: str, patience: Patience, start: int, no
     try:
         return session.get(url, headers=headers, stream=True, timeout=timeout)
     except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-        raise _BreakOff(f"{url} was not reached: {error}") from error
+        raise _BreakOff(f"{url} was not reached: {_cause(error)}") from error
     except requests.RequestException as error:
         raise SourceError(f"{url} cannot be fetched: {error}") from error
+
+
+def _cause(error: BaseException) -> str:
+    """Give the words of the innermost error: those around it name the same address three times over."""
+    while inner := getattr(error, "reason", None) or next((x for x in error.args if isinstance(x, Exception)), None):
+        error = inner
+    return re.sub(r"^\w+\(.*?\): ", "", str(error), flags=re.DOTALL)
 
 
 def _require_answer(response: requests.Response, url: str, part: Path, start: int, note: _Note | None) -> None:

@@ -21,7 +21,7 @@ Row = dict[str, Any]
 NONE = "-"
 TASKS = {"double": "held-out doubles", "single": "unseen singles", "transfer": "transfer to another context"}
 _COUNTED = {"": "prediction", "_perturbations": "perturbation", "_splits": "split"}
-_REASON_LENGTH = 300  # A message may hold a traceback; `show KEY` has all of it.
+_REASON_LENGTH = 600  # A message may hold a traceback; `show KEY` has all of it.
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _table(rows: list[Row], offer: MetricOffer, task: TaskSettings, comparison: 
         level=f"{100 * comparison.confidence:g} %",
         reference=clean(task.reference),
         lines=tuple(_line(row, decimals) for row in rows),
-        reasons=tuple(_reason(row) for row in rows if row["state"] != "done" or not row["set"]),
+        reasons=_reasons([row for row in rows if row["state"] != "done" or not row["set"]]),
     )
 
 
@@ -185,10 +185,13 @@ def _shortened(text: object) -> str:
     return line if len(line) <= _REASON_LENGTH else line[: _REASON_LENGTH - 3] + "..."
 
 
-def _reason(row: Row) -> str:
-    """Say why a model is not done, or was not scored."""
-    state = row["state"] if row["state"] != "done" else "not scored"
-    return f"{clean(_label(row))}: {state}: {_shortened(row['note'])}"
+def _reasons(rows: list[Row]) -> tuple[str, ...]:
+    """Say why models are not done or were not scored; those with the same reason together."""
+    models: dict[str, list[str]] = {}
+    for row in rows:
+        state = row["state"] if row["state"] != "done" else "not scored"
+        models.setdefault(f"{state}: {_shortened(row['note'])}", []).append(clean(_label(row)))
+    return tuple(f"{', '.join(names)}: {reason}" for reason, names in models.items())
 
 
 def _time(seconds: float) -> str:
