@@ -17,6 +17,7 @@ from pertharness.host.store import Store
 from pertharness.jobs import Job, PluginRef
 
 CARD = "import pertharness as p\nimport os, signal, subprocess, sys, time\n@p.hookimpl\ndef describe():\n    "
+SLEEP = ["sleep", f"600.{os.getpid()}"]  # a child that nobody else on the machine has
 PLUGINS = {
     "good": "return p.Card()",
     "noisy": "print('hello from the plugin'); return p.Card()",
@@ -29,7 +30,7 @@ PLUGINS = {
     "killed": "os.kill(os.getpid(), signal.SIGKILL)",
     "hangs": "time.sleep(600)",
     "eats": "block = bytearray(600_000_000); time.sleep(600)",
-    "forks": "subprocess.Popen(['sleep', '600'], start_new_session=False); return p.Card()",
+    "forks": f"subprocess.Popen({SLEEP}, start_new_session=False); return p.Card()",
     "needs_missing": "import there_is_no_such_package",
     "full_disk": "raise OSError(28, 'No space left on device')",
 }
@@ -114,7 +115,7 @@ def test_a_child_that_stays_is_ended_with_its_worker(python: Path, tmp_path: Pat
     assert time.monotonic() - before < 60
     import psutil
 
-    assert not [one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == ["sleep", "600"]]
+    assert not [one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == SLEEP]
 
 
 def test_what_a_plugin_prints_is_in_its_log(python: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from pertharness.host.lock import Lock
 from pertharness.host.nodes import Node
 from pertharness.host.store import JOB, LOG, STATUS, Store, read_status
 from pertharness.jobs import State, Status
-from pertharness.worker.main import DISK_FULL, LOG_TAIL
+from pertharness.worker.main import DISK_FULL, LOG_TAIL, tail
 from pertharness.worker.meter import tree_rss
 
 MEMORY_INTERVAL_S = 0.25
@@ -110,10 +110,8 @@ class WorkerProcess:
         folder = self.store.work(node.key)
         self.output.seek(0)
         said = self.output.read()[-LOG_TAIL:].decode("utf-8", "replace")
-        log = tail(folder / LOG) if (folder / LOG).exists() else ""
-        status = Status(
-            key=node.key, state=state, type=type_, message=message, log_tail=log + said, device=node.job.device
-        )
+        log = tail(folder / LOG) + said
+        status = Status(key=node.key, state=state, type=type_, message=message, log_tail=log, device=node.job.device)
         write_text(folder / STATUS, status.model_dump_json(indent=1))
         return status
 
@@ -142,10 +140,3 @@ def start_worker(store: Store, nodes: Sequence[Node], locks: dict[str, Lock]) ->
         env={**kept, "PERTHARNESS_RUNNER": str(os.getpid())}, pass_fds=[lock.descriptor for lock in locks.values()],
     )  # fmt: skip
     return WorkerProcess(store, list(nodes), locks, popen, output)
-
-
-def tail(path: os.PathLike[str]) -> str:
-    """Give the end of a log."""
-    with open(path, "rb") as file:  # noqa: PTH123 - seeks from the end
-        file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_TAIL))
-        return file.read().decode("utf-8", "replace")

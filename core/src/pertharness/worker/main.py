@@ -12,10 +12,11 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from pertharness.jobs import Job, Phase, State, Status
@@ -77,15 +78,15 @@ def _carry_out(job: Job, folder: Path) -> None:
     phases: list[Phase] = []
     with _logging(folder / "log.txt"), _chdir(scratch):
         result, state, type_, message, trace = _attempt(job, folder, phases)
-    log = (folder / "log.txt").read_bytes()[-LOG_TAIL:].decode("utf-8", "replace")
+    log = "" if state == "done" else tail(folder / "log.txt")
     status = _status(job, folder, state, result).model_copy(
         update={
-            "type": type_, "message": message, "traceback": trace, "log_tail": "" if state == "done" else log,
+            "type": type_, "message": _storable(message), "traceback": _storable(trace), "log_tail": log,
             "phases": phases, "started": started, "finished": _now(), "host": socket.gethostname(),
             "device": job.device,
         }
     )  # fmt: skip
-    (folder / "started.json").unlink()
+    (folder / "started.json").unlink(missing_ok=True)
     write_text(folder / "status.json", status.model_dump_json(indent=1))
 
 
@@ -95,20 +96,33 @@ def _attempt(job: Job, folder: Path, phases: list[Phase]) -> tuple[Result | None
     from pertharness.worker.stages import run_stage
 
     try:
-        return run_stage(job, folder, phases), "done", "", "", ""
+        with warnings.catch_warnings():  # what a plugin does to the filters ends with its job
+            return run_stage(job, folder, phases), "done", "", "", ""
     except Skip as skip:
-        return None, "skipped", "Skip", str(skip), ""
+        return None, "skipped", "Skip", _text(skip), ""
     except DataError as error:
-        return None, "failed", "DataError", str(error), ""
+        return None, "failed", "DataError", _text(error), ""
     except ContractError as error:
-        return None, "invalid", "ContractError", str(error), ""
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return None, "invalid", "ContractError", _text(error), ""
+    except BaseException as error:  # the one place where anything that a plugin does becomes a record
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
-        return None, "failed", type(error).__name__, str(error), traceback.format_exc()
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the one place where anything of a plugin becomes a record
-        where = f"plugin {job.plugin.name!r}, {job.stage} {job.name!r}"
-        return None, "failed", type(error).__name__, f"{where}: {type(error).__name__}: {error}", traceback.format_exc()
+        kind = type(error).__name__
+        message = f"plugin {job.plugin.name!r}, {job.stage} {job.name!r}: {kind}: {_text(error)}"
+        return None, "failed", kind, message, traceback.format_exc()
+
+
+def _text(error: BaseException) -> str:
+    """Give the text of an exception, also of one that cannot be put into words."""
+    try:
+        return str(error)
+    except BaseException as other:  # noqa: BLE001 - it runs a plugin's code, and the record must be written
+        return f"(an exception whose text cannot be had: {type(other).__name__})"
+
+
+def _storable(text: str) -> str:
+    """Give a text that JSON in UTF-8 can hold: half surrogates, as in the names of odd files, are spelled out."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _status(job: Job, folder: Path, state: State, result: Result | None) -> Status:
@@ -119,14 +133,25 @@ def _status(job: Job, folder: Path, state: State, result: Result | None) -> Stat
     artefacts = {
         name: Artefact(size=(folder / name).stat().st_size, sha256=sha256_file(folder / name)) for name in names
     }
-    notes, unanswered = (result.notes, result.unanswered) if result else ([], {})
+    notes = [_storable(note) for note in result.notes] if result else []
+    unanswered = {query: _storable(reason) for query, reason in result.unanswered.items()} if result else {}
     return Status(key=job.key, state=state, artefacts=artefacts, notes=notes, unanswered=unanswered)
+
+
+def tail(path: Path) -> str:
+    """Give the end of a log; nothing where there is none."""
+    if not path.exists():
+        return ""
+    with path.open("rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_TAIL))
+        return file.read().decode("utf-8", "replace")
 
 
 @contextlib.contextmanager
 def _logging(path: Path) -> Iterator[None]:
     """Send all that this process and its children print to the log, C code included."""
     kept = os.dup(1), os.dup(2)
+    streams = sys.stdout, sys.stderr
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -134,11 +159,19 @@ def _logging(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        sys.stdout, sys.stderr = _flushed(streams[0], 1), _flushed(streams[1], 2)
         for number, old in zip((1, 2), kept, strict=True):
             os.dup2(old, number)
             os.close(old)
+
+
+def _flushed(stream: TextIO, number: int) -> TextIO:
+    """Flush a stream for the next job; in place of one that a plugin closed or detached, give a new one."""
+    try:
+        stream.flush()
+    except (ValueError, OSError):
+        return open(number, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
+    return stream
 
 
 @contextlib.contextmanager
