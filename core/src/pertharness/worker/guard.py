@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Iterable
+import re
+from collections.abc import Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -105,7 +106,7 @@ class Guard:
 
     @hookimpl(wrapper=True)
     def predict(self, controls: AnnData, queries: list[str]) -> Generator[None, Any, Any]:
-        """Check genes, order, queries, finite values; give the prediction with float64 values."""
+        """Check genes, order, queries and finite values."""
         before = _digest(controls)
         prediction = yield
         if _digest(controls) != before:
@@ -118,15 +119,20 @@ class Guard:
             )
         answered = [str(label) for label in prediction.obs["perturbation"]]
         self._check_known("predict", "query", answered, queries)
-        self._check_answers(answered, queries, prediction.uns.get("unanswered", {}))
+        self._check_answers(answered, queries, self._reasons(prediction, "unanswered", "query"))
         self._check_values(prediction)
         return prediction
 
-    def _check_answers(self, answered: list[str], queries: list[str], unanswered: Any) -> None:
-        if not isinstance(unanswered, dict):
+    def _reasons(self, prediction: AnnData, field: str, what: str) -> Mapping[str, Any]:
+        """Give a field of ``uns`` that says why something is missing."""
+        reasons = prediction.uns.get(field, {})
+        if not isinstance(reasons, Mapping):
             raise self._refuse(
-                "predict", f"uns['unanswered'] is a {type(unanswered).__name__}, expected a dict: query -> reason"
+                "predict", f"uns[{field!r}] is a {type(reasons).__name__}, expected a dict: {what} -> reason"
             )
+        return reasons
+
+    def _check_answers(self, answered: list[str], queries: list[str], unanswered: Mapping[str, Any]) -> None:
         self._check_known("predict", "unanswered query", unanswered, queries)
         both = sorted(set(answered) & set(unanswered))
         if both:
@@ -141,13 +147,22 @@ class Guard:
 
     def _check_values(self, prediction: AnnData) -> None:
         values = as_matrix(prediction)
-        missing = prediction.uns.get("missing_genes", {})
+        if values.dtype.kind not in "fiu":
+            raise self._refuse("predict", f"X holds values of the type {values.dtype.name!r}, expected numbers")
+        missing = self._reasons(prediction, "missing_genes", "gene")
         unknown = sorted(set(missing) - set(prediction.var_names))
         if unknown:
             raise self._refuse(
                 "predict", f"uns['missing_genes'] names {unknown[0]!r}, which is not a gene of the dataset"
             )
-        bad = ~np.isfinite(values) & ~prediction.var_names.isin(list(missing))[None, :]
+        is_missing = np.asarray(prediction.var_names.isin(list(missing)))
+        given = is_missing & ~np.isnan(values).all(axis=0)
+        if given.any():
+            gene = prediction.var_names[given][0]
+            raise self._refuse(
+                "predict", f"uns['missing_genes'] names {gene!r}, which has values; make the whole column NaN"
+            )
+        bad = ~np.isfinite(values) & ~is_missing
         if bad.any():
             row, column = np.argwhere(bad)[0]
             query, gene = prediction.obs["perturbation"].iloc[row], prediction.var_names[column]
@@ -207,7 +222,34 @@ def check_scores(table: Any, offer: ScorerOffer, queries: list[str], plugin: str
     if table.duplicated(list(COLUMNS[:-1])).any():
         row = table[table.duplicated(list(COLUMNS[:-1]))].iloc[0]
         raise refuse(f"two values for {row['metric']!r} ({row['variant']!r}) of {row['perturbation']!r}")
+    if len(table) and table["value"].dtype.kind not in "fiu":
+        raise refuse(f"the column 'value' holds {table['value'].iloc[0]!r}, expected numbers, NaN where undefined")
+    infinite = np.isinf(table["value"].to_numpy(dtype=float))
+    if infinite.any():
+        row = table[infinite].iloc[0]
+        raise refuse(f"{row['value']} for {row['metric']!r} of {row['perturbation']!r}; expected NaN where undefined")
     return table
+
+
+def check_artefacts(given: Any, offer: ScorerOffer, plugin: str) -> dict[str, pd.DataFrame]:
+    """Give the larger tables of a scorer by name, once each is a table and its name can be that of a file.
+
+    Raises
+    ------
+    ContractError
+        If one is not.
+    """
+    import pandas as pd
+
+    tables = given.artefacts if isinstance(given, Scores) else {}
+    for name, table in tables.items():
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name == "scores":
+            what = f"an artefact is called {name!r}; expected letters, digits, '_' or '-', and not 'scores'"
+            raise ContractError(f"plugin {plugin!r}, hook score({offer.name!r}): {what}")
+        if not isinstance(table, pd.DataFrame):
+            what = f"the artefact {name!r} is a {type(table).__name__}, expected a DataFrame"
+            raise ContractError(f"plugin {plugin!r}, hook score({offer.name!r}): {what}")
+    return tables
 
 
 def check_genes(found: pd.Index, expected: pd.Index, refuse: Any) -> None:
@@ -227,12 +269,10 @@ def check_genes(found: pd.Index, expected: pd.Index, refuse: Any) -> None:
 
 
 def as_matrix(prediction: AnnData) -> np.ndarray:
-    """Give the values of a prediction, dense float64, and put them in its X."""
+    """Give the values of a prediction, dense, shape (n_answered, n_genes)."""
     from scipy import sparse
 
-    values = prediction.X.toarray() if sparse.issparse(prediction.X) else prediction.X
-    prediction.X = np.asarray(values, dtype=np.float64)
-    return np.asarray(prediction.X)
+    return np.asarray(prediction.X.toarray() if sparse.issparse(prediction.X) else prediction.X)
 
 
 def _digest(adata: AnnData | None) -> str:
@@ -242,6 +282,8 @@ def _digest(adata: AnnData | None) -> str:
     digest = hashlib.blake2b(digest_size=16)
     parts = [adata.X, *layers_of(adata).values()]
     for part in parts:
+        if hasattr(part, "sum_duplicates"):  # done by many a reading method of scipy: no change of values
+            part.sum_duplicates()
         for name in ("data", "indices", "indptr") if hasattr(part, "indptr") else ("",):
             digest.update(np.ascontiguousarray(getattr(part, name) if name else part).data)
     for table in (adata.obs, adata.var):

@@ -132,7 +132,9 @@ def _embeddings(job: Job, folder: Path, phases: list[Phase]) -> Result:
 
 def _predictions(job: Job, folder: Path, phases: list[Phase]) -> Result:
     from pertharness import canonical
+    from pertharness.predictions import make_prediction
     from pertharness.worker.external import read_prediction
+    from pertharness.worker.guard import as_matrix
 
     train = canonical.read(job.inputs["train"])
     controls = canonical.select(train, [CONTROL])
@@ -147,9 +149,9 @@ def _predictions(job: Job, folder: Path, phases: list[Phase]) -> Result:
     if missing:
         first, reason = next(iter(missing.items()))
         notes.append(f"{len(missing)} genes are not predicted (first: {first!r}: {reason})")
-    prediction.uns = {}
-    prediction.obs = prediction.obs[["perturbation"]].astype(str)
-    canonical.write(prediction, folder / "prediction.h5ad")
+    answers = zip(prediction.obs["perturbation"].astype(str), as_matrix(prediction), strict=True)
+    bare = make_prediction(dict(answers), controls.var_names)  # nothing else that a plugin may have put there
+    canonical.write(bare, folder / "prediction.h5ad")
     return Result(["prediction.h5ad"], notes=notes, unanswered=unanswered)
 
 
@@ -165,7 +167,9 @@ def _fit_and_predict(
     task = _known_task(job, train)
     val = canonical.read(job.inputs["val"]) if "val" in job.inputs and job.inputs["val"].exists() else None
     embeddings = {
-        slot: pd.read_csv(path, index_col="label", dtype={"label": str}, keep_default_na=False)
+        slot: pd.read_csv(path, dtype={"label": str}, keep_default_na=False, float_precision="round_trip").set_index(
+            "label"
+        )
         for slot, path in job.embeddings.items()
     }
     model = fit(
@@ -181,8 +185,7 @@ def _fit_and_predict(
 def _scores(job: Job, folder: Path, phases: list[Phase]) -> Result:
     from pertharness import canonical
     from pertharness.cards import ScorerOffer
-    from pertharness.scores import Scores
-    from pertharness.worker.guard import check_genes, check_scores
+    from pertharness.worker.guard import check_artefacts, check_genes, check_scores
 
     means = _read_means(job.inputs["pseudobulk"])
     split = _read_split(job.inputs["split"])
@@ -190,13 +193,14 @@ def _scores(job: Job, folder: Path, phases: list[Phase]) -> Result:
     truth, train = canonical.select(means, queries), canonical.select(means, split["train"])
     prediction = canonical.read(job.inputs["prediction"])
     check_genes(prediction.var_names, truth.var_names, lambda what: DataError(f"{job.inputs['prediction']}: {what}"))
+    answered = set(prediction.obs["perturbation"])
     given = _implemented(_hooks(job, phases), "score", job)(
         name=job.name, truth=truth, prediction=prediction, controls=canonical.select(means, [CONTROL]), train=train,
         references=_references(job), task=_known_task(job, train), params=job.params, seed=job.seed,
     )  # fmt: skip
     offer = ScorerOffer.model_validate(job.options["offer"])
     table = check_scores(given, offer, queries, job.plugin.name)
-    answered = set(prediction.obs["perturbation"])
+    extras = check_artefacts(given, offer, job.plugin.name)
     silent = table["perturbation"].isin(set(queries) - answered) & table["value"].notna()
     if silent.any():
         first = table.loc[silent, "perturbation"].iloc[0]
@@ -206,7 +210,7 @@ def _scores(job: Job, folder: Path, phases: list[Phase]) -> Result:
         )
     table.to_csv(folder / "scores.csv", index=False)
     names = ["scores.csv"]
-    for name, extra in given.artefacts.items() if isinstance(given, Scores) else ():
+    for name, extra in extras.items():
         extra.to_csv(folder / f"{name}.csv", index=False)
         names.append(f"{name}.csv")
     return Result(names)
