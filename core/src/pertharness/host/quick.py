@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pertharness.errors import RecipeError
-from pertharness.host.recipe import Recipe
+from pertharness.host.recipe import Recipe, make_recipe
 
 REFERENCES = {"double": "additive", "single": "mean"}
 """The baseline that each task's verdicts compare with (doi 10.1038/s41592-025-02772-6, Fig. 1a and 2a)."""
@@ -42,12 +42,12 @@ def quick_recipe(
         entries = [{"name": name, "split": SPLITS[name], "reference": REFERENCES[name]} for name in tasks or SPLITS]
     name = "-".join(datasets)[:80]
     described = [{**entry, "dataset": dataset} for dataset in datasets for entry in entries]
-    return Recipe.model_validate({"name": name, "datasets": datasets, "tasks": described})
+    return make_recipe({"name": name, "datasets": datasets, "tasks": described})
 
 
 def dataset_name(file: Path) -> str:
     """Give the name of a dataset on the leaderboard: its file's, without ending and odd characters."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", file.stem).strip("._-") or "data"
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", file.stem).strip("._-")[:80] or "data"
 
 
 def task_of_split(path: Path) -> str:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from pertharness.host.leaderboard.tables import Table
 
+MANIFEST_FORMAT = 1
 BAD = ("failed", "invalid", "timeout", "crashed")
 
 
@@ -144,13 +145,13 @@ def _manifest(
         {
             "dataset": a.dataset, "task": a.task.name, "seed": a.seed, "training_seed": a.training_seed,
             "plugin": a.plugin, "model": a.model, "params": a.params, "split": a.split, "prediction": a.prediction,
-            "scores": a.scores, "reason": a.reason,
+            "scores": a.scores, "reason": a.reason, "state": a.state,
         }
         for a in plan.attempts
     ]  # fmt: skip
     plugins = {name: {**one.identity(), "python": str(one.python)} for name, one in registry.plugins.items()}
     return {
-        "format": 1, "name": recipe.name, "pertharness": __version__, "python": platform.python_version(),
+        "format": MANIFEST_FORMAT, "name": recipe.name, "pertharness": __version__, "python": platform.python_version(),
         "platform": platform.platform(), "cores": os.cpu_count(), "command": command, "store": str(store.root),
         "started": started.isoformat(timespec="seconds"),
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -89,7 +89,9 @@ class Store:
         StoreError
             If there is none, or more than one.
         """
-        found = [(stage, path.name) for stage in STAGES for path in sorted((self.root / stage).glob(f"{key}*"))]
+        folders = [(stage, self.root / stage) for stage in STAGES if (self.root / stage).is_dir()]
+        names = [(stage, path.name) for stage, folder in folders for path in folder.iterdir()]
+        found = [(stage, name) for stage, name in names if name.startswith(key)]
         if len(found) != 1:
             what = "no record" if not found else f"{len(found)} records"
             raise StoreError(f"{what} in {str(self.root)!r} with a key that starts with {key!r}; give more of the key")

@@ -116,6 +116,9 @@ def _system_error(error: OSError) -> str:
         errno.ENOSPC: "the disk is full; make room and run the same command again",
         errno.EROFS: f"the file system is read-only; {elsewhere}",
         errno.EACCES: f"permission denied; {elsewhere}",
+        errno.EEXIST: "is a file; expected a folder, or a name that is free",
+        errno.ENOTDIR: "a file is in the way of a folder of this path",
+        errno.ENAMETOOLONG: "the name is too long for this file system",
     }
     where = f"{str(error.filename)!r}: " if error.filename else ""
     return f"{where}{hints.get(error.errno or 0, error.strerror or str(error))}"

@@ -10,9 +10,10 @@ from typing import Any
 
 import click
 
-from pertharness.errors import RecipeError
+from pertharness.errors import RecipeError, StoreError
 from pertharness.host.cli.options import FILE, store_option
 from pertharness.host.leaderboard.settings import model_label
+from pertharness.host.session import MANIFEST_FORMAT as FORMAT
 from pertharness.host.store import Store
 
 
@@ -28,19 +29,26 @@ def export(run: Path, folder: Path, store: Path | None) -> None:
     manifest = read_manifest(run)
     records = Store.open(store or Path(manifest["store"]))
     folder.mkdir(parents=True, exist_ok=True)
-    written = 0
+    written = gone = 0
     for attempt in manifest["attempts"]:
         source = records.record("predictions", attempt["prediction"]) / "prediction.h5ad"
         label = model_label(attempt["model"], attempt["params"])
         where = f"{attempt['dataset']} {attempt['task']} seed {attempt['seed']}"
-        if not attempt["prediction"] or not source.exists():
-            click.echo(f"{label}, {where}: no prediction ({_why(manifest, attempt)})")
+        state, why = _state(manifest, attempt)
+        if state != "done":
+            click.echo(f"{label}, {where}: no prediction ({state}: {why})")
+            continue
+        if not source.exists():
+            click.echo(f"{label}, {where}: its record is not in the store {str(records.root)!r}", err=True)
+            gone += 1
             continue
         parts = [attempt["dataset"], attempt["task"], f"seed{attempt['seed']}", attempt["plugin"], label]
         parts += [f"training{attempt['training_seed']}"] if attempt["training_seed"] > 1 else []
         shutil.copyfile(source, folder / (re.sub(r"[^A-Za-z0-9._=+-]+", "_", "-".join(parts)) + ".h5ad"))
         written += 1
     click.echo(f"{written} predictions written to {folder}")
+    if gone:
+        raise StoreError(f"{gone} predictions are gone: name the run's store with --store, or run it again")
 
 
 def read_manifest(run: Path) -> dict[str, Any]:
@@ -53,11 +61,16 @@ def read_manifest(run: Path) -> dict[str, Any]:
     """
     try:
         manifest: dict[str, Any] = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        if manifest["format"] != FORMAT:
+            raise ValueError(f"format {manifest['format']!r} of manifest.json, this version reads {FORMAT}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise RecipeError(f"{str(run)!r} is not the folder of a run ({error}); name one such as runs/demo") from None
     return manifest
 
 
-def _why(manifest: dict[str, Any], attempt: dict[str, Any]) -> str:
-    record = manifest["records"].get(attempt["prediction"], {})
-    return str(attempt["reason"]) or f"{record.get('state', 'not there')}: {record.get('message', '')}"
+def _state(manifest: dict[str, Any], attempt: dict[str, Any]) -> tuple[str, str]:
+    """Give state and message of an attempt's prediction."""
+    if attempt["reason"]:
+        return attempt["state"], attempt["reason"]
+    record = manifest["records"][attempt["prediction"]]
+    return record["state"], record["message"]

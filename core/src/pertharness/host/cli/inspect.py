@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from pertharness.errors import RecipeError
+from pertharness.host.cli.export import read_manifest
 from pertharness.host.cli.options import FILE, store_option
 from pertharness.host.store import JOB, LOG, Store, read_job
 from pertharness.jobs import Job, Status
@@ -48,8 +50,8 @@ def _runs(folder: Path) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for path in sorted(folder.glob("*/manifest.json")):
         try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            manifest = read_manifest(path.parent)
+        except RecipeError:
             rows.append((path.parent.name, "its manifest.json cannot be read", "", ""))
             continue
         models = sorted({attempt["model"] for attempt in manifest["attempts"]})

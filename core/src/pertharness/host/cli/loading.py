@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pertharness.errors import DataError
+from pertharness.errors import DataError, RecipeError
 
 
 def load_record(data: str, params: dict[str, Any], store_path: Path | None) -> tuple[str, Path]:
@@ -17,10 +17,13 @@ def load_record(data: str, params: dict[str, Any], store_path: Path | None) -> t
     ------
     DataError
         If it cannot be loaded, with the reason.
+    RecipeError
+        If there is no such file and no such dataset.
     """
     from pertharness.host.cli.data import fetch_shown
+    from pertharness.host.did_you_mean import expected
     from pertharness.host.quick import dataset_name
-    from pertharness.host.recipe import Recipe
+    from pertharness.host.recipe import make_recipe
     from pertharness.host.registry import open_registry
     from pertharness.host.runner import Runner
     from pertharness.host.session import plan_run
@@ -28,11 +31,14 @@ def load_record(data: str, params: dict[str, Any], store_path: Path | None) -> t
 
     path = Path(data)
     is_file = path.suffix == ".h5ad" or path.exists()
+    store = Store.open(store_path)
+    registry = open_registry(store)
+    if not is_file and data not in registry.datasets:
+        raise RecipeError(f"there is no file and no dataset {data!r}; {expected(data, registry.datasets)}")
     name = dataset_name(path) if is_file else data
     entry = {"file": path.absolute(), "params": params} if is_file else {"offer": data, "params": params}
-    recipe = Recipe.model_validate({"name": name, "datasets": {name: entry}, "tasks": []})
-    store = Store.open(store_path)
-    plan = plan_run(recipe, open_registry(store), store, fetch_shown)
+    recipe = make_recipe({"name": name, "datasets": {name: entry}, "tasks": []})
+    plan = plan_run(recipe, registry, store, fetch_shown)
     key = plan.datasets[name]
     outcome = Runner(store, retry=frozenset({"failed", "crashed", "timeout", "invalid", "skipped"})).run(
         [plan.nodes[key]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,40 +66,37 @@ def run(
             "a recipe names its own data, tasks and splits: leave out --all, --data, --task and --split"
         )
     wanted = make_recipe(recipe, given)
-    carry_out_run(wanted, store, out, retry, dry_run=dry_run)
+    carry_out_run(wanted, store, out, retry, named=given["models"] is not None, dry_run=dry_run)
 
 
 def make_recipe(path: Path | None, given: dict[str, Any]) -> Any:
     """Give the recipe of a file or of the options, with what the options say otherwise."""
+    from pertharness.host import recipe as recipes
     from pertharness.host.quick import quick_recipe
-    from pertharness.host.recipe import parse_models, parse_seeds, read_recipe
 
     params = data_params(given)
     resources = running_resources(given)
     if path is not None:
-        recipe = read_recipe(path)
+        recipe = recipes.read_recipe(path)
         if params:
             raise click.UsageError(
                 f"a recipe says how its data are read: put {next(iter(params))} under params of the dataset"
             )
     else:
         recipe = quick_recipe(given["files"], tasks=given["tasks"], split=given["split"], params=params)
-    changes: dict[str, Any] = {"resources": recipe.resources.model_copy(update=resources)}
-    if given.get("seeds"):
-        changes["seeds"] = parse_seeds(given["seeds"])
-    if given.get("models"):
-        changes["models"] = parse_models(given["models"])
-    if given.get("scorers"):
-        changes["scorers"] = parse_models(given["scorers"])
-    if given.get("name"):
-        changes["name"] = given["name"]
-    return recipe.model_copy(update=changes)
+    read: dict[str, Callable[[str], Any]] = {
+        "seeds": recipes.parse_seeds, "models": recipes.parse_models, "scorers": recipes.parse_models, "name": str,
+    }  # fmt: skip
+    said = {name: of_text(given[name]) for name, of_text in read.items() if given.get(name) is not None}
+    data = recipe.model_dump(exclude_none=True)
+    return recipes.make_recipe({**data, **said, "resources": {**data["resources"], **resources}})
 
 
 def carry_out_run(
-    recipe: Any, store_path: Path | None, out: Path | None, retry: tuple[str, ...], *, dry_run: bool = False
-) -> None:
-    """Plan, run, print; exit 1 if something failed."""
+    recipe: Any, store_path: Path | None, out: Path | None, retry: tuple[str, ...], *, named: bool = False,
+    dry_run: bool = False,
+) -> None:  # fmt: skip
+    """Plan, run, print; exit 1 if something failed. `named`: the models were named on the command line."""
     from rich.console import Console
 
     from pertharness.host.cli.data import fetch_shown
@@ -109,6 +107,8 @@ def carry_out_run(
 
     store = Store.open(store_path)
     registry = open_registry(store)
+    if named:
+        check_installed(recipe, registry)
     plan = plan_run(recipe, registry, store, fetch_shown)
     console = Console(stderr=True)
     if dry_run:
@@ -124,6 +124,25 @@ def carry_out_run(
     print_finished(finished, registry)
     if finished.failed:
         sys.exit(1)
+
+
+def check_installed(recipe: Any, registry: Any) -> None:
+    """Refuse models that nobody offers: of a recipe they are shown as not installed, on a command line they are slips.
+
+    Raises
+    ------
+    RecipeError
+        With what may have been meant, and the plugins that cannot be used.
+    """
+    from pertharness.errors import RecipeError
+    from pertharness.host.did_you_mean import expected
+    from pertharness.host.plan import find_model
+
+    for spec in recipe.models:
+        if find_model(registry, spec) is None:
+            said = [f"there is no model {spec.text()!r}", expected(spec.name, registry.models)]
+            said += [f"plugin {one.plugin!r} cannot be used: {one.message}" for one in registry.problems]
+            raise RecipeError("; ".join(said))
 
 
 def run_name(recipe: Any) -> str:

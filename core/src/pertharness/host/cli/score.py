@@ -39,11 +39,11 @@ def score(
     """
     from pertharness.errors import RecipeError
     from pertharness.host.cli.run import carry_out_run, make_recipe
-    from pertharness.host.recipe import Recipe
+    from pertharness.host.recipe import make_recipe as of_data
 
     if not predictions.is_file():
         raise RecipeError(f"there is no file {str(predictions)!r}; expected predictions as h5ad")
     recipe = make_recipe(None, {**given, "files": (file,)})
     entry = {"name": model, "file": str(predictions.absolute())}
     described = {**recipe.model_dump(exclude_none=True), "name": f"{recipe.name}-{model}", "predictions": [entry]}
-    carry_out_run(Recipe.model_validate(described), store, out, retry)
+    carry_out_run(of_data(described), store, out, retry, named=given["models"] is not None)

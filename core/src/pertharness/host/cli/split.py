@@ -7,28 +7,31 @@ from typing import Any
 
 import click
 
-from pertharness.host.cli.options import FILE, data_options, data_params, store_option
+from pertharness.host.cli.options import data_options, data_params, store_option
 
 
 @click.command(short_help="Write a split of a dataset's perturbations.")
 @click.argument("data")
 @click.option("--kind", required=True, help="double, simulation or unseen; see docs/splits.md.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Split seed.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Split seed.")
 @click.option("--variant", help="Variant of the kind.")
 @click.option("--folds", type=int, help="Number of folds (kind unseen).")
-@click.option("--out", type=FILE, required=True, help="The JSON to write.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The JSON to write.")
 @data_options
 @store_option
 def split(
     data: str, kind: str, seed: int, variant: str | None, folds: int | None, out: Path, store: Path | None, **given: Any
 ) -> None:
     """Split DATA: an h5ad file, or the name of a dataset such as demo or norman."""
+    from pertharness.errors import RecipeError
     from pertharness.host.cli.loading import load_record
     from pertharness.host.split_job import read_labels
-    from pertharness.host.splits import make_split, write_split
+    from pertharness.host.splits import make_split, split_problems, write_split
 
-    name, folder = load_record(data, data_params(given), store)
     params = {} if folds is None else {"folds": folds}
+    if problems := [message for _, message in split_problems(kind, variant, params)]:
+        raise RecipeError("; ".join(problems))
+    name, folder = load_record(data, data_params(given), store)
     made = make_split(read_labels(folder), kind=kind, seed=seed, variant=variant, dataset=name, params=params)
     write_split(made, out)
     dropped = f", {len(made.dropped)} dropped" if made.dropped else ""

@@ -90,6 +90,25 @@ def parse_recipe(text: str, origin: str, base: Path) -> Recipe:
     return recipe
 
 
+def make_recipe(data: Mapping[str, Any]) -> Recipe:
+    """Make a recipe of data that no file holds: what the options of a command say.
+
+    Raises
+    ------
+    RecipeError
+        With the key of everything that is wrong, and what may have been meant.
+    """
+    try:
+        recipe = Recipe.model_validate(_listed(dict(data)))
+    except ValidationError as error:
+        found = [_described(one) for one in error.errors(include_url=False)]
+    else:
+        found = list(_contradictions(recipe))
+    if found:
+        raise RecipeError("\n".join(f"{_spelled(location)}: {message}" for location, message in found))
+    return recipe
+
+
 def recipe_text(recipe: Recipe) -> str:
     """Give the TOML text of a recipe with its defaults and absolute paths; it reads back as the same recipe."""
     return to_toml(_listed(recipe.model_dump(exclude_none=True)))
@@ -143,6 +162,9 @@ _TYPES = {
     "dataclass_type": "a text in quotes", "model_attributes_type": "a table",
 }  # fmt: skip
 
+_NAMES = "a name of letters, digits, '_' and '-', a letter first"
+_FORMS: dict[str | int, str] = {"device": "'cpu', 'cuda' or 'cuda:N'"}
+
 
 def _described(error: Mapping[str, Any]) -> Problem:
     """Turn one of pydantic's errors into a problem."""
@@ -156,6 +178,8 @@ def _described(error: Mapping[str, Any]) -> Problem:
         return location, f"expected {_TYPES[kind]}, got {given!r:.80}"
     if kind == "value_error":
         return location, str(error["msg"]).removeprefix("Value error, ")
+    if kind == "string_pattern_mismatch":
+        return location, f"expected {_FORMS.get(location[-1], _NAMES)}, got {given!r:.80}"
     message = str(error["msg"])
     return location, f"{message[0].lower()}{message[1:]}, got {given!r:.80}"
 
