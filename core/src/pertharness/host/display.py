@@ -11,7 +11,6 @@ from pertharness.host.process import WorkerProcess
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress, TaskID
 
 REFRESH_S = 0.2
 
@@ -52,29 +51,30 @@ class PlainDisplay:
 
 
 class LiveDisplay(PlainDisplay):
-    """A live line for each running job with its time and memory, and a bar for all."""
+    """A bar for all jobs and below it a live line for each running one, with its time and memory."""
 
     def __init__(self, console: Console, total: int) -> None:
+        from rich.live import Live
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
         super().__init__(console, total)
-        self._progress = _progress(console)
-        self._all: TaskID = self._progress.add_task("jobs", total=total)
-        self._lines: dict[int, TaskID] = {}
+        self._bar = Progress(TextColumn("jobs"), BarColumn(bar_width=40), MofNCompleteColumn(), console=console)
+        self._all = self._bar.add_task("jobs", total=total)
+        self._live = Live(self._bar, console=console, transient=True, auto_refresh=False)
         self._shown = 0.0
 
     def __enter__(self) -> LiveDisplay:
-        self._progress.start()
+        self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for line in self._lines.values():
-            self._progress.remove_task(line)
-        self._progress.stop()
+        self._live.stop()
 
     def ended(self, node: Node, outcome: Outcome) -> None:
         """Advance the bar; print only what did not go well, and what was said of a dataset."""
-        self._progress.advance(self._all)
+        self._bar.advance(self._all)
         if outcome.fresh and (outcome.state != "done" or (outcome.status and outcome.status.notes)):
             super().ended(node, outcome)
         else:
@@ -82,39 +82,25 @@ class LiveDisplay(PlainDisplay):
 
     def tick(self, running: list[WorkerProcess]) -> None:
         """Show what every worker is at."""
+        from rich.console import Group
+        from rich.text import Text
+
         if time.monotonic() - self._shown < REFRESH_S:
             return
         self._shown = time.monotonic()
-        for gone in [pid for pid in self._lines if pid not in {worker.popen.pid for worker in running}]:
-            self._progress.remove_task(self._lines.pop(gone))
-        for worker in running:
-            if not worker.nodes:
-                continue
-            seconds = time.monotonic() - worker.since
-            text = f"  {worker.nodes[0].title}  {seconds:.0f} s  {worker.rss_mb:.0f} MB"
-            line = self._lines.get(worker.popen.pid)
-            if line is None:
-                self._lines[worker.popen.pid] = self._progress.add_task(_escaped(text), total=None)
-            else:
-                self._progress.update(line, description=_escaped(text))
+        lines = [
+            f"  {worker.nodes[0].title}  {self._shown - worker.since:.0f} s  {worker.rss_mb:.0f} MB"
+            for worker in running
+            if worker.nodes
+        ]
+        self._live.update(
+            Group(self._bar, *(Text(line, no_wrap=True, overflow="ellipsis") for line in lines)), refresh=True
+        )
 
 
 def make_display(console: Console, total: int) -> PlainDisplay:
     """Give the display that fits where the output goes."""
     return LiveDisplay(console, total) if console.is_terminal else PlainDisplay(console, total)
-
-
-def _progress(console: Console) -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn())
-    return Progress(*columns, console=console, transient=True)
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
 
 
 def _first_line(message: str) -> str:
