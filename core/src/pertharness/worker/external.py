@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,8 +35,6 @@ def read_prediction(path: Path, genes: pd.Index, queries: list[str]) -> tuple[An
         If the file cannot be read, has no such labels, two rows for one perturbation, no gene or no query of the
         dataset, or values that are not finite.
     """
-    from scipy import sparse
-
     from pertharness.canonical import read
 
     adata = read(path)
@@ -48,27 +46,40 @@ def read_prediction(path: Path, genes: pd.Index, queries: list[str]) -> tuple[An
         raise DataError(
             f"{str(path)!r} holds none of the {what} that are asked for (such as {first}); is it for another dataset?"
         )
-    chosen = adata.X[[rows[query] for query in wanted]]
-    values = np.asarray(chosen.toarray() if sparse.issparse(chosen) else chosen, dtype=np.float64)
-    if not np.isfinite(values[:, place[place >= 0]]).all():
-        raise DataError(f"{str(path)!r} holds values that are not finite; leave such perturbations or genes out")
-    full = np.where(place >= 0, values[:, place], np.nan)
+    values = _dense(adata.X[[rows[query] for query in wanted]])[:, place]
+    bad = np.argwhere(~np.isfinite(values) & (place >= 0))
+    if len(bad):
+        row, column = bad[0]
+        raise DataError(
+            f"{str(path)!r} holds {values[row, column]} for the perturbation {wanted[row]!r}, gene {genes[column]!r}; "
+            "leave such perturbations or genes out"
+        )
+    means = dict(zip(wanted, np.where(place >= 0, values, np.nan), strict=True))
     missing = [query for query in queries if query not in rows]
-    prediction = make_prediction(
-        dict(zip(wanted, full, strict=True)), genes, dict.fromkeys(missing, "not in the file of predictions")
-    )
+    prediction = make_prediction(means, genes, dict.fromkeys(missing, "not in the file of predictions"))
     prediction.uns["missing_genes"] = {str(gene): "not in the file" for gene in genes[place < 0]}
-    unused = len(rows) - len(wanted)
-    return prediction, [
-        f"{unused} rows of {path.name} are not held-out perturbations of this split and were left aside"
-    ] if unused else []
+    unused = {
+        "rows": (len(rows) - len(wanted), "held-out perturbations of this split"),
+        "genes": (adata.n_vars - int((place >= 0).sum()), "genes of the dataset"),
+    }
+    left = [f"{n} {what} of {path.name} are not {those}: left aside" for what, (n, those) in unused.items() if n]
+    return prediction, left
+
+
+def _dense(matrix: Any) -> np.ndarray:
+    return np.asarray(matrix.toarray() if hasattr(matrix, "toarray") else matrix, dtype=np.float64)
 
 
 def _rows_by_label(adata: AnnData, path: Path) -> dict[str, int]:
     """Give the row of each perturbation; refuse labels and genes that are missing or come twice."""
     if "perturbation" not in adata.obs:
         raise DataError(f"{str(path)!r}: obs has no column 'perturbation' (columns: {list(adata.obs.columns)}); add it")
-    labels = [_canonical(str(label)) for label in adata.obs["perturbation"]]
+    if adata.X is None:
+        raise DataError(f"{str(path)!r}: there is no X; give the mean log expression")
+    try:
+        labels = [_canonical(str(label)) for label in adata.obs["perturbation"]]
+    except DataError as error:
+        raise DataError(f"{str(path)!r}: {error}") from None
     rows = {label: row for row, label in enumerate(labels)}
     if len(rows) < len(labels):
         twice = next(label for label in labels if labels.count(label) > 1)

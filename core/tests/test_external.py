@@ -1,0 +1,140 @@
+"""Predictions made elsewhere: genes and labels of any order come right, nothing is filled, unfit files are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pertharness.errors import DataError
+from pertharness.worker.external import read_prediction
+from scipy import sparse
+
+GENES = pd.Index(["A", "B", "C", "D"])
+QUERIES = ["A+B", "C", "D"]
+# Row per label, column per gene of GENES.
+VALUES = {"A+B": [1.0, 2.0, 3.0, 4.0], "C": [0.5, 0.25, 0.125, 0.0625], "D": [5.0, 6.0, 7.0, 8.0]}
+
+
+def make_file(path: Path, labels: list[str], genes: list[str], values: object, column: str = "perturbation") -> Path:
+    adata = AnnData(
+        X=values,
+        obs=pd.DataFrame({column: labels}, index=[f"row{i}" for i in range(len(labels))]).astype(object),
+        var=pd.DataFrame(index=pd.Index(genes, dtype=object)),
+    )
+    adata.write_h5ad(path)
+    return path
+
+
+def values_of(labels: list[str], genes: list[str]) -> np.ndarray:
+    columns = [GENES.get_loc(gene) for gene in genes]
+    return np.array([VALUES[label] for label in labels])[:, columns]
+
+
+@settings(max_examples=20, deadline=None)
+@given(genes=st.permutations(list(GENES)), labels=st.permutations(QUERIES))
+def test_any_order_of_genes_and_rows_gives_the_same(
+    genes: list[str], labels: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = make_file(tmp_path_factory.mktemp("any") / "p.h5ad", labels, genes, values_of(labels, genes))
+    prediction, notes = read_prediction(path, GENES, QUERIES)
+    assert list(prediction.var_names) == list(GENES)
+    assert list(prediction.obs["perturbation"]) == QUERIES
+    assert np.array_equal(prediction.X, [VALUES[query] for query in QUERIES])
+    assert (prediction.uns["unanswered"], prediction.uns["missing_genes"], notes) == ({}, {}, [])
+
+
+@pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csc_matrix, lambda x: x.astype(np.float32)])
+def test_sparse_and_single_precision_values_come_as_dense_double(tmp_path: Path, kind: object) -> None:
+    path = make_file(tmp_path / "p.h5ad", QUERIES, list(GENES), kind(values_of(QUERIES, list(GENES))))  # type: ignore[operator]
+    prediction, _ = read_prediction(path, GENES, QUERIES)
+    assert prediction.X.dtype == np.float64
+    assert np.array_equal(prediction.X, [VALUES[query] for query in QUERIES])
+
+
+def test_labels_in_the_spellings_of_users_are_mapped(tmp_path: Path) -> None:
+    labels = ["B+A", "C+ctrl", "ctrl+D", "ctrl"]
+    values = np.vstack([values_of(QUERIES, list(GENES)), np.zeros(4)])
+    prediction, notes = read_prediction(make_file(tmp_path / "p.h5ad", labels, list(GENES), values), GENES, QUERIES)
+    assert list(prediction.obs["perturbation"]) == QUERIES
+    assert np.array_equal(prediction.X, [VALUES[query] for query in QUERIES])
+    assert notes == ["1 rows of p.h5ad are not held-out perturbations of this split: left aside"]
+
+
+def test_missing_genes_are_columns_of_nan_and_others_left_aside(tmp_path: Path) -> None:
+    path = make_file(tmp_path / "p.h5ad", QUERIES, ["C", "Z", "A"], np.insert(values_of(QUERIES, ["C", "A"]), 1, 9, 1))
+    prediction, notes = read_prediction(path, GENES, QUERIES)
+    assert np.array_equal(prediction.X[:, [0, 2]], values_of(QUERIES, ["A", "C"]))
+    assert np.isnan(prediction.X[:, [1, 3]]).all()
+    assert set(prediction.uns["missing_genes"]) == {"B", "D"}
+    assert notes == ["1 genes of p.h5ad are not genes of the dataset: left aside"]
+
+
+def test_missing_queries_are_unanswered_and_never_filled(tmp_path: Path) -> None:
+    path = make_file(tmp_path / "p.h5ad", ["D"], list(GENES), values_of(["D"], list(GENES)))
+    prediction, _ = read_prediction(path, GENES, QUERIES)
+    assert list(prediction.obs["perturbation"]) == ["D"]
+    assert prediction.n_obs == 1
+    assert prediction.uns["unanswered"] == dict.fromkeys(["A+B", "C"], "not in the file of predictions")
+
+
+def test_a_value_that_is_not_asked_for_may_be_nan(tmp_path: Path) -> None:
+    """The unused row and the unused gene hold NaN; what is asked for does not."""
+    values = np.array([[1.0, 2.0, 3.0, 4.0, np.nan], [np.nan] * 5])
+    path = make_file(tmp_path / "p.h5ad", ["C", "Q"], [*GENES, "Z"], values)
+    prediction, _ = read_prediction(path, GENES, ["C"])
+    assert np.array_equal(prediction.X, values[:1, :4])
+
+
+NAN, FULL = np.array([[1.0, np.nan, 3.0, 4.0]]), np.ones((1, 4))
+
+
+@pytest.mark.parametrize(
+    ("labels", "genes", "values", "words"),
+    [
+        (["A+B", "B+A"], list(GENES), np.ones((2, 4)), ["2 rows", "'A+B'", "one mean per perturbation"]),
+        (["C", "C"], list(GENES), np.ones((2, 4)), ["2 rows", "'C'"]),
+        (["C"], list(GENES), NAN, ["nan", "perturbation 'C'", "gene 'B'"]),
+        (["C"], list(GENES), np.full((1, 4), -np.inf), ["-inf", "gene 'A'"]),
+        (["C"], ["A", "B", "A", "D"], FULL, ["'A'", "more than once"]),
+        (["Q"], list(GENES), FULL, ["none of the perturbations", "'A+B', 'C', 'D'", "another dataset"]),
+        (["C"], list("WXYZ"), FULL, ["none of the genes", "'A', 'B', 'C'", "another dataset"]),
+        (["C+C"], list(GENES), FULL, ["'C'", "named twice"]),
+        (["C"], list(GENES), None, ["no X"]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Variable names are not unique")
+def test_a_file_that_does_not_fit_is_refused_with_its_name_and_the_value(
+    labels: list[str], genes: list[str], values: object, words: list[str], tmp_path: Path
+) -> None:
+    path = make_file(tmp_path / "p.h5ad", labels, genes, values)
+    with pytest.raises(DataError) as error:
+        read_prediction(path, GENES, QUERIES)
+    for word in [repr(str(path)), *words]:
+        assert word in str(error.value)
+
+
+def test_labels_under_another_name_are_asked_for(tmp_path: Path) -> None:
+    path = make_file(tmp_path / "p.h5ad", ["C"], list(GENES), FULL, column="condition")
+    with pytest.raises(DataError, match=r"no column 'perturbation' \(columns: \['condition'\]\)"):
+        read_prediction(path, GENES, QUERIES)
+
+
+@pytest.mark.parametrize("content", [b"", b"perturbation,A,B\n", None], ids=["empty", "a table", "absent"])
+def test_an_unreadable_file_is_refused(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "p.h5ad"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=r"p\.h5ad.*expected"):
+        read_prediction(path, GENES, QUERIES)
+
+
+def test_a_file_cut_short_is_refused(tmp_path: Path) -> None:
+    path = make_file(tmp_path / "p.h5ad", ["C"], list(GENES), FULL)
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(DataError, match=r"p\.h5ad"):
+        read_prediction(path, GENES, QUERIES)

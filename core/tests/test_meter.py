@@ -1,0 +1,115 @@
+"""The Meter: wall time, CPU time and memory of a hook, of the process and its children."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Iterator
+
+import pluggy
+import psutil
+import pytest
+from pertharness import hookspecs
+from pertharness.jobs import Phase
+from pertharness.worker.meter import Meter, tree_rss
+
+PLUGIN = """
+import subprocess, sys, time
+import pertharness as p
+
+BUSY = "import time; end = time.process_time() + 0.4\\nwhile time.process_time() < end: pass"
+LARGE = "import time; block = b'1' * 200_000_000; time.sleep(0.4)"
+
+def busy():
+    exec(BUSY)
+
+def large():
+    block = b"1" * 200_000_000
+    time.sleep(0.15)
+
+def child(code):
+    subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True)
+
+WORK = {"sleeps": lambda: time.sleep(0.3), "busy": busy, "large": large, "busy_child": lambda: child(BUSY),
+        "large_child": lambda: child(LARGE), "raises": lambda: 1 / 0}
+
+@p.hookimpl
+def fit(name):
+    WORK[name]()
+    return name
+
+@p.hookimpl
+def predict(name): return WORK[name]()
+@p.hookimpl
+def load_dataset(name): return name
+@p.hookimpl
+def embed(name): return name
+@p.hookimpl
+def score(name): return name
+"""
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    folder = tmp_path_factory.mktemp("meter")
+    (folder / "plugin_meter.py").write_text(PLUGIN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        import plugin_meter
+
+        yield plugin_meter
+
+
+def measure(plugin: object, name: str, hook: str = "fit") -> Phase:
+    """Call a hook as a worker does and give its one phase, also where it raises."""
+    phases: list[Phase] = []
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    manager.register(plugin)
+    manager.register(Meter(phases))
+    with contextlib.suppress(ZeroDivisionError):
+        arguments = dict.fromkeys(inspect.signature(getattr(hookspecs, hook)).parameters)
+        getattr(manager.hook, hook)(**{**arguments, "name": name})
+    (phase,) = phases
+    return phase
+
+
+def test_sleeping_costs_wall_time_and_no_cpu_time(plugin: object) -> None:
+    phase = measure(plugin, "sleeps")
+    assert 0.3 <= phase.wall_s < 5
+    assert phase.cpu_s < 0.2
+
+
+@pytest.mark.parametrize("name", ["busy", "busy_child"])
+def test_cpu_time_counts_of_the_process_and_of_its_children(plugin: object, name: str) -> None:
+    # 0.4 s each; clock ticks of 10 ms for user, system and children
+    assert measure(plugin, name).cpu_s >= 0.35
+
+
+@pytest.mark.parametrize("name", ["large", "large_child"])
+def test_memory_counts_of_the_process_and_of_its_children(plugin: object, name: str) -> None:
+    """200 MB on top of what the process had; a tenth of leeway for what it gave back meanwhile."""
+    before = tree_rss(psutil.Process()) / 1e6
+    assert measure(plugin, name).peak_rss_mb >= before + 180
+
+
+def test_a_hook_that_raises_is_measured_all_the_same(plugin: object) -> None:
+    phase = measure(plugin, "raises", "predict")
+    assert (phase.name, phase.wall_s >= 0) == ("predict", True)
+
+
+@pytest.mark.parametrize(
+    ("hook", "phase"),
+    [("load_dataset", "load"), ("embed", "embed"), ("fit", "fit"), ("predict", "predict"), ("score", "score")],
+)
+def test_every_hook_that_costs_something_is_a_phase(plugin: object, hook: str, phase: str) -> None:
+    measured = measure(plugin, "sleeps", hook)
+    assert measured.name == phase
+    assert measured.peak_rss_mb > 1
+    assert measured.peak_gpu_mb is None  # no plugin imported PyTorch
+
+
+def test_a_process_that_is_gone_has_no_memory() -> None:
+    with psutil.Popen(["true"]) as process:
+        process.wait()
+    assert tree_rss(process) == 0
