@@ -1,0 +1,53 @@
+"""What a person sees while jobs run."""
+
+import io
+from pathlib import Path
+
+from pertharness.host.display import LiveDisplay, PlainDisplay, make_display
+from pertharness.host.nodes import Node, Outcome
+from pertharness.jobs import Job, PluginRef, Status
+from rich.console import Console
+
+
+def node(title: str) -> Node:
+    job = Job(key="k", stage="scores", plugin=PluginRef(name="p", module="p", version="1"))
+    return Node(job=job, python=Path("python"), title=title)
+
+
+def fresh(state: str, message: str = "", notes: tuple[str, ...] = ()) -> Outcome:
+    status = Status.model_validate({"key": "k", "state": state, "message": message, "notes": list(notes)})
+    return Outcome(status.state, message, status, fresh=True)
+
+
+def shown(display: PlainDisplay) -> str:
+    with display:
+        display.ended(node("score [red]l2[/red]"), fresh("done"))
+        display.ended(node("dataset mine"), fresh("done", notes=("labels: obs['condition']",)))
+        display.ended(node("model bad"), fresh("failed", "ValueError: no\nsecond line"))
+        display.ended(node("what waited for it"), Outcome("failed", "ValueError: no"))
+        display.ended(node("from the store"), Outcome("done", status=Status(key="k", state="done")))
+        display.tick([])
+    text = display.console.file.getvalue()
+    assert isinstance(text, str)
+    return text
+
+
+def test_plain_lines_name_what_was_done_and_why_something_failed() -> None:
+    text = shown(PlainDisplay(Console(file=io.StringIO(), width=80), 5))
+    assert text.splitlines() == [
+        "[1/5] done    score [red]l2[/red]",
+        "[2/5] done    dataset mine",
+        "    labels: obs['condition']",
+        "[3/5] failed  model bad",
+        "    ValueError: no",
+    ]
+
+
+def test_a_terminal_has_a_bar_and_only_what_needs_to_be_known() -> None:
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+    display = make_display(console, 5)
+    assert isinstance(display, LiveDisplay)
+    text = shown(display)
+    assert "model bad" in text
+    assert "score" not in text
+    assert "5/5" in text

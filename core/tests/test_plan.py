@@ -1,0 +1,189 @@
+"""The plan of a recipe: which jobs, and on what their keys depend."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pertharness.cards import DatasetOffer, EmbeddingOffer, MetricOffer, ModelOffer, ScorerOffer
+from pertharness.errors import RecipeError
+from pertharness.host.nodes import Node
+from pertharness.host.plan import Plan, Source, build_plan
+from pertharness.host.recipe import Recipe
+from pertharness.host.registry import Offered, Plugin, Problem, Registry
+from pertharness.host.store import Store
+from pertharness.jobs import PluginRef
+
+DATA = Plugin(PluginRef(name="datasets", module="data", version="1"), Path("python"), "source-d", "environment")
+MINE = Plugin(PluginRef(name="mine", module="mine", version="1"), Path("python"), "source-m", "environment")
+
+
+def model(name: str, **fields: Any) -> ModelOffer:
+    usual = {
+        "summary": name,
+        "tasks": ("double", "single"),
+        "input": "pseudobulk",
+        "information": "training",
+        "deterministic": True,
+    }
+    return ModelOffer.model_validate({"name": name, **usual, **fields})
+
+
+MODELS = (
+    model("mean"), model("ridge", params={"k": 10}),
+    model("deep", deterministic=False, input="cells", uses_validation=True), model("embedded", slots={"G": "gene"}),
+)  # fmt: skip
+
+
+def make_registry(mine: Plugin = MINE) -> Registry:
+    return Registry(
+        plugins={"datasets": DATA, "mine": mine},
+        datasets={
+            "demo": Offered(DATA, DatasetOffer(name="demo", summary="demo", params={"seed": 1})),
+            "h5ad": Offered(DATA, DatasetOffer(name="h5ad", summary="file", takes_file=True)),
+        },
+        embeddings={"genes": Offered(mine, EmbeddingOffer(name="genes", summary="genes", kinds=("gene",)))},
+        models={one.name: Offered(mine, one) for one in MODELS},
+        scorers={
+            "l2": Offered(
+                mine, ScorerOffer(name="l2", summary="l2", metrics=(MetricOffer(id="l2", direction="lower", best=0.0),))
+            )
+        },
+    )
+
+
+def plan_of(
+    tmp_path: Path, registry: Registry | None = None, sources: dict[str, Source] | None = None, **fields: Any
+) -> Plan:
+    usual = {
+        "datasets": {"demo": {}},
+        "seeds": [1, 2],
+        "tasks": [{"split": {"kind": "double"}}],
+        "models": ["mean", "ridge"],
+    }
+    recipe = Recipe.model_validate({**usual, **fields})
+    return build_plan(recipe, registry or make_registry(), Store.open(tmp_path / "store"), sources or {})
+
+
+def keys(plan: Plan, stage: str) -> set[str]:
+    return {key for key, node in plan.nodes.items() if node.stage == stage}
+
+
+def nodes(plan: Plan, stage: str) -> list[Node]:
+    return [node for node in plan.nodes.values() if node.stage == stage]
+
+
+def test_each_job_is_planned_once_and_after_what_it_needs(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    # 1 dataset, 2 splits, 2 models x 2 splits, 1 scorer each
+    assert [len(keys(plan, stage)) for stage in STAGES] == [1, 2, 4, 4]
+    order = list(plan.nodes)
+    for key, node in plan.nodes.items():
+        assert all(order.index(need) < order.index(key) for need in node.needs)
+
+
+def test_the_same_recipe_has_the_same_keys_in_any_store(tmp_path: Path) -> None:
+    assert list(plan_of(tmp_path / "a").nodes) == list(plan_of(tmp_path / "b b ü").nodes)
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        ({"seeds": [1, 2, 3]}, set(STAGES)),  # more, none another
+        ({"models": ["mean", "ridge[k=4]"]}, {"datasets", "splits"}),
+        ({"tasks": [{"split": {"kind": "unseen"}}]}, {"datasets"}),
+        ({"datasets": {"demo": {"params": {"seed": 2}}}}, set()),
+        ({"resources": {"device": "cuda:1"}}, set()),
+        ({"resources": {"jobs": 7, "timeout_s": 5, "memory_mb": 100}}, set(STAGES)),
+        ({"tasks": [{"split": {"kind": "double"}, "score_on": ["test", "val"]}]}, {"datasets", "splits"}),
+        ({"tasks": [{"split": {"kind": "double"}, "reference": "ridge"}]}, set(STAGES)),
+    ],
+)  # fmt: skip
+def test_a_change_alters_the_keys_of_what_depends_on_it(change: dict[str, Any], kept: set[str], tmp_path: Path) -> None:
+    before, after = plan_of(tmp_path), plan_of(tmp_path, **change)
+    same = {
+        stage for stage in ("datasets", "splits", "predictions", "scores") if keys(before, stage) <= keys(after, stage)
+    }
+    assert same == kept
+
+
+def test_a_changed_plugin_alters_only_its_own_records(tmp_path: Path) -> None:
+    before, after = plan_of(tmp_path), plan_of(tmp_path, make_registry(replace(MINE, source="another")))
+    assert keys(before, "splits") == keys(after, "splits")
+    assert not keys(before, "predictions") & keys(after, "predictions")
+
+
+def test_the_content_of_a_file_is_in_the_key_and_its_name_is_not(tmp_path: Path) -> None:
+    screen = tmp_path / "x.h5ad"
+    screen.write_text("")
+
+    def key(path: str, sha256: str) -> set[str]:
+        given = {"screen": {"file": str(screen)}}
+        return keys(plan_of(tmp_path, sources={"screen": Source(Path(path), sha256)}, datasets=given), "datasets")
+
+    assert key("/a/x.h5ad", "1") == key("/b/y.h5ad", "1")
+    assert key("/a/x.h5ad", "1") != key("/a/x.h5ad", "2")
+
+
+def test_only_a_model_that_learns_by_chance_is_done_for_every_training_seed(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, models=["mean", "deep"], training_seeds=[1, 2, 3], seeds=[1])
+    assert [attempt.training_seed for attempt in plan.attempts if attempt.model == "mean"] == [1]
+    assert [attempt.training_seed for attempt in plan.attempts if attempt.model == "deep"] == [1, 2, 3]
+
+
+def test_a_model_job_names_nothing_that_holds_the_truth(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, models=["mean", "deep"])
+    for node in nodes(plan, "predictions"):
+        named = [*node.job.inputs.values(), *node.job.references.values(), *node.job.embeddings.values()]
+        assert named
+        assert {path.parent.parent.name for path in named} == {"splits"}
+    inputs = {node.job.name: set(node.job.inputs) for node in nodes(plan, "predictions")}
+    assert inputs == {"mean": {"train", "split"}, "deep": {"train", "split", "val"}}
+
+
+def test_an_embedding_is_a_job_of_its_own_and_fills_the_slot(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, models=["embedded[G=embed:genes]"], seeds=[1])
+    (embedding,), (prediction,) = nodes(plan, "embeddings"), nodes(plan, "predictions")
+    assert embedding.key in prediction.needs
+    assert prediction.job.embeddings["G"].parent.name == embedding.key
+    assert plan.attempts[0].label == "embedded[G=embed:genes]"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"datasets": {"demoo": {}}}, "did you mean 'demo'"),
+        ({"scorers": ["l3"]}, "there is no scorer 'l3'; expected one of 'l2'"),
+        ({"models": ["ridge[K=4]"]}, "no parameter 'K'"),
+        ({"datasets": {"demo": {"params": {"sed": 1}}}}, "did you mean 'seed'"),
+        ({"models": ["embedded[H=embed:genes]"]}, "no slot 'H'"),
+        ({"models": ["embedded[G=embed:gens]"]}, "did you mean 'genes'"),
+        ({"models": ["embedded[G=file:x]"]}, "expected embed:NAME"),
+        ({"scorers": ["l2", "l2[n=1]"]}, "twice"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_had_is_named_with_what_may_have_been_meant(
+    fields: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError, match=message):
+        plan_of(tmp_path, **fields)
+
+
+def test_a_model_that_is_not_installed_is_an_attempt_with_a_reason(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, models=["mean", "geers"], seeds=[1])
+    attempt = plan.attempts[1]
+    assert (attempt.model, attempt.state, attempt.prediction) == ("geers", "skipped", "")
+    assert "not installed" in attempt.reason
+
+
+def test_a_plugin_that_cannot_be_used_is_seen_when_every_model_was_asked_for(tmp_path: Path) -> None:
+    registry = make_registry()
+    registry.problems.append(Problem("broken", "failed", "no module"))
+    everything, chosen = plan_of(tmp_path, registry, models=None), plan_of(tmp_path, registry)
+    assert [(a.model, a.state) for a in everything.attempts if a.reason] == [("broken", "failed")] * 2  # both seeds
+    assert not [attempt for attempt in chosen.attempts if attempt.reason]
+
+
+def test_defaults_are_not_parameters_of_the_name(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, models=["ridge[k=10]", "ridge[k=4]"], seeds=[1])
+    assert [attempt.label for attempt in plan.attempts] == ["ridge", "ridge[k=4]"]
