@@ -29,6 +29,7 @@ def model(name: str, **fields: Any) -> ModelOffer:
     return ModelOffer.model_validate({"name": name, **usual, **fields})
 
 
+STAGES = ("datasets", "splits", "predictions", "scores")
 MODELS = (
     model("mean"), model("ridge", params={"k": 10}),
     model("deep", deterministic=False, input="cells", uses_validation=True), model("embedded", slots={"G": "gene"}),
