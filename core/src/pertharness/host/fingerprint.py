@@ -42,8 +42,9 @@ def source_hash(module: str) -> str:
 
 
 def worker_hash() -> str:
-    """Give the sha256 over the worker side of this package: a change of the host side alters no record."""
-    kept = [path for path in sorted(WORKER_SIDE.rglob("*.py")) if "host" not in path.relative_to(WORKER_SIDE).parts]
+    """Give the sha256 over the worker side of this package: a change of host side or testing kit alters no record."""
+    others = {"host", "testing"}
+    kept = [path for path in sorted(WORKER_SIDE.rglob("*.py")) if not others & {*path.relative_to(WORKER_SIDE).parts}]
     return _hash_files(kept)
 
 

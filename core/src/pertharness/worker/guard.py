@@ -95,9 +95,9 @@ class Guard:
     @hookimpl(wrapper=True)
     def fit(self, train: AnnData, val: AnnData | None) -> Generator[None, Any, Any]:
         """Check that train and val are left as they were, and that there is a model."""
-        before = _digest(train), _digest(val)
+        before = digest(train), digest(val)
         model = yield
-        for what, old, now in zip(("train", "val"), before, (_digest(train), _digest(val)), strict=True):
+        for what, old, now in zip(("train", "val"), before, (digest(train), digest(val)), strict=True):
             if old != now:
                 raise self._refuse("fit", f"changed {what!r}; work on a copy: {what} = {what}.copy()")
         if model is None:
@@ -107,21 +107,33 @@ class Guard:
     @hookimpl(wrapper=True)
     def predict(self, controls: AnnData, queries: list[str]) -> Generator[None, Any, Any]:
         """Check genes, order, queries and finite values."""
-        before = _digest(controls)
+        before = digest(controls)
         prediction = yield
-        if _digest(controls) != before:
+        if digest(controls) != before:
             raise self._refuse("predict", "changed 'controls'; work on a copy: controls = controls.copy()")
+        self.check_form(prediction)
+        self.check_columns(prediction, controls)
+        self.check_queries(prediction, queries)
+        self.check_values(prediction)
+        return prediction
+
+    def check_form(self, prediction: Any) -> None:
+        """Check that a prediction is an AnnData whose rows have labels."""
         self._check_anndata("predict", prediction)
-        check_genes(prediction.var_names, controls.var_names, lambda what: self._refuse("predict", what))
         if "perturbation" not in prediction.obs:
             raise self._refuse(
                 "predict", "obs has no column 'perturbation'; pertharness.make_prediction makes the right form"
             )
+
+    def check_columns(self, prediction: AnnData, controls: AnnData) -> None:
+        """Check that a prediction has the genes of the controls, in their order."""
+        check_genes(prediction.var_names, controls.var_names, lambda what: self._refuse("predict", what))
+
+    def check_queries(self, prediction: AnnData, queries: list[str]) -> None:
+        """Check that each query, and no other, is answered once, or has a reason why it is not."""
         answered = [str(label) for label in prediction.obs["perturbation"]]
         self._check_known("predict", "query", answered, queries)
         self._check_answers(answered, queries, self._reasons(prediction, "unanswered", "query"))
-        self._check_values(prediction)
-        return prediction
 
     def _reasons(self, prediction: AnnData, field: str, what: str) -> Mapping[str, Any]:
         """Give a field of ``uns`` that says why something is missing."""
@@ -145,7 +157,8 @@ class Guard:
                 f"(first: {silent[0]!r}); give a row for each, or the reason why there is none",
             )
 
-    def _check_values(self, prediction: AnnData) -> None:
+    def check_values(self, prediction: AnnData) -> None:
+        """Check that values are finite numbers, but for genes that the prediction says it lacks."""
         values = as_matrix(prediction)
         if values.dtype.kind not in "fiu":
             raise self._refuse("predict", f"X holds values of the type {values.dtype.name!r}, expected numbers")
@@ -275,7 +288,7 @@ def as_matrix(prediction: AnnData) -> np.ndarray:
     return np.asarray(prediction.X.toarray() if sparse.issparse(prediction.X) else prediction.X)
 
 
-def _digest(adata: AnnData | None) -> str:
+def digest(adata: AnnData | None) -> str:
     """Give a hash of values, labels and names, so that a change is noticed."""
     if adata is None:
         return ""

@@ -40,12 +40,15 @@ def run_stage(job: Job, folder: Path, phases: list[Phase]) -> Result:
     return STAGES[job.stage](job, folder, phases)
 
 
-def _hooks(job: Job, phases: list[Phase]) -> Any:
-    """Give the hooks of the job's plugin, inside Meter and Guard."""
-    import pluggy
+def load_plugin(job: Job) -> pluggy.PluginManager:
+    """Import the job's plugin and hold its hooks and their arguments against the specs.
 
-    from pertharness.worker.guard import Guard
-    from pertharness.worker.meter import Meter
+    Raises
+    ------
+    ContractError
+        If the plugin has a hook, or an argument of one, that the specs do not know.
+    """
+    import pluggy
 
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
@@ -57,12 +60,22 @@ def _hooks(job: Job, phases: list[Phase]) -> Any:
         raise ContractError(
             f"plugin {job.plugin.name!r}: {error}; see pertharness.hookspecs for hooks and arguments"
         ) from None
+    return manager
+
+
+def guarded_hooks(job: Job, phases: list[Phase]) -> Any:
+    """Give the hooks of the job's plugin, inside Meter and Guard."""
+    from pertharness.worker.guard import Guard
+    from pertharness.worker.meter import Meter
+
+    manager = load_plugin(job)
     manager.register(Meter(phases))
     manager.register(Guard(job))
     return manager.hook
 
 
-def _implemented(hooks: Any, hook: str, job: Job) -> pluggy.HookCaller:
+def implemented(hooks: Any, hook: str, job: Job) -> pluggy.HookCaller:
+    """Give one hook, once the plugin has it."""
     caller: pluggy.HookCaller = getattr(hooks, hook)
     if not any(not implementation.wrapper for implementation in caller.get_hookimpls()):
         raise ContractError(
@@ -73,7 +86,7 @@ def _implemented(hooks: Any, hook: str, job: Job) -> pluggy.HookCaller:
 
 
 def _cards(job: Job, folder: Path, phases: list[Phase]) -> Result:
-    card = _implemented(_hooks(job, phases), "describe", job)()
+    card = implemented(guarded_hooks(job, phases), "describe", job)()
     (folder / "card.json").write_text(card.model_dump_json(indent=1), encoding="utf-8")
     return Result(["card.json"])
 
@@ -81,7 +94,7 @@ def _cards(job: Job, folder: Path, phases: list[Phase]) -> Result:
 def _datasets(job: Job, folder: Path, phases: list[Phase]) -> Result:
     from pertharness import canonical
 
-    load = _implemented(_hooks(job, phases), "load_dataset", job)
+    load = implemented(guarded_hooks(job, phases), "load_dataset", job)
     adata = load(name=job.name, source=job.inputs.get("source"), params=job.params)
     fields = dict(adata.uns["pertharness"])
     adata.uns["pertharness"] = {**fields, "name": job.options["dataset"]}
@@ -121,7 +134,7 @@ def _embeddings(job: Job, folder: Path, phases: list[Phase]) -> Result:
     split = _read_split(job.inputs["split"])
     targets = {target for part in ("train", "val", "test") for label in split[part] for target in targets_of(label)}
     labels = [str(gene) for gene in train.var_names] if kind == "gene" else sorted(targets)
-    table = _implemented(_hooks(job, phases), "embed", job)(
+    table = implemented(guarded_hooks(job, phases), "embed", job)(
         name=job.name, kind=kind, train=train, references=_references(job), labels=labels, params=job.params,
         device=job.device, seed=job.seed, workdir=folder / "scratch",
     )  # fmt: skip
@@ -162,8 +175,8 @@ def _fit_and_predict(
 
     from pertharness import canonical
 
-    hooks = _hooks(job, phases)
-    fit, predict = _implemented(hooks, "fit", job), _implemented(hooks, "predict", job)
+    hooks = guarded_hooks(job, phases)
+    fit, predict = implemented(hooks, "fit", job), implemented(hooks, "predict", job)
     task = _known_task(job, train)
     val = canonical.read(job.inputs["val"]) if "val" in job.inputs and job.inputs["val"].exists() else None
     embeddings = {
@@ -194,7 +207,7 @@ def _scores(job: Job, folder: Path, phases: list[Phase]) -> Result:
     prediction = canonical.read(job.inputs["prediction"])
     check_genes(prediction.var_names, truth.var_names, lambda what: DataError(f"{job.inputs['prediction']}: {what}"))
     answered = set(prediction.obs["perturbation"])
-    given = _implemented(_hooks(job, phases), "score", job)(
+    given = implemented(guarded_hooks(job, phases), "score", job)(
         name=job.name, truth=truth, prediction=prediction, controls=canonical.select(means, [CONTROL]), train=train,
         references=_references(job), task=_known_task(job, train), params=job.params, seed=job.seed,
     )  # fmt: skip
@@ -214,6 +227,14 @@ def _scores(job: Job, folder: Path, phases: list[Phase]) -> Result:
         extra.to_csv(folder / f"{name}.csv", index=False)
         names.append(f"{name}.csv")
     return Result(names)
+
+
+def _checks(job: Job, folder: Path, phases: list[Phase]) -> Result:
+    """Carry out one check of the conformance kit; it leaves nothing but its status."""
+    from pertharness.testing.checks import run_check
+
+    run_check(job.name, job.plugin)
+    return Result([])
 
 
 def _read_split(path: Path) -> dict[str, list[str]]:
@@ -248,5 +269,5 @@ def _known_task(job: Job, train: AnnData) -> Task:
 
 STAGES: dict[str, Callable[[Job, Path, list[Phase]], Result]] = {
     "cards": _cards, "datasets": _datasets, "splits": _splits, "embeddings": _embeddings,
-    "predictions": _predictions, "scores": _scores,
+    "predictions": _predictions, "scores": _scores, "checks": _checks,
 }  # fmt: skip
