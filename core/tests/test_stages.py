@@ -1,0 +1,387 @@
+"""The stages, from a file of cells to scores, as a run carries them out: each job in a worker of its own plugin."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import struct
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from pertharness import DatasetOffer, EmbeddingOffer, MetricOffer, ModelOffer, ScorerOffer, canonical
+from pertharness.host.nodes import Outcome
+from pertharness.host.plan import Attempt, Plan, Source, build_plan
+from pertharness.host.recipe import Recipe
+from pertharness.host.registry import Offered, Plugin, Registry
+from pertharness.host.runner import Runner
+from pertharness.host.store import Store
+from pertharness.jobs import PluginRef, Status
+from scipy import sparse
+
+GENES = ["A", "B", "C", "D", "NA"]
+TRAIN = {"control": 11, "A": 5, "B": 7}
+# What no model may see: label -> number of cells, expression of all genes, counts of all genes, total counts of a cell.
+HELD_OUT = {
+    "C": (1237, 2.7182817, 911, 7919), "A+B": (1009, 3.1415927, 919, 7907), "D": (1051, 1.4142135, 929, 7901),
+}  # fmt: skip
+SEEN = 1.6180340
+"""Expression of a training cell: what a search has to find, so that it proves something."""
+SPLIT = {"train": ["A", "B"], "val": ["D"], "test": ["C", "A+B"]}
+ANSWER = """
+import os, pathlib
+import numpy as np, pandas as pd, pertharness as p
+from pertharness import canonical
+from pertharness.scores import COLUMNS
+
+@p.hookimpl
+def load_dataset(name, source, params):
+    adata = canonical.read(source)
+    adata.uns["pertharness"]["notes"] = "read as it is\\nwith care"
+    return adata
+
+@p.hookimpl
+def embed(name, labels):
+    labels = [label for label in labels if label != "D"]
+    return pd.DataFrame({"x": [(i + 1) / 3 for i in range(len(labels))], "y": 0.1}, index=labels)
+
+@p.hookimpl
+def fit(name, train, val, embeddings, task, workdir):
+    print("cwd", pathlib.Path.cwd() == workdir, workdir)
+    print("val", None if val is None else sorted(set(val.obs["perturbation"])))
+    for slot, table in embeddings.items():
+        print(slot, {label: [value.hex() for value in row] for label, row in zip(table.index, table.to_numpy())})
+    (workdir / "checkpoint").write_text("half")
+    if name.startswith("spy"):
+        import spy
+        spy.report(train, val, task, embeddings, workdir)
+    return task
+
+@p.hookimpl
+def predict(name, model, controls, queries, task, workdir):
+    y0 = p.control_mean(controls)
+    if name != "partial":
+        if name.startswith("spy"):
+            import spy
+            spy.report(controls, queries, task, workdir)
+        return p.make_prediction({query: y0 for query in queries}, controls.var_names)
+    y0[-1] = np.nan
+    prediction = p.make_prediction({"A+B": y0}, controls.var_names, {"C": "never saw C"})
+    prediction.uns["missing_genes"] = {"NA": "has no name"}
+    prediction.obs["mine"], prediction.layers["mine"] = 1, prediction.X
+    return prediction
+
+@p.hookimpl
+def score(name, truth, prediction, controls):
+    gaps = np.abs(prediction.X - truth[list(prediction.obs["perturbation"])].X).mean(axis=1)
+    rows = [(label, "", "gap", "default", "", gap) for label, gap in zip(prediction.obs["perturbation"], gaps)]
+    return p.Scores(pd.DataFrame(rows, columns=list(COLUMNS)), {"controls": controls.to_df()})
+"""
+SPY = '''
+import json, os
+from collections.abc import Mapping
+from pathlib import Path
+import h5py, numpy as np, pandas as pd
+from anndata import AnnData
+
+def report(*given):
+    """Print every number and text that can be reached from what a model is given, from its folder and its job file."""
+    numbers, texts, files = set(), set(), set()
+
+    def look(x):
+        if isinstance(x, AnnData):
+            for part in ("X", "obs", "var", "uns", "obsm", "varm", "obsp", "varp", "layers", "raw", "shape"):
+                look(getattr(x, part))
+        elif hasattr(x, "indptr"):
+            look([x.data, x.shape])
+        elif isinstance(x, pd.DataFrame):
+            look([x.index, list(x.columns), *(x[column] for column in x.columns)])
+        elif isinstance(x, pd.Series) and isinstance(x.dtype, pd.CategoricalDtype):
+            look([list(x), list(x.cat.categories)])
+        elif isinstance(x, (bytes, np.bytes_)):
+            look(x.decode("utf-8", "replace"))
+        elif isinstance(x, (str, Path)):
+            texts.add(str(x))
+            if str(x).startswith("/") and Path(x).is_file() and str(x) not in files:
+                files.add(str(x))
+                read(Path(x))
+        elif isinstance(x, (int, float, np.number)):
+            numbers.add(float(x))
+        elif isinstance(x, Mapping) or hasattr(x, "items"):
+            for key, value in x.items():
+                look([key, value])
+        elif hasattr(x, "model_dump"):
+            look(x.model_dump())
+        elif isinstance(x, np.ndarray) and x.dtype.names:
+            look([x[name] for name in x.dtype.names])
+        elif hasattr(x, "__iter__"):
+            for value in (x.ravel().tolist() if isinstance(x, np.ndarray) else x):
+                look(value)
+
+    def read(path):
+        if path.suffix == ".h5ad":
+            with h5py.File(path) as file:
+                file.visititems(lambda name, x: look([name, dict(x.attrs), x[()] if hasattr(x, "dtype") else 0]))
+        elif path.suffix == ".json":
+            look(json.loads(path.read_text()))
+
+    look(given)
+    look([path for path in Path.cwd().parent.rglob("*")])
+    found = {"numbers": sorted(numbers), "texts": sorted(texts), "files": sorted(files)}
+    print("SPY", json.dumps({**found, "environment": dict(os.environ)}))
+'''
+
+
+def make_cells() -> AnnData:
+    """Give the dataset: training cells with multiples of 1/8, and one value apart; then the held-out ones."""
+    blocks, labels, counts, totals = [], [], [], []
+    for label, n in TRAIN.items():
+        blocks.append(np.add.outer(np.arange(n) % 4, np.arange(5)) / 8)
+        labels += [label] * n
+        counts += [3] * n
+        totals += [50.0] * n
+    blocks[1][0, 0] = SEEN
+    for label, (n, value, count, total) in HELD_OUT.items():
+        blocks.append(np.full((n, 5), value))
+        labels += [label] * n
+        counts += [count] * n
+        totals += [float(total)] * n
+    categories = pd.Categorical(labels)
+    obs = pd.DataFrame({"perturbation": categories, "label_given": categories, "total_counts": totals})
+    obs.index = pd.Index([f"cell{i}" for i in range(len(obs))], dtype=object)
+    fields = {"name": "x", "level": "cells", "scale": canonical.SCALE, "origin": "made here", "modality": "ko"}
+    adata = AnnData(
+        X=sparse.csr_matrix(np.vstack(blocks).astype(np.float32)), obs=obs, var=pd.DataFrame(index=GENES),
+        uns={"pertharness": fields, "held_out": {"C": 1237}},
+    )  # fmt: skip
+    adata.layers["counts"] = sparse.csr_matrix(np.repeat(np.array(counts, dtype=np.float32)[:, None], 5, axis=1))
+    return adata
+
+
+def make_registry(folder: Path) -> Registry:
+    """Give a registry of one plugin, in an interpreter that finds it as one of an environment finds its own."""
+    (folder / "plugin_toy.py").write_text(ANSWER)
+    (folder / "spy.py").write_text(SPY)
+    python = folder / "python"
+    run = "from pertharness.worker.main import main; sys.exit(main(sys.argv[4:]))"
+    find = f"import sys; sys.path.insert(0, {str(folder)!r})"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{find}; {run}" "$@"\n')
+    python.chmod(0o755)
+    toy = Plugin(PluginRef(name="toy", module="plugin_toy", version="1"), python, "source", "environment")
+    usual: dict[str, Any] = {"tasks": ("double", "single"), "summary": "", "information": "training", "cheap": True}
+    models = [
+        ModelOffer(name="partial", input="pseudobulk", **usual),
+        ModelOffer(name="selecting", input="pseudobulk", uses_validation=True, **usual),
+        ModelOffer(name="coded", input="pseudobulk", slots={"G": "gene"}, **usual),
+        ModelOffer(name="spy_cells", input="cells", **usual),
+        ModelOffer(name="spy_means", input="pseudobulk", **usual),
+    ]
+    gap = MetricOffer(id="gap", direction="lower", best=0.0)
+    return Registry(
+        plugins={"toy": toy, "datasets": toy},
+        datasets={"toy": Offered(toy, DatasetOffer(name="toy", summary="", takes_file=True))},
+        embeddings={"codes": Offered(toy, EmbeddingOffer(name="codes", summary="", kinds=("gene",)))},
+        models={model.name: Offered(toy, model) for model in models},
+        scorers={"gap": Offered(toy, ScorerOffer(name="gap", summary="", metrics=(gap,)))},
+    )
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that was carried out."""
+
+    store: Store
+    plan: Plan
+    outcomes: dict[str, Outcome]
+
+    def attempt(self, model: str) -> Attempt:
+        return next(one for one in self.plan.attempts if one.model == model)
+
+    def record(self, model: str) -> Path:
+        return self.store.record("predictions", self.attempt(model).prediction)
+
+    def status(self, model: str) -> Status:
+        status = self.store.status("predictions", self.attempt(model).prediction)
+        assert status is not None
+        assert status.state == "done", status.message
+        return status
+
+    def scores(self, model: str) -> Path:
+        return self.store.record("scores", self.attempt(model).scores["gap"])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("stages")
+    canonical.write(make_cells(), folder / "cells.h5ad")
+    (folder / "split.json").write_text(json.dumps(SPLIT))
+    elsewhere = AnnData(X=np.full((1, 2), 0.5), obs=pd.DataFrame({"perturbation": ["B+A"]}, index=["0"]))
+    elsewhere.var_names = ["B", "A"]
+    elsewhere.write_h5ad(folder / "elsewhere.h5ad")
+    recipe = Recipe.model_validate(
+        {
+            "datasets": {"tiny": {"offer": "toy", "file": folder / "cells.h5ad"}},
+            "models": ("partial", "selecting", "coded[G=embed:codes]", "spy_cells", "spy_means"),
+            "tasks": ({"name": "double", "split": {"kind": "file", "file": folder / "split.json"}},),
+            "predictions": ({"name": "elsewhere", "file": folder / "elsewhere.h5ad"},),
+        }
+    )
+    store, registry = Store.open(folder / "store"), make_registry(folder)
+    plan = build_plan(recipe, registry, store, {"tiny": Source(folder / "cells.h5ad", "sha256")})
+    return Run(store, plan, Runner(store).run(plan.nodes.values()))
+
+
+def read_log(folder: Path) -> list[str]:
+    return (folder / "log.txt").read_text().splitlines()
+
+
+def test_every_job_is_done(run: Run) -> None:
+    assert {outcome.message for outcome in run.outcomes.values()} == {""}
+    assert {outcome.state for outcome in run.outcomes.values()} == {"done"}
+
+
+def test_a_dataset_leaves_cells_means_and_a_description(run: Run) -> None:
+    folder = run.store.record("datasets", run.plan.datasets["tiny"])
+    assert {path.name for path in folder.iterdir()} == {
+        "job.json", "status.json", "log.txt", "dataset.h5ad", "pseudobulk.h5ad", "perturbations.csv", "facts.json",
+    }  # fmt: skip
+    facts = json.loads((folder / "facts.json").read_text())
+    assert facts == {"n_obs": 3320, "n_genes": 5, "level": "cells", "modality": "ko", "origin": "made here"}
+    table = pd.read_csv(folder / "perturbations.csv", keep_default_na=False)
+    expected = TRAIN | {label: row[0] for label, row in HELD_OUT.items()}
+    assert dict(zip(table["perturbation"], table["n_cells"], strict=True)) == expected
+    status = run.store.status("datasets", run.plan.datasets["tiny"])
+    assert status is not None
+    assert status.notes == ["read as it is", "with care"]
+    assert [phase.name for phase in status.phases] == ["load"]
+    assert canonical.read(folder / "pseudobulk.h5ad").uns["pertharness"]["name"] == "tiny"
+
+
+def test_a_prediction_holds_the_answers_and_nothing_else(run: Run) -> None:
+    prediction = canonical.read(run.record("partial") / "prediction.h5ad")
+    assert list(prediction.obs["perturbation"]) == ["A+B"]
+    assert (list(prediction.obs), list(prediction.layers), list(prediction.uns.get("unanswered", {}))) == (
+        ["perturbation"], [], [],
+    )  # fmt: skip
+    assert list(prediction.var_names) == GENES
+    assert prediction.X.dtype == np.float64
+    # Control cell i, gene j holds (i % 4 + j) / 8; the residues of 11 cells sum to 3 * (0 + 1 + 2) + 2 * 3 = 15.
+    assert prediction.X[0, :4] == pytest.approx([(15 / 11 + j) / 8 for j in range(4)], abs=1e-12)
+    assert np.isnan(prediction.X[0, 4])
+
+
+def test_what_is_not_predicted_is_in_the_status_with_its_reason(run: Run) -> None:
+    status = run.status("partial")
+    assert status.unanswered == {"C": "never saw C"}
+    assert status.notes == ["1 genes are not predicted (first: 'NA': has no name)"]
+    assert run.status("selecting").unanswered == {}
+
+
+def test_fit_and_predict_are_measured_in_one_job(run: Run) -> None:
+    phases = run.status("partial").phases
+    assert [phase.name for phase in phases] == ["fit", "predict"]
+    assert all(phase.wall_s > 0 and phase.peak_rss_mb > 10 for phase in phases)
+
+
+def test_a_model_works_in_a_scratch_folder_that_goes_with_the_job(run: Run) -> None:
+    record = run.record("partial")
+    _, is_there, place = next(line for line in read_log(record) if line.startswith("cwd")).split(maxsplit=2)
+    assert (is_there, place) == ("True", str(run.store.work(record.name) / "scratch"))
+    assert {path.name for path in record.iterdir()} == {"job.json", "status.json", "log.txt", "prediction.h5ad"}
+    assert not list((run.store.root / "work").iterdir())
+
+
+@pytest.mark.parametrize(("model", "expected"), [("partial", "val None"), ("selecting", "val ['D']")])
+def test_validation_data_go_only_to_a_model_that_says_so(run: Run, model: str, expected: str) -> None:
+    assert expected in read_log(run.record(model))
+    named = json.loads((run.record(model) / "job.json").read_text())["inputs"]
+    assert ("val" in named) == (model == "selecting")
+
+
+def test_a_model_reads_an_embedding_back_to_the_last_bit(run: Run) -> None:
+    labels = ["A", "B", "C", "NA"]  # D was left out
+    expected = {label: [((i + 1) / 3).hex(), (0.1).hex()] for i, label in enumerate(labels)}
+    assert f"G {expected}" in read_log(run.record("coded"))
+
+
+def test_an_embedding_says_how_many_labels_it_lacks(run: Run) -> None:
+    (node,) = [node for node in run.plan.nodes.values() if node.stage == "embeddings"]
+    status = run.store.status("embeddings", node.key)
+    assert status is not None
+    assert status.notes == ["1 of 5 labels have no embedding"]
+    assert list(status.artefacts) == ["embedding.csv"]
+
+
+def test_scores_are_a_table_with_the_scorers_other_tables_beside_it(run: Run) -> None:
+    table = pd.read_csv(run.scores("selecting") / "scores.csv", keep_default_na=False).set_index("perturbation")
+    assert list(table.index) == ["C", "A+B"]
+    # The mean gap to a constant: control means are (15 / 11 + j) / 8, j = 0..4, and j has the mean 2.
+    for label, (_, value, _, _) in [(label, HELD_OUT[label]) for label in table.index]:
+        assert table.loc[label, "value"] == pytest.approx(value - (15 / 11 + 2) / 8, abs=1e-6)
+    assert (run.scores("selecting") / "controls.csv").exists()
+
+
+def test_a_score_over_a_missing_gene_is_empty_and_an_unanswered_query_has_none(run: Run) -> None:
+    rows = (run.scores("partial") / "scores.csv").read_text().splitlines()
+    assert rows == ["perturbation,gene,metric,variant,coordinate,value", "A+B,,gap,default,,"]
+
+
+def test_a_file_of_predictions_is_read_in_place_of_a_model(run: Run) -> None:
+    status = run.status("elsewhere")
+    prediction = canonical.read(run.record("elsewhere") / "prediction.h5ad")
+    assert list(prediction.obs["perturbation"]) == ["A+B"]
+    assert np.array_equal(prediction.X[0], [0.5, 0.5, np.nan, np.nan, np.nan], equal_nan=True)
+    assert status.unanswered == {"C": "not in the file of predictions"}
+    assert status.notes == ["3 genes are not predicted (first: 'C': not in the file)"]
+    assert status.phases == []
+
+
+def held_out_numbers() -> list[float]:
+    """Give expression, counts, totals and cell numbers of what is held out, and sums that would tell them."""
+    numbers = [float(x) for row in HELD_OUT.values() for x in row]
+    tested, all_held, train = 1237 + 1009, 1237 + 1009 + 1051, sum(TRAIN.values())
+    return [*numbers, tested, all_held, tested + train, all_held + train]
+
+
+def found_by(log: list[str]) -> tuple[set[float], set[str]]:
+    """Give all numbers and files that a spy found: in data, in texts, and in what was put into its environment."""
+    numbers: set[float] = set()
+    files: set[str] = set()
+    for line in log:
+        if line.startswith("SPY "):
+            report = json.loads(line.removeprefix("SPY "))
+            added = [value for name, value in report["environment"].items() if os.environ.get(name) != value]
+            words = [word for text in [*report["texts"], *added] for word in re.split(r"[^0-9A-Za-z.]+", text)]
+            numbers |= {*report["numbers"], *(float(word) for word in words if re.fullmatch(r"\d+(\.\d+)?", word))}
+            files |= set(report["files"])
+    return numbers, files
+
+
+@pytest.mark.parametrize("model", ["spy_cells", "spy_means"])
+def test_a_spy_finds_neither_held_out_expression_nor_the_number_of_held_out_cells(run: Run, model: str) -> None:
+    numbers, files = found_by(read_log(run.record(model)))
+    for secret in held_out_numbers():
+        assert not [number for number in numbers if math.isclose(number, secret, rel_tol=1e-5)]
+    # The search is worth something: it read the job's files, and found what is given.
+    assert {Path(file).name for file in files} >= {"job.json", "train.h5ad", "split.json"}
+    assert sum(TRAIN.values() if model == "spy_cells" else [1, 1, 1]) in numbers
+    assert any(math.isclose(number, SEEN if model == "spy_cells" else 11, rel_tol=1e-6) for number in numbers)
+
+
+@pytest.mark.parametrize("model", ["spy_cells", "spy_means"])
+def test_no_file_that_a_job_names_holds_a_held_out_value_in_any_byte(run: Run, model: str) -> None:
+    job = json.loads((run.record(model) / "job.json").read_text())
+    content = {role: Path(path).read_bytes() for role, path in job["inputs"].items()}
+    assert set(content) == {"train", "split"}
+    for _, value, count, total in HELD_OUT.values():
+        for number in (float(np.float32(value)), count, total):
+            for code in ("<f", "<d"):
+                assert not [role for role, data in content.items() if struct.pack(code, number) in data]
+    assert (struct.pack("<f", SEEN) in content["train"]) == (model == "spy_cells")
