@@ -28,7 +28,7 @@ PREDICT: Faults = {
     "missing_query": ("prediction = prediction[:1].copy()", ["1 of 2 queries", "'C'", "unanswered"]),
     "extra_query": ("prediction.obs['perturbation'] = ['C', 'Z']", ["query 'Z' was not asked for", "A+B, C"]),
     "duplicate_rows": ("prediction.obs['perturbation'] = ['C', 'C']", ["query 'C' comes more than once"]),
-    "empty_label": ("prediction.obs['perturbation'] = ['C', None]", ["query 'None' was not asked for"]),
+    "empty_label": ("prediction.obs['perturbation'] = ['C', None]", ["was not asked for (asked: A+B, C)"]),
     "no_labels": ("del prediction.obs['perturbation']", ["no column 'perturbation'", "make_prediction"]),
     "unanswered_list": ("prediction.uns['unanswered'] = ['C']", ["uns['unanswered'] is a list", "dict"]),
     "unanswered_unknown": ("prediction.uns['unanswered'] = {'Z': 'why'}", ["unanswered query 'Z'"]),

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 from pertharness import DatasetOffer, EmbeddingOffer, MetricOffer, ModelOffer, ScorerOffer, canonical
+from pertharness.expression import layers_of
 from pertharness.host.nodes import Outcome
 from pertharness.host.plan import Attempt, Plan, Source, build_plan
 from pertharness.host.recipe import Recipe
@@ -267,7 +268,7 @@ def test_a_dataset_leaves_cells_means_and_a_description(run: Run) -> None:
 def test_a_prediction_holds_the_answers_and_nothing_else(run: Run) -> None:
     prediction = canonical.read(run.record("partial") / "prediction.h5ad")
     assert list(prediction.obs["perturbation"]) == ["A+B"]
-    assert (list(prediction.obs), list(prediction.layers), list(prediction.uns.get("unanswered", {}))) == (
+    assert (list(prediction.obs), list(layers_of(prediction)), list(prediction.uns.get("unanswered", {}))) == (
         ["perturbation"], [], [],
     )  # fmt: skip
     assert list(prediction.var_names) == GENES

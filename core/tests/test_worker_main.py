@@ -35,7 +35,7 @@ RUDE: dict[str, tuple[str, str, list[str]]] = {
     "base_exception": ("raise Odd('odd')", "failed", ["Odd: odd"]),
     "interrupts_itself": ("raise KeyboardInterrupt", "failed", ["KeyboardInterrupt"]),
     "leaves_a_generator": ("raise GeneratorExit('gone')", "failed", ["GeneratorExit: gone"]),
-    "stops": ("raise StopIteration('over')", "failed", ["over"]),
+    "stops": ("raise StopIteration('over')", "failed", ["StopIteration"]),
     "exits": ("sys.exit('bye')", "failed", ["SystemExit: bye"]),
     "recurses": ("f = lambda: f(); f()", "failed", ["RecursionError"]),
     "warns": ("warnings.warn('old')", "done", []),
