@@ -31,6 +31,8 @@ PLUGINS = {
     "hangs": "time.sleep(600)",
     "eats": "block = bytearray(600_000_000); time.sleep(600)",
     "forks": f"subprocess.Popen({SLEEP}, start_new_session=False); return p.Card()",
+    "daemon": "subprocess.Popen(['sleep', '601'], start_new_session=True); return p.Card()",
+    "talks": "block = 'x' * 1_000_000; [print(block) for _ in range(1100)]; return p.Card()",
     "needs_missing": "import there_is_no_such_package",
     "full_disk": "raise OSError(28, 'No space left on device')",
 }
@@ -116,6 +118,23 @@ def test_a_child_that_stays_is_ended_with_its_worker(python: Path, tmp_path: Pat
     import psutil
 
     assert not [one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == SLEEP]
+
+
+def test_a_child_in_a_session_of_its_own_is_ended_too(python: Path, tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    assert run(store, card_node("daemon", python)) == {"daemon": "done"}
+    import psutil
+
+    assert not [one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == ["sleep", "601"]]
+    assert "left behind" in (store.record("cards", "key-daemon") / "log.txt").read_text()
+
+
+def test_a_gigabyte_of_output_does_not_fill_the_disk(python: Path, tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    assert run(store, card_node("talks", python)) == {"talks": "done"}
+    log = store.record("cards", "key-talks") / "log.txt"
+    assert log.stat().st_size < 1_000_000_000
+    assert b"the log was cut here" in log.read_bytes()
 
 
 def test_what_a_plugin_prints_is_in_its_log(python: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from pertharness.host.nodes import Node, Outcome
 from pertharness.host.runner import Runner
 from pertharness.host.store import Store
-from pertharness.jobs import Job, PluginRef
+from pertharness.jobs import Job, PluginRef, Status
 from pertharness.worker.main import USAGE, main
 
 # What a plugin does before it gives its card -> state of the job, and words of its message.
@@ -152,3 +152,14 @@ def test_ctrl_c_ends_a_worker_without_a_status(tmp_path: Path) -> None:
 def test_a_worker_without_jobs_says_how_it_is_called(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == USAGE
     assert "python -I -m pertharness.worker JOB.json" in capsys.readouterr().err
+
+
+def test_a_job_of_another_protocol_is_refused_by_version(tmp_path: Path) -> None:
+    python, folder = make_interpreter(tmp_path), tmp_path / "later"
+    folder.mkdir()
+    job = make_node("hangs", python).job.model_copy(update={"protocol": 99})
+    (folder / "job.json").write_text(job.model_dump_json())
+    subprocess.run([python, "-I", "-m", "pertharness.worker", folder / "job.json"], check=True, timeout=60)
+    status = Status.model_validate_json((folder / "status.json").read_text())
+    assert status.state == "invalid"
+    assert "protocol 99" in status.message

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO
 
 import psutil
@@ -24,6 +25,8 @@ from pertharness.worker.main import DISK_FULL, LOG_TAIL, tail
 from pertharness.worker.meter import tree_rss
 
 MEMORY_INTERVAL_S = 0.25
+LOG_LIMIT = 64_000_000
+"""Bytes: more than anybody reads, and little beside the data."""
 
 
 class DiskFullError(StoreError):
@@ -60,7 +63,7 @@ class WorkerProcess:
             ended.append(self._end(*self._death(code)))
         elif excess := self._excess():
             self.kill()
-            ended.append(self._end(*excess))
+            ended += self._collect() or [self._end(*excess)]  # it may have finished at the last moment
         return ended
 
     def _collect(self) -> list[tuple[Node, Status]]:
@@ -83,6 +86,7 @@ class WorkerProcess:
             return "timeout", "Timeout", message
         if now - self.measured > MEMORY_INTERVAL_S:
             self.measured = now
+            _cut(self.store.work(node.key) / LOG)
             with contextlib.suppress(psutil.NoSuchProcess):
                 self.rss_mb = tree_rss(psutil.Process(self.popen.pid)) / 1e6
             if node.memory_mb is not None and self.rss_mb > node.memory_mb:
@@ -97,7 +101,7 @@ class WorkerProcess:
                 f"the disk of the store {str(self.store.root)!r} is full; make room and run the same command again"
             )
         if code < 0:
-            name = signal.Signals(-code).name
+            name = signal.Signals(-code).name if -code in set(signal.Signals) else f"number {-code}"
             hint = "; this is how the system ends a process when memory runs out" if name == "SIGKILL" else ""
             return "crashed", name, f"the worker was ended by the signal {name}{hint}"
         return "crashed", "Exit", f"the worker ended with exit status {code} and without an answer"
@@ -127,6 +131,15 @@ class WorkerProcess:
         for lock in self.locks.values():
             lock.release()
         self.output.close()
+
+
+def _cut(log: Path) -> None:
+    """Keep the beginning of a log that grows without end: what the plugin prints next follows it."""
+    with contextlib.suppress(FileNotFoundError):
+        if log.stat().st_size > LOG_LIMIT:
+            with log.open("ab") as file:  # in the worker's own mode: each side writes at what is then the end
+                file.truncate(LOG_LIMIT // 2)
+                file.write(b"\n[pertharness: the log was cut here, it grew too large]\n")
 
 
 def start_worker(store: Store, nodes: Sequence[Node], locks: dict[str, Lock]) -> WorkerProcess:

@@ -78,6 +78,7 @@ def _carry_out(job: Job, folder: Path) -> None:
     phases: list[Phase] = []
     with _logging(folder / "log.txt"), _chdir(scratch):
         result, state, type_, message, trace = _attempt(job, folder, phases)
+        _end_children()
     log = "" if state == "done" else tail(folder / "log.txt")
     status = _status(job, folder, state, result).model_copy(
         update={
@@ -90,12 +91,28 @@ def _carry_out(job: Job, folder: Path) -> None:
     write_text(folder / "status.json", status.model_dump_json(indent=1))
 
 
+def _end_children() -> None:
+    """End the processes that a plugin started and left behind: they would work on unseen, in the next job's time."""
+    import psutil
+
+    for child in psutil.Process().children(recursive=True):
+        print(f"pertharness: the process {child.pid} was left behind and is ended", file=sys.stderr)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+
+
 def _attempt(job: Job, folder: Path, phases: list[Phase]) -> tuple[Result | None, State, str, str, str]:
     """Give what the stage gave, and how it ended: state, class of the exception, message, traceback."""
     from pertharness.errors import ContractError, DataError, Skip
+    from pertharness.hookspecs import PROTOCOL
     from pertharness.worker.stages import run_stage
 
     try:
+        if job.protocol != PROTOCOL:
+            raise ContractError(
+                f"the job speaks hook protocol {job.protocol}, the pertharness of this environment speaks {PROTOCOL}; "
+                "install the same version of pertharness on both sides"
+            )
         with warnings.catch_warnings():  # what a plugin does to the filters ends with its job
             return run_stage(job, folder, phases), "done", "", "", ""
     except Skip as skip:
