@@ -18,6 +18,8 @@ COMMANDS = {
     "list": ("pertharness.host.cli.inspect", "List datasets, models, embeddings, scorers or runs."),
     "show": ("pertharness.host.cli.inspect", "Show a record: its job, how it ended, its log and files."),
     "export": ("pertharness.host.cli.export", "Write each model's predictions of a run as h5ad."),
+    "check": ("pertharness.host.cli.check", "Hold a plugin against the conformance kit."),
+    "new": ("pertharness.host.cli.new", "Write a plugin package to start from."),
     "doctor": ("pertharness.host.cli.doctor", "Show machine, store and plugins, and what is wrong with them."),
 }
 

@@ -1,0 +1,129 @@
+"""The conformance kit on an installed plugin, each check a job in the plugin's own interpreter."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pertharness.cards import Card
+from pertharness.errors import PertharnessError, RecipeError
+from pertharness.host.did_you_mean import expected
+from pertharness.host.hardware import missing_hardware
+from pertharness.host.nodes import Node, Outcome
+from pertharness.host.registry import find_plugins
+from pertharness.host.runner import Runner
+from pertharness.host.store import Store
+from pertharness.jobs import Job, PluginRef
+from pertharness.testing.checks import Check, card_checks, list_checks
+
+Verdict = Literal["ok", "skipped", "FAILED"]
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A check, and what came of it."""
+
+    check: Check
+    verdict: Verdict
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one check may take."""
+
+    timeout_s: float
+    memory_mb: float | None = None
+
+
+def find_subject(name: str) -> tuple[PluginRef, Path]:
+    """Give a plugin by its name, or by its module, with the interpreter that runs it.
+
+    Raises
+    ------
+    RecipeError
+        If there is neither.
+    PertharnessError
+        If the plugin cannot be used.
+    """
+    plugins, problems = find_plugins()
+    if name in plugins:
+        return plugins[name].ref, plugins[name].python
+    for problem in problems:
+        if problem.plugin == name:
+            raise PertharnessError(problem.message)
+    for plugin in plugins.values():
+        if plugin.ref.module == name:
+            return plugin.ref, plugin.python
+    if name.isidentifier() and importlib.util.find_spec(name):  # of a name without a dot, so nothing is imported
+        return PluginRef(name=name, module=name, version="0"), Path(sys.executable)
+    raise RecipeError(f"no plugin and no module is called {name!r}; {expected(name, plugins)}; pip install it first")
+
+
+def check_plugin(name: str, store: Store, limits: Limits) -> Iterator[Tried]:
+    """Try all checks on a plugin and give them as they are done; `store` should be a new one.
+
+    The first check of each offer comes before the others of that offer, which are not tried where it fails.
+    """
+    ref, python = find_subject(name)
+
+    def node(check: Check) -> Node:
+        job = Job(key=check.id, stage="checks", plugin=ref, name=check.id)
+        needs = (check.needs,) if check.needs else ()
+        return Node(
+            job=job, python=python, title=check.id, needs=needs, cheap=True, timeout_s=limits.timeout_s,
+            memory_mb=limits.memory_mb,
+        )  # fmt: skip
+
+    first = card_checks()
+    card = Node(
+        job=Job(key="card", stage="cards", plugin=ref), python=python, title="card", cheap=True,
+        timeout_s=limits.timeout_s,
+    )  # fmt: skip
+    runner = Runner(store)
+    outcomes = runner.run([card, *map(node, first)])
+    yield from (_judge(check, outcomes[check.id]) for check in first)
+    if outcomes["card"].state != "done":
+        return
+    described = Card.model_validate_json((store.record("cards", "card") / "card.json").read_bytes())
+    checks = [check for check in list_checks(described) if check.kind != "card"]
+    lacking = {check.id: reason for check in checks if (reason := _lacks(described, check))}
+    outcomes = Runner(store).run(node(check) for check in checks if check.id not in lacking)
+    for check in checks:
+        if check.id in lacking:
+            yield Tried(check, "skipped", lacking[check.id])
+        else:
+            yield _judge(check, outcomes[check.id])
+
+
+def _lacks(card: Card, check: Check) -> str | None:
+    """Say what this machine lacks for a check of a model."""
+    if check.kind != "models":
+        return None
+    offer = next(offer for offer in card.models if offer.name == check.offer)
+    if offer.oracle:
+        return "needs values of the held-out cells (an oracle), which this version does not hand out"
+    return missing_hardware(offer.needs, "cpu")
+
+
+def _judge(check: Check, outcome: Outcome) -> Tried:
+    if outcome.state == "done":
+        return Tried(check, "ok")
+    if outcome.state == "skipped":
+        return Tried(check, "skipped", outcome.message)
+    if outcome.status is None:  # another check that it needs went wrong
+        return Tried(check, "skipped", f"not tried, because {check.needs!r} did not pass")
+    how = {"crashed": "the plugin crashed: ", "timeout": "the plugin hangs: "}.get(outcome.state, "")
+    return Tried(check, "FAILED", f"{how}{outcome.message}")
+
+
+def count(tried: Iterable[Tried]) -> dict[Verdict, int]:
+    """Count the verdicts."""
+    counts: dict[Verdict, int] = {"ok": 0, "skipped": 0, "FAILED": 0}
+    for one in tried:
+        counts[one.verdict] += 1
+    return counts

@@ -1,0 +1,84 @@
+"""Checks of a plugin's card: what the harness asks before it asks anything else."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pertharness.cards import Card
+from pertharness.errors import ContractError
+from pertharness.files import canonical_json
+from pertharness.testing.subject import Subject
+
+HEAVY = ("anndata", "jax", "matplotlib", "scanpy", "scvi", "sklearn", "tensorflow", "torch", "transformers")
+"""Packages that take a second or more to import, and are of no use to a card."""
+SLOWEST_S = 20.0
+"""Far more than a card takes: a slow disk should not fail it, a model that is loaded for it should."""
+HOOKS = {"datasets": ("load_dataset",), "embeddings": ("embed",), "models": ("fit", "predict"), "scorers": ("score",)}
+"""Part of the card -> hooks that its offers need."""
+
+
+def check_describe(subject: Subject) -> None:
+    """Describe gives a card, of a hook protocol that is supported, with each name once."""
+    card = subject.card()
+    if not any(getattr(card, kind) for kind in HOOKS):
+        raise ContractError(f"the card offers nothing; expected one or more of {', '.join(HOOKS)}")
+
+
+def check_arguments(subject: Subject) -> None:
+    """Every hook and every argument of one is known to the specs, and every offer has its hooks."""
+    card = subject.card()
+    for kind, hooks in HOOKS.items():
+        for offer in getattr(card, kind)[:1]:
+            for hook in hooks:
+                subject.hook(hook, offer.name)
+
+
+def check_params(subject: Subject) -> None:
+    """Parameters and all else on the card survive JSON."""
+    card = subject.card()
+    for kind in HOOKS:
+        for offer in getattr(card, kind):
+            try:
+                back = json.loads(canonical_json(offer.model_dump(mode="json").get("params", {})))
+            except (TypeError, ValueError) as error:
+                raise ContractError(
+                    f"params of {offer.name!r} cannot be written as JSON: {error}; use plain values"
+                ) from None
+            if back != offer.model_dump().get("params", {}):
+                raise ContractError(
+                    f"params of {offer.name!r} change in JSON: {offer.params!r} comes back as {back!r}; "
+                    "use texts, numbers, booleans, lists and None"
+                )
+    if Card.model_validate_json(card.model_dump_json()) != card:
+        raise ContractError("the card comes back changed from JSON; use plain values")
+
+
+def check_light(subject: Subject) -> None:
+    """Importing the plugin and asking for its card is quick and imports nothing heavy."""
+    code = (
+        f"import importlib, json, sys; sys.path[:] = {sys.path!r}; "
+        f"importlib.import_module({subject.ref.module!r}).describe(); "
+        f"print('HEAVY', *[name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path.cwd(), check=False)
+    took = time.monotonic() - start
+    if done.returncode:
+        raise ContractError(f"describe fails in an interpreter of its own: {done.stderr.strip()[-500:]}")
+    heavy = done.stdout.rsplit("HEAVY", 1)[-1].split()
+    if heavy:
+        raise ContractError(
+            f"importing the plugin imports {', '.join(heavy)}; import it inside the functions that use it"
+        )
+    if took > SLOWEST_S:
+        raise ContractError(f"import and describe took {took:.1f} s; do what takes time inside the other hooks")
+
+
+CARD_CHECKS: dict[str, Callable[[Subject], None]] = {
+    "describe": check_describe, "arguments": check_arguments, "params": check_params, "light": check_light,
+}  # fmt: skip

@@ -1,0 +1,114 @@
+"""The list of checks: one id and one promise each; what a check does stands in the module of its kind.
+
+An id reads ``offer-task-check`` for models, ``offer-kind-check`` for embeddings, ``offer-check`` for datasets and
+scorers, ``card-check`` for the card.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pertharness.cards import Card
+from pertharness.jobs import PluginRef
+from pertharness.testing.card_checks import CARD_CHECKS
+from pertharness.testing.dataset_checks import DATASET_CHECKS, DatasetTrial
+from pertharness.testing.embedding_checks import EMBEDDING_CHECKS, EmbeddingTrial
+from pertharness.testing.model_checks import MODEL_CHECKS, ModelTrial
+from pertharness.testing.scorer_checks import SCORER_CHECKS, ScorerTrial
+from pertharness.testing.subject import Subject
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of one offer.
+
+    Attributes
+    ----------
+    id
+        Unique within the plugin.
+    promise
+        What a plugin that passes it can be relied on for.
+    needs
+        Id of the check without which this one has nothing to look at, or empty.
+    kind, offer, part
+        ``card``, ``models``, ...; name of the offer; task of a model or kind of an embedding, or empty.
+    """
+
+    id: str
+    promise: str
+    function: Callable[[Any], None]
+    kind: str
+    offer: str = ""
+    part: str = ""
+    needs: str = ""
+
+
+def card_checks() -> list[Check]:
+    """Give the checks that need no card."""
+    return [Check(f"card-{name}", _promise(function), function, "card") for name, function in CARD_CHECKS.items()]
+
+
+def list_checks(card: Card) -> list[Check]:
+    """Give all checks of a plugin with this card, in the order in which they are to be done."""
+    checks = card_checks()
+    for dataset in card.datasets:
+        checks += _of_offer("datasets", dataset.name, "", DATASET_CHECKS)
+    for embedding in card.embeddings:
+        for kind in embedding.kinds:
+            checks += _of_offer("embeddings", embedding.name, kind, EMBEDDING_CHECKS)
+    for model in card.models:
+        chosen = {name: f for name, f in MODEL_CHECKS.items() if name != "without_val" or model.uses_validation}
+        for task in model.tasks:
+            checks += _of_offer("models", model.name, task, chosen)
+    for scorer in card.scorers:
+        checks += _of_offer("scorers", scorer.name, "", SCORER_CHECKS)
+    return checks
+
+
+def run_check(check_id: str, ref: PluginRef) -> None:
+    """Carry out one check in the working directory.
+
+    Raises
+    ------
+    ContractError
+        If the plugin does not keep the promise; whatever else it raises comes through as it is.
+    Skip
+        If the check cannot be done, with the reason.
+    """
+    subject = Subject(ref)
+    known = {check.id: check for check in card_checks()}
+    if check_id not in known:
+        known = {check.id: check for check in list_checks(subject.card())}
+    check = known[check_id]
+    check.function(subject if check.kind == "card" else _open_trial(ref, check.kind, check.offer, check.part))
+
+
+# What a trial made (a fitted model's answer, a table of scores) serves all checks of the process.
+@functools.lru_cache(maxsize=4)
+def _open_trial(ref: PluginRef, kind: str, offer: str, part: str) -> Any:
+    """Give what the checks of one offer work on."""
+    subject = Subject(ref)
+    found = next(one for one in getattr(subject.card(), kind) if one.name == offer)
+    return _TRIALS[kind](subject, found, part)
+
+
+def _of_offer(kind: str, offer: str, part: str, functions: dict[str, Callable[[Any], None]]) -> list[Check]:
+    """Give the checks of one offer; the first is the one that all others need."""
+    stem = f"{offer}-{part}" if part else offer
+    first = f"{stem}-{next(iter(functions))}"
+    return [
+        Check(f"{stem}-{name}", _promise(function), function, kind, offer, part, first if index else "")
+        for index, (name, function) in enumerate(functions.items())
+    ]
+
+
+def _promise(function: Callable[[Any], None]) -> str:
+    return (function.__doc__ or "").split("\n")[0]
+
+
+_TRIALS: dict[str, Callable[[Subject, Any, str], Any]] = {
+    "datasets": DatasetTrial, "embeddings": EmbeddingTrial, "models": ModelTrial, "scorers": ScorerTrial,
+}  # fmt: skip

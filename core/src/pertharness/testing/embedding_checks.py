@@ -1,0 +1,65 @@
+"""Checks of an embedding on planted data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pertharness.cards import EmbeddingOffer
+from pertharness.errors import ContractError
+from pertharness.testing.planted import SINGLES, UNSEEN, planted_means
+from pertharness.testing.subject import Once, Subject, working_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class EmbeddingTrial:
+    """An embedding of one kind, and the labels of planted data."""
+
+    def __init__(self, subject: Subject, offer: EmbeddingOffer, part: str) -> None:
+        self.subject, self.offer, self.kind = subject, offer, part
+        self.train = planted_means()
+        self.labels = list(map(str, self.train.var_names)) if part == "gene" else list(SINGLES)
+        self.table = Once(self.embed, "table")
+
+    def embed(self, labels: list[str] | None = None) -> pd.DataFrame:
+        """Embed the labels inside the Guard."""
+        embed = self.subject.hook("embed", self.offer.name)
+        with working_folder() as workdir:
+            table: pd.DataFrame = embed(
+                name=self.offer.name, kind=self.kind, train=self.train.copy(), references={},
+                labels=list(self.labels if labels is None else labels), params=self.offer.params, device="cpu", seed=1,
+                workdir=workdir,
+            )  # fmt: skip
+        return table
+
+
+def check_table(trial: EmbeddingTrial) -> None:
+    """It has a row of finite numbers for some of the labels that were asked for, and for no other."""
+    if not len(trial.table()):
+        raise ContractError("no label has an embedding; expected some of the planted genes, which have real symbols")
+
+
+def check_same_table(trial: EmbeddingTrial) -> None:
+    """The same seed gives the same numbers."""
+    one, other = trial.table(), trial.embed()
+    if list(one.index) != list(other.index) or not np.array_equal(one.to_numpy(), other.to_numpy()):
+        raise ContractError("two calls with one seed differ; draw from a generator made of the argument 'seed' alone")
+
+
+def check_unknown_label(trial: EmbeddingTrial) -> None:
+    """A label that nobody knows is left out, and the others keep their rows."""
+    known = trial.table()
+    more = trial.embed([*trial.labels, UNSEEN])
+    if UNSEEN in more.index:
+        raise ContractError(f"{UNSEEN!r} has an embedding, and no such gene exists; leave unknown labels out")
+    if sorted(more.index) != sorted(known.index):
+        raise ContractError(f"with {UNSEEN!r} among the labels, other rows come back; expected the same ones")
+
+
+EMBEDDING_CHECKS: dict[str, Callable[[EmbeddingTrial], None]] = {
+    "table": check_table, "same_table": check_same_table, "unknown_label": check_unknown_label,
+}  # fmt: skip

@@ -1,0 +1,30 @@
+"""Fixtures of planted data; in a ``conftest.py``: ``pytest_plugins = ["pertharness.testing.fixtures"]``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pertharness.testing import planted
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+@pytest.fixture
+def planted_cells() -> AnnData:
+    """Give the planted screen as cells."""
+    return planted.planted_cells()
+
+
+@pytest.fixture
+def planted_means() -> AnnData:
+    """Give the planted screen as one mean per perturbation."""
+    return planted.planted_means()
+
+
+@pytest.fixture(params=["double", "single"])
+def planted_task(request: pytest.FixtureRequest) -> planted.Posed:
+    """Give a task on planted means: once with held-out doubles, once with held-out singles."""
+    return planted.pose(request.param, "pseudobulk")
