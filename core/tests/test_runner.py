@@ -178,7 +178,9 @@ def test_what_waits_for_a_failed_job_gets_its_state_and_words(python: Path, tmp_
 def test_a_damaged_record_is_made_again(python: Path, tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
     run(store, card_node("good", python))
-    (store.record("cards", "key-good") / "card.json").write_text("{")
+    card = store.record("cards", "key-good") / "card.json"
+    damaged = card.read_text().replace("1", "2", 1)  # of the same size
+    card.write_text(damaged)
     outcome = Runner(store).run([card_node("good", python)])["key-good"]
     assert (outcome.state, outcome.fresh) == ("done", True)
     assert json.loads((store.record("cards", "key-good") / "card.json").read_text())["protocol"] == 1

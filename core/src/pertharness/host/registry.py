@@ -10,6 +10,9 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from pydantic import ValidationError
+
+from pertharness import __version__
 from pertharness.cards import Card, DatasetOffer, EmbeddingOffer, ModelOffer, ScorerOffer
 from pertharness.errors import PertharnessError
 from pertharness.files import canonical_json, sha256_text
@@ -137,8 +140,10 @@ def _read_card(store: Store, node: Node, outcome: Outcome) -> Card | Problem:
     name = node.job.plugin.name
     if outcome.state != "done":
         return Problem(name, outcome.state, outcome.message)
-    text = (store.record("cards", node.key) / "card.json").read_bytes()
-    return Card.model_validate_json(text)
+    try:
+        return Card.model_validate_json((store.record("cards", node.key) / "card.json").read_bytes())
+    except ValidationError as error:  # written by another version of pertharness, in the plugin's environment
+        return Problem(name, "invalid", f"its card cannot be read by pertharness {__version__}: {error}")
 
 
 def _by_name(registry: Registry, offers: dict[str, Sequence[Offer]]) -> dict[str, Offered[Offer]]:
