@@ -6,19 +6,24 @@ An AnnData with log1p of counts per 10 000 in ``X`` (docs/data.md). anndata and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from pertharness.errors import DataError
+from pertharness.expression import open_stored as open_stored
 from pertharness.expression import read as read
 from pertharness.expression import write as write
 from pertharness.labels import CONTROL, targets_of
+from pertharness.streaming import row_chunks, sum_groups
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
+    from pertharness.stored import Stored
+
+Dataset = TypeVar("Dataset", "AnnData", "Stored")
 KEY = "pertharness"
 """Where ``uns`` keeps name, level, scale, modality and origin."""
 SCALE = "log1p CP10k"
@@ -29,12 +34,11 @@ LOG1P_CEILING = float(np.log1p(1e4)) + 1e-2
 """A gene that has all 10 000 counts of a cell has log1p(10 000) = 9.21; the margin is for float16 and rounding."""
 EFFECT_PANEL = 1000
 """Genes with the highest control mean over which an effect is measured (doi 10.1038/s41592-025-02772-6)."""
-_CHUNK_ROWS = 8192  # bounds the float64 copy of a sparse matrix to some hundred MB
 _SHARED_FIELDS = ("name", "level", "scale", "modality", "origin")
 _JOB_OBS = ("perturbation", "label_given", "context", "total_counts", "n_cells")
 
 
-def check_dataset(adata: AnnData, name: str) -> None:
+def check_dataset(adata: AnnData | Stored, name: str) -> None:
     """Check that a dataset has the canonical form.
 
     Raises
@@ -48,14 +52,14 @@ def check_dataset(adata: AnnData, name: str) -> None:
             raise DataError(f"dataset {name!r}: {problem}")
 
 
-def _check_shape(adata: AnnData) -> str | None:
+def _check_shape(adata: AnnData | Stored) -> str | None:
     """Find empty data."""
     if adata.n_obs == 0 or adata.n_vars == 0 or adata.X is None:
         return f"it is empty ({adata.n_obs} rows x {adata.n_vars} genes); expected at least one row and one gene"
     return None
 
 
-def _check_fields(adata: AnnData) -> str | None:
+def _check_fields(adata: AnnData | Stored) -> str | None:
     """Find missing or unknown fields of ``uns``."""
     fields = adata.uns.get(KEY)
     if not isinstance(fields, Mapping):
@@ -72,7 +76,7 @@ def _check_fields(adata: AnnData) -> str | None:
     return None
 
 
-def _check_labels(adata: AnnData) -> str | None:
+def _check_labels(adata: AnnData | Stored) -> str | None:
     """Find labels that are missing or not canonical, and a dataset with too few of them."""
     for column in ("perturbation", "label_given"):
         if column not in adata.obs:
@@ -96,7 +100,7 @@ def _check_labels(adata: AnnData) -> str | None:
     return None
 
 
-def _check_genes(adata: AnnData) -> str | None:
+def _check_genes(adata: AnnData | Stored) -> str | None:
     """Find genes that are named twice or not at all."""
     doubled = adata.var_names[adata.var_names.duplicated()].unique()
     if len(doubled):
@@ -109,7 +113,7 @@ def _check_genes(adata: AnnData) -> str | None:
     return None
 
 
-def _check_context(adata: AnnData) -> str | None:
+def _check_context(adata: AnnData | Stored) -> str | None:
     """Find a second context."""
     contexts = list(adata.obs["context"].unique()) if "context" in adata.obs else []
     if len(contexts) > 1:
@@ -117,7 +121,7 @@ def _check_context(adata: AnnData) -> str | None:
     return None
 
 
-def _check_level(adata: AnnData) -> str | None:
+def _check_level(adata: AnnData | Stored) -> str | None:
     """Find a perturbation with several rows at level pseudobulk."""
     labels = adata.obs["perturbation"]
     if adata.uns[KEY]["level"] == "pseudobulk" and labels.duplicated().any():
@@ -126,24 +130,25 @@ def _check_level(adata: AnnData) -> str | None:
     return None
 
 
-def _check_matrix(adata: AnnData) -> str | None:
+def _check_matrix(adata: AnnData | Stored) -> str | None:
     """Find a matrix of another type, and values that log1p of counts per 10 000 cannot have."""
-    if not isinstance(adata.X, np.ndarray) and getattr(adata.X, "format", None) != "csr":
+    is_dense = isinstance(adata.X, np.ndarray) or hasattr(adata.X, "file")  # in memory, or in an h5ad
+    if not is_dense and getattr(adata.X, "format", None) not in ("csr", "dense"):
         return f"X is a {type(adata.X).__name__}; expected a numpy array or a scipy CSR matrix"
     # Means are float64 (design: float32 rounding would give the additive model an interaction curve).
     types = ("float32", "float64") if adata.uns[KEY]["level"] == "pseudobulk" else ("float32",)
     if adata.X.dtype.name not in types:
         return f"X has the type {adata.X.dtype.name!r}; expected {' or '.join(types)}"
-    for is_bad, remedy in (
-        (lambda x: ~np.isfinite(x), "a finite number; remove the row or the gene, or set the value"),
-        (lambda x: x < 0, f"0 or more ({SCALE}); z-scores cannot be used: give unscaled values, e.g. with --layer"),
-        (lambda x: x > LOG1P_CEILING, "at most log1p(10 000) = 9.21; raw counts: --scale counts --normalise"),
-    ):
-        found = find_value(adata.X, is_bad)
-        if found:
-            row, gene, value = found
-            return f"X has {value!r} in row {adata.obs_names[row]!r}, gene {adata.var_names[gene]!r}; expected {remedy}"
-    return None
+    found = find_value(adata.X, lambda x: ~((x >= 0) & (x <= LOG1P_CEILING)))
+    if found is None:
+        return None
+    row, gene, value = found
+    remedy = "at most log1p(10 000) = 9.21; raw counts: --scale counts --normalise"
+    if not np.isfinite(value):
+        remedy = "a finite number; remove the row or the gene, or set the value"
+    elif value < 0:
+        remedy = f"0 or more ({SCALE}); z-scores cannot be used: give unscaled values, e.g. with --layer"
+    return f"X has {value!r} in row {adata.obs_names[row]!r}, gene {adata.var_names[gene]!r}; expected {remedy}"
 
 
 # In this order: a later check relies on the earlier ones.
@@ -158,12 +163,11 @@ def find_value(matrix: Any, is_bad: Callable[[np.ndarray], np.ndarray]) -> tuple
     Parameters
     ----------
     matrix
-        Shape (n_obs, n_genes), numpy array or CSR; of a CSR matrix only the stored values are looked at.
+        Shape (n_obs, n_genes), see ``pertharness.streaming``; of a sparse matrix only the stored values are looked at.
     is_bad
         Takes an array, gives a boolean one of its shape.
     """
-    for start in range(0, matrix.shape[0], _CHUNK_ROWS):
-        rows = matrix[start : start + _CHUNK_ROWS]
+    for start, rows in row_chunks(matrix):
         values = rows.ravel() if isinstance(rows, np.ndarray) else rows.data
         bad = is_bad(values)
         if not bad.any():
@@ -185,21 +189,15 @@ def _some(values: Iterable[Any], most: int = 5) -> str:
 
 def _group_means(matrix: Any, groups: np.ndarray, n_groups: int) -> np.ndarray:
     """Give the mean of the rows of each group, shape (n_groups, n_genes), accumulated in float64."""
-    from scipy import sparse
-
-    counts = np.bincount(groups, minlength=n_groups).astype(np.float64)
-    sums = np.zeros((n_groups, matrix.shape[1]))
-    for start in range(0, matrix.shape[0], _CHUNK_ROWS):
-        rows = matrix[start : start + _CHUNK_ROWS].astype(np.float64)
-        codes = groups[start : start + _CHUNK_ROWS]
-        one_hot = sparse.csr_matrix((np.ones(len(codes)), (codes, np.arange(len(codes)))), (n_groups, len(codes)))
-        product = one_hot @ rows
-        sums += product if isinstance(product, np.ndarray) else product.toarray()
-    return sums / counts[:, None]
+    means = sum_groups(matrix, groups, n_groups)
+    means /= np.bincount(groups, minlength=n_groups).astype(np.float64)[:, None]
+    return means
 
 
-def pseudobulk(adata: AnnData) -> AnnData:
+def pseudobulk(adata: AnnData | Stored) -> AnnData:
     """Give the mean expression of each perturbation, control included, in the order in which they first appear.
+
+    A backed AnnData or one of ``open_stored`` is gone over once, a few megabytes at a time.
 
     Returns
     -------
@@ -237,7 +235,8 @@ def control_mean(adata: AnnData) -> np.ndarray:
         raise DataError(
             f"there is no {CONTROL!r} among {_some(adata.obs['perturbation'].unique())}; expected a row of it"
         )
-    return np.asarray(_group_means(adata.X[rows], np.zeros(len(rows), dtype=np.intp), 1)[0])
+    mean: np.ndarray = _group_means(adata.X[rows], np.zeros(len(rows), dtype=np.intp), 1)[0]
+    return mean
 
 
 def describe_perturbations(pseudobulk: AnnData) -> pd.DataFrame:
@@ -277,12 +276,13 @@ def describe_perturbations(pseudobulk: AnnData) -> pd.DataFrame:
     return table
 
 
-def select(adata: AnnData, perturbations: list[str]) -> AnnData:
+def select(adata: Dataset, perturbations: list[str]) -> Dataset:
     """Give a copy with the rows of these perturbations and nothing that was derived from any other row.
 
     Row order is kept. ``obs`` keeps perturbation, label_given, context, total_counts and n_cells, ``var`` the Ensembl
     ids, ``layers`` the counts, ``uns`` name, level, scale, modality and origin. Rows are numbered anew (gaps in the old
-    names would tell how many cells were left out); a pseudobulk's rows are named by their perturbation.
+    names would tell how many cells were left out); a pseudobulk's rows are named by their perturbation. Of a dataset
+    of ``open_stored`` the matrices stay on disk: they are copied when the selection is written.
 
     Raises
     ------
@@ -290,7 +290,8 @@ def select(adata: AnnData, perturbations: list[str]) -> AnnData:
         If the dataset lacks one of the perturbations.
     """
     import pandas as pd
-    from anndata import AnnData
+
+    from pertharness.stored import Stored, take_rows
 
     labels = adata.obs["perturbation"].astype(object)
     missing = sorted(set(perturbations) - set(labels))
@@ -307,17 +308,23 @@ def select(adata: AnnData, perturbations: list[str]) -> AnnData:
         values = old[column].to_numpy()
         is_text = isinstance(old[column].dtype, pd.CategoricalDtype) or values.dtype == object
         obs[column] = pd.Categorical(np.asarray(values, dtype=object)) if is_text else values.copy()
-    layers = {key: adata.layers[key][rows].copy() for key in ("counts",) if key in adata.layers}
+    take = take_rows if isinstance(adata, Stored) else _copy_rows
+    layers = {key: take(adata.layers[key], rows) for key in ("counts",) if key in adata.layers}
     uns = {KEY: _shared_fields(adata)}
-    return AnnData(X=adata.X[rows].copy(), obs=obs, var=_bare_var(adata), layers=layers, uns=uns)
+    return type(adata)(X=take(adata.X, rows), obs=obs, var=_bare_var(adata), layers=layers, uns=uns)
 
 
-def _bare_var(adata: AnnData) -> pd.DataFrame:
+def _copy_rows(matrix: Any, rows: np.ndarray) -> Any:
+    """Give a copy of some rows."""
+    return matrix[rows].copy()
+
+
+def _bare_var(adata: AnnData | Stored) -> pd.DataFrame:
     """Give a copy of ``var`` with no column but the Ensembl ids."""
     var: pd.DataFrame = adata.var[[column for column in ("ensembl_id",) if column in adata.var]].copy()
     return var
 
 
-def _shared_fields(adata: AnnData) -> dict[str, Any]:
+def _shared_fields(adata: AnnData | Stored) -> dict[str, Any]:
     """Give the fields of ``uns`` that say nothing of single rows."""
     return {field: adata.uns[KEY][field] for field in _SHARED_FIELDS if field in adata.uns[KEY]}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,24 +15,39 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
+    from pertharness.stored import Stored
 
-def layers_of(adata: AnnData) -> dict[str, Any]:
+
+def layers_of(adata: AnnData | Stored) -> dict[str, Any]:
     """Give the layers by name; anndata 0.13 counts ``X`` as one of them, under None."""
     return {str(name): matrix for name, matrix in adata.layers.items() if name is not None}
 
 
-def write(adata: AnnData, path: Path) -> None:
+def write(adata: AnnData | Stored, path: Path) -> None:
     """Write ``X``, ``layers``, ``obs``, ``var`` and ``uns`` as an uncompressed h5ad, whole or not at all.
 
-    Only encodings that anndata 0.9 reads: texts as objects or categories, None in ``uns`` left out.
+    Only encodings that anndata 0.9 reads: texts as objects or categories, None in ``uns`` left out. Matrices on disk
+    are never in memory whole.
     """
+    import h5py
     from anndata import AnnData
 
-    plain = AnnData(
-        X=adata.X, obs=_plain(adata.obs), var=_plain(adata.var), layers=layers_of(adata), uns=_without_none(adata.uns)
-    )
+    from pertharness.stored import Stored, write_matrix
+
+    tables = {"obs": _plain(adata.obs), "var": _plain(adata.var), "uns": _without_none(adata.uns)}
+    streams = isinstance(adata, Stored) or adata.isbacked
+    plain = AnnData(**tables) if streams else AnnData(X=adata.X, layers=layers_of(adata), **tables)
     with replacing(path) as temporary:
         plain.write_h5ad(temporary)
+        if not streams:
+            return
+        with h5py.File(temporary, "a") as file:
+            if "X" in file:  # some versions write that there is none
+                del file["X"]
+            if adata.X is not None:
+                write_matrix(file, "X", adata.X)
+            for name, matrix in layers_of(adata).items():
+                write_matrix(file["layers"], name, matrix)
 
 
 def _plain(df: pd.DataFrame) -> pd.DataFrame:
@@ -73,23 +89,51 @@ def read(path: Path) -> AnnData:
         If the file is absent, cut short, not HDF5, or HDF5 of another kind.
     """
     import anndata
+
+    with _reading(path) as file:
+        file.close()
+        return anndata.read_h5ad(path)
+
+
+def open_stored(path: Path) -> Stored:
+    """Open an h5ad whose matrices stay on disk; one that an anndata before 0.8 wrote is read whole.
+
+    Raises
+    ------
+    DataError
+        If the file is absent, cut short, not HDF5, or HDF5 of another kind.
+    """
+    from pertharness.stored import Stored, open_parts
+
+    with _reading(path) as file:
+        stored = open_parts(file)
+        if stored is not None:
+            return stored
+        file.close()
+    old = read(path)
+    return Stored(old.X, old.obs, old.var, dict(old.uns), layers_of(old))
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[Any]:
+    """Open an h5ad with h5py, and put whatever goes wrong while it is read into words."""
     import h5py
     from anndata._io.specs.registry import IORegistryError  # of an encoding that this anndata does not know
 
     if not path.is_file():
         raise DataError(f"there is no file {str(path)!r}; expected an h5ad file")
     try:
-        with h5py.File(path, "r") as file:
-            absent = sorted({"obs", "var"} - set(file))
-            found = ", ".join(sorted(file)) or "nothing"
+        file = h5py.File(path, "r")
+        absent = sorted({"obs", "var"} - set(file))
         if absent:
             raise DataError(
-                f"{str(path)!r} is HDF5 of another kind: it has {found}, no {', '.join(absent)}; expected an h5ad file"
+                f"{str(path)!r} is HDF5 of another kind: it has {', '.join(sorted(file)) or 'nothing'}, no "
+                f"{', '.join(absent)}; expected an h5ad file"
             )
         with warnings.catch_warnings():
             # Of files of older versions, and of names that occur twice: those are checked with a better message.
             warnings.simplefilter("ignore")
-            return anndata.read_h5ad(path)
+            yield file
     except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, IORegistryError) as error:
         size = path.stat().st_size
         # anndata 0.9 names the key in its own error and the reason in the error's cause.

@@ -118,7 +118,7 @@ def _splits(job: Job, folder: Path, phases: list[Phase]) -> Result:
     from pertharness import canonical
 
     split = _read_split(folder / "split.json")
-    adata = canonical.read(job.inputs["dataset"])
+    adata = canonical.open_stored(job.inputs["dataset"])
     names = ["split.json"]
     for part in ("train", "val"):
         if split[part]:

@@ -1,0 +1,155 @@
+"""Datasets that stay on disk: an h5ad whose matrices are opened, not read, and written again a few megabytes at a time.
+
+What anndata calls backed, but for ``layers``, too, and for selections: of these, anndata reads the layers whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pertharness.copying import copy_ranges, create_plain, is_plain
+from pertharness.streaming import Compressed, View, as_source, format_of, row_chunks, row_lengths, to_memory
+
+if TYPE_CHECKING:
+    import h5py
+    import pandas as pd
+    from anndata import AnnData
+
+
+@dataclass
+class Stored:
+    """A dataset with the parts of an AnnData whose matrices are streamed: see ``pertharness.streaming``."""
+
+    X: Any
+    obs: pd.DataFrame
+    var: pd.DataFrame
+    uns: dict[str, Any]
+    layers: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def n_obs(self) -> int:
+        """Number of rows."""
+        return len(self.obs)
+
+    @property
+    def n_vars(self) -> int:
+        """Number of genes."""
+        return len(self.var)
+
+    @property
+    def obs_names(self) -> pd.Index:
+        """Names of the rows."""
+        return self.obs.index
+
+    @property
+    def var_names(self) -> pd.Index:
+        """Names of the genes."""
+        return self.var.index
+
+    def to_memory(self) -> AnnData:
+        """Read everything."""
+        from anndata import AnnData
+
+        layers = {name: to_memory(matrix) for name, matrix in self.layers.items()}
+        matrix = None if self.X is None else to_memory(self.X)
+        return AnnData(X=matrix, obs=self.obs, var=self.var, uns=self.uns, layers=layers)
+
+
+def take_rows(matrix: Any, rows: np.ndarray) -> View:
+    """Give some rows of a matrix, in ascending order, without reading them."""
+    source = as_source(matrix)
+    return View(source, np.dtype(source.dtype), rows)
+
+
+def open_parts(file: h5py.File) -> Stored | None:
+    """Give what an open h5ad holds, its matrices left on disk; None if it is of an anndata before 0.8."""
+    try:
+        from anndata.io import read_elem
+    except ImportError:  # anndata < 0.11
+        from anndata.experimental import read_elem
+
+    tables = [file[name] for name in ("obs", "var")]
+    if not all("encoding-type" in table.attrs and hasattr(table, "keys") for table in tables):
+        return None
+    matrices = {name: file["layers"][name] for name in file.get("layers", ())}
+    if "X" in file:
+        matrices["X"] = file["X"]
+    if not all(_is_matrix(matrix) for matrix in matrices.values()):
+        return None
+    obs, var = (read_elem(table) for table in tables)
+    uns = read_elem(file["uns"]) if "uns" in file else {}
+    sources = {name: as_source(matrix) for name, matrix in matrices.items()}
+    return Stored(sources.pop("X", None), obs, var, uns, sources)
+
+
+def _is_matrix(element: Any) -> bool:
+    """Say whether an element of a file is one that can be streamed."""
+    kinds = ("csr_matrix", "csc_matrix") if hasattr(element, "keys") else ("array",)
+    return str(element.attrs.get("encoding-type", "")) in kinds and getattr(element, "ndim", 2) == 2
+
+
+def write_matrix(parent: h5py.Group, name: str, matrix: Any) -> None:
+    """Write a matrix into a file, uncompressed, a chunk at a time, in the encoding of anndata 0.7 and later."""
+    source = as_source(matrix)
+    if format_of(source) == "dense":
+        dataset = create_plain(parent, name, source.shape, source.dtype)
+        dataset.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+        _fill_dense(dataset, source)
+        return
+    source = as_source(to_memory(source)) if format_of(source) == "csc" else source
+    indptr = np.concatenate([[0], np.cumsum(row_lengths(source))])
+    # One type for both, as scipy has it; 32 bits while they do.
+    integer = np.dtype(np.int32 if max(indptr[-1], source.shape[1]) <= np.iinfo(np.int32).max else np.int64)
+    group = parent.create_group(name)
+    group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": source.shape})
+    group["indptr"] = indptr.astype(integer)
+    data = create_plain(group, "data", (indptr[-1],), source.dtype)
+    indices = create_plain(group, "indices", (indptr[-1],), integer)
+    _fill_compressed(data, indices, source)
+
+
+def _fill_dense(target: h5py.Dataset, matrix: Any) -> None:
+    """Write the values of a dense matrix."""
+    whole, rows = _unchanged(matrix)
+    if is_plain(whole) and is_plain(target):
+        starts, stops = _runs(rows) * (whole.shape[1] * whole.dtype.itemsize)
+        copy_ranges(whole, target, starts, stops)
+        return
+    for start, chunk in row_chunks(matrix):
+        target[start : start + len(chunk)] = chunk
+
+
+def _fill_compressed(data: h5py.Dataset, indices: h5py.Dataset, matrix: Any) -> None:
+    """Write the values and indices of a CSR matrix."""
+    whole, rows = _unchanged(matrix)
+    if isinstance(whole, Compressed):
+        pairs = (whole.data, data), (whole.indices, indices)
+        if all(is_plain(old) and is_plain(new) and old.dtype == new.dtype for old, new in pairs):
+            starts, stops = whole.indptr.astype(np.int64)[_runs(rows)]
+            for old, new in pairs:
+                copy_ranges(old, new, starts * old.dtype.itemsize, stops * old.dtype.itemsize)
+            return
+    at = 0
+    for _, chunk in row_chunks(matrix):
+        part = slice(at, at + len(chunk.data))
+        data[part], indices[part] = chunk.data, chunk.indices
+        at = part.stop
+
+
+def _unchanged(matrix: Any) -> tuple[Any, np.ndarray]:
+    """Give the matrix that another one is a selection of, and its rows; nothing where values are changed on the way."""
+    if not isinstance(matrix, View):
+        return matrix, np.arange(matrix.shape[0])
+    whole, rows = _unchanged(matrix.source)
+    if matrix.change is not None:
+        return None, rows
+    return whole, rows if matrix.rows is None else rows[matrix.rows]
+
+
+def _runs(rows: np.ndarray) -> np.ndarray:
+    """Give where runs of neighbouring rows start and where they stop, shape (2, n_runs)."""
+    breaks = np.flatnonzero(np.diff(rows) != 1)
+    return np.stack([rows[np.concatenate([[0], breaks + 1])], rows[np.concatenate([breaks, [-1]])] + 1])
