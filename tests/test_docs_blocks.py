@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
 # This very suite, run by the command that runs this test.
 ELSEWHERE = ("pip install tox && tox\n",)
@@ -62,4 +62,4 @@ def test_the_shell_blocks_of_a_page_run(page: Path, clone: Path, tmp_path: Path)
 
 def test_every_page_is_linked_from_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert [page.name for page in PAGES[1:] if f"docs/{page.name}" not in readme] == []
+    assert [page.name for page in PAGES[1:] if page.relative_to(ROOT).as_posix() not in readme] == []

@@ -94,6 +94,8 @@ class ModelTrial:
             self.guard.check_values(answer.prediction)
         except ContractError:
             raise Skip("not tried, because the answer breaks a contract: see queries, genes and finite") from None
+        if not answer.prediction.n_obs:
+            raise Skip("not tried, because no query is answered: see answers")
         if answer.changed:
             raise Skip("not tried, because the training data are changed: see unchanged")
         return answer

@@ -1,0 +1,126 @@
+"""The reference of hooks and cards as Markdown, made from their source: ``python -m pertharness.testing.reference``."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from pertharness import cards, hookspecs
+
+ARGUMENTS = {
+    "name": "which of the plugin's offers is asked for",
+    "source": "file that the offer or the user named, fetched and checked; None if there is none",
+    "params": "parameters of the offer: its defaults, and what the recipe set",
+    "kind": '`"gene"` or `"perturbation"`: what the rows are',
+    "train": "AnnData of the training perturbations and the controls; must not be changed. "
+    "For `embed` and `score` means, for `fit` as the card's `input` says: cells, or one mean per perturbation",
+    "val": "AnnData like `train` with the validation perturbations; None unless the card says `uses_validation`, and "
+    "where a split has none",
+    "references": "other datasets, whole: name -> AnnData",
+    "labels": "what to embed: gene symbols, or the targets of the task",
+    "device": "`cpu`, `cuda`, `cuda:1`",
+    "seed": "training seed; draw from a generator made of it alone",
+    "workdir": "the one folder to write to; it is the working directory, and goes away with the job",
+    "task": "names of dataset and task, kind and seed of the split, scale, modality, context (`pertharness.Task`)",
+    "embeddings": "slot of the card -> DataFrame, a row per label",
+    "model": "what `fit` gave",
+    "controls": "AnnData of the controls of the training side; for `score` their mean",
+    "queries": "the perturbations to predict: labels only, `KLF1` or `CEBPE+KLF1`",
+    "oracle": "None; kept for models that are fed observed values",
+    "truth": "AnnData of means, a row per query",
+    "prediction": "AnnData of means, a row per answered query, the same genes as `truth`",
+}
+"""What an argument is, in whichever hook it stands."""
+CALLED = {
+    "describe": "by every command, in the plugin's interpreter; kept until plugin or environment change",
+    "load_dataset": "once per dataset of a recipe and its parameters",
+    "embed": "once per split, for each slot of a model that a recipe fills with it",
+    "fit": "once per task, split seed and training seed (once for all training seeds if the card says `deterministic`)",
+    "predict": "after `fit`, in the same process",
+    "score": "once per prediction, in a job of its own",
+}
+
+
+def hooks_page() -> str:
+    """Give the page ``docs/plugins/hooks.md``."""
+    return "\n".join([*_head(), *_hooks(), *_cards()]) + "\n"
+
+
+def _head() -> Iterator[str]:
+    yield "# Hooks and cards"
+    yield ""
+    yield "<!-- Made by `python -m pertharness.testing.reference`; a test compares them. -->"
+    yield ""
+    yield f"Hook protocol {hookspecs.PROTOCOL}. A plugin is a module named by an entry point of the group"
+    yield f"`{hookspecs.PROJECT}`; its functions are marked with `pertharness.hookimpl` and take those arguments that"
+    yield "they need, by name. Any of them may raise `pertharness.Skip` with a reason. A first plugin:"
+    yield "[tutorial.md](tutorial.md)."
+    yield ""
+
+
+def _hooks() -> Iterator[str]:
+    for name, function in vars(hookspecs).items():  # in the order of the source
+        if getattr(function, f"{hookspecs.PROJECT}_spec", None) is None:
+            continue
+        signature = inspect.signature(function)
+        yield f"## {name}"
+        yield ""
+        yield f"`{name}({', '.join(signature.parameters)})` → `{signature.return_annotation}`"
+        yield ""
+        yield _markdown(inspect.getdoc(function) or "")
+        yield ""
+        yield f"Called {CALLED[name]}."
+        yield ""
+        if signature.parameters:
+            yield "| argument | type | what it is |"
+            yield "|---|---|---|"
+            for argument, parameter in signature.parameters.items():
+                yield f"| `{argument}` | `{_cell(str(parameter.annotation))}` | {_cell(ARGUMENTS[argument])} |"
+            yield ""
+
+
+def _cards() -> Iterator[str]:
+    """Give a table per part of a card, from the source: types and defaults as they are written there."""
+    source = inspect.getsource(cards)
+    for node in ast.parse(source).body:
+        if not isinstance(node, ast.ClassDef) or node.name.startswith("_"):
+            continue
+        yield f"## {node.name}"
+        yield ""
+        yield _markdown(ast.get_docstring(node) or "")
+        yield ""
+        yield "| field | type | default | |"
+        yield "|---|---|---|---|"
+        for index, field in enumerate(node.body):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+                type_ = ast.get_source_segment(source, field.annotation) or ""
+                default = ast.get_source_segment(source, field.value) if field.value else None
+                shown = f"`{_cell(default)}`" if default and "Field(" not in default else "required"
+                follower = node.body[index + 1] if index + 1 < len(node.body) else None
+                yield f"| `{field.target.id}` | `{_cell(type_)}` | {shown} | {_cell(_note(follower))} |"
+        yield ""
+
+
+def _note(node: ast.stmt | None) -> str:
+    """Give the text that stands under a field."""
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+        return _markdown(" ".join(node.value.value.split()))
+    return ""
+
+
+def _markdown(text: str) -> str:
+    return text.replace("``", "`")
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        Path(sys.argv[1]).write_text(hooks_page(), encoding="utf-8")
+    else:
+        sys.stdout.write(hooks_page())

@@ -1,0 +1,268 @@
+"""Each check of the conformance kit finds the one fault that it is there for, and no other check finds it."""
+
+import importlib
+
+import numpy as np
+import pytest
+from pertharness.canonical import check_dataset, pseudobulk
+from pertharness.errors import PertharnessError, Skip
+from pertharness.jobs import PluginRef
+from pertharness.labels import CONTROL, targets_of
+from pertharness.testing import conformance, planted, planted_cells, planted_means, pose
+from pertharness.testing.checks import card_checks, list_checks, run_check
+from pertharness.testing.subject import Subject
+
+MODEL = """
+import os
+from pathlib import Path
+import numpy as np
+from pertharness import CONTROL, Card, ModelOffer, hookimpl, make_prediction, targets_of
+{imports}
+@hookimpl
+def describe():
+    return Card(models=(ModelOffer(name="m", summary="s", tasks=("single",), input="pseudobulk", information="training",
+        params={{"k": 1}}, deterministic={deterministic}, uses_validation={uses_validation}),))
+
+@hookimpl
+def fit(train, val, params, seed, workdir):
+    (workdir / "notes.txt").write_text("in its own folder")
+    model = train.X[train.obs["perturbation"] != CONTROL].mean(axis=0) * params["k"]
+    {fit}
+    return model
+
+@hookimpl
+def predict(model, controls, queries, seed):
+    means = {{query: model for query in queries}}
+    genes, unanswered = list(controls.var_names), {{}}
+    {predict}
+    return make_prediction(means, genes, unanswered)
+"""
+PLAIN = {"imports": "", "deterministic": True, "uses_validation": False, "fit": "", "predict": ""}
+MODEL_FAULTS = {
+    "none": ({}, set()),
+    "raises": ({"fit": "raise ValueError('no')"}, {"answers"}),
+    "answers_nothing": ({"predict": "means, unanswered = {}, dict.fromkeys(queries, 'no')"}, {"answers"}),
+    "missing_query": ({"predict": "means.pop(queries[0])"}, {"queries"}),
+    "extra_query": ({"predict": "means['KLF9'] = model"}, {"queries"}),
+    "gene_order": ({"predict": "genes = genes[::-1]"}, {"genes"}),
+    "other_genes": ({"predict": "genes[0] = 'KLF9'"}, {"genes"}),
+    "not_finite": ({"predict": "means[queries[0]] = model * np.nan"}, {"finite"}),
+    "mutates": ({"fit": "train.X[0] += 1"}, {"unchanged"}),
+    "delta": ({"predict": "means = {q: model - controls.X[0] for q in queries}"}, {"scale"}),
+    "log2": ({"fit": "model = model / np.log(2)"}, {"scale"}),
+    "unseeded": (
+        {"deterministic": False, "fit": "model = model + np.random.default_rng().normal(0, 0.01, len(model))"},
+        {"same_seed"},
+    ),
+    "not_deterministic": (
+        {"fit": "model = model + np.random.default_rng(seed).normal(0, 0.01, len(model))"},
+        {"another_seed"},
+    ),
+    "stochastic": (
+        {
+            "deterministic": False,
+            "fit": "model = model + np.random.default_rng(seed).normal(0, 0.01, len(model))",
+        },
+        set(),
+    ),
+    "row_order": ({"fit": "model = train.X[0]"}, {"shuffled_cells"}),
+    "knows_the_list": ({"predict": "means = {q: model + 0.01 * len(queries) for q in queries}"}, {"one_query"}),
+    "query_order": ({"predict": "means = {q: model + 0.01 * i for i, q in enumerate(queries)}"}, {"query_order"}),
+    "unseen_gene": ({"predict": "[genes.index(t) for q in queries for t in targets_of(q)]"}, {"unseen_gene"}),
+    "home": ({"fit": "Path('~/m.bin').expanduser().write_text('x')"}, {"own_folder"}),
+    "temporary": ({"fit": "import tempfile; tempfile.mkstemp()"}, {"own_folder"}),
+    "beside": ({"fit": "(workdir.parent / 'm.bin').write_text('x')"}, {"own_folder"}),
+    "needs_val": ({"uses_validation": True, "fit": "val.X"}, {"without_val"}),
+    "heavy": ({"imports": "import anndata"}, {"card-light"}),
+}
+SCORER = """
+import numpy as np
+import pandas as pd
+from pertharness import Card, MetricOffer, ScorerOffer, hookimpl
+from pertharness.scores import COLUMNS
+
+@hookimpl
+def describe():
+    return Card(scorers=(ScorerOffer(name="s", summary="s", metrics=(
+        MetricOffer(id="mae", direction="{direction}", best={best}),)),))
+
+@hookimpl
+def score(truth, prediction, controls):
+    row_of = {{label: row for row, label in enumerate(truth.obs["perturbation"])}}
+    rows = []
+    for i, (label, yhat) in enumerate(zip(prediction.obs["perturbation"], prediction.X)):
+        y = truth.X[{row}]
+        {value}
+        rows.append((label, "", "mae", "default", "", value))
+    {end}
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+"""
+PLAIN_SCORER = {
+    "direction": "lower",
+    "best": 0.0,
+    "row": "row_of[label]",
+    "value": "value = abs(yhat - y).mean()",
+    "end": "",
+}
+SCORER_FAULTS = {
+    "none": ({}, set()),
+    "other_metric": ({"value": "value = 1.0; rows.append((label, '', 'mse', 'default', '', 1.0))"}, {"table"}),
+    "infinite": ({"value": "value = np.inf"}, {"table"}),
+    "never": ({"value": "value = np.nan"}, {"table"}),
+    "best": ({"best": 1.0}, {"perfect"}),
+    "direction": ({"direction": "higher"}, {"direction"}),
+    "names": ({"value": "value = abs(yhat - y).mean() * (1 if label < 'GENE' else 2)"}, {"relabelled"}),
+    "rows": ({"row": "i"}, {"row_order"}),
+    "first_gene": ({"value": "value = abs(yhat - y)[0]"}, {"gene_order"}),
+    "random": ({"value": "value = abs(yhat - y).mean() * (1 + np.random.default_rng().random())"}, {"same_values"}),
+    "nan_to_zero": ({"value": "value = np.nan_to_num(abs(yhat - y)).mean()"}, {"nan"}),
+    "nanmean": ({"value": "value = np.nanmean(abs(yhat - y)) if np.isfinite(yhat).any() else np.nan"}, {"nan"}),
+    "unanswered": (
+        {"end": "rows += [(q, '', 'mae', 'default', '', 9.0) for q in row_of if q not in {r[0] for r in rows}]"},
+        {"unanswered"},
+    ),
+}  # fmt: skip
+OTHERS = {
+    "embeds_all": (
+        "from pertharness import Card, EmbeddingOffer, hookimpl\n"
+        "@hookimpl\ndef describe(): return Card(embeddings=(EmbeddingOffer(name='e', summary='s', kinds=('gene',)),))\n"
+        "@hookimpl\ndef embed(labels):\n    import pandas as pd\n"
+        "    return pd.DataFrame({'x': range(len(labels))}, index=labels)\n",
+        {"e-gene-unknown_label"},
+    ),
+    "embeds_anew": (
+        "from pertharness import Card, EmbeddingOffer, hookimpl\n"
+        "@hookimpl\ndef describe(): return Card(embeddings=(EmbeddingOffer(name='e', summary='s', kinds=('gene',)),))\n"
+        "@hookimpl\ndef embed(labels, train):\n    import numpy, pandas as pd\n"
+        "    kept = [label for label in labels if label in set(train.var_names)]\n"
+        "    return pd.DataFrame(numpy.random.default_rng().random((len(kept), 2)), index=kept)\n",
+        {"e-gene-same_table"},
+    ),
+    "loads_anew": (
+        "from pertharness import Card, DatasetOffer, hookimpl\n"
+        "@hookimpl\ndef describe(): return Card(datasets=(DatasetOffer(name='d', summary='s'),))\n"
+        "@hookimpl\ndef load_dataset():\n    import numpy\n    from pertharness.testing import planted_cells\n"
+        "    return planted_cells(seed=int(numpy.random.default_rng().integers(1 << 30)))\n",
+        {"d-same_data"},
+    ),
+    "not_canonical": (
+        "from pertharness import Card, DatasetOffer, hookimpl\n"
+        "@hookimpl\ndef describe(): return Card(datasets=(DatasetOffer(name='d', summary='s'),))\n"
+        "@hookimpl\ndef load_dataset():\n    from pertharness.testing import planted_cells\n"
+        "    adata = planted_cells()\n    adata.X = adata.layers['counts']\n    return adata\n",
+        {"d-canonical"},
+    ),
+    "no_fit": (
+        "from pertharness import Card, ModelOffer, hookimpl\n@hookimpl\ndef describe(): return Card(models=(ModelOffer("
+        "name='m', summary='s', tasks=('single',), input='pseudobulk', information='training'),))\n",
+        {"card-arguments", "m-single-answers"},
+    ),
+    "tuple_params": (
+        "from pertharness import Card, DatasetOffer, hookimpl\n@hookimpl\ndef describe(): return Card(datasets=("
+        "DatasetOffer(name='d', summary='s', takes_file=True, params={'sizes': (1, 2)}),))\n"
+        "@hookimpl\ndef load_dataset(): pass\n",
+        {"card-params"},
+    ),
+    "unknown_argument": (
+        "from pertharness import hookimpl\n@hookimpl\ndef fit(trian): pass\n@hookimpl\ndef describe(): pass",
+        {"card-describe", "card-arguments", "card-params"},
+    ),
+    "not_a_card": (
+        "import pertharness as p\n@p.hookimpl\ndef describe(): return 1",
+        {"card-describe", "card-arguments", "card-params"},
+    ),
+}  # fmt: skip
+
+
+def failing(module, monkeypatch, tmp_path):
+    """Give the ids of the checks that a plugin fails."""
+    monkeypatch.chdir(tmp_path)
+    ref = PluginRef(name="faulty", module=module, version="0")
+    failed = set()
+    try:
+        checks = list_checks(Subject(ref).card())
+    except PertharnessError:
+        checks = card_checks()
+    for check in checks:
+        if check.id == "card-light" and "heavy" not in module:  # an interpreter of its own each time: too slow
+            continue
+        try:
+            run_check(check.id, ref)
+        except Skip:
+            continue
+        except Exception:  # noqa: BLE001 - whatever a plugin raises
+            failed.add(check.id)
+    return failed
+
+
+def write(source, name, folder, monkeypatch):
+    (folder / f"{name}.py").write_text(source)
+    monkeypatch.syspath_prepend(folder)
+    importlib.invalidate_caches()
+    return name
+
+
+@pytest.mark.parametrize("fault", MODEL_FAULTS)
+def test_a_fault_of_a_model_is_found_by_its_check_alone(fault, tmp_path, monkeypatch):
+    changes, expected = MODEL_FAULTS[fault]
+    module = write(MODEL.format(**{**PLAIN, **changes}), f"faulty_model_{fault}", tmp_path, monkeypatch)
+    found = failing(module, monkeypatch, tmp_path)
+    assert found == {name if name.startswith("card") else f"m-single-{name}" for name in expected}
+
+
+@pytest.mark.parametrize("fault", SCORER_FAULTS)
+def test_a_fault_of_a_scorer_is_found_by_its_check_alone(fault, tmp_path, monkeypatch):
+    changes, expected = SCORER_FAULTS[fault]
+    module = write(SCORER.format(**{**PLAIN_SCORER, **changes}), f"faulty_scorer_{fault}", tmp_path, monkeypatch)
+    assert failing(module, monkeypatch, tmp_path) == {f"s-{name}" for name in expected}
+
+
+@pytest.mark.parametrize("fault", OTHERS)
+def test_a_fault_of_card_dataset_or_embedding_is_found_by_its_check_alone(fault, tmp_path, monkeypatch):
+    source, expected = OTHERS[fault]
+    module = write(source, f"faulty_{fault}", tmp_path, monkeypatch)
+    assert failing(module, monkeypatch, tmp_path) == expected
+
+
+def test_ids_are_unique_and_promises_are_sentences():
+    for module in ("pertharness_baselines", "pertharness_scorers", "pertharness.datasets"):
+        checks = list_checks(Subject(PluginRef(name="x", module=module, version="0")).card())
+        assert len({check.id for check in checks}) == len(checks)
+        assert all(check.promise.endswith(".") for check in checks)
+
+
+def test_an_xfail_that_fits_no_check_is_refused():
+    with pytest.raises(ValueError, match=r"'linear-\*-nothing' fits no check"):
+        conformance("pertharness_baselines", xfail={"linear-*-nothing": "why"})
+
+
+def test_an_expected_failure_is_strict_and_has_its_reason():
+    test = conformance("pertharness_baselines", xfail={"linear-*-genes": "a reason"})
+    params = test.pytestmark[0].args[1]
+    marked = {param.id: param.marks[0] for param in params if param.marks}
+    assert set(marked) == {"linear-single-genes", "linear-transfer-genes"}
+    assert all(mark.kwargs == {"reason": "a reason", "strict": True} for mark in marked.values())
+
+
+def test_planted_data_are_canonical_the_same_every_time_and_hold_the_planted_effects():
+    one, other = planted_cells(), planted_cells()
+    check_dataset(one, "planted")
+    assert (one.X != other.X).nnz == 0
+    means = pseudobulk(one)
+    assert np.allclose(means.X, planted_means().X)
+    row = {label: means.X[i] for i, label in enumerate(means.obs["perturbation"])}
+    for single in planted.SINGLES:  # e^1.2 = 3.3-fold, a shift of about 1.2 on log1p of values far above 1
+        assert 0.6 < row[single][planted.GENES.index(single)] - row[CONTROL][planted.GENES.index(single)] < 1.8
+
+
+@pytest.mark.parametrize("level", ["cells", "pseudobulk"])
+@pytest.mark.parametrize("kind", ["double", "single", "transfer"])
+def test_a_posed_task_holds_its_queries_out(kind, level):
+    task = pose(kind, level)
+    trained = {*task.train.obs["perturbation"]}
+    assert CONTROL in trained
+    assert not trained & {*task.queries, *task.val.obs["perturbation"]}
+    assert sorted(task.truth.obs["perturbation"]) == sorted(task.queries)
+    if kind != "double":
+        held_out = {*task.queries, *task.val.obs["perturbation"]}
+        assert not held_out & {target for label in trained for target in targets_of(label)}

@@ -1,0 +1,83 @@
+"""What ``pertharness new`` writes, and what it refuses."""
+
+import ast
+import importlib
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+from pertharness.errors import RecipeError
+from pertharness.host.cli.new import new
+from pertharness.host.scaffold import KINDS, write_plugin
+from pertharness.jobs import PluginRef
+from pertharness.testing.subject import Subject
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_package_passes_its_own_tests(kind, tmp_path):
+    folder = tmp_path / "a plugin é"
+    write_plugin(f"fresh_{kind}", kind, folder)
+    code = f"import sys, pytest; sys.path.insert(0, {str(folder / 'src')!r}); sys.exit(pytest.main(['-q']))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "skipped" not in done.stdout
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_package_offers_what_was_asked_for_under_its_name(kind, tmp_path, monkeypatch):
+    name = f"offers_{kind}"
+    write_plugin(name, kind, tmp_path / "new")
+    monkeypatch.syspath_prepend(tmp_path / "new" / "src")
+    importlib.invalidate_caches()
+    card = Subject(PluginRef(name=name, module=f"pertharness_{name}", version="0")).card()
+    offers = {part: [offer.name for offer in getattr(card, f"{part}s")] for part in KINDS}
+    assert offers == {part: [name] if part == kind else [] for part in KINDS}
+
+
+def test_a_pseudobulk_model_takes_at_most_40_lines(tmp_path):
+    write_plugin("short", "model", tmp_path / "new")
+    text = (tmp_path / "new" / "src" / "pertharness_short" / "__init__.py").read_text()
+    assert len(text.splitlines()) <= 40
+    assert {node.name for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)} == {
+        "describe", "fit", "predict",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("My-Model", "perhaps 'my_model'"),
+        ("pertharness-gears", "perhaps 'gears'"),
+        ("a__b", "perhaps 'a_b'"),
+        ("../up", "perhaps 'up'"),
+        ("", "expected small letters"),
+        ("2fast", "perhaps 'fast'"),
+        ("class", "no word of Python's"),
+        ("a" * 41, "at most 40"),
+        ("naïve", "expected small letters"),
+        ("line\n", "perhaps 'line'"),
+        ("baselines", "installed already"),
+    ],
+)
+def test_a_name_that_cannot_be_a_plugins_is_refused_and_nothing_written(name, hint, tmp_path):
+    with pytest.raises(RecipeError, match=hint):
+        write_plugin(name, "model", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_existing_folder_is_refused_and_left_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pertharness-my-model").mkdir()
+    result = CliRunner().invoke(new, ["my_model"])
+    assert isinstance(result.exception, RecipeError)
+    assert "is there already" in str(result.exception)
+    assert not list((tmp_path / "pertharness-my-model").iterdir())
+
+
+def test_the_command_says_what_it_wrote_and_what_comes_next(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(new, ["my_model", "--folder", "a b"])
+    assert result.exit_code == 0
+    assert (tmp_path / "a b" / "pyproject.toml").is_file()
+    assert "pip install -e 'a b' && pertharness check my_model" in result.output
