@@ -15,7 +15,7 @@ from pertharness.expression import open_stored as open_stored
 from pertharness.expression import read as read
 from pertharness.expression import write as write
 from pertharness.labels import CONTROL, targets_of
-from pertharness.streaming import row_chunks, sum_groups
+from pertharness.streaming import place_of, row_chunks, stored_values, sum_groups
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,15 +38,15 @@ _SHARED_FIELDS = ("name", "level", "scale", "modality", "origin")
 _JOB_OBS = ("perturbation", "label_given", "context", "total_counts", "n_cells")
 
 
-def check_dataset(adata: AnnData | Stored, name: str) -> None:
-    """Check that a dataset has the canonical form.
+def check_dataset(adata: AnnData | Stored, name: str, *, with_values: bool = True) -> None:
+    """Check that a dataset has the canonical form, its values in one pass over them.
 
     Raises
     ------
     DataError
         At the first breach, with the value and what to do.
     """
-    for check in _CHECKS:
+    for check in _CHECKS if with_values else _CHECKS[:-1]:
         problem = check(adata)
         if problem:
             raise DataError(f"dataset {name!r}: {problem}")
@@ -167,17 +167,13 @@ def find_value(matrix: Any, is_bad: Callable[[np.ndarray], np.ndarray]) -> tuple
     is_bad
         Takes an array, gives a boolean one of its shape.
     """
-    for start, rows in row_chunks(matrix):
-        values = rows.ravel() if isinstance(rows, np.ndarray) else rows.data
+    for start, chunk in row_chunks(matrix):
+        values = stored_values(chunk)
         bad = is_bad(values)
-        if not bad.any():
-            continue
-        at = int(np.argmax(bad))
-        if isinstance(rows, np.ndarray):
-            row, column = divmod(at, matrix.shape[1])
-        else:
-            row, column = int(np.searchsorted(rows.indptr, at, side="right")) - 1, int(rows.indices[at])
-        return start + row, column, float(values[at])
+        if bad.any():
+            at = int(np.argmax(bad))
+            row, column = place_of(chunk, at)
+            return start + row, column, float(values[at])
     return None
 
 
@@ -228,14 +224,14 @@ def pseudobulk(adata: AnnData | Stored) -> AnnData:
     )
 
 
-def control_mean(adata: AnnData) -> np.ndarray:
+def control_mean(adata: AnnData | Stored) -> np.ndarray:
     """Give the mean expression of the controls, shape (n_genes,), float64, log1p CP10k, at any level."""
     rows = np.flatnonzero((adata.obs["perturbation"] == CONTROL).to_numpy())
     if not len(rows):
         raise DataError(
             f"there is no {CONTROL!r} among {_some(adata.obs['perturbation'].unique())}; expected a row of it"
         )
-    mean: np.ndarray = _group_means(adata.X[rows], np.zeros(len(rows), dtype=np.intp), 1)[0]
+    mean: np.ndarray = _group_means(_rows_of(adata)(adata.X, rows), np.zeros(len(rows), dtype=np.intp), 1)[0]
     return mean
 
 
@@ -291,8 +287,6 @@ def select(adata: Dataset, perturbations: list[str]) -> Dataset:
     """
     import pandas as pd
 
-    from pertharness.stored import Stored, take_rows
-
     labels = adata.obs["perturbation"].astype(object)
     missing = sorted(set(perturbations) - set(labels))
     if missing:
@@ -308,15 +302,17 @@ def select(adata: Dataset, perturbations: list[str]) -> Dataset:
         values = old[column].to_numpy()
         is_text = isinstance(old[column].dtype, pd.CategoricalDtype) or values.dtype == object
         obs[column] = pd.Categorical(np.asarray(values, dtype=object)) if is_text else values.copy()
-    take = take_rows if isinstance(adata, Stored) else _copy_rows
+    take = _rows_of(adata)
     layers = {key: take(adata.layers[key], rows) for key in ("counts",) if key in adata.layers}
     uns = {KEY: _shared_fields(adata)}
     return type(adata)(X=take(adata.X, rows), obs=obs, var=_bare_var(adata), layers=layers, uns=uns)
 
 
-def _copy_rows(matrix: Any, rows: np.ndarray) -> Any:
-    """Give a copy of some rows."""
-    return matrix[rows].copy()
+def _rows_of(adata: AnnData | Stored) -> Callable[[Any, np.ndarray], Any]:
+    """Give what takes rows of a dataset's matrices: a copy of those in memory, a view of those on disk."""
+    from pertharness.stored import Stored, take_rows
+
+    return take_rows if isinstance(adata, Stored) else lambda matrix, rows: matrix[rows].copy()
 
 
 def _bare_var(adata: AnnData | Stored) -> pd.DataFrame:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pertharness.cards import Card
     from pertharness.jobs import Task
     from pertharness.scores import Scores
+    from pertharness.stored import Stored
 
 PROJECT = "pertharness"
 PROTOCOL = 1
@@ -37,10 +38,11 @@ def describe() -> Card:  # type: ignore[empty-body]
 
 
 @hookspec(firstresult=True)
-def load_dataset(name: str, source: Path | None, params: Mapping[str, Any]) -> AnnData:
+def load_dataset(name: str, source: Path | None, params: Mapping[str, Any]) -> AnnData | Stored:
     """Give a dataset in the canonical form (see ``pertharness.canonical``).
 
     ``source`` is the file that the offer or the user named, already fetched and checked; None if there is none.
+    What may not fit into memory is given as ``pertharness.canonical.open_stored`` gives it.
     """
 
 

@@ -132,6 +132,20 @@ def to_memory(matrix: Any) -> Any:
     return sparse.vstack(chunks, format="csr") if chunks else sparse.csr_matrix(source.shape, dtype=source.dtype)
 
 
+def place_of(chunk: Any, at: int) -> tuple[int, int]:
+    """Give row and column of the stored value number `at` of a chunk of rows."""
+    if isinstance(chunk, np.ndarray):
+        row, column = divmod(at, chunk.shape[1])
+        return row, column
+    return int(np.searchsorted(chunk.indptr, at, side="right")) - 1, int(chunk.indices[at])
+
+
+def stored_values(chunk: Any) -> np.ndarray:
+    """Give the values that a chunk stores, in the order of rows."""
+    values: np.ndarray = chunk.ravel() if isinstance(chunk, np.ndarray) else chunk.data
+    return values
+
+
 def row_lengths(matrix: Any) -> np.ndarray:
     """Give the number of stored values of each row of a CSR matrix, shape (n_rows,)."""
     source = as_source(matrix)

@@ -15,7 +15,9 @@ from pertharness.hookspecs import hookimpl
 if TYPE_CHECKING:
     from anndata import AnnData
 
-_LOADERS: dict[str, Callable[[str, Path | None, Mapping[str, Any]], AnnData]] = {
+    from pertharness.stored import Stored
+
+_LOADERS: dict[str, Callable[[str, Path | None, Mapping[str, Any]], AnnData | Stored]] = {
     DEMO.name: load_demo,
     H5AD.name: load_h5ad,
     **{offer.name: load_published for offer in PUBLISHED},
@@ -29,6 +31,6 @@ def describe() -> Card:
 
 
 @hookimpl
-def load_dataset(name: str, source: Path | None, params: Mapping[str, Any]) -> AnnData:
+def load_dataset(name: str, source: Path | None, params: Mapping[str, Any]) -> AnnData | Stored:
     """Give a dataset in the canonical form."""
     return _LOADERS[name](name, source, params)

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pertharness.canonical import KEY, SCALE, check_dataset, find_value, read
+from pertharness.canonical import KEY, SCALE, check_dataset, open_stored
 from pertharness.cards import DatasetOffer
 from pertharness.datasets.genes import name_genes
 from pertharness.datasets.labelling import Labelling, find_labelling, quote
 from pertharness.datasets.options import NONE, FileOptions, check_options
-from pertharness.datasets.values import Values, plain_matrix, to_log1p
+from pertharness.datasets.values import Survey, Values, as_type, survey_values, to_log1p
 from pertharness.errors import DataError
 from pertharness.expression import layers_of
+from pertharness.stored import Stored, take_rows
+from pertharness.streaming import as_source
 
 if TYPE_CHECKING:
     import pandas as pd
-    from anndata import AnnData
 
 CONTEXT_COLUMNS = ("context", "cell_type", "cell_line", "celltype", "cellline", "cell.type", "cell.line")
 TOTAL_COLUMNS = ("total_counts", "total_count", "ncounts", "n_counts", "ncount_rna", "umi_count", "n_umi", "n_umis")
@@ -33,21 +34,21 @@ H5AD = DatasetOffer(
 )
 
 
-def load_h5ad(name: str, source: Path | None, params: Mapping[str, Any]) -> AnnData:
-    """Give the dataset in a user's file; it is named after the file."""
+def load_h5ad(name: str, source: Path | None, params: Mapping[str, Any]) -> Stored:
+    """Give the dataset in a user's file; it is named after the file and stays on disk."""
     if source is None:
         raise DataError(f"dataset {name!r} needs a file; name it, e.g. with --data FILE.h5ad")
     options = check_options(FileOptions, name, params)
-    return canonical_dataset(read(source), source.stem, source.name, options)
+    return canonical_dataset(open_stored(source), source.stem, source.name, options)
 
 
-def canonical_dataset(adata: AnnData, name: str, origin: str, options: FileOptions) -> AnnData:
+def canonical_dataset(adata: Stored, name: str, origin: str, options: FileOptions) -> Stored:
     """Give the data of a file in the canonical form, with notes of what was done in ``uns["pertharness"]["notes"]``.
 
     Parameters
     ----------
     adata
-        As read; it is not changed, and must not be used after: arrays are shared.
+        As opened; it is not changed. What is given reads from it, and changes the values when they are read.
     name, origin
         For ``uns``.
     options
@@ -64,10 +65,8 @@ def canonical_dataset(adata: AnnData, name: str, origin: str, options: FileOptio
         raise DataError(str(error) if str(error).startswith("dataset ") else f"dataset {name!r}: {error}") from error
 
 
-def _canonical_dataset(adata: AnnData, name: str, origin: str, options: FileOptions) -> AnnData:
+def _canonical_dataset(adata: Stored, name: str, origin: str, options: FileOptions) -> Stored:
     """Bring the parts of a file into form, one after the other."""
-    from anndata import AnnData
-
     if adata.n_obs == 0 or adata.n_vars == 0:
         raise DataError(f"it is empty: {adata.n_obs} rows x {adata.n_vars} genes; expected cells and genes")
     notes: list[str] = []
@@ -76,28 +75,28 @@ def _canonical_dataset(adata: AnnData, name: str, origin: str, options: FileOpti
     labelling = find_labelling(adata.obs.iloc[rows], {*var.index, *adata.var_names}, options)
     obs = _label_rows(adata.obs.iloc[rows], labelling, notes)
     level = _find_level(obs, options, notes)
-    values = plain_matrix(_choose_values(adata, rows, options))
+    values, survey = survey_values(_choose_values(adata, rows, options))
     _add_numbers(obs, adata.obs.iloc[rows], level)
     totals = obs["total_counts"].to_numpy() if "total_counts" in obs else None
-    matrix = to_log1p(values, totals, options, notes)
-    layers = _keep_layers(adata, rows, values, level)
-    if "total_counts" not in obs and "counts" in layers and level == "cells":
-        obs["total_counts"] = np.asarray(layers["counts"].sum(axis=1, dtype=np.float64)).ravel()
+    matrix = to_log1p(values, survey, totals, options, notes)
+    if level == "cells":
+        layers, sums = _keep_counts(adata, rows, values, survey)
+        if "total_counts" not in obs and sums is not None:
+            obs["total_counts"] = sums
+    else:  # such as means over half of the cells
+        layers = {name: _rows_of(matrix, rows) for name, matrix in layers_of(adata).items()}
     if context is not None:
         obs["context"] = _categorical([context] * len(obs))
     keeps_double = level == "pseudobulk" and matrix.dtype == np.float64
     fields = {"name": name, "level": level, "scale": SCALE, "origin": origin, "notes": "\n".join(notes)}
     modality = options.modality or _stated(adata).get("modality")
     fields |= {"modality": modality} if modality else {}
-    dataset = AnnData(
-        X=matrix if keeps_double else matrix.astype(np.float32, copy=False),
-        obs=obs, var=var, layers=layers, uns={KEY: fields},
-    )  # fmt: skip
-    check_dataset(dataset, name)
+    dataset = Stored(matrix if keeps_double else as_type(matrix, np.float32), obs, var, {KEY: fields}, layers)
+    check_dataset(dataset, name, with_values=False)  # the survey has seen them
     return dataset
 
 
-def _stated(adata: AnnData) -> Mapping[str, Any]:
+def _stated(adata: Stored) -> Mapping[str, Any]:
     """Give what an already canonical file says of itself."""
     fields = adata.uns.get(KEY, {})
     return fields if isinstance(fields, Mapping) else {}
@@ -179,7 +178,7 @@ def _find_level(obs: pd.DataFrame, options: FileOptions, notes: list[str]) -> st
     return level
 
 
-def _choose_values(adata: AnnData, rows: np.ndarray, options: FileOptions) -> Values:
+def _choose_values(adata: Stored, rows: np.ndarray, options: FileOptions) -> Values:
     """Take the matrix that is to be used, its rows only."""
     layers = sorted(layers_of(adata))
     if options.layer is not None and options.layer not in layers:
@@ -193,8 +192,8 @@ def _choose_values(adata: AnnData, rows: np.ndarray, options: FileOptions) -> Va
 
 
 def _rows_of(matrix: Any, rows: np.ndarray) -> Any:
-    """Give some rows of a matrix; all of them without a copy."""
-    return matrix if len(rows) == matrix.shape[0] else matrix[rows]
+    """Give some rows of a matrix."""
+    return as_source(matrix) if len(rows) == matrix.shape[0] else take_rows(matrix, rows)
 
 
 def _add_numbers(obs: pd.DataFrame, given: pd.DataFrame, level: str) -> None:
@@ -209,15 +208,15 @@ def _add_numbers(obs: pd.DataFrame, given: pd.DataFrame, level: str) -> None:
             return
 
 
-def _keep_layers(adata: AnnData, rows: np.ndarray, values: Values, level: str) -> dict[str, Any]:
-    """Keep raw counts of cells as ``counts``; of a pseudobulk all layers, such as means over half of the cells."""
-    if level == "pseudobulk":
-        return {name: _rows_of(matrix, rows) for name, matrix in layers_of(adata).items()}
-    given = {values.where: values.matrix}
-    if "counts" in adata.layers:
-        counts = Values(_rows_of(adata.layers["counts"], rows), "layers['counts']", values.rows, values.genes, [])
-        given = {counts.where: plain_matrix(counts).matrix} | given
-    for matrix in given.values():
-        if find_value(matrix, lambda x: (x != np.floor(x)) | (x < 0)) is None:
-            return {"counts": matrix.astype(np.float32, copy=False)}
-    return {}
+def _keep_counts(
+    adata: Stored, rows: np.ndarray, values: Values, survey: Survey
+) -> tuple[dict[str, Any], np.ndarray | None]:
+    """Keep raw counts of cells as ``counts``, where the file has them; with the sum of each row."""
+    given = {values.where: (values, survey)}
+    if "counts" in adata.layers and values.where != "layers['counts']":
+        layer = Values(_rows_of(adata.layers["counts"], rows), "layers['counts']", values.rows, values.genes, [])
+        given = {layer.where: survey_values(layer)} | given
+    for counts, found in given.values():
+        if not {"fraction", "negative"} & set(found.first):
+            return {"counts": as_type(counts.matrix, np.float32)}, found.sums
+    return {}, None

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pertharness.canonical import read
+from pertharness.canonical import open_stored
 from pertharness.cards import DatasetOffer, RemoteFile
 from pertharness.datasets.h5ad import canonical_dataset
 from pertharness.datasets.options import NONE, FileOptions, check_options
 from pertharness.errors import DataError
 
 if TYPE_CHECKING:
-    from anndata import AnnData
+    from pertharness.stored import Stored
 
 _DATAVERSE = "https://dataverse.harvard.edu/api/access/datafile"
 _GEARS_MEMBER = "perturb_processed.h5ad"
@@ -56,7 +56,7 @@ _LAYOUT: dict[str, Any] = {
 }  # fmt: skip
 
 
-def load_published(name: str, source: Path | None, params: Mapping[str, Any]) -> AnnData:
+def load_published(name: str, source: Path | None, params: Mapping[str, Any]) -> Stored:
     """Give a published screen, from the file that was fetched for it."""
     import pandas as pd
 
@@ -67,6 +67,6 @@ def load_published(name: str, source: Path | None, params: Mapping[str, Any]) ->
         raise DataError(f"dataset {name!r} has no file yet; fetch it with: pertharness data fetch {name}")
     options = check_options(FileOptions, name, {**_LAYOUT, "modality": offer.modality})
     origin = f"{offer.reference}; {offer.source.url if offer.source else source.name}"
-    dataset = canonical_dataset(read(source), name, origin, options)
+    dataset = canonical_dataset(open_stored(source), name, origin, options)
     dataset.obs["context"] = pd.Categorical([_CONTEXTS[name]] * dataset.n_obs)
     return dataset

@@ -1,24 +1,30 @@
-"""Brings the values of a file to log1p of counts per 10 000; refuses those of which that cannot be told."""
+"""Brings the values of a file to log1p of counts per 10 000; refuses those of which that cannot be told.
+
+Everything here goes over the values a chunk at a time; what is changed is changed when the rows are read again.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from pertharness.canonical import LOG1P_CEILING, find_value
+from pertharness.canonical import LOG1P_CEILING
 from pertharness.datasets.labelling import quote
 from pertharness.datasets.options import FileOptions
 from pertharness.errors import DataError
+from pertharness.streaming import View, as_source, format_of, place_of, row_chunks, stored_values, to_memory
 
 _PROBE_ROWS = 500  # enough for a median
+Place = tuple[int, int, float]
+"""Row, column and value."""
 
 
 @dataclass(frozen=True)
 class Values:
-    """The matrix of a file: shape (n_obs, n_genes), numpy array or CSR."""
+    """The matrix of a file: shape (n_obs, n_genes), see ``pertharness.streaming``."""
 
     matrix: Any
     where: str
@@ -30,40 +36,110 @@ class Values:
     """The layers that could be used instead."""
 
 
-def plain_matrix(values: Values) -> Values:
-    """Give the values as a numpy array or CSR matrix of numbers.
+@dataclass
+class Survey:
+    """What one pass over values finds.
+
+    Attributes
+    ----------
+    sums
+        Of the rows, shape (n_obs,), float64.
+    first
+        Kind of value -> the first chunk's first one, of those kinds that occur.
+    """
+
+    sums: np.ndarray
+    first: dict[str, Place] = field(default_factory=dict)
+    largest: float = 0.0
+    median_sum: float = 0.0
+    """Median over the first rows of the sum of expm1; 10 000 where all genes are there."""
+    is_sorted: bool = True
+
+
+# What makes a value one of a kind.
+_KINDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "not finite": lambda x: ~np.isfinite(x),
+    "negative": lambda x: x < 0,
+    "fraction": lambda x: x != np.floor(x),
+    "too high": lambda x: x > LOG1P_CEILING,
+}
+
+
+def survey_values(values: Values) -> tuple[Values, Survey]:
+    """Give the values as a dense or CSR matrix of numbers, and what is in it.
+
+    CSC is turned into CSR, in memory.
 
     Raises
     ------
     DataError
         If they are not numbers, or one of them is not finite.
     """
-    from scipy import sparse
-
-    # csr_matrix, not tocsr: a sparse array of a newer scipy or anndata becomes a matrix, too.
-    is_sparse = sparse.issparse(values.matrix)
-    matrix: Any = sparse.csr_matrix(values.matrix) if is_sparse else np.asarray(values.matrix)
+    matrix = as_source(values.matrix)
     if matrix.dtype.kind not in "iuf":
         example = matrix.ravel()[0] if isinstance(matrix, np.ndarray) and matrix.size else None
         raise DataError(
             f"{values.where} has the type {matrix.dtype.name!r} (first value: {example!r}); expected numbers: convert "
             "it in the file, e.g. adata.X = adata.X.astype('float32')"
         )
-    if not isinstance(matrix, np.ndarray):
-        matrix.sort_indices()
+    matrix = as_source(to_memory(matrix)) if format_of(matrix) == "csc" else matrix
     plain = Values(matrix, values.where, values.rows, values.genes, values.layers)
-    if matrix.dtype.kind == "f":
-        _refuse(plain, lambda x: ~np.isfinite(x), "a finite number; remove the row or the gene, or set the value")
-    return plain
+    survey = Survey(np.zeros(matrix.shape[0]))
+    probed: list[np.ndarray] = []
+    for start, chunk in row_chunks(matrix):
+        _look_at(chunk, start, survey)
+        if start < _PROBE_ROWS and not {"not finite", "too high"} & set(survey.first):
+            probed.append(_expm1_sums(chunk[: _PROBE_ROWS - start]))
+    survey.median_sum = float(np.median(np.concatenate(probed))) if probed else 0.0
+    _refuse(plain, survey, "not finite", "a finite number; remove the row or the gene, or set the value")
+    return (plain if survey.is_sorted else _changed(plain, matrix.dtype, _sort)), survey
 
 
-def to_log1p(values: Values, totals: np.ndarray | None, options: FileOptions, notes: list[str]) -> Any:
+def _look_at(chunk: Any, start: int, survey: Survey) -> None:
+    """Note what is in some rows."""
+    stored = stored_values(chunk)
+    for kind in [kind for kind in _KINDS if kind not in survey.first]:
+        bad = _KINDS[kind](stored)
+        if bad.any():
+            at = int(np.argmax(bad))
+            row, column = place_of(chunk, at)
+            survey.first[kind] = (start + row, column, float(stored[at]))
+    survey.sums[start : start + chunk.shape[0]] = np.asarray(chunk.sum(axis=1, dtype=np.float64)).ravel()
+    survey.largest = max(survey.largest, float(stored.max(initial=0)))
+    survey.is_sorted &= bool(getattr(chunk, "has_sorted_indices", True))
+
+
+def _expm1_sums(chunk: Any) -> np.ndarray:
+    """Give the sum of expm1 of each row."""
+    exact = chunk.astype(np.float64)
+    return np.asarray((np.expm1(exact) if isinstance(exact, np.ndarray) else exact.expm1()).sum(axis=1)).ravel()
+
+
+def _changed(values: Values, dtype: Any, change: Callable[[Any, int], Any]) -> Values:
+    """Give values that are changed when they are read."""
+    view = View(values.matrix, np.dtype(dtype), change=change)
+    return Values(view, values.where, values.rows, values.genes, values.layers)
+
+
+def _sort(chunk: Any, start: int) -> Any:
+    """Put the columns of each row in order."""
+    return chunk.sorted_indices()
+
+
+def as_type(matrix: Any, dtype: Any) -> Any:
+    """Give a matrix with values of another type, converted when they are read; itself if it has that type."""
+    if matrix.dtype == dtype:
+        return matrix
+    return View(matrix, np.dtype(dtype), change=lambda chunk, start: chunk.astype(dtype))
+
+
+def to_log1p(values: Values, survey: Survey, totals: np.ndarray | None, options: FileOptions, notes: list[str]) -> Any:
     """Give log1p of counts per 10 000, and note what was done.
 
     Parameters
     ----------
-    values
-        As ``plain_matrix`` gives them.
+    values, survey
+        As ``survey_values`` gives them.
     totals
         Counts of each row over all genes, also those that are not in the file; shape (n_obs,).
     options
@@ -77,8 +153,8 @@ def to_log1p(values: Values, totals: np.ndarray | None, options: FileOptions, no
         If the values are not on the scale that is declared or needed, with the flag that helps.
     """
     others = f"; or take another layer with --layer ({quote(values.layers)})" if values.layers else ""
-    _refuse(values, lambda x: x < 0, f"0 or more: z-scores or other centred values cannot be used{others}")
-    fraction = find_value(values.matrix, lambda x: x != np.floor(x))
+    _refuse(values, survey, "negative", f"0 or more: z-scores or other centred values cannot be used{others}")
+    fraction = survey.first.get("fraction")
     if fraction is None and options.scale == "log1p":
         raise DataError(
             f"{values.where} holds only integers: these are counts, not --scale log1p; use --normalise instead{others}"
@@ -87,10 +163,10 @@ def to_log1p(values: Values, totals: np.ndarray | None, options: FileOptions, no
         if not options.normalise:
             found = "holds only integers: raw counts" if fraction is None else "is declared as --scale counts"
             raise DataError(
-                f"{values.where} {found}, the largest {float(values.matrix.max())!r}; expected log1p of counts per "
+                f"{values.where} {found}, the largest {survey.largest!r}; expected log1p of counts per "
                 f"10 000: normalise it with --normalise{others}"
             )
-        return _normalise(values, totals, notes)
+        return _normalise(values, survey.sums, totals, notes)
     if options.normalise:
         raise DataError(
             f"{_place(values, fraction)}; --normalise expected integer counts: leave it out if these are log1p values, "
@@ -99,20 +175,15 @@ def to_log1p(values: Values, totals: np.ndarray | None, options: FileOptions, no
     remedy = (
         f"at most log1p(10 000) = 9.21: if these are counts without a logarithm, --scale counts --normalise{others}"
     )
-    _refuse(values, lambda x: x > LOG1P_CEILING, remedy)
-    how = (
-        "declared" if options.scale else f"found: not integers, none below 0, largest {float(values.matrix.max()):.3g}"
-    )
-    sums = f"median sum of expm1 over the first rows {_median_sum(values.matrix):.4g}"
+    _refuse(values, survey, "too high", remedy)
+    how = "declared" if options.scale else f"found: not integers, none below 0, largest {survey.largest:.3g}"
+    sums = f"median sum of expm1 over the first rows {survey.median_sum:.4g}"
     notes.append(f"scale: {values.where} taken as log1p of counts per 10 000 ({how}; {sums})")
     return values.matrix
 
 
-def _normalise(values: Values, totals: np.ndarray | None, notes: list[str]) -> Any:
+def _normalise(values: Values, sums: np.ndarray, totals: np.ndarray | None, notes: list[str]) -> Any:
     """Give log1p(10 000 x / total); the totals of the file count where they can be those of all genes."""
-    from scipy import sparse
-
-    sums = np.asarray(values.matrix.sum(axis=1, dtype=np.float64)).ravel()
     if totals is not None and not (totals >= sums - 0.5).all():  # stored totals may be rounded
         totals = None
     by = "the totals in obs" if totals is not None else "the sums over the genes of the file"
@@ -121,29 +192,26 @@ def _normalise(values: Values, totals: np.ndarray | None, notes: list[str]) -> A
         row = values.rows[int(np.argmin(totals > 0))]
         raise DataError(f"{values.where} has no counts in row {row!r}: it cannot be normalised; remove the row")
     notes.append(f"scale: counts of {values.where} divided by {by}, times 10 000, log1p")
-    factors = 1e4 / totals
-    if isinstance(values.matrix, np.ndarray):
-        return np.log1p(values.matrix * factors[:, None])
-    scaled = values.matrix.astype(np.float64)
-    scaled.data = np.log1p(scaled.data * np.repeat(factors, np.diff(scaled.indptr)))
-    return sparse.csr_matrix(scaled)
+    factors = 1e4 / np.maximum(totals, sums)  # no count is more than all of them
+
+    def to_logs(chunk: Any, start: int) -> Any:
+        mine = factors[start : start + chunk.shape[0]]
+        if isinstance(chunk, np.ndarray):
+            return np.log1p(chunk * mine[:, None])
+        scaled = chunk.astype(np.float64)
+        scaled.data = np.log1p(scaled.data * np.repeat(mine, np.diff(scaled.indptr)))
+        return scaled
+
+    return _changed(values, np.float64, to_logs).matrix
 
 
-def _median_sum(matrix: Any) -> float:
-    """Give the median over the first rows of the sum of expm1; 10 000 where all genes are there."""
-    rows = matrix[:_PROBE_ROWS]
-    dense = rows if isinstance(rows, np.ndarray) else rows.toarray()
-    return float(np.median(np.expm1(dense.astype(np.float64)).sum(axis=1)))
-
-
-def _place(values: Values, found: tuple[int, int, float]) -> str:
+def _place(values: Values, found: Place) -> str:
     """Say which value is where."""
     row, gene, value = found
     return f"{values.where} has {value!r} in row {values.rows[row]!r}, gene {values.genes[gene]!r}"
 
 
-def _refuse(values: Values, is_bad: Callable[[np.ndarray], np.ndarray], expected: str) -> None:
-    """Refuse values of which one is bad."""
-    found = find_value(values.matrix, is_bad)
-    if found:
-        raise DataError(f"{_place(values, found)}; expected {expected}")
+def _refuse(values: Values, survey: Survey, kind: str, expected: str) -> None:
+    """Refuse values of which one is of a kind that cannot be used."""
+    if kind in survey.first:
+        raise DataError(f"{_place(values, survey.first[kind])}; expected {expected}")

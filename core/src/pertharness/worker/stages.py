@@ -98,8 +98,9 @@ def _datasets(job: Job, folder: Path, phases: list[Phase]) -> Result:
     adata = load(name=job.name, source=job.inputs.get("source"), params=job.params)
     fields = dict(adata.uns["pertharness"])
     adata.uns["pertharness"] = {**fields, "name": job.options["dataset"]}
-    means = canonical.pseudobulk(adata)
     canonical.write(adata, folder / "dataset.h5ad")
+    # Of what was written: it is uncompressed, and its values are what they are to be.
+    means = canonical.pseudobulk(canonical.open_stored(folder / "dataset.h5ad"))
     canonical.write(means, folder / "pseudobulk.h5ad")
     canonical.describe_perturbations(means).to_csv(folder / "perturbations.csv", index=False)
     facts = {
