@@ -39,7 +39,7 @@ def imports(path: Path, *, top_level_only: bool = False) -> set[str]:
 
 def test_both_sides_are_there() -> None:
     assert {"hookspecs.py", "canonical.py"} <= {path.name for path in WORKER_SIDE}
-    assert {"runner.py", "plan.py"} <= {path.name for path in HOST_SIDE}
+    assert {"runner.py", "planner.py"} <= {path.name for path in HOST_SIDE}
 
 
 @pytest.mark.parametrize("path", WORKER_SIDE, ids=lambda path: path.relative_to(CORE).as_posix())

@@ -61,4 +61,4 @@ def test_the_worker_side_enters_and_the_host_side_does_not() -> None:
     root = Path(pertharness.__file__).parent
     assert len(worker_hash()) == 64
     assert environment_hash(distribution("pertharness")) == environment_hash(distribution("pertharness"))
-    assert (root / "host" / "plan.py").exists()
+    assert (root / "host" / "runner.py").exists()

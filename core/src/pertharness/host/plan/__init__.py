@@ -1,0 +1,69 @@
+"""The plan: the jobs of a recipe with their keys, all known before any of them runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pertharness.host.plan.inputs import plan_dataset, plan_split
+from pertharness.host.plan.model import Attempt, Plan, Source
+from pertharness.host.plan.planner import Planner, add_attempt
+from pertharness.host.plan.predictions import find_model, plan_file, plan_model
+from pertharness.host.plan.scores import plan_scorers
+from pertharness.host.recipe import ModelSpec, Recipe
+from pertharness.host.recipe import TaskChoice as Task
+from pertharness.host.registry import Registry
+from pertharness.host.store import Store
+
+__all__ = ["Attempt", "Plan", "Source", "build_plan", "find_model", "tasks_of"]
+
+
+def build_plan(recipe: Recipe, registry: Registry, store: Store, sources: Mapping[str, Source]) -> Plan:
+    """Give the plan of a recipe.
+
+    Parameters
+    ----------
+    recipe
+        What is wanted.
+    registry
+        What is installed.
+    store
+        Where records lie; only paths are taken from it, so the plan is the same whatever it holds.
+    sources
+        Dataset name -> its file.
+
+    Raises
+    ------
+    RecipeError
+        If a dataset, scorer or parameter is not to be had.
+    """
+    planner = Planner(recipe, registry, store, Plan())
+    for name in recipe.datasets:
+        planner.plan.datasets[name] = plan_dataset(planner, name, sources.get(name, Source()))
+    scorers = plan_scorers(planner)
+    specs = recipe.models or tuple(ModelSpec(None, name) for name in registry.models)
+    for task in tasks_of(recipe):
+        for seed in recipe.seeds if task.split.file is None else (0,):
+            for spec in specs:
+                plan_model(planner, task, seed, spec, scorers)
+            for entry in recipe.predictions:
+                if entry.dataset == task.dataset:
+                    plan_file(planner, task, seed, entry, scorers)
+            _plan_problems(planner, task, seed)
+    return planner.plan
+
+
+def tasks_of(recipe: Recipe) -> list[Task]:
+    """Give the tasks of a recipe, each with its dataset; one that names none is posed for all."""
+    return [
+        task.model_copy(update={"dataset": name})
+        for task in recipe.tasks
+        for name in ([task.dataset] if task.dataset else recipe.datasets)
+    ]
+
+
+def _plan_problems(planner: Planner, task: Task, seed: int) -> None:
+    """Let plugins that cannot be used be seen on the leaderboard, where every installed model was asked for."""
+    for problem in planner.registry.problems if planner.recipe.models is None else ():
+        split = plan_split(planner, task, seed, "pseudobulk")
+        spec = ModelSpec(None, problem.plugin)
+        add_attempt(planner, task, seed, 1, problem.plugin, spec, split, reason=problem.message, state=problem.state)

@@ -1,0 +1,52 @@
+"""The jobs before any model: datasets and splits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pertharness.errors import PertharnessError
+from pertharness.files import canonical_json, sha256_file, sha256_text
+from pertharness.host.plan.model import Source
+from pertharness.host.plan.planner import Planner, find_offer, with_defaults
+from pertharness.host.recipe import TaskChoice as Task
+from pertharness.host.split_job import make_split_writer
+
+
+def plan_dataset(planner: Planner, name: str, source: Source) -> str:
+    """Add the job that loads a dataset and give its key; where its file is not to be had, the job says so."""
+    entry = planner.recipe.datasets[name]
+    offered = find_offer(planner.registry.datasets, entry.offer, "dataset")
+    params = with_defaults(offered.offer, entry.params, f"datasets.{name}.params")
+    inputs = {"source": source.path} if source.path else {}
+    job = planner.job(
+        "datasets", offered.plugin, inputs={"source": source.sha256}, name=offered.offer.name, params=params,
+        options={"dataset": name},
+    ).model_copy(update={"inputs": inputs})  # fmt: skip
+    return planner.node(
+        job, offered.plugin, title=f"dataset {name}", prepare=_refusal(source.problem) if source.problem else None
+    )
+
+
+def plan_split(planner: Planner, task: Task, seed: int, level: str) -> str:
+    """Add the job that lays out train and val, as ``cells`` or as ``pseudobulk``, and give its key."""
+    dataset = planner.plan.datasets[str(task.dataset)]
+    file = task.split.file
+    given = {"kind": task.split.kind, "variant": task.split.variant, "params": task.split.params, "seed": seed}
+    said = {**given, "file": sha256_file(file) if file else "", "level": level}
+    job = planner.job(
+        "splits", None, inputs={"dataset": dataset, "split": sha256_text(canonical_json(said))}, name=task.split.kind
+    )
+    folder = planner.store.record("datasets", dataset)
+    wanted = folder / ("dataset.h5ad" if level == "cells" else "pseudobulk.h5ad")
+    job = job.model_copy(update={"inputs": {"dataset": wanted}})
+    title = f"split {task.dataset} {task.name} seed {seed}" + (" (cells)" if level == "cells" else "")
+    writer = make_split_writer(folder, task, seed)
+    return planner.node(job, None, needs=(dataset,), title=title, prepare=writer, cheap=level != "cells")
+
+
+def _refusal(problem: str) -> Any:
+    def refuse(_: Path) -> None:
+        raise PertharnessError(problem)
+
+    return refuse

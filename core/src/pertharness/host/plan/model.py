@@ -1,0 +1,72 @@
+"""A plan as data: attempts, and the jobs that serve them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pertharness.cards import ScorerOffer
+from pertharness.host.leaderboard.settings import model_label
+from pertharness.host.nodes import Node
+from pertharness.host.recipe import TaskChoice as Task
+from pertharness.jobs import State
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One model on one task, with one split seed and one training seed.
+
+    Attributes
+    ----------
+    plugin, model, params
+        As they stand on the leaderboard; ``params`` are those that are not defaults.
+    prediction
+        Key of its prediction; empty where there is none to be had, for the `reason`.
+    scores
+        Scorer -> key.
+    """
+
+    dataset: str
+    task: Task
+    seed: int
+    training_seed: int
+    plugin: str
+    model: str
+    params: str
+    split: str
+    prediction: str = ""
+    scores: dict[str, str] = field(default_factory=dict)
+    reason: str = ""
+    state: State = "skipped"
+    """With a `reason`: what is wrong with the model itself."""
+    uses_validation: bool = False
+
+    @property
+    def label(self) -> str:
+        """The model's name on the leaderboard."""
+        return model_label(self.model, self.params)
+
+
+@dataclass
+class Plan:
+    """Jobs in an order in which each comes after what it needs, and the attempts that they serve."""
+
+    nodes: dict[str, Node] = field(default_factory=dict)
+    attempts: list[Attempt] = field(default_factory=list)
+    datasets: dict[str, str] = field(default_factory=dict)
+    """Name -> key."""
+    scorers: dict[str, ScorerOffer] = field(default_factory=dict)
+
+    def add(self, node: Node) -> str:
+        """Add a node unless it is there, and give its key."""
+        self.nodes.setdefault(node.key, node)
+        return node.key
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset's file, with its content's sha256; or why there is none."""
+
+    path: Path | None = None
+    sha256: str = ""
+    problem: str = ""

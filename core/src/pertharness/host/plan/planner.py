@@ -1,0 +1,122 @@
+"""What every step of the planning needs: jobs with their keys, offers by name, parameters with their defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+
+from pertharness.cards import DatasetOffer, EmbeddingOffer, ModelOffer, ScorerOffer
+from pertharness.errors import RecipeError
+from pertharness.files import canonical_json, sha256_text
+from pertharness.hookspecs import PROTOCOL
+from pertharness.host.did_you_mean import expected
+from pertharness.host.nodes import Node
+from pertharness.host.plan.model import Attempt, Plan
+from pertharness.host.recipe import ModelSpec, Recipe
+from pertharness.host.recipe import TaskChoice as Task
+from pertharness.host.registry import Offered, Plugin, Registry
+from pertharness.host.split_job import split_label
+from pertharness.host.store import Store
+from pertharness.jobs import Job, PluginRef, Stage
+from pertharness.jobs import Task as JobTask
+
+Scorers = Sequence[tuple[Offered[ScorerOffer], Mapping[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Planner:
+    """What every step of the planning needs."""
+
+    recipe: Recipe
+    registry: Registry
+    store: Store
+    plan: Plan
+
+    def job(self, stage: Stage, plugin: Plugin | None, *, inputs: Mapping[str, str], **fields: Any) -> Job:
+        """Give a job with its key; `inputs` are the keys and hashes of all that it reads."""
+        ref = plugin.ref if plugin else PluginRef(name="pertharness", module="pertharness", version="")
+        # Splitting and reading predictions are done by the core's own worker side, whose hash is in every environment.
+        identity = plugin.identity() if plugin else {"environment": _core(self.registry).environment}
+        named = ("name", "params", "seed", "task", "options")
+        said = {name: _plain(value) for name, value in fields.items() if name in named}
+        key = sha256_text(canonical_json({
+            "stage": stage, "protocol": PROTOCOL, "plugin": identity, "inputs": dict(inputs), **said,
+            "device": self.recipe.resources.device.split(":")[0], "threads": self.recipe.resources.threads,
+        }))  # fmt: skip
+        resources = self.recipe.resources
+        return Job(key=key, stage=stage, plugin=ref, device=resources.device, threads=resources.threads, **fields)
+
+    def node(self, job: Job, plugin: Plugin | None, **fields: Any) -> str:
+        """Add a node for a job and give its key."""
+        resources = self.recipe.resources
+        python = (plugin or _core(self.registry)).python
+        # Without a limit of the user's: before the system starts to end processes of its own choice.
+        memory_mb = resources.memory_mb or 0.9 * psutil.virtual_memory().total / 1e6
+        return self.plan.add(Node(job=job, python=python, timeout_s=resources.timeout_s, memory_mb=memory_mb, **fields))
+
+
+def add_attempt(
+    planner: Planner,
+    task: Task,
+    seed: int,
+    training_seed: int,
+    plugin: str,
+    spec: ModelSpec,
+    split: str,
+    **fields: Any,
+) -> None:
+    """Add an attempt of the model that `spec` names, its parameters spelled as on the leaderboard."""
+    params = spec.text().removeprefix(spec.name).strip("[]") if not spec.plugin else ""
+    planner.plan.attempts.append(
+        Attempt(str(task.dataset), task, seed, training_seed, plugin, spec.name, params, split, **fields)
+    )
+
+
+def job_task(task: Task, seed: int) -> JobTask:
+    """Give what a job is told of its task."""
+    return JobTask(dataset=str(task.dataset), name=task.name, split_kind=split_label(task), split_seed=seed)
+
+
+def find_offer(offers: Mapping[str, Any], name: str, kind: str) -> Any:
+    """Give the offer of a name.
+
+    Raises
+    ------
+    RecipeError
+        If there is none, with what may have been meant.
+    """
+    if name not in offers:
+        raise RecipeError(f"there is no {kind} {name!r}; {expected(name, offers)}")
+    return offers[name]
+
+
+def with_defaults(
+    offer: DatasetOffer | EmbeddingOffer | ModelOffer | ScorerOffer, given: Mapping[str, Any], where: str
+) -> dict[str, Any]:
+    """Give the parameters of an offer: those that were given, and the defaults of the others.
+
+    Raises
+    ------
+    RecipeError
+        If it has no such parameter; `where` says what asked for it.
+    """
+    unknown = [name for name in given if name not in offer.params]
+    if unknown:
+        raise RecipeError(
+            f"{where}: {offer.name!r} has no parameter {unknown[0]!r}; {expected(unknown[0], offer.params)}"
+        )
+    return {**offer.params, **given}
+
+
+def _core(registry: Registry) -> Plugin:
+    """Give the plugin of the core's own interpreter; its environment hash holds that of the worker side."""
+    if "datasets" not in registry.plugins:
+        raise RecipeError("the built-in plugin 'datasets' is not installed; reinstall pertharness")
+    return registry.plugins["datasets"]
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value

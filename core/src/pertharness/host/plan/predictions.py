@@ -1,0 +1,154 @@
+"""The jobs of a model: its embeddings, its prediction, and why it may not be possible here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pertharness.cards import ModelOffer
+from pertharness.errors import RecipeError
+from pertharness.files import sha256_file
+from pertharness.host.did_you_mean import expected
+from pertharness.host.hardware import missing_hardware
+from pertharness.host.plan.inputs import plan_split
+from pertharness.host.plan.planner import Planner, Scorers, add_attempt, find_offer, job_task, with_defaults
+from pertharness.host.plan.scores import plan_scores
+from pertharness.host.recipe import ModelSpec, PredictionChoice, parse_model
+from pertharness.host.recipe import TaskChoice as Task
+from pertharness.host.registry import Offered, Registry
+from pertharness.host.split_job import queries_of
+
+
+def plan_model(planner: Planner, task: Task, seed: int, spec: ModelSpec, scorers: Scorers) -> None:
+    """Add the jobs and attempts of a model on one split, one per training seed if it learns by chance."""
+    split = plan_split(planner, task, seed, "pseudobulk")
+    offered = find_model(planner.registry, spec)
+    if offered is None:
+        reason = f"not installed: {spec.text()!r}; {expected(spec.name, planner.registry.models)}"
+        for training_seed in planner.recipe.training_seeds:
+            add_attempt(planner, task, seed, training_seed, spec.plugin or "", spec, split, reason=reason)
+        return
+    offer = offered.offer
+    params = with_defaults(offer, spec.params, spec.text())
+    changed = {name: value for name, value in params.items() if value != offer.params[name]}
+    for training_seed in planner.recipe.training_seeds[: 1 if offer.deterministic else None]:
+        prediction = _plan_prediction(planner, task, seed, training_seed, spec, offered, params, split)
+        add_attempt(
+            planner, task, seed, training_seed, offered.plugin.ref.name,
+            ModelSpec(None, spec.name, spec.slots, changed), split, prediction=prediction,
+            scores=plan_scores(planner, task, seed, split, prediction, spec.text(), scorers),
+            uses_validation=offer.uses_validation,
+        )  # fmt: skip
+
+
+def _plan_prediction(
+    planner: Planner, task: Task, seed: int, training_seed: int, spec: ModelSpec, offered: Offered[ModelOffer],
+    params: Mapping[str, Any], split: str,
+) -> str:  # fmt: skip
+    """Add the job that fits a model and predicts, after those that make its embeddings, and give its key."""
+    offer, plugin = offered.offer, offered.plugin
+    if offer.input == "cells":
+        split = plan_split(planner, task, seed, "cells")
+    where = f"{task.dataset} {task.name} seed {seed}"
+    references = {name: planner.plan.datasets[name] for name in task.references}
+    embeddings = _plan_embeddings(planner, spec, offer, split, training_seed, where)
+    job = planner.job(
+        "predictions", plugin, inputs={"split": split, **references, **embeddings}, name=offer.name, params=params,
+        seed=training_seed, task=job_task(task, seed), options={"score_on": list(task.score_on)},
+    )  # fmt: skip
+    record = planner.store.record
+    parts = {"train": "train.h5ad", **({"val": "val.h5ad"} if offer.uses_validation else {}), "split": "split.json"}
+    level = "dataset.h5ad" if offer.input == "cells" else "pseudobulk.h5ad"
+    files = {
+        "inputs": {role: record("splits", split) / file for role, file in parts.items()},
+        "references": {name: record("datasets", key) / level for name, key in references.items()},
+        "embeddings": {slot: record("embeddings", key) / "embedding.csv" for slot, key in embeddings.items()},
+    }
+    return planner.node(
+        job.model_copy(update=files), plugin, needs=(split, *references.values(), *embeddings.values()),
+        title=f"{offer.name} on {where}", cheap=offer.cheap, preflight=_preflight(planner, offer, split, task),
+    )  # fmt: skip
+
+
+def _plan_embeddings(
+    planner: Planner, spec: ModelSpec, offer: ModelOffer, split: str, seed: int, where: str
+) -> dict[str, str]:
+    """Add the jobs that make a model's embeddings, such as ``G=embed:NAME``, and give their keys by slot."""
+    keys = {}
+    for slot, written in spec.slots.items():
+        if slot not in offer.slots:
+            raise RecipeError(f"{spec.text()!r}: {offer.name!r} has no slot {slot!r}; {expected(slot, offer.slots)}")
+        maker, _, name = written.partition(":")
+        if maker != "embed":
+            raise RecipeError(f"{spec.text()!r}: {written!r} is not an embedding; expected embed:NAME")
+        made = parse_model(name)
+        found = find_offer(planner.registry.embeddings, made.name, "embedding")
+        if offer.slots[slot] not in found.offer.kinds:
+            raise RecipeError(
+                f"{spec.text()!r}: {made.name!r} gives no {offer.slots[slot]} embedding, which {slot!r} needs"
+            )
+        job = planner.job(
+            "embeddings", found.plugin, inputs={"split": split}, name=found.offer.name, seed=seed,
+            params=with_defaults(found.offer, made.params, written), options={"kind": offer.slots[slot]},
+        )  # fmt: skip
+        folder = planner.store.record("splits", split)
+        files = {"split": folder / "split.json", "train": folder / "train.h5ad"}
+        job = job.model_copy(update={"inputs": files})
+        keys[slot] = planner.node(job, found.plugin, needs=(split,), title=f"embedding {made.name} on {where}")
+    return keys
+
+
+def find_model(registry: Registry, spec: ModelSpec) -> Offered[ModelOffer] | None:
+    """Give the installed model that is meant, or None."""
+    if spec.plugin is None:
+        return registry.models.get(spec.name)
+    found = registry.models.get(f"{spec.plugin}/{spec.name}") or registry.models.get(spec.name)
+    return found if found is not None and found.plugin.ref.name == spec.plugin else None
+
+
+def plan_file(planner: Planner, task: Task, seed: int, entry: PredictionChoice, scorers: Scorers) -> None:
+    """Add a prediction that was made elsewhere: read instead of computed, scored like any other."""
+    split = plan_split(planner, task, seed, "pseudobulk")
+    folder = planner.store.record("splits", split)
+    job = planner.job(
+        "predictions", None, inputs={"split": split, "file": sha256_file(entry.file)}, name=entry.name,
+        options={"score_on": list(task.score_on)},
+    ).model_copy(
+        update={"inputs": {"split": folder / "split.json", "train": folder / "train.h5ad", "file": entry.file}}
+    )  # fmt: skip
+    prediction = planner.node(
+        job, None, needs=(split,), title=f"{entry.name} (file) on {task.dataset} {task.name}", cheap=True
+    )
+    scores = plan_scores(planner, task, seed, split, prediction, entry.name, scorers)
+    add_attempt(
+        planner, task, seed, 1, "file", ModelSpec(None, entry.name), split, prediction=prediction, scores=scores
+    )
+
+
+def _preflight(planner: Planner, offer: ModelOffer, split: str, task: Task) -> Any:
+    """Give a function that says why a model cannot do a task here, or None."""
+
+    def reason() -> str | None:
+        if offer.oracle:
+            return "needs values of the held-out cells (an oracle), which this version does not hand out"
+        if offer.input == "cells" and _facts(planner, str(task.dataset)).get("level") != "cells":
+            return "needs cells; the dataset has only one mean per perturbation"
+        kinds = {
+            "single" if "+" not in query else "double" for query in queries_of(planner.store, split, task.score_on)
+        }
+        if task.references:
+            kinds.add("transfer")
+        if not kinds & set(offer.tasks):
+            asked = " or ".join(f"{kind}s" for kind in sorted(kinds))
+            return f"does not predict {asked} (its card: {', '.join(offer.tasks)})"
+        return missing_hardware(offer.needs, planner.recipe.resources.device)
+
+    return reason
+
+
+def _facts(planner: Planner, dataset: str) -> dict[str, Any]:
+
+    path = planner.store.record("datasets", planner.plan.datasets[dataset]) / "facts.json"
+    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return facts
