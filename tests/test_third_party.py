@@ -58,11 +58,15 @@ class Place:
 
     def install(self, folder: Path) -> None:
         uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+        if not importlib.util.find_spec("hatchling"):
+            pytest.skip("hatchling, which builds the plugins, is not installed here")
         if importlib.util.find_spec("pip"):
             done = self.call("-m", "pip", "install", "--no-deps", "--no-build-isolation", "--no-index", str(folder))
+        elif not uv:
+            pytest.skip("neither pip nor uv is here to install a plugin with")
         else:
             target = ["--python", str(self.python), "--no-deps", "--no-build-isolation", "--offline"]
-            done = subprocess.run([str(uv), "pip", "install", *target, str(folder)], capture_output=True, text=True)
+            done = subprocess.run([uv, "pip", "install", *target, str(folder)], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
 
     def run(self) -> subprocess.CompletedProcess[str]:
@@ -76,10 +80,6 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    if not importlib.util.find_spec("hatchling"):
-        pytest.skip("hatchling, which builds the plugins, is not installed here")
-    if not importlib.util.find_spec("pip") and not shutil.which("uv"):
-        pytest.skip("neither pip nor uv is here to install a plugin with")
     return Place(tmp_path_factory.mktemp("third party"))
 
 

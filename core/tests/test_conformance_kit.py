@@ -12,6 +12,8 @@ from pertharness.testing import conformance, planted, planted_cells, planted_mea
 from pertharness.testing.checks import card_checks, list_checks, run_check
 from pertharness.testing.subject import Subject
 
+pytest_plugins = ["pertharness.testing.fixtures"]
+
 MODEL = """
 import os
 from pathlib import Path
@@ -20,13 +22,14 @@ from pertharness import CONTROL, Card, ModelOffer, hookimpl, make_prediction, ta
 {imports}
 @hookimpl
 def describe():
-    return Card(models=(ModelOffer(name="m", summary="s", tasks=("single",), input="pseudobulk", information="training",
-        params={{"k": 1}}, deterministic={deterministic}, uses_validation={uses_validation}),))
+    return Card(models=(ModelOffer(name="m", summary="s", tasks=("single",), input="{input}", information="training",
+        params={{"k": 1}}, slots={slots}, deterministic={deterministic}, uses_validation={uses_validation}),))
 
 @hookimpl
-def fit(train, val, params, seed, workdir):
+def fit(train, val, params, seed, workdir, embeddings):
     (workdir / "notes.txt").write_text("in its own folder")
-    model = train.X[train.obs["perturbation"] != CONTROL].mean(axis=0) * params["k"]
+    perturbed = (train.obs["perturbation"] != CONTROL).to_numpy()
+    model = np.asarray(train.X[perturbed].mean(axis=0)).ravel().astype(float) * params["k"]
     {fit}
     return model
 
@@ -37,9 +40,19 @@ def predict(model, controls, queries, seed):
     {predict}
     return make_prediction(means, genes, unanswered)
 """
-PLAIN = {"imports": "", "deterministic": True, "uses_validation": False, "fit": "", "predict": ""}
+PLAIN = {
+    "imports": "",
+    "input": "pseudobulk",
+    "slots": {},
+    "deterministic": True,
+    "uses_validation": False,
+    "fit": "",
+    "predict": "",
+}
 MODEL_FAULTS = {
     "none": ({}, set()),
+    "cells": ({"input": "cells", "fit": "assert train.n_obs > 100 and 'counts' in train.layers"}, set()),
+    "slots": ({"slots": {"G": "gene", "P": "perturbation"}, "fit": "assert sorted(embeddings) == ['G', 'P']"}, set()),
     "raises": ({"fit": "raise ValueError('no')"}, {"answers"}),
     "answers_nothing": ({"predict": "means, unanswered = {}, dict.fromkeys(queries, 'no')"}, {"answers"}),
     "missing_query": ({"predict": "means.pop(queries[0])"}, {"queries"}),
@@ -266,3 +279,9 @@ def test_a_posed_task_holds_its_queries_out(kind, level):
     if kind != "double":
         held_out = {*task.queries, *task.val.obs["perturbation"]}
         assert not held_out & {target for label in trained for target in targets_of(label)}
+
+
+def test_fixtures_give_the_planted_data(planted_cells, planted_means, planted_task):
+    assert planted_cells.shape == (208, 40)
+    assert planted_means.shape == (15, 40)
+    assert planted_task.task.name in {"double", "single"}
