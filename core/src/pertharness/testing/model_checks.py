@@ -22,7 +22,7 @@ SEED, OTHER_SEED = 1, 2
 TOLERANCE = 1e-6
 """On log1p values: what float64 sums in another order leave below it by far, what float32 leaves is about this."""
 CELLS_TOLERANCE = 1e-4
-"""The same for models of cells, which come as float32: a sum of 200 values of 5 in another order is off by up to 1e-5."""
+"""The same for models of cells, which are float32: 200 values of 5 summed in another order are off by up to 1e-5."""
 SPREAD = 3.0
 """A stochastic model may change by this many times what another seed changes, before the order of cells is to blame."""
 FLOOR = -1.0
