@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pertharness.errors import RecipeError
 from pertharness.host.plan.inputs import plan_dataset, plan_split
 from pertharness.host.plan.model import Attempt, Plan, Source
 from pertharness.host.plan.planner import Planner, add_attempt
@@ -41,6 +42,9 @@ def build_plan(recipe: Recipe, registry: Registry, store: Store, sources: Mappin
         planner.plan.datasets[name] = plan_dataset(planner, name, sources.get(name, Source()))
     scorers = plan_scorers(planner)
     specs = recipe.models or tuple(ModelSpec(None, name) for name in registry.models)
+    for entry in recipe.predictions:
+        if entry.name in {spec.name for spec in specs}:
+            raise RecipeError(f"predictions {entry.name!r}: a model of this run has that name; give them another one")
     for task in tasks_of(recipe):
         for seed in recipe.seeds if task.split.file is None else (0,):
             for spec in specs:
