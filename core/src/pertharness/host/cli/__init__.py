@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import math
 import signal
 import sys
+import time
 from importlib import import_module
 from typing import Any
 
@@ -22,6 +24,8 @@ COMMANDS = {
     "new": ("pertharness.host.cli.new", "Write a plugin package to start from."),
     "doctor": ("pertharness.host.cli.doctor", "Show machine, store and plugins, and what is wrong with them."),
 }
+
+PATIENCE_S = 2.0
 
 
 class LazyGroup(click.Group):
@@ -71,13 +75,14 @@ def main() -> None:
     """Run the command line: every error is a message, exit 1 if something failed, 2 for a usage or recipe error."""
     from pertharness.errors import PertharnessError, RecipeError
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    _stop_in_order()
     try:
         code = cli.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Python drops our handler before it ends; one more would kill it
         print("stopped; the same command goes on from here", file=sys.stderr)
         code = 130
     except RecipeError as error:
@@ -91,8 +96,19 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt
+def _stop_in_order() -> None:
+    """Let SIGTERM stop the command as Ctrl-C does, and several within a moment count as one: stopping is under way."""
+    last = -math.inf
+
+    def interrupt(*_: Any) -> None:
+        nonlocal last
+        if time.monotonic() - last > PATIENCE_S:
+            last = time.monotonic()
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a shell's background job is not to hear Ctrl-C
+        signal.signal(signal.SIGINT, interrupt)
 
 
 def _bug(error: Exception) -> str:
