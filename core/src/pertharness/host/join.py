@@ -36,13 +36,13 @@ def _attempt_scores(
 ) -> pd.DataFrame:
     state, _ = attempt_state(attempt, outcomes)
     held = [(query, part) for part in attempt.task.score_on for query in parts[part]] if parts else [("", "")]
-    queries = pd.DataFrame(held, columns=["perturbation", "part"])
     frames = []
     for name, offer in plan.scorers.items():
         scored = _done(outcomes, attempt.scores.get(name, ""))
         mine = state if state != "done" or scored else outcomes[attempt.scores[name]].state
         announced = [(metric.id, variant) for metric in offer.metrics for variant in metric.variants]
-        grid = queries.merge(pd.DataFrame(announced, columns=["metric", "variant"]), how="cross")
+        rows = [(*query, *metric) for query in held for metric in announced]
+        grid = pd.DataFrame(rows, columns=["perturbation", "part", "metric", "variant"])
         if scored:
             table = _read_scores(store.record("scores", attempt.scores[name]) / "scores.csv")
             grid = grid.merge(table, on=["perturbation", "metric", "variant"], how="outer", sort=False)
