@@ -2,7 +2,8 @@
 
 import time
 
-from pertharness import Card, ModelOffer, hookimpl, make_prediction
+from misbehaving_base import make_card, predict  # noqa: F401 - hooks
+from pertharness import hookimpl
 
 STATE = "crashed"
 SAYS = ("MB of memory", "--memory")
@@ -10,14 +11,7 @@ SAYS = ("MB of memory", "--memory")
 
 @hookimpl
 def describe():
-    offer = ModelOffer(
-        name="eats_memory",
-        summary="Takes memory until it is stopped",
-        tasks=("double",),
-        input="pseudobulk",
-        information="training",
-    )
-    return Card(models=(offer,))
+    return make_card("eats_memory")
 
 
 @hookimpl
@@ -26,8 +20,3 @@ def fit(train):
     while True:
         blocks.append(b"x" * 50_000_000)
         time.sleep(0.02)
-
-
-@hookimpl
-def predict(model, controls, queries):
-    return make_prediction(dict.fromkeys(queries, model), controls.var_names)

@@ -1,6 +1,7 @@
 """Answers what was not asked."""
 
-from pertharness import Card, ModelOffer, hookimpl, make_prediction
+from misbehaving_base import fit, make_card  # noqa: F401 - hooks
+from pertharness import hookimpl, make_prediction
 
 STATE = "invalid"
 SAYS = ("was not asked for", "MADE+UP")
@@ -8,19 +9,7 @@ SAYS = ("was not asked for", "MADE+UP")
 
 @hookimpl
 def describe():
-    offer = ModelOffer(
-        name="extra_query",
-        summary="Answers what was not asked",
-        tasks=("double",),
-        input="pseudobulk",
-        information="training",
-    )
-    return Card(models=(offer,))
-
-
-@hookimpl
-def fit(train):
-    return train.X.mean(axis=0)
+    return make_card("extra_query")
 
 
 @hookimpl

@@ -2,7 +2,8 @@
 
 import subprocess
 
-from pertharness import Card, ModelOffer, hookimpl, make_prediction
+from misbehaving_base import make_card, predict  # noqa: F401 - hooks
+from pertharness import hookimpl
 
 STATE = "done"
 SAYS = ()
@@ -10,10 +11,7 @@ SAYS = ()
 
 @hookimpl
 def describe():
-    offer = ModelOffer(
-        name="forks", summary="Starts children that stay", tasks=("double",), input="pseudobulk", information="training"
-    )
-    return Card(models=(offer,))
+    return make_card("forks")
 
 
 @hookimpl
@@ -21,8 +19,3 @@ def fit(train):
     for _ in range(2):
         subprocess.Popen(["sleep", "3603"], start_new_session=True)
     return train.X.mean(axis=0)
-
-
-@hookimpl
-def predict(model, controls, queries):
-    return make_prediction(dict.fromkeys(queries, model), controls.var_names)

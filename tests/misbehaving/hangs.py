@@ -2,7 +2,8 @@
 
 import time
 
-from pertharness import Card, ModelOffer, hookimpl, make_prediction
+from misbehaving_base import make_card, predict  # noqa: F401 - hooks
+from pertharness import hookimpl
 
 STATE = "timeout"
 SAYS = ("not finished after", "--timeout")
@@ -10,17 +11,9 @@ SAYS = ("not finished after", "--timeout")
 
 @hookimpl
 def describe():
-    offer = ModelOffer(
-        name="hangs", summary="Never comes back", tasks=("double",), input="pseudobulk", information="training"
-    )
-    return Card(models=(offer,))
+    return make_card("hangs")
 
 
 @hookimpl
 def fit(train):
     time.sleep(3600)
-
-
-@hookimpl
-def predict(model, controls, queries):
-    return make_prediction(dict.fromkeys(queries, model), controls.var_names)

@@ -3,7 +3,8 @@
 import os
 import signal
 
-from pertharness import Card, ModelOffer, hookimpl, make_prediction
+from misbehaving_base import make_card, predict  # noqa: F401 - hooks
+from pertharness import hookimpl
 
 STATE = "crashed"
 SAYS = ("SIGKILL",)
@@ -11,17 +12,9 @@ SAYS = ("SIGKILL",)
 
 @hookimpl
 def describe():
-    offer = ModelOffer(
-        name="killed", summary="Is killed by a signal", tasks=("double",), input="pseudobulk", information="training"
-    )
-    return Card(models=(offer,))
+    return make_card("killed")
 
 
 @hookimpl
 def fit(train):
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-@hookimpl
-def predict(model, controls, queries):
-    return make_prediction(dict.fromkeys(queries, model), controls.var_names)

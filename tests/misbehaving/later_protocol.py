@@ -1,6 +1,7 @@
 """Was written for a later version of the hooks."""
 
-from pertharness import Card, ModelOffer, hookimpl, make_prediction
+from misbehaving_base import fit, make_card, predict  # noqa: F401 - hooks
+from pertharness import hookimpl
 
 STATE = "invalid"
 SAYS = ("protocol 99",)
@@ -8,21 +9,4 @@ SAYS = ("protocol 99",)
 
 @hookimpl
 def describe():
-    offer = ModelOffer(
-        name="later_protocol",
-        summary="Was written for a later version of the hooks",
-        tasks=("double",),
-        input="pseudobulk",
-        information="training",
-    )
-    return Card(models=(offer,), protocol=99)
-
-
-@hookimpl
-def fit(train):
-    return train.X.mean(axis=0)
-
-
-@hookimpl
-def predict(model, controls, queries):
-    return make_prediction(dict.fromkeys(queries, model), controls.var_names)
+    return make_card("later_protocol", protocol=99)

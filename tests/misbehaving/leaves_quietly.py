@@ -2,7 +2,8 @@
 
 import os
 
-from pertharness import Card, ModelOffer, hookimpl, make_prediction
+from misbehaving_base import make_card, predict  # noqa: F401 - hooks
+from pertharness import hookimpl
 
 STATE = "crashed"
 SAYS = ("exit status 0", "without an answer")
@@ -10,21 +11,9 @@ SAYS = ("exit status 0", "without an answer")
 
 @hookimpl
 def describe():
-    offer = ModelOffer(
-        name="leaves_quietly",
-        summary="Exits with status 0 and no answer",
-        tasks=("double",),
-        input="pseudobulk",
-        information="training",
-    )
-    return Card(models=(offer,))
+    return make_card("leaves_quietly")
 
 
 @hookimpl
 def fit(train):
     os._exit(0)
-
-
-@hookimpl
-def predict(model, controls, queries):
-    return make_prediction(dict.fromkeys(queries, model), controls.var_names)

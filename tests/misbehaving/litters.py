@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from pertharness import Card, ModelOffer, hookimpl, make_prediction
+from misbehaving_base import make_card, predict  # noqa: F401 - hooks
+from pertharness import hookimpl
 
 STATE = "done"
 SAYS = ()
@@ -10,14 +11,7 @@ SAYS = ()
 
 @hookimpl
 def describe():
-    offer = ModelOffer(
-        name="litters",
-        summary="Leaves files about in its working directory",
-        tasks=("double",),
-        input="pseudobulk",
-        information="training",
-    )
-    return Card(models=(offer,))
+    return make_card("litters")
 
 
 @hookimpl
@@ -25,8 +19,3 @@ def fit(train):
     for number in range(100):
         Path(f"rubbish{number}.bin").write_bytes(bytes(1000))
     return train.X.mean(axis=0)
-
-
-@hookimpl
-def predict(model, controls, queries):
-    return make_prediction(dict.fromkeys(queries, model), controls.var_names)

@@ -1,6 +1,7 @@
 """Leaves a query out without a word."""
 
-from pertharness import Card, ModelOffer, hookimpl, make_prediction
+from misbehaving_base import fit, make_card  # noqa: F401 - hooks
+from pertharness import hookimpl, make_prediction
 
 STATE = "invalid"
 SAYS = ("neither answered nor",)
@@ -8,19 +9,7 @@ SAYS = ("neither answered nor",)
 
 @hookimpl
 def describe():
-    offer = ModelOffer(
-        name="missing_query",
-        summary="Leaves a query out without a word",
-        tasks=("double",),
-        input="pseudobulk",
-        information="training",
-    )
-    return Card(models=(offer,))
-
-
-@hookimpl
-def fit(train):
-    return train.X.mean(axis=0)
+    return make_card("missing_query")
 
 
 @hookimpl

@@ -1,6 +1,7 @@
 """Changes the data that it is given."""
 
-from pertharness import Card, ModelOffer, hookimpl, make_prediction
+from misbehaving_base import make_card, predict  # noqa: F401 - hooks
+from pertharness import hookimpl
 
 STATE = "invalid"
 SAYS = ("changed", "train", "copy")
@@ -8,22 +9,10 @@ SAYS = ("changed", "train", "copy")
 
 @hookimpl
 def describe():
-    offer = ModelOffer(
-        name="mutates_train",
-        summary="Changes the data that it is given",
-        tasks=("double",),
-        input="pseudobulk",
-        information="training",
-    )
-    return Card(models=(offer,))
+    return make_card("mutates_train")
 
 
 @hookimpl
 def fit(train):
     train.X[0, 0] += 1
     return train.X.mean(axis=0)
-
-
-@hookimpl
-def predict(model, controls, queries):
-    return make_prediction(dict.fromkeys(queries, model), controls.var_names)

@@ -1,7 +1,8 @@
 """Predicts NaN."""
 
 import numpy as np
-from pertharness import Card, ModelOffer, hookimpl, make_prediction
+from misbehaving_base import fit, make_card  # noqa: F401 - hooks
+from pertharness import hookimpl, make_prediction
 
 STATE = "invalid"
 SAYS = ("not finite", "nan")
@@ -9,15 +10,7 @@ SAYS = ("not finite", "nan")
 
 @hookimpl
 def describe():
-    offer = ModelOffer(
-        name="not_finite", summary="Predicts NaN", tasks=("double",), input="pseudobulk", information="training"
-    )
-    return Card(models=(offer,))
-
-
-@hookimpl
-def fit(train):
-    return train.X.mean(axis=0)
+    return make_card("not_finite")
 
 
 @hookimpl

@@ -1,6 +1,7 @@
 """Raises while it is fitted."""
 
-from pertharness import Card, ModelOffer, hookimpl, make_prediction
+from misbehaving_base import make_card, predict  # noqa: F401 - hooks
+from pertharness import hookimpl
 
 STATE = "failed"
 SAYS = ("ValueError", "no such luck")
@@ -8,21 +9,9 @@ SAYS = ("ValueError", "no such luck")
 
 @hookimpl
 def describe():
-    offer = ModelOffer(
-        name="raises_in_fit",
-        summary="Raises while it is fitted",
-        tasks=("double",),
-        input="pseudobulk",
-        information="training",
-    )
-    return Card(models=(offer,))
+    return make_card("raises_in_fit")
 
 
 @hookimpl
 def fit(train):
     raise ValueError("no such luck")
-
-
-@hookimpl
-def predict(model, controls, queries):
-    return make_prediction(dict.fromkeys(queries, model), controls.var_names)

@@ -1,6 +1,7 @@
 """Raises while it predicts."""
 
-from pertharness import Card, ModelOffer, hookimpl
+from misbehaving_base import fit, make_card  # noqa: F401 - hooks
+from pertharness import hookimpl
 
 STATE = "failed"
 SAYS = ("KeyError", "KLF1")
@@ -8,19 +9,7 @@ SAYS = ("KeyError", "KLF1")
 
 @hookimpl
 def describe():
-    offer = ModelOffer(
-        name="raises_in_predict",
-        summary="Raises while it predicts",
-        tasks=("double",),
-        input="pseudobulk",
-        information="training",
-    )
-    return Card(models=(offer,))
-
-
-@hookimpl
-def fit(train):
-    return train.X.mean(axis=0)
+    return make_card("raises_in_predict")
 
 
 @hookimpl

@@ -1,6 +1,7 @@
 """One of two plugins of one name."""
 
-from pertharness import Card, ModelOffer, hookimpl, make_prediction
+from misbehaving_base import fit, make_card, predict  # noqa: F401 - hooks
+from pertharness import hookimpl
 
 STATE = "invalid"
 SAYS = ("two plugins are called", "uninstall")
@@ -8,21 +9,4 @@ SAYS = ("two plugins are called", "uninstall")
 
 @hookimpl
 def describe():
-    offer = ModelOffer(
-        name="same_name",
-        summary="One of two plugins of one name",
-        tasks=("double",),
-        input="pseudobulk",
-        information="training",
-    )
-    return Card(models=(offer,))
-
-
-@hookimpl
-def fit(train):
-    return train.X.mean(axis=0)
-
-
-@hookimpl
-def predict(model, controls, queries):
-    return make_prediction(dict.fromkeys(queries, model), controls.var_names)
+    return make_card("same_name")

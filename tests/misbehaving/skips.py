@@ -1,6 +1,7 @@
 """Cannot run here, and says so: no fault."""
 
-from pertharness import Card, ModelOffer, Skip, hookimpl, make_prediction
+from misbehaving_base import make_card, predict  # noqa: F401 - hooks
+from pertharness import Skip, hookimpl
 
 STATE = "skipped"
 SAYS = ("needs a telescope",)
@@ -8,21 +9,9 @@ SAYS = ("needs a telescope",)
 
 @hookimpl
 def describe():
-    offer = ModelOffer(
-        name="skips",
-        summary="Cannot run here, and says so: no fault",
-        tasks=("double",),
-        input="pseudobulk",
-        information="training",
-    )
-    return Card(models=(offer,))
+    return make_card("skips")
 
 
 @hookimpl
 def fit(train):
     raise Skip("needs a telescope")
-
-
-@hookimpl
-def predict(model, controls, queries):
-    return make_prediction(dict.fromkeys(queries, model), controls.var_names)

@@ -1,6 +1,7 @@
 """Prints a gigabyte, and then does its work."""
 
-from pertharness import Card, ModelOffer, hookimpl, make_prediction
+from misbehaving_base import make_card, predict  # noqa: F401 - hooks
+from pertharness import hookimpl
 
 STATE = "done"
 SAYS = ()
@@ -8,14 +9,7 @@ SAYS = ()
 
 @hookimpl
 def describe():
-    offer = ModelOffer(
-        name="talks",
-        summary="Prints a gigabyte, and then does its work",
-        tasks=("double",),
-        input="pseudobulk",
-        information="training",
-    )
-    return Card(models=(offer,))
+    return make_card("talks")
 
 
 @hookimpl
@@ -23,8 +17,3 @@ def fit(train):
     for _ in range(1000):
         print("x" * 1_000_000)
     return train.X.mean(axis=0)
-
-
-@hookimpl
-def predict(model, controls, queries):
-    return make_prediction(dict.fromkeys(queries, model), controls.var_names)

@@ -1,6 +1,7 @@
 """Asks for an argument that the hook has not."""
 
-from pertharness import Card, ModelOffer, hookimpl, make_prediction
+from misbehaving_base import make_card, predict  # noqa: F401 - hooks
+from pertharness import hookimpl
 
 STATE = "invalid"
 SAYS = ("trainn",)
@@ -8,21 +9,9 @@ SAYS = ("trainn",)
 
 @hookimpl
 def describe():
-    offer = ModelOffer(
-        name="unknown_argument",
-        summary="Asks for an argument that the hook has not",
-        tasks=("double",),
-        input="pseudobulk",
-        information="training",
-    )
-    return Card(models=(offer,))
+    return make_card("unknown_argument")
 
 
 @hookimpl
 def fit(trainn):
-    return trainn.X.mean(axis=0)
-
-
-@hookimpl
-def predict(model, controls, queries):
-    return make_prediction(dict.fromkeys(queries, model), controls.var_names)
+    return trainn

@@ -1,6 +1,7 @@
 """Has a hook that nobody calls."""
 
-from pertharness import Card, ModelOffer, hookimpl, make_prediction
+from misbehaving_base import fit, make_card, predict  # noqa: F401 - hooks
+from pertharness import hookimpl
 
 STATE = "invalid"
 SAYS = ("predictt",)
@@ -8,24 +9,7 @@ SAYS = ("predictt",)
 
 @hookimpl
 def describe():
-    offer = ModelOffer(
-        name="unknown_hook",
-        summary="Has a hook that nobody calls",
-        tasks=("double",),
-        input="pseudobulk",
-        information="training",
-    )
-    return Card(models=(offer,))
-
-
-@hookimpl
-def fit(train):
-    return train.X.mean(axis=0)
-
-
-@hookimpl
-def predict(model, controls, queries):
-    return make_prediction(dict.fromkeys(queries, model), controls.var_names)
+    return make_card("unknown_hook")
 
 
 @hookimpl

@@ -1,6 +1,7 @@
 """Predicts genes that the dataset has not."""
 
-from pertharness import Card, ModelOffer, hookimpl, make_prediction
+from misbehaving_base import fit, make_card  # noqa: F401 - hooks
+from pertharness import hookimpl, make_prediction
 
 STATE = "invalid"
 SAYS = ("genes are missing", "not of the dataset")
@@ -8,19 +9,7 @@ SAYS = ("genes are missing", "not of the dataset")
 
 @hookimpl
 def describe():
-    offer = ModelOffer(
-        name="wrong_genes",
-        summary="Predicts genes that the dataset has not",
-        tasks=("double",),
-        input="pseudobulk",
-        information="training",
-    )
-    return Card(models=(offer,))
-
-
-@hookimpl
-def fit(train):
-    return train.X.mean(axis=0)
+    return make_card("wrong_genes")
 
 
 @hookimpl

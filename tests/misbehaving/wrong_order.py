@@ -1,6 +1,7 @@
 """Predicts the genes in another order."""
 
-from pertharness import Card, ModelOffer, hookimpl, make_prediction
+from misbehaving_base import fit, make_card  # noqa: F401 - hooks
+from pertharness import hookimpl, make_prediction
 
 STATE = "invalid"
 SAYS = ("another order",)
@@ -8,19 +9,7 @@ SAYS = ("another order",)
 
 @hookimpl
 def describe():
-    offer = ModelOffer(
-        name="wrong_order",
-        summary="Predicts the genes in another order",
-        tasks=("double",),
-        input="pseudobulk",
-        information="training",
-    )
-    return Card(models=(offer,))
-
-
-@hookimpl
-def fit(train):
-    return train.X.mean(axis=0)
+    return make_card("wrong_order")
 
 
 @hookimpl
