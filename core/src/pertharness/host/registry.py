@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -82,7 +83,7 @@ def open_registry(store: Store) -> Registry:
     nodes = {name: _card_node(plugin) for name, plugin in registry.plugins.items()}
     # A card that could not be had is asked for anew every time: the cause may lie outside the plugin; it costs little.
     every_state_but_done = frozenset({"failed", "invalid", "timeout", "crashed", "skipped"})
-    outcomes = Runner(store, retry=every_state_but_done).run(nodes.values())
+    outcomes = Runner(store, slots=os.cpu_count() or 1, retry=every_state_but_done).run(nodes.values())
     cards = {}
     for name, node in nodes.items():
         card = _read_card(store, node, outcomes[node.key])
