@@ -1,0 +1,43 @@
+"""The benchmarks work on small files: what they time is what they say."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pytest
+from pertharness.canonical import check_dataset, open_stored, pseudobulk
+from pertharness.datasets import load_dataset
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+def make_screen(path: Path, form: str, compression: str | None) -> None:
+    code = f"from pathlib import Path; from screens import write_screen; write_screen(Path({str(path)!r}), 300, "
+    code += f"form={form!r}, compression={compression!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=BENCHMARKS, check=True)
+
+
+@pytest.mark.parametrize(("form", "compression"), [("csr", None), ("csr", "gzip"), ("csc", "gzip"), ("dense", None)])
+def test_the_screens_are_screens_and_their_means_are_right(form: str, compression: str | None, tmp_path: Path) -> None:
+    make_screen(tmp_path / "x.h5ad", form, compression)
+    check_dataset(load_dataset("h5ad", tmp_path / "x.h5ad", {}), "x")
+    whole = anndata.read_h5ad(tmp_path / "x.h5ad")
+    dense = whole.X if isinstance(whole.X, np.ndarray) else whole.X.toarray()
+    assert ((dense > 0).sum(axis=1) == 2000).all()
+    means = pseudobulk(open_stored(tmp_path / "x.h5ad"))
+    is_control = (whole.obs["perturbation"] == "control").to_numpy()
+    expected = dense[is_control].astype(np.float64).mean(axis=0)
+    np.testing.assert_allclose(means["control"].X[0], expected, rtol=1e-12)
+
+
+def test_every_way_is_timed(tmp_path: Path) -> None:
+    make_screen(tmp_path / "x.h5ad", "csr", None)
+    for way in ("chunks", "pseudobulk", "backed", "copy", "split", "load"):
+        command = [sys.executable, str(BENCHMARKS / "measure.py"), way, str(tmp_path / "x.h5ad"), "1"]
+        said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        assert said["seconds"] > 0
+        assert 5 < said["peak_mb"] < 600
+    assert [path.name for path in tmp_path.iterdir()] == ["x.h5ad"]
