@@ -160,7 +160,7 @@ def test_an_embedding_is_a_job_of_its_own_and_fills_the_slot(tmp_path: Path) -> 
         ({"models": ["embedded[H=embed:genes]"]}, "no slot 'H'"),
         ({"models": ["embedded[G=embed:gens]"]}, "did you mean 'genes'"),
         ({"models": ["embedded[G=file:x]"]}, "expected embed:NAME"),
-        ({"scorers": ["l2", "l2[n=1]"]}, "twice"),
+        ({"scorers": ["l2", "l2[n=1]"]}, "both give the"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_had_is_named_with_what_may_have_been_meant(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -24,6 +24,10 @@ from pertharness.host.store import Store
 from pertharness.jobs import Job, PluginRef, State
 
 Offer = TypeVar("Offer", DatasetOffer, EmbeddingOffer, ModelOffer, ScorerOffer)
+
+
+FIRST = ("datasets", "baselines", "scorers")
+"""The plugins of this repository, whose names recipes and docs take as known."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,11 @@ class Problem:
 
 @dataclass
 class Registry:
-    """All offers by name; where two plugins offer the same name, both stand under ``plugin/name``."""
+    """All offers by name.
+
+    Of several plugins that offer a name it belongs to one of `FIRST`, so that installing another changes nothing of
+    what a recipe means; the others, or all where none of these is among them, stand under ``plugin/name``.
+    """
 
     plugins: dict[str, Plugin] = field(default_factory=dict)
     datasets: dict[str, Offered[DatasetOffer]] = field(default_factory=dict)
@@ -148,10 +156,18 @@ def _read_card(store: Store, node: Node, outcome: Outcome) -> Card | Problem:
 
 
 def _by_name(registry: Registry, offers: dict[str, Sequence[Offer]]) -> dict[str, Offered[Offer]]:
-    """Give the offers of one kind by name, those with a name that two plugins use by plugin/name."""
-    count = Counter(offer.name for card in offers.values() for offer in card)
-    return {
-        offer.name if count[offer.name] == 1 else f"{plugin}/{offer.name}": Offered(registry.plugins[plugin], offer)
-        for plugin, card in offers.items()
-        for offer in card
-    }
+    """Give the offers of one kind under the names that the registry promises, those of this repository first."""
+    order = sorted(offers, key=lambda plugin: (plugin not in FIRST, plugin))
+    pairs = [(plugin, offer) for plugin in order for offer in offers[plugin]]
+    count = Counter(offer.name for _, offer in pairs)
+    owner = {offer.name: plugin for plugin, offer in pairs if count[offer.name] == 1 or plugin in FIRST}
+    named = {(offer.name if owner.get(offer.name) == plugin else f"{plugin}/{offer.name}"): (plugin, offer)
+             for plugin, offer in pairs}  # fmt: skip
+    return {name: Offered(registry.plugins[plugin], offer) for name, (plugin, offer) in named.items()}
+
+
+def look_up(offers: Mapping[str, Offered[Offer]], name: str) -> Offered[Offer] | None:
+    """Give what stands under ``NAME`` or ``PLUGIN/NAME``, also where the plugin's name would not be needed."""
+    plugin, _, bare = name.rpartition("/")
+    found = offers.get(name) or offers.get(bare)
+    return found if found is not None and plugin in ("", found.plugin.ref.name) else None

@@ -19,7 +19,7 @@ from pertharness.files import sha256_file, write_text
 from pertharness.host.nodes import Outcome
 from pertharness.host.plan import Plan, Source, build_plan
 from pertharness.host.recipe import Recipe, write_recipe
-from pertharness.host.registry import Registry
+from pertharness.host.registry import Registry, look_up
 from pertharness.host.runner import Observer, Runner
 from pertharness.host.store import Store
 
@@ -68,7 +68,7 @@ def find_sources(recipe: Recipe, registry: Registry, fetch: Callable[[str, Any],
     """
     sources = {}
     for name, entry in recipe.datasets.items():
-        offered = registry.datasets.get(entry.offer)
+        offered = look_up(registry.datasets, entry.offer)
         if entry.file is not None:
             if not entry.file.is_file():
                 raise RecipeError(f"dataset {name!r}: there is no file {str(entry.file)!r}; expected an h5ad file")
@@ -157,5 +157,6 @@ def _manifest(
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "plugins": plugins,
         "problems": [{"plugin": p.plugin, "state": p.state, "message": p.message} for p in registry.problems],
-        "datasets": plan.datasets, "attempts": attempts, "records": records, "executable": sys.executable,
+        "notes": plan.notes, "datasets": plan.datasets, "attempts": attempts, "records": records,
+        "executable": sys.executable,
     }  # fmt: skip

@@ -24,7 +24,7 @@ def load_record(data: str, params: dict[str, Any], store_path: Path | None) -> t
     from pertharness.host.did_you_mean import expected
     from pertharness.host.quick import dataset_name
     from pertharness.host.recipe import make_recipe
-    from pertharness.host.registry import open_registry
+    from pertharness.host.registry import look_up, open_registry
     from pertharness.host.runner import Runner
     from pertharness.host.session import plan_run
     from pertharness.host.store import Store
@@ -33,9 +33,9 @@ def load_record(data: str, params: dict[str, Any], store_path: Path | None) -> t
     is_file = path.suffix == ".h5ad" or path.exists()
     store = Store.open(store_path)
     registry = open_registry(store)
-    if not is_file and data not in registry.datasets:
+    if not is_file and look_up(registry.datasets, data) is None:
         raise RecipeError(f"there is no file and no dataset {data!r}; {expected(data, registry.datasets)}")
-    name = dataset_name(path) if is_file else data
+    name = dataset_name(path) if is_file else data.replace("/", "-")
     entry = {"file": path.absolute(), "params": params} if is_file else {"offer": data, "params": params}
     recipe = make_recipe({"name": name, "datasets": {name: entry}, "tasks": []})
     plan = plan_run(recipe, registry, store, fetch_shown)

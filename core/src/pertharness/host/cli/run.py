@@ -110,6 +110,8 @@ def carry_out_run(
     if named:
         check_installed(recipe, registry)
     plan = plan_run(recipe, registry, store, fetch_shown)
+    for note in plan.notes:
+        click.echo(note, err=True)
     console = Console(stderr=True)
     if dry_run:
         print_plan(plan, store, frozenset(retry))
@@ -140,7 +142,7 @@ def check_installed(recipe: Any, registry: Any) -> None:
 
     for spec in recipe.models:
         if find_model(registry, spec) is None:
-            said = [f"there is no model {spec.text()!r}", expected(spec.name, registry.models)]
+            said = [f"there is no model {spec.text()!r}", expected(spec.full_name, registry.models)]
             said += [f"plugin {one.plugin!r} cannot be used: {one.message}" for one in registry.problems]
             raise RecipeError("; ".join(said))
 

@@ -8,9 +8,9 @@ from pertharness.errors import RecipeError
 from pertharness.host.plan.inputs import plan_dataset, plan_split
 from pertharness.host.plan.model import Attempt, Plan, Source
 from pertharness.host.plan.planner import Planner, add_attempt
-from pertharness.host.plan.predictions import find_model, plan_file, plan_model
+from pertharness.host.plan.predictions import find_model, label_of, name_of, plan_file, plan_model
 from pertharness.host.plan.scores import plan_scorers
-from pertharness.host.recipe import ModelSpec, Recipe
+from pertharness.host.recipe import ModelSpec, Recipe, parse_model
 from pertharness.host.recipe import TaskChoice as Task
 from pertharness.host.registry import Registry
 from pertharness.host.store import Store
@@ -41,11 +41,11 @@ def build_plan(recipe: Recipe, registry: Registry, store: Store, sources: Mappin
     for name in recipe.datasets:
         planner.plan.datasets[name] = plan_dataset(planner, name, sources.get(name, Source()))
     scorers = plan_scorers(planner)
-    specs = recipe.models or tuple(ModelSpec(None, name) for name in registry.models)
+    specs = recipe.models or tuple(parse_model(name) for name in registry.models)
     for entry in recipe.predictions:
-        if entry.name in {spec.name for spec in specs}:
+        if entry.name in {name_of(registry, spec) for spec in specs}:
             raise RecipeError(f"predictions {entry.name!r}: a model of this run has that name; give them another one")
-    for task in tasks_of(recipe):
+    for task in [_with_labels(registry, task) for task in tasks_of(recipe)]:
         for seed in recipe.seeds if task.split.file is None else (0,):
             for spec in specs:
                 plan_model(planner, task, seed, spec, scorers)
@@ -63,6 +63,13 @@ def tasks_of(recipe: Recipe) -> list[Task]:
         for task in recipe.tasks
         for name in ([task.dataset] if task.dataset else recipe.datasets)
     ]
+
+
+def _with_labels(registry: Registry, task: Task) -> Task:
+    """Name the models that a task compares with as they stand on the leaderboard."""
+    common_set = tuple(label_of(registry, parse_model(name)) for name in task.common_set)
+    reference = label_of(registry, parse_model(task.reference)) if task.reference else ""
+    return task.model_copy(update={"reference": reference, "common_set": common_set})
 
 
 def _plan_problems(planner: Planner, task: Task, seed: int) -> None:

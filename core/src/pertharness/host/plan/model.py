@@ -56,6 +56,8 @@ class Plan:
     datasets: dict[str, str] = field(default_factory=dict)
     """Name -> key."""
     scorers: dict[str, ScorerOffer] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    """What was decided that a reader may not expect."""
 
     def add(self, node: Node) -> str:
         """Add a node unless it is there, and give its key."""

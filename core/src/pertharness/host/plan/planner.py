@@ -17,7 +17,7 @@ from pertharness.host.nodes import Node
 from pertharness.host.plan.model import Attempt, Plan
 from pertharness.host.recipe import ModelSpec, Recipe
 from pertharness.host.recipe import TaskChoice as Task
-from pertharness.host.registry import Offered, Plugin, Registry
+from pertharness.host.registry import Offered, Plugin, Registry, look_up
 from pertharness.host.split_job import split_label
 from pertharness.host.store import Store
 from pertharness.jobs import Job, PluginRef, Stage
@@ -88,9 +88,10 @@ def find_offer(offers: Mapping[str, Any], name: str, kind: str) -> Any:
     RecipeError
         If there is none, with what may have been meant.
     """
-    if name not in offers:
+    found = look_up(offers, name)
+    if found is None:
         raise RecipeError(f"there is no {kind} {name!r}; {expected(name, offers)}")
-    return offers[name]
+    return found
 
 
 def with_defaults(

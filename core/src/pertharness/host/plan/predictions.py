@@ -16,7 +16,7 @@ from pertharness.host.plan.planner import Planner, Scorers, add_attempt, find_of
 from pertharness.host.plan.scores import plan_scores
 from pertharness.host.recipe import ModelSpec, PredictionChoice, parse_model
 from pertharness.host.recipe import TaskChoice as Task
-from pertharness.host.registry import Offered, Registry
+from pertharness.host.registry import Offered, Registry, look_up
 from pertharness.host.split_job import queries_of
 
 
@@ -25,18 +25,18 @@ def plan_model(planner: Planner, task: Task, seed: int, spec: ModelSpec, scorers
     split = plan_split(planner, task, seed, "pseudobulk")
     offered = find_model(planner.registry, spec)
     if offered is None:
-        reason = f"not installed: {spec.text()!r}; {expected(spec.name, planner.registry.models)}"
+        reason = f"not installed: {spec.text()!r}; {expected(spec.full_name, planner.registry.models)}"
         for training_seed in planner.recipe.training_seeds:
             add_attempt(planner, task, seed, training_seed, spec.plugin or "", spec, split, reason=reason)
         return
     offer = offered.offer
     params = with_defaults(offer, spec.params, spec.text())
-    changed = {name: value for name, value in params.items() if value != offer.params[name]}
+    name = name_of(planner.registry, spec)
     for training_seed in planner.recipe.training_seeds[: 1 if offer.deterministic else None]:
         prediction = _plan_prediction(planner, task, seed, training_seed, spec, offered, params, split)
         add_attempt(
             planner, task, seed, training_seed, offered.plugin.ref.name,
-            ModelSpec(None, spec.name, spec.slots, changed), split, prediction=prediction,
+            ModelSpec(None, name, spec.slots, _changed(offer, spec)), split, prediction=prediction,
             scores=plan_scores(planner, task, seed, split, prediction, spec.text(), scorers),
             uses_validation=offer.uses_validation,
         )  # fmt: skip
@@ -83,7 +83,7 @@ def _plan_embeddings(
         if maker != "embed":
             raise RecipeError(f"{spec.text()!r}: {written!r} is not an embedding; expected embed:NAME")
         made = parse_model(name)
-        found = find_offer(planner.registry.embeddings, made.name, "embedding")
+        found = find_offer(planner.registry.embeddings, made.full_name, "embedding")
         if offer.slots[slot] not in found.offer.kinds:
             raise RecipeError(
                 f"{spec.text()!r}: {made.name!r} gives no {offer.slots[slot]} embedding, which {slot!r} needs"
@@ -101,10 +101,25 @@ def _plan_embeddings(
 
 def find_model(registry: Registry, spec: ModelSpec) -> Offered[ModelOffer] | None:
     """Give the installed model that is meant, or None."""
-    if spec.plugin is None:
-        return registry.models.get(spec.name)
-    found = registry.models.get(f"{spec.plugin}/{spec.name}") or registry.models.get(spec.name)
-    return found if found is not None and found.plugin.ref.name == spec.plugin else None
+    return look_up(registry.models, spec.full_name)
+
+
+def name_of(registry: Registry, spec: ModelSpec) -> str:
+    """Give a model's name on the leaderboard: with its plugin's only where it would be another model's without."""
+    found = find_model(registry, spec)
+    return next((name for name, offered in registry.models.items() if offered is found), spec.full_name)
+
+
+def label_of(registry: Registry, spec: ModelSpec) -> str:
+    """Give a model's label on the leaderboard: its name, with slots and the parameters that are not defaults."""
+    found = find_model(registry, spec)
+    params = _changed(found.offer, spec) if found else spec.params
+    return ModelSpec(None, name_of(registry, spec), spec.slots, params).text()
+
+
+def _changed(offer: ModelOffer, spec: ModelSpec) -> dict[str, Any]:
+    """Give the parameters that are not what they are by default."""
+    return {name: value for name, value in spec.params.items() if (name, value) not in offer.params.items()}
 
 
 def plan_file(planner: Planner, task: Task, seed: int, entry: PredictionChoice, scorers: Scorers) -> None:

@@ -7,22 +7,35 @@ from typing import Any
 from pertharness.cards import ScorerOffer
 from pertharness.errors import RecipeError
 from pertharness.host.plan.planner import Planner, Scorers, find_offer, job_task, with_defaults
-from pertharness.host.recipe import ModelSpec
 from pertharness.host.recipe import TaskChoice as Task
+from pertharness.host.recipe import parse_model
 from pertharness.host.registry import Offered
 
 
 def plan_scorers(planner: Planner) -> list[tuple[Offered[ScorerOffer], dict[str, Any]]]:
-    """Give the scorers of the recipe with their parameters."""
-    found = planner.registry.scorers
-    specs = planner.recipe.scorers or tuple(ModelSpec(None, name) for name in found)
-    chosen = [(find_offer(found, spec.name, "scorer"), spec) for spec in specs]
-    if len({one.offer.name for one, _ in chosen}) < len(chosen):
-        raise RecipeError(
-            "scorers: one scorer is there twice; its scores could not be told apart: run it once per recipe"
-        )
+    """Give the scorers of the recipe with their parameters; where all are meant, of two that clash the first.
+
+    Raises
+    ------
+    RecipeError
+        If there is no such scorer, or two that were named give scores of one name.
+    """
+    found, named = planner.registry.scorers, planner.recipe.scorers
+    chosen = []
+    givers: dict[str, str] = {}
+    for spec in named or map(parse_model, found):
+        one = find_offer(found, spec.full_name, "scorer")
+        given = {f"scorer {one.offer.name!r}", *(f"metric {metric.id!r}" for metric in one.offer.metrics)}
+        if clash := sorted(given & givers.keys()):
+            message = f"the scorers {givers[clash[0]]!r} and {spec.text()!r} both give the {clash[0]}"
+            if named:
+                raise RecipeError(f"{message}; its scores could not be told apart: name one of them in a run")
+            planner.plan.notes.append(f"{message}: {spec.text()!r} is left aside; name it with --scorers to use it")
+            continue
+        givers.update(dict.fromkeys(given, spec.text()))
+        chosen.append((one, with_defaults(one.offer, spec.params, spec.text())))
     planner.plan.scorers.update({one.offer.name: one.offer for one, _ in chosen})
-    return [(one, with_defaults(one.offer, spec.params, spec.text())) for one, spec in chosen]
+    return chosen
 
 
 def plan_scores(

@@ -31,11 +31,15 @@ class ModelSpec:
     slots: dict[str, str] = field(default_factory=dict)
     params: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def full_name(self) -> str:
+        """The name, with the plugin's before it if one was named."""
+        return f"{self.plugin}/{self.name}" if self.plugin else self.name
+
     def text(self) -> str:
         """Give the one spelling of this choice, which `parse_model` reads back."""
         arguments = [f"{key}={_value_text(value)}" for key, value in sorted((self.slots | self.params).items())]
-        prefix = f"{self.plugin}/" if self.plugin else ""
-        return prefix + self.name + (f"[{', '.join(arguments)}]" if arguments else "")
+        return self.full_name + (f"[{', '.join(arguments)}]" if arguments else "")
 
 
 def parse_model(text: str) -> ModelSpec:
