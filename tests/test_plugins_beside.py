@@ -31,7 +31,7 @@ from pertharness import Card, DatasetOffer, EmbeddingOffer, MetricOffer, ModelOf
 from pertharness import hookimpl, make_prediction
 
 def offer(name, **more):
-    usual = dict(summary="a model", tasks=("double",), input="pseudobulk", information="training")
+    usual = dict(summary="a model", tasks=("double",), input="pseudobulk", information="training", cheap=True)
     return ModelOffer(name=name, **usual, **more)
 """
 GOOD = """

@@ -142,7 +142,7 @@ def check_installed(recipe: Any, registry: Any) -> None:
 
     for spec in recipe.models:
         if find_model(registry, spec) is None:
-            said = [f"there is no model {spec.text()!r}", expected(spec.full_name, registry.models)]
+            said = [f"there is no model {spec.text()!r}", expected(spec.name, registry.models)]
             said += [f"plugin {one.plugin!r} cannot be used: {one.message}" for one in registry.problems]
             raise RecipeError("; ".join(said))
 

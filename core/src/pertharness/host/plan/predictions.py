@@ -25,7 +25,7 @@ def plan_model(planner: Planner, task: Task, seed: int, spec: ModelSpec, scorers
     split = plan_split(planner, task, seed, "pseudobulk")
     offered = find_model(planner.registry, spec)
     if offered is None:
-        reason = f"not installed: {spec.text()!r}; {expected(spec.full_name, planner.registry.models)}"
+        reason = f"not installed: {spec.text()!r}; {expected(spec.name, planner.registry.models)}"
         for training_seed in planner.recipe.training_seeds:
             add_attempt(planner, task, seed, training_seed, spec.plugin or "", spec, split, reason=reason)
         return
