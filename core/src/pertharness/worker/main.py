@@ -41,15 +41,18 @@ def main(arguments: list[str]) -> int:
     if not paths or not all(path.is_file() for path in paths):
         print("usage: python -I -m pertharness.worker JOB.json [JOB.json ...]; each must be a file", file=sys.stderr)
         return USAGE
-    threads = str(json.loads(paths[0].read_text(encoding="utf-8")).get("threads", 1))
-    for variable in THREAD_VARIABLES:  # before numpy is imported, which reads them once
-        os.environ[variable] = threads
-    if parent := os.environ.pop("PERTHARNESS_RUNNER", ""):
-        threading.Thread(target=_die_with, args=(int(parent),), daemon=True).start()
     from pertharness.jobs import Job
 
-    for path in paths:
-        job = Job.model_validate_json(path.read_bytes())
+    try:
+        jobs = [(path, Job.model_validate_json(path.read_bytes())) for path in paths]
+    except ValueError as error:
+        print(f"not a job file, or of another version of pertharness: {error}", file=sys.stderr)
+        return USAGE
+    for variable in THREAD_VARIABLES:  # before numpy is imported, which reads them once
+        os.environ[variable] = str(jobs[0][1].threads)
+    if parent := os.environ.pop("PERTHARNESS_RUNNER", ""):
+        threading.Thread(target=_die_with, args=(int(parent),), daemon=True).start()
+    for path, job in jobs:
         try:
             _carry_out(job, path.parent)
         except OSError as error:
