@@ -105,6 +105,7 @@ NAN, FULL = np.array([[1.0, np.nan, 3.0, 4.0]]), np.ones((1, 4))
         (["C"], list("WXYZ"), FULL, ["none of the genes", "'A', 'B', 'C'", "another dataset"]),
         (["C+C"], list(GENES), FULL, ["'C'", "named twice"]),
         (["C"], list(GENES), None, ["no X"]),
+        (["C"], list(GENES), FULL * 1234, ["1234", "look like counts"]),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Variable names are not unique")

@@ -156,6 +156,8 @@ def test_an_embedding_is_a_job_of_its_own_and_fills_the_slot(tmp_path: Path) -> 
         ({"datasets": {"demoo": {}}}, "did you mean 'demo'"),
         ({"scorers": ["l3"]}, "there is no scorer 'l3'; expected one of 'l2'"),
         ({"models": ["ridge[K=4]"]}, "no parameter 'K'"),
+        ({"models": ["ridge[k=four]"]}, "k is 'four'; expected a value such as 10"),
+        ({"models": ["ridge[k=4.5]"]}, "k is 4.5"),
         ({"datasets": {"demo": {"params": {"sed": 1}}}}, "did you mean 'seed'"),
         ({"models": ["embedded[H=embed:genes]"]}, "no slot 'H'"),
         ({"models": ["embedded[G=embed:gens]"]}, "did you mean 'genes'"),

@@ -35,7 +35,7 @@ def read_prediction(path: Path, genes: pd.Index, queries: list[str]) -> tuple[An
         If the file cannot be read, has no such labels, two rows for one perturbation, no gene or no query of the
         dataset, or values that are not finite.
     """
-    from pertharness.canonical import read
+    from pertharness.canonical import LOG1P_CEILING, read
 
     adata = read(path)
     rows = _rows_by_label(adata, path)
@@ -53,6 +53,12 @@ def read_prediction(path: Path, genes: pd.Index, queries: list[str]) -> tuple[An
         raise DataError(
             f"{str(path)!r} holds {values[row, column]} for the perturbation {wanted[row]!r}, gene {genes[column]!r}; "
             "leave such perturbations or genes out"
+        )
+    highest = np.nanmax(np.where(place >= 0, values, np.nan))
+    if highest > LOG1P_CEILING:
+        raise DataError(
+            f"{str(path)!r} holds values up to {highest:g}, log1p of counts per 10 000 ends at {LOG1P_CEILING:.2f}: "
+            "these look like counts; give the mean of the log-normalised expression"
         )
     means = dict(zip(wanted, np.where(place >= 0, values, np.nan), strict=True))
     missing = [query for query in queries if query not in rows]

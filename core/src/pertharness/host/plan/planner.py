@@ -102,14 +102,27 @@ def with_defaults(
     Raises
     ------
     RecipeError
-        If it has no such parameter; `where` says what asked for it.
+        If it has no such parameter, or its default is of another type; `where` says what asked for it.
     """
     unknown = [name for name in given if name not in offer.params]
     if unknown:
         raise RecipeError(
             f"{where}: {offer.name!r} has no parameter {unknown[0]!r}; {expected(unknown[0], offer.params)}"
         )
+    for name, value in given.items():
+        if not _is_alike(value, offer.params[name]):
+            usual = offer.params[name]
+            raise RecipeError(f"{where}: {name} is {value!r}; expected a value such as {usual!r}")
     return {**offer.params, **given}
+
+
+def _is_alike(value: Any, usual: Any) -> bool:
+    """Say whether a value is of the type of the default; of a default None, any is."""
+    if usual is None or value is None:
+        return True
+    if isinstance(usual, float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is type(usual) or (isinstance(usual, list | tuple) and isinstance(value, list | tuple))
 
 
 def _core(registry: Registry) -> Plugin:
