@@ -278,17 +278,21 @@ class _Forward:
             self.start, known = start // self.step * self.step, start // self.step * self.step
             self.kept = self.kept[:0]
         if end > known:
-            fresh = _read(self.array, known, end)
             rest = self.kept[start - self.start :]
-            self.kept = np.concatenate([rest, fresh]) if len(rest) else fresh
+            self.kept = _read(self.array, known, end, before=rest)
             self.start = end - len(self.kept)
         return self.kept[start - self.start : stop - self.start]
 
 
-def _read(array: Any, start: int, stop: int | None) -> np.ndarray:
-    """Read a part of an array of a file, or give that of one in memory without a copy."""
+def _read(array: Any, start: int, stop: int | None, before: np.ndarray | None = None) -> np.ndarray:
+    """Read a part of an array of a file behind other values, or give that of one in memory without a copy."""
     try:
-        return np.asarray(array[start:stop])
+        if before is None or stop is None or not len(before):
+            return np.asarray(array[start:stop])
+        values = np.empty(len(before) + stop - start, dtype=array.dtype)
+        values[: len(before)] = before
+        array.read_direct(values, np.s_[start:stop], np.s_[len(before) :])
+        return values
     except (OSError, RuntimeError) as error:
         raise _damaged(array, str(error)) from error
 

@@ -153,12 +153,8 @@ def to_log1p(values: Values, survey: Survey, totals: np.ndarray | None, options:
         If the values are not on the scale that is declared or needed, with the flag that helps.
     """
     others = f"; or take another layer with --layer ({quote(values.layers)})" if values.layers else ""
-    _refuse(
-        values,
-        survey,
-        "negative",
-        f"0 or more: z-scores or other centred values cannot be used, save the log-normalised or raw values as X{others}",
-    )
+    remedy = f"z-scores or other centred values cannot be used, save log-normalised or raw values as X{others}"
+    _refuse(values, survey, "negative", f"0 or more: {remedy}")
     fraction = survey.first.get("fraction")
     if fraction is None and options.scale == "log1p":
         raise DataError(
