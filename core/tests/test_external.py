@@ -139,3 +139,9 @@ def test_a_file_cut_short_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(DataError, match=r"p\.h5ad"):
         read_prediction(path, GENES, QUERIES)
+
+
+def test_labels_as_the_dataset_spells_them_are_understood(tmp_path: Path) -> None:
+    path = make_file(tmp_path / "p.h5ad", ["A_B", "C"], list(GENES), values_of(["A+B", "C"], list(GENES)))
+    prediction, _ = read_prediction(path, GENES, QUERIES, {"A_B": "A+B"})
+    assert list(prediction.obs["perturbation"]) == ["A+B", "C"]

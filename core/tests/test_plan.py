@@ -8,7 +8,7 @@ import pytest
 from pertharness.cards import DatasetOffer, EmbeddingOffer, MetricOffer, ModelOffer, ScorerOffer
 from pertharness.errors import RecipeError
 from pertharness.host.nodes import Node
-from pertharness.host.plan import Plan, Source, build_plan
+from pertharness.host.plan import Plan, Source, build_plan, primary_metric
 from pertharness.host.recipe import Recipe
 from pertharness.host.registry import Offered, Plugin, Problem, Registry
 from pertharness.host.store import Store
@@ -94,7 +94,7 @@ def test_the_same_recipe_has_the_same_keys_in_any_store(tmp_path: Path) -> None:
         ({"models": ["mean", "ridge[k=4]"]}, {"datasets", "splits"}),
         ({"tasks": [{"split": {"kind": "unseen"}}]}, {"datasets"}),
         ({"datasets": {"demo": {"params": {"seed": 2}}}}, set()),
-        ({"resources": {"device": "cuda:1"}}, set()),
+        ({"resources": {"device": "cuda:1"}}, {"datasets", "splits"}),
         ({"resources": {"jobs": 7, "timeout_s": 5, "memory_mb": 100}}, set(STAGES)),
         ({"tasks": [{"split": {"kind": "double"}, "score_on": ["test", "val"]}]}, {"datasets", "splits"}),
         ({"tasks": [{"split": {"kind": "double"}, "reference": "ridge"}]}, set(STAGES)),
@@ -162,6 +162,11 @@ def test_an_embedding_is_a_job_of_its_own_and_fills_the_slot(tmp_path: Path) -> 
         ({"models": ["embedded[H=embed:genes]"]}, "no slot 'H'"),
         ({"models": ["embedded[G=embed:gens]"]}, "did you mean 'genes'"),
         ({"models": ["embedded[G=file:x]"]}, "expected embed:NAME"),
+        ({"models": ["mean", "mine/mean"]}, "'mean' is there twice"),
+        ({"models": ["ridge", "ridge[k=10]"]}, "'ridge' is there twice"),
+        ({"tasks": [{"split": {"kind": "double"}, "reference": "ridgee"}]}, "did you mean 'ridge'"),
+        ({"tasks": [{"split": {"kind": "double"}, "common_set": ["mean", "nothere"]}]}, "compares with 'nothere'"),
+        ({"comparison": {"metric": "rmse"}}, "no scorer of this run gives 'rmse'"),
         ({"scorers": ["l2", "l2[n=1]"]}, "both give the"),
     ],
 )  # fmt: skip
@@ -190,3 +195,11 @@ def test_a_plugin_that_cannot_be_used_is_seen_when_every_model_was_asked_for(tmp
 def test_defaults_are_not_parameters_of_the_name(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, models=["ridge[k=10]", "ridge[k=4]"], seeds=[1])
     assert [attempt.label for attempt in plan.attempts] == ["ridge", "ridge[k=4]"]
+
+
+def test_where_no_scorer_gives_the_usual_metric_the_first_ranks(tmp_path: Path) -> None:
+    registry = make_registry()
+    metric = MetricOffer(id="other", direction="higher", best=1.0)
+    registry.scorers = {"other": Offered(MINE, ScorerOffer(name="other", summary="o", metrics=(metric,)))}
+    assert primary_metric(plan_of(tmp_path, registry), "l2") == "other"
+    assert primary_metric(plan_of(tmp_path), "l2") == "l2"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pertharness.host.nodes import Node
 from pertharness.host.process import DiskFullError
-from pertharness.host.runner import Runner
+from pertharness.host.runner import Runner, shares
 from pertharness.host.store import Store
 from pertharness.jobs import Job, PluginRef
 
@@ -217,7 +217,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_runner import card_node
-from pertharness.host.runner import Runner
+from pertharness.host.runner import Runner, shares
 from pertharness.host.store import Store
 Runner(Store.open(Path(sys.argv[2]))).run([card_node("hangs", Path(sys.argv[3]))])
 """
@@ -242,3 +242,49 @@ def test_a_killed_runner_takes_its_worker_along_and_leaves_nothing_half(python: 
         time.sleep(0.1)
     assert store.status("cards", "key-hangs") is None
     assert run(store, card_node("hangs", python, timeout_s=1.0)) == {"hangs": "timeout"}
+
+
+SPY = """
+import os, sys
+import pertharness as p
+@p.hookimpl
+def describe():
+    print(sys.argv, os.getcwd(), *(f"{name}={value}" for name, value in os.environ.items()))
+    return p.Card()
+"""
+
+
+def test_jobs_of_another_stage_or_split_never_share_a_process(python: Path, tmp_path: Path) -> None:
+    """A score job reads the truth, and another split trains on what this one holds out."""
+    first, second = tmp_path / "1" / "split.json", tmp_path / "2" / "split.json"
+    ref = PluginRef(name="test", module="plugin_good", version="1")
+
+    def node(key: str, stage: str, **inputs: Path) -> Node:
+        job = Job.model_validate({"key": key, "stage": stage, "plugin": ref, "inputs": inputs})
+        return Node(job=job, python=python, title=key, cheap=True)
+
+    model = node("a", "predictions", split=first)
+    assert shares(model, node("b", "predictions", split=first))
+    assert not shares(model, node("c", "predictions", split=second))
+    assert not shares(model, node("d", "scores", split=first))
+    assert shares(node("e", "scores", split=first), node("f", "scores", split=second))
+
+
+def test_a_worker_is_told_of_no_other_job_and_of_no_folder_of_the_user(
+    python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plugins" / "plugin_spy.py").write_text(SPY)
+    monkeypatch.setenv("OLDPWD", "/secret")
+    monkeypatch.setenv("PERTHARNESS_DATA", "/secret")
+    store = Store.open(tmp_path / "store")
+    ref = PluginRef(name="test", module="plugin_spy", version="1")
+    nodes = [
+        Node(job=Job(key=f"spied-{x}", stage="cards", plugin=ref), python=python, title=x, cheap=True) for x in "ab"
+    ]
+    assert set(run(store, *nodes).values()) == {"done"}
+    for one, other in (("a", "b"), ("b", "a")):
+        said = (store.record("cards", f"spied-{one}") / "log.txt").read_text()
+        assert f"spied-{other}" not in said
+        assert f"spied-{one}" in said  # its own folder is where it works
+        assert "/secret" not in said
+        assert str(Path.cwd()) not in said.replace(str(Path(sys.executable).parent), "")

@@ -18,6 +18,8 @@ from pertharness.errors import DataError
 from pertharness.streaming import View, as_source, format_of, place_of, row_chunks, stored_values, to_memory
 
 _PROBE_ROWS = 500  # enough for a median
+MOST_PER_CELL = 10_100.0
+"""Of the sum of expm1 over the genes of a cell: 10 000, and some room for rounding."""
 Place = tuple[int, int, float]
 """Row, column and value."""
 
@@ -177,6 +179,12 @@ def to_log1p(values: Values, survey: Survey, totals: np.ndarray | None, options:
         f"at most log1p(10 000) = 9.21: if these are counts without a logarithm, --scale counts --normalise{others}"
     )
     _refuse(values, survey, "too high", remedy)
+    if not options.scale and survey.median_sum > MOST_PER_CELL:
+        raise DataError(
+            f"{values.where}: the sum of expm1 over the genes is {survey.median_sum:.4g} in the median row, expected "
+            f"at most 10 000: these are logs of another total; give log1p of counts per 10 000 as X, or accept the "
+            f"values as they are with --scale log1p{others}"
+        )
     how = "declared" if options.scale else f"found: not integers, none below 0, largest {survey.largest:.3g}"
     sums = f"median sum of expm1 over the first rows {survey.median_sum:.4g}"
     notes.append(f"scale: {values.where} taken as log1p of counts per 10 000 ({how}; {sums})")

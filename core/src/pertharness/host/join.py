@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -86,14 +87,25 @@ def attempt_state(attempt: Attempt, outcomes: Mapping[str, Outcome]) -> tuple[st
     return outcome.state, outcome.message
 
 
+def _left_out(attempt: Attempt, outcomes: Mapping[str, Outcome]) -> str:
+    """Say why a prediction that is done does not answer all: the commonest reason, and genes that are missing."""
+    status = outcomes[attempt.prediction].status if attempt.prediction in outcomes else None
+    if status is None:
+        return ""
+    said = [f"e.g. {reason}" for reason, _ in Counter(status.unanswered.values()).most_common(1)]
+    return "; ".join([*said, *(note for note in status.notes if "genes are not predicted" in note)])
+
+
 def reasons(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[tuple[str, str, str], str]:
     """Give, per dataset, task and model, the message of its worst record that is not done."""
     worst: dict[tuple[str, str, str], tuple[str, str]] = {}
     for attempt in plan.attempts:
-        found = [attempt_state(attempt, outcomes)]
+        found = [attempt_state(attempt, outcomes), ("done", _left_out(attempt, outcomes))]
         found += [(outcomes[key].state, outcomes[key].message) for key in attempt.scores.values()]
         place = (attempt.dataset, attempt.task.name, attempt.label)
-        worst[place] = max([worst.get(place, ("done", "")), *found], key=lambda one: STATES.index(one[0]))
+        worst[place] = max(
+            [worst.get(place, ("done", "")), *found], key=lambda one: (STATES.index(one[0]), bool(one[1]))
+        )
     return {place: message for place, (_, message) in worst.items() if message}
 
 

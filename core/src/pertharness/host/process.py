@@ -145,11 +145,17 @@ def _cut(log: Path) -> None:
 def start_worker(store: Store, nodes: Sequence[Node], locks: dict[str, Lock]) -> WorkerProcess:
     """Start one worker for jobs of one interpreter, each of whose folders is locked and holds its ``job.json``."""
     files = [str(store.work(node.key) / JOB) for node in nodes]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PERTHARNESS_", "PYTHON"))}
+    # Nothing that tells a plugin where the user keeps data: not the folder in which the command was called, either.
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PERTHARNESS_", "PYTHON")) and name not in ("PWD", "OLDPWD", "_")
+    }
     output = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
     popen = subprocess.Popen(
         [str(nodes[0].python), "-I", "-m", "pertharness.worker", *files],
         stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+        cwd=store.root / "work",
         env={**kept, "PERTHARNESS_RUNNER": str(os.getpid())}, pass_fds=[lock.descriptor for lock in locks.values()],
     )  # fmt: skip
     return WorkerProcess(store, list(nodes), locks, popen, output)

@@ -9,6 +9,7 @@ from typing import Any
 
 from pertharness.errors import RecipeError
 from pertharness.host.recipe import Recipe, make_recipe
+from pertharness.labels import CONTROL
 
 REFERENCES = {"double": "additive", "single": "mean"}
 """The baseline that each task's verdicts compare with (doi 10.1038/s41592-025-02772-6, Fig. 1a and 2a)."""
@@ -51,12 +52,12 @@ def dataset_name(file: Path) -> str:
 
 
 def task_of_split(path: Path) -> str:
-    """Say which task the file of a split poses: ``double`` if all that it holds out are doubles, else ``single``.
+    """Say which task the file of a split poses: ``double`` or ``single``, whichever all that it holds out are.
 
     Raises
     ------
     RecipeError
-        If the file cannot be read.
+        If the file cannot be read, or its labels do not say: another separator, another control, or both kinds.
     """
     import json
 
@@ -67,5 +68,10 @@ def task_of_split(path: Path) -> str:
         raise RecipeError(
             f"the split {str(path)!r} cannot be read ({error}); expected JSON with the lists train, val and test"
         ) from None
-    doubles = [label for label in test if len(set(label.split("+")) - {"ctrl", "control"}) > 1]
-    return "double" if test and len(doubles) == len(test) else "single"
+    counts = {len(set(label.split("+")) - {"ctrl", CONTROL}) for label in test}
+    odd = [label for label in test if re.search(r"[_|;,&/]|non-?target|\bnt[c]?\b", label, re.IGNORECASE)]
+    own = isinstance(parts, dict) and "hash" in parts  # written by `pertharness split`: canonical labels
+    if len(counts) != 1 or (odd and not own):
+        what = f"labels such as {odd[0]!r}" if odd else "singles and doubles, or nothing,"
+        raise RecipeError(f"the split {str(path)!r} holds out {what}; say --task double or --task single")
+    return "single" if counts == {1} else "double"

@@ -117,7 +117,7 @@ class Runner:
         ready = [node for node in self._waiting.values() if all(need in self.outcomes for need in node.needs)]
         while free > 0 and ready:
             first = ready[0]
-            alike = [node for node in ready if node.cheap and _shares(node, first)] if first.cheap else [first]
+            alike = [node for node in ready if node.cheap and shares(node, first)] if first.cheap else [first]
             size = min(MOST_IN_ONE_PROCESS, math.ceil(len(alike) / free))
             chosen = alike[:size]
             ready = [node for node in ready if node not in chosen]
@@ -187,11 +187,20 @@ def lay_out(node: Node, work: Path) -> None:
         node.prepare(work)
 
 
-def _shares(one: Node, other: Node) -> bool:
+def shares(one: Node, other: Node) -> bool:
     """Say whether two jobs may run in one process."""
-    return (one.python, one.job.plugin, one.job.threads, one.job.device) == (
-        other.python, other.job.plugin, other.job.threads, other.job.device,
-    )  # fmt: skip
+    return _process(one) == _process(other)
+
+
+def _process(node: Node) -> tuple[object, ...]:
+    """Give what jobs of one process have in common.
+
+    A model's jobs share one only on the same split: another split trains on what this one holds out, and a score job
+    reads the truth; neither may have passed through the process in which a model predicts.
+    """
+    job = node.job
+    split = job.inputs.get("split") if job.stage in ("predictions", "embeddings") else None
+    return node.python, job.plugin, job.threads, job.device, job.stage, split
 
 
 def _outcome(status: Status, *, fresh: bool) -> Outcome:

@@ -17,7 +17,7 @@ from pertharness import __version__
 from pertharness.errors import FetchError, RecipeError
 from pertharness.files import sha256_file, write_text
 from pertharness.host.nodes import Outcome
-from pertharness.host.plan import Plan, Source, build_plan
+from pertharness.host.plan import Plan, Source, build_plan, primary_metric
 from pertharness.host.recipe import Recipe, write_recipe
 from pertharness.host.registry import Registry, look_up
 from pertharness.host.runner import Observer, Runner
@@ -117,7 +117,7 @@ def _write_tables(
     write.write_scores(scores, folder / "scores.csv.gz")
     write.write_costs(costs, folder / "costs.csv")
     said = recipe.comparison
-    comparison = settings.Comparison(**said.model_dump())
+    comparison = settings.Comparison(**{**said.model_dump(), "metric": primary_metric(plan, said.metric)})
     metrics = join.metrics_of(plan)
     leaderboard = compare.build_leaderboard(
         scores, metrics, join.settings_of(plan), comparison, join.strata_of(plan, store), join.reasons(plan, outcomes)

@@ -95,8 +95,9 @@ class Store:
         names = [(stage, path.name) for stage, folder in folders for path in folder.iterdir()]
         found = [(stage, name) for stage, name in names if name.startswith(key)]
         if len(found) != 1:
-            what = "no record" if not found else f"{len(found)} records"
-            raise StoreError(f"{what} in {str(self.root)!r} with a key that starts with {key!r}; give more of the key")
+            many = f"{len(found)} records have a key that starts with {key!r}; give more of it"
+            none = f"no record has a key that starts with {key!r}; a run's manifest.json names its keys and its store"
+            raise StoreError(f"store {str(self.root)!r}: {many if found else none}")
         return found[0]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
-def read_prediction(path: Path, genes: pd.Index, queries: list[str]) -> tuple[AnnData, list[str]]:
+def read_prediction(
+    path: Path, genes: pd.Index, queries: list[str], given: Mapping[str, str] | None = None
+) -> tuple[AnnData, list[str]]:
     """Give a prediction that was made elsewhere, and what was done to it.
 
     Parameters
@@ -28,6 +31,8 @@ def read_prediction(path: Path, genes: pd.Index, queries: list[str]) -> tuple[An
         Genes of the dataset; one that the file lacks becomes a column of NaN.
     queries
         What was held out; one that the file lacks is not answered, never filled.
+    given
+        Label as the dataset spells it -> perturbation: such labels are understood too.
 
     Raises
     ------
@@ -38,7 +43,7 @@ def read_prediction(path: Path, genes: pd.Index, queries: list[str]) -> tuple[An
     from pertharness.canonical import LOG1P_CEILING, read
 
     adata = read(path)
-    rows = _rows_by_label(adata, path)
+    rows = _rows_by_label(adata, path, given or {})
     place = adata.var_names.get_indexer(genes)
     wanted = [query for query in queries if query in rows]
     if not wanted or (place < 0).all():
@@ -76,14 +81,14 @@ def _dense(matrix: Any) -> np.ndarray:
     return np.asarray(matrix.toarray() if hasattr(matrix, "toarray") else matrix, dtype=np.float64)
 
 
-def _rows_by_label(adata: AnnData, path: Path) -> dict[str, int]:
+def _rows_by_label(adata: AnnData, path: Path, given: Mapping[str, str]) -> dict[str, int]:
     """Give the row of each perturbation; refuse labels and genes that are missing or come twice."""
     if "perturbation" not in adata.obs:
         raise DataError(f"{str(path)!r}: obs has no column 'perturbation' (columns: {list(adata.obs.columns)}); add it")
     if adata.X is None:
         raise DataError(f"{str(path)!r}: there is no X; give the mean log expression")
     try:
-        labels = [_canonical(str(label)) for label in adata.obs["perturbation"]]
+        labels = [given.get(str(label)) or _canonical(str(label)) for label in adata.obs["perturbation"]]
     except DataError as error:
         raise DataError(f"{str(path)!r}: {error}") from None
     rows = {label: row for row, label in enumerate(labels)}

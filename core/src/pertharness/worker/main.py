@@ -52,6 +52,7 @@ def main(arguments: list[str]) -> int:
         os.environ[variable] = str(jobs[0][1].threads)
     if parent := os.environ.pop("PERTHARNESS_RUNNER", ""):
         threading.Thread(target=_die_with, args=(int(parent),), daemon=True).start()
+    del sys.argv[1:]  # no plugin needs to know of the other jobs
     for path, job in jobs:
         try:
             _carry_out(job, path.parent)

@@ -155,7 +155,8 @@ def _predictions(job: Job, folder: Path, phases: list[Phase]) -> Result:
     split = _read_split(job.inputs["split"])
     queries = [query for part in job.options["score_on"] for query in split[part]]
     if "file" in job.inputs:
-        prediction, notes = read_prediction(job.inputs["file"], controls.var_names, queries)
+        given = {label: perturbation for perturbation, label in _labels_given(job.inputs["split"]).items()}
+        prediction, notes = read_prediction(job.inputs["file"], controls.var_names, queries, given)
     else:
         prediction, notes = _fit_and_predict(job, folder, phases, train, controls, queries), []
     unanswered = {str(query): str(reason) for query, reason in prediction.uns.get("unanswered", {}).items()}
@@ -242,6 +243,12 @@ def _read_split(path: Path) -> dict[str, list[str]]:
     """Give the lists of a split that the host wrote."""
     parts: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8"))
     return parts
+
+
+def _labels_given(path: Path) -> dict[str, str]:
+    """Give the labels as the dataset spells them, of the perturbations where that is another spelling."""
+    given: dict[str, str] = json.loads(path.read_text(encoding="utf-8")).get("labels_given", {})
+    return given
 
 
 @functools.lru_cache(maxsize=1)

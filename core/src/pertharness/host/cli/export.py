@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from pertharness.errors import RecipeError, StoreError
 from pertharness.host.cli.options import FILE, store_option
@@ -44,11 +44,29 @@ def export(run: Path, folder: Path, store: Path | None) -> None:
             continue
         parts = [attempt["dataset"], attempt["task"], f"seed{attempt['seed']}", attempt["plugin"], label]
         parts += [f"training{attempt['training_seed']}"] if attempt["training_seed"] > 1 else []
-        shutil.copyfile(source, folder / (re.sub(r"[^A-Za-z0-9._=+-]+", "_", "-".join(parts)) + ".h5ad"))
+        _export(source, folder / (re.sub(r"[^A-Za-z0-9._=+-]+", "_", "-".join(parts)) + ".h5ad"), records, attempt)
         written += 1
     click.echo(f"{written} predictions written to {folder}")
     if gone:
         raise StoreError(f"{gone} predictions are gone: name the run's store with --store, or run it again")
+
+
+def _export(source: Path, target: Path, records: Store, attempt: dict[str, Any]) -> None:
+    """Write a prediction with what it leaves out: ``uns["unanswered"]`` and ``uns["reasons"]``, of equal length."""
+    from pertharness.expression import read, write
+
+    status = records.status("predictions", attempt["prediction"])
+    unanswered = status.unanswered if status else {}
+    prediction = read(source)
+    prediction.uns = (
+        {
+            "unanswered": np.array(list(unanswered), dtype=object),
+            "reasons": np.array(list(unanswered.values()), dtype=object),
+        }
+        if unanswered
+        else {}
+    )
+    write(prediction, target)
 
 
 def read_manifest(run: Path) -> dict[str, Any]:

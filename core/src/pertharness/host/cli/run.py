@@ -65,6 +65,8 @@ def run(
         raise click.UsageError(
             "a recipe names its own data, tasks and splits: leave out --all, --data, --task and --split"
         )
+    if given["split"] is not None and given["seeds"] is not None:
+        raise click.UsageError("--split names one split, which has no other seeds: leave out --seeds")
     wanted = make_recipe(recipe, given)
     carry_out_run(wanted, store, out, retry, named=given["models"] is not None, dry_run=dry_run)
 
@@ -154,17 +156,27 @@ def run_name(recipe: Any) -> str:
 
 def print_plan(plan: Any, store: Any, retry: frozenset[str]) -> None:
     """Print every job with what the store has of it."""
-    there = 0
-    for node in plan.nodes.values():
-        status = store.status(node.stage, node.key)
-        kept = status is not None and status.state not in retry
-        there += kept
-        click.echo(f"{node.key[:12]}  {status.state if kept else 'to do':8}  {node.title}")
+    states: dict[str, str] = {}
+    for key, node in plan.nodes.items():
+        status = store.status(node.stage, key)
+        kept = status.state if status is not None and status.state not in retry else ""
+        states[key] = kept or foresee(node, [states[need] for need in node.needs])
+        click.echo(f"{key[:12]}  {states[key]:8}  {node.title}")
     for attempt in plan.attempts:
         if attempt.reason:
             title = f"{attempt.label} on {attempt.dataset} {attempt.task.name}"
             click.echo(f"{'':12}  {attempt.state:8}  {title}: {attempt.reason}")
-    click.echo(f"{len(plan.nodes)} jobs, {there} in the store, {len(plan.nodes) - there} to do")
+    to_do = sum(state == "to do" for state in states.values())
+    click.echo(f"{len(plan.nodes)} jobs, {to_do} to do; the others are in the store or cannot be done here")
+
+
+def foresee(node: Any, needs: list[str]) -> str:
+    """Say how a job that is not in the store will fare, as far as what it needs is there to tell."""
+    if "to do" in needs:
+        return "to do"
+    if needs and set(needs) != {"done"}:
+        return next(state for state in needs if state != "done")
+    return "skipped" if node.preflight and node.preflight() else "to do"
 
 
 def print_finished(finished: Any, registry: Any) -> None:

@@ -129,7 +129,7 @@ def _table(rows: list[Row], offer: MetricOffer, task: TaskSettings, comparison: 
         level=f"{100 * comparison.confidence:g} %",
         reference=clean(task.reference),
         lines=tuple(_line(row, decimals) for row in rows),
-        reasons=_reasons([row for row in rows if row["state"] != "done" or not row["set"]]),
+        reasons=_reasons([row for row in rows if _needs_reason(row)]),
     )
 
 
@@ -183,6 +183,11 @@ def _shortened(text: object) -> str:
     """Give a message that fits a table."""
     line = clean(text)
     return line if len(line) <= _REASON_LENGTH else line[: _REASON_LENGTH - 3] + "..."
+
+
+def _needs_reason(row: Row) -> bool:
+    """Say whether a reader will ask why: nothing was scored, not all was, or there is no verdict."""
+    return row["state"] != "done" or not row["set"] or bool(row["note"] and row["verdict"] not in ("better", "worse"))
 
 
 def _reasons(rows: list[Row]) -> tuple[str, ...]:

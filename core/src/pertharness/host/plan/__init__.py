@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from pertharness.errors import RecipeError
+from pertharness.host.did_you_mean import expected
 from pertharness.host.plan.inputs import plan_dataset, plan_split
 from pertharness.host.plan.model import Attempt, Plan, Source
 from pertharness.host.plan.planner import Planner, add_attempt
 from pertharness.host.plan.predictions import find_model, label_of, name_of, plan_file, plan_model
 from pertharness.host.plan.scores import plan_scorers
-from pertharness.host.recipe import ModelSpec, Recipe, parse_model
+from pertharness.host.recipe import Comparison, ModelSpec, Recipe, parse_model
 from pertharness.host.recipe import TaskChoice as Task
 from pertharness.host.registry import Registry
 from pertharness.host.store import Store
 
-__all__ = ["Attempt", "Plan", "Source", "build_plan", "find_model", "tasks_of"]
+USUAL_REFERENCES = ("additive", "mean")
+"""Of a recipe that names none; where no plugin offers them there is no verdict, which the leaderboard says."""
+
+__all__ = ["Attempt", "Plan", "Source", "build_plan", "find_model", "primary_metric", "tasks_of"]
 
 
 def build_plan(recipe: Recipe, registry: Registry, store: Store, sources: Mapping[str, Source]) -> Plan:
@@ -53,7 +58,42 @@ def build_plan(recipe: Recipe, registry: Registry, store: Store, sources: Mappin
                 if entry.dataset == task.dataset:
                     plan_file(planner, task, seed, entry, scorers)
             _plan_problems(planner, task, seed)
+    _check_names(planner)
     return planner.plan
+
+
+def _check_names(planner: Planner) -> None:
+    """Refuse a model that is there twice under two spellings, and comparisons with what nobody knows."""
+    primary_metric(planner.plan, planner.recipe.comparison.metric)
+    attempts = planner.plan.attempts
+    seen = Counter((a.dataset, a.task.name, a.seed, a.training_seed, a.label) for a in attempts)
+    twice = [place[-1] for place, number in seen.items() if number > 1]
+    if twice:
+        raise RecipeError(
+            f"models: {twice[0]!r} is there twice, under two spellings or tasks of one name; name it once"
+        )
+    known = {attempt.label for attempt in attempts} | {entry.name for entry in planner.recipe.predictions}
+    known |= set(planner.registry.models)
+    for task in {attempt.task.name: attempt.task for attempt in attempts}.values():
+        for name in (task.reference, *task.common_set):
+            if name not in {"", *USUAL_REFERENCES} | known and parse_model(name).name not in known:
+                raise RecipeError(f"task {task.name!r} compares with {name!r}; {expected(name, sorted(known))}")
+
+
+def primary_metric(plan: Plan, wanted: str) -> str:
+    """Give the metric to rank by: the one that is wanted, or where no chosen scorer gives the usual ``l2`` the first.
+
+    Raises
+    ------
+    RecipeError
+        If no chosen scorer gives a metric that the recipe names.
+    """
+    given = [metric.id for offer in plan.scorers.values() for metric in offer.metrics]
+    if wanted in given or not given:
+        return wanted
+    if wanted == Comparison().metric:
+        return given[0]
+    raise RecipeError(f"comparison.metric: no scorer of this run gives {wanted!r}; {expected(wanted, given)}")
 
 
 def tasks_of(recipe: Recipe) -> list[Task]:

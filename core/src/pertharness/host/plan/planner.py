@@ -42,11 +42,11 @@ class Planner:
         identity = plugin.identity() if plugin else {"environment": _core(self.registry).environment}
         named = ("name", "params", "seed", "task", "options")
         said = {name: _plain(value) for name, value in fields.items() if name in named}
-        key = sha256_text(canonical_json({
-            "stage": stage, "protocol": PROTOCOL, "plugin": identity, "inputs": dict(inputs), **said,
-            "device": self.recipe.resources.device.split(":")[0], "threads": self.recipe.resources.threads,
-        }))  # fmt: skip
         resources = self.recipe.resources
+        if stage in ("embeddings", "predictions"):  # data, splits and scores are the same on any device
+            said |= {"device": resources.device.split(":")[0], "threads": resources.threads}
+        asked = {"stage": stage, "protocol": PROTOCOL, "plugin": identity, "inputs": dict(inputs)}
+        key = sha256_text(canonical_json(asked | said))
         return Job(key=key, stage=stage, plugin=ref, device=resources.device, threads=resources.threads, **fields)
 
     def node(self, job: Job, plugin: Plugin | None, **fields: Any) -> str:
