@@ -118,7 +118,9 @@ class Runner:
         while free > 0 and ready:
             first = ready[0]
             alike = [node for node in ready if node.cheap and shares(node, first)] if first.cheap else [first]
-            size = min(MOST_IN_ONE_PROCESS, math.ceil(len(alike) / free))
+            # What is alike is spread over the free slots, unless there is other work for these: a process has its price.
+            others = len({_process(node) if node.cheap else (node.key,) for node in ready}) - 1
+            size = min(MOST_IN_ONE_PROCESS, math.ceil(len(alike) / max(1, free - others)))
             chosen = alike[:size]
             ready = [node for node in ready if node not in chosen]
             locks = {node.key: lock for node in chosen if (lock := self._claim(node)) is not None}
