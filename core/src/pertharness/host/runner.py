@@ -118,7 +118,7 @@ class Runner:
         while free > 0 and ready:
             first = ready[0]
             alike = [node for node in ready if node.cheap and shares(node, first)] if first.cheap else [first]
-            # What is alike is spread over the free slots, unless there is other work for these: a process has its price.
+            # What is alike is spread over the free slots, unless other work waits for these: a process has its price.
             others = len({_process(node) if node.cheap else (node.key,) for node in ready}) - 1
             size = min(MOST_IN_ONE_PROCESS, math.ceil(len(alike) / max(1, free - others)))
             chosen = alike[:size]
