@@ -1,4 +1,4 @@
-"""Time one way of working on a file, in a process of its own, and print the best seconds and the peak memory as JSON.
+"""Time one way of working on a file, in a process of its own, and print the best times and the peak memory as JSON.
 
     python benchmarks/measure.py WAY FILE [REPEATS]
 
@@ -132,14 +132,19 @@ def main() -> None:
     """Time a way."""
     way, path = sys.argv[1], Path(sys.argv[2])
     repeats = int(sys.argv[3]) if len(sys.argv) > 3 else 3
-    work, times = WAYS[way](path), []
+    work, times, processor = WAYS[way](path), [], []
     for _ in range(repeats + 1):
         path.with_suffix(".copy").unlink(missing_ok=True)
-        started = time.perf_counter()
+        started, began = time.perf_counter(), time.process_time()
         work()
         times.append(time.perf_counter() - started)
+        processor.append(time.process_time() - began)
     path.with_suffix(".copy").unlink(missing_ok=True)
-    print(json.dumps({"seconds": min(times[1:] or times), "peak_mb": peak_rss_mb()}))
+    print(
+        json.dumps(
+            {"seconds": min(times[1:] or times), "cpu_s": min(processor[1:] or processor), "peak_mb": peak_rss_mb()}
+        )
+    )
 
 
 if __name__ == "__main__":
