@@ -11,7 +11,7 @@ from pertharness.errors import RecipeError
 from pertharness.host.recipe import Recipe, make_recipe
 from pertharness.labels import CONTROL
 
-REFERENCES = {"double": "additive", "single": "mean"}
+REFERENCES = {"double": "additive", "single": "mean", "mixed": "mean"}
 """The baseline that each task's verdicts compare with (doi 10.1038/s41592-025-02772-6, Fig. 1a and 2a)."""
 
 SPLITS: dict[str, dict[str, Any]] = {"double": {"kind": "double"}, "single": {"kind": "unseen"}}
@@ -52,12 +52,12 @@ def dataset_name(file: Path) -> str:
 
 
 def task_of_split(path: Path) -> str:
-    """Say which task the file of a split poses: ``double`` or ``single``, whichever all that it holds out are.
+    """Say which task the file of a split poses: ``double`` or ``single``, if all that it holds out are, else ``mixed``.
 
     Raises
     ------
     RecipeError
-        If the file cannot be read, or its labels do not say: another separator, another control, or both kinds.
+        If the file cannot be read, or its labels do not say: another separator, or another control.
     """
     import json
 
@@ -71,7 +71,9 @@ def task_of_split(path: Path) -> str:
     counts = {len(set(label.split("+")) - {"ctrl", CONTROL}) for label in test}
     odd = [label for label in test if re.search(r"[_|;,&/]|non-?target|\bnt[c]?\b", label, re.IGNORECASE)]
     own = isinstance(parts, dict) and "hash" in parts  # written by `pertharness split`: canonical labels
-    if len(counts) != 1 or (odd and not own):
-        what = f"labels such as {odd[0]!r}" if odd else "singles and doubles, or nothing,"
-        raise RecipeError(f"the split {str(path)!r} holds out {what}; say --task double or --task single")
-    return "single" if counts == {1} else "double"
+    if odd and not own:
+        raise RecipeError(
+            f"the split {str(path)!r} holds out labels such as {odd[0]!r}: one target or two? "
+            "say --task double or --task single"
+        )
+    return {frozenset({1}): "single", frozenset({2}): "double"}.get(frozenset(counts), "mixed")

@@ -19,7 +19,12 @@ from pertharness.host.leaderboard.settings import ALPHA, Comparison, TaskSetting
 
 Row = dict[str, Any]
 NONE = "-"
-TASKS = {"double": "held-out doubles", "single": "unseen singles", "transfer": "transfer to another context"}
+TASKS = {
+    "double": "held-out doubles",
+    "single": "unseen singles",
+    "mixed": "held-out singles and doubles",
+    "transfer": "transfer to another context",
+}
 _COUNTED = {"": "prediction", "_perturbations": "perturbation", "_splits": "split"}
 _REASON_LENGTH = 600  # A message may hold a traceback; `show KEY` has all of it.
 
