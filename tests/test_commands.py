@@ -582,3 +582,17 @@ def test_a_reader_that_stops_reading_sees_no_error(bench: Bench, tmp_path: Path)
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.startswith("additive")
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (["screen.h5ad"], "run --all --data screen.h5ad"),
+        (["--data", "demo"], "[datasets.demo]"),
+        (["--data", "."], "is a folder"),
+        (["--data", "x.h5ad", "--split", "s.json", "--seeds", "1"], "leave out --seeds"),
+    ],
+)
+def test_what_was_meant_is_told(asked: list[str], words: str, tmp_path: Path) -> None:
+    said = pertharness("run", *asked, "--store", tmp_path / "store", cwd=tmp_path, status=2)
+    assert words in said.stderr

@@ -71,7 +71,14 @@ def find_sources(recipe: Recipe, registry: Registry, fetch: Callable[[str, Any],
         offered = look_up(registry.datasets, entry.offer)
         if entry.file is not None:
             if not entry.file.is_file():
-                raise RecipeError(f"dataset {name!r}: there is no file {str(entry.file)!r}; expected an h5ad file")
+                what = (
+                    f"{str(entry.file)!r} is a folder"
+                    if entry.file.is_dir()
+                    else f"there is no file {str(entry.file)!r}"
+                )
+                known = look_up(registry.datasets, entry.file.name) is not None
+                hint = f"; a recipe with [datasets.{entry.file.name}] means the dataset on offer" if known else ""
+                raise RecipeError(f"dataset {name!r}: {what}; expected an h5ad file{hint}")
             sources[name] = Source(entry.file.absolute(), sha256_file(entry.file))
         elif offered is not None and offered.offer.takes_file:
             raise RecipeError(

@@ -65,6 +65,8 @@ def run(
         raise click.UsageError(
             "a recipe names its own data, tasks and splits: leave out --all, --data, --task and --split"
         )
+    if recipe is not None and recipe.suffix == ".h5ad":
+        raise click.UsageError(f"a recipe is a TOML file; for a screen say: pertharness run --all --data {recipe}")
     if given["split"] is not None and given["seeds"] is not None:
         raise click.UsageError("--split names one split, which has no other seeds: leave out --seeds")
     wanted = make_recipe(recipe, given)
