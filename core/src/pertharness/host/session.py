@@ -137,7 +137,11 @@ def _write_tables(
 
 def plan_run(recipe: Recipe, registry: Registry, store: Store, fetch: Callable[[str, Any], Path]) -> Plan:
     """Give the plan of a recipe, its datasets' files found or fetched."""
-    return build_plan(recipe, registry, store, find_sources(recipe, registry, fetch))
+    try:
+        return build_plan(recipe, registry, store, find_sources(recipe, registry, fetch))
+    except RecipeError as error:  # what is missed may be what a plugin that cannot be used would have offered
+        told = [f"plugin {one.plugin!r} cannot be used ({one.state}): {one.message}" for one in registry.problems]
+        raise RecipeError("; ".join([str(error), *told])) from None
 
 
 def _manifest(
