@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pertharness.hookspecs import PROTOCOL
 
@@ -59,6 +59,19 @@ class Job(_Strict):
     task: Task | None = None
     options: dict[str, Any] = {}
     """What the stage itself needs, e.g. ``input`` of a split job."""
+
+
+def describe_invalid(error: ValueError) -> str:
+    """Say what is wrong with a file of this module, or with a card.
+
+    Of pydantic's own words only the place and the cause: those of pydantic 2.0 cut long values in the middle of a
+    character and die of it.
+    """
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False)[0]
+    place = ".".join(map(str, first["loc"]))
+    return f"{place}: {first['msg']}" if place else str(first["msg"])
 
 
 class Phase(_Strict):

@@ -21,7 +21,7 @@ from pertharness.hookspecs import PROJECT, PROTOCOL
 from pertharness.host.fingerprint import environment_hash, source_hash
 from pertharness.host.nodes import Node, Outcome
 from pertharness.host.store import Store
-from pertharness.jobs import Job, PluginRef, State
+from pertharness.jobs import Job, PluginRef, State, describe_invalid
 
 Offer = TypeVar("Offer", DatasetOffer, EmbeddingOffer, ModelOffer, ScorerOffer)
 
@@ -152,7 +152,9 @@ def _read_card(store: Store, node: Node, outcome: Outcome) -> Card | Problem:
     try:
         return Card.model_validate_json((store.record("cards", node.key) / "card.json").read_bytes())
     except ValidationError as error:  # written by another version of pertharness, in the plugin's environment
-        return Problem(name, "invalid", f"its card cannot be read by pertharness {__version__}: {error}")
+        return Problem(
+            name, "invalid", f"its card cannot be read by pertharness {__version__}: {describe_invalid(error)}"
+        )
 
 
 def _by_name(registry: Registry, offers: dict[str, Sequence[Offer]]) -> dict[str, Offered[Offer]]:

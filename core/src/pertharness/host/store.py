@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pertharness.errors import StoreError
 from pertharness.files import sha256_file, write_text
 from pertharness.host.lock import Lock, try_lock
-from pertharness.jobs import FORMAT, Artefact, Job, Stage, Status
+from pertharness.jobs import FORMAT, Artefact, Job, Stage, Status, describe_invalid
 
 STATUS = "status.json"
 JOB = "job.json"
@@ -137,4 +137,5 @@ def read_job(folder: Path) -> Job:
     try:
         return Job.model_validate_json((folder / JOB).read_bytes())
     except (OSError, ValidationError) as error:
-        raise StoreError(f"{str(folder / JOB)!r} cannot be read: {error}") from None
+        why = describe_invalid(error) if isinstance(error, ValidationError) else error.strerror
+        raise StoreError(f"{str(folder / JOB)!r} cannot be read: {why}") from None

@@ -41,12 +41,12 @@ def main(arguments: list[str]) -> int:
     if not paths or not all(path.is_file() for path in paths):
         print("usage: python -I -m pertharness.worker JOB.json [JOB.json ...]; each must be a file", file=sys.stderr)
         return USAGE
-    from pertharness.jobs import Job
+    from pertharness.jobs import Job, describe_invalid
 
     try:
         jobs = [(path, Job.model_validate_json(path.read_bytes())) for path in paths]
     except ValueError as error:
-        print(f"not a job file, or of another version of pertharness: {error}", file=sys.stderr)
+        print(f"not a job file, or of another version of pertharness: {describe_invalid(error)}", file=sys.stderr)
         return USAGE
     for variable in THREAD_VARIABLES:  # before numpy is imported, which reads them once
         os.environ[variable] = str(jobs[0][1].threads)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 import signal
 import sys
 import time
@@ -93,7 +94,18 @@ def main() -> None:
         code = _say(_system_error(error), 1)
     except Exception as error:  # noqa: BLE001 - a user never sees a traceback: it goes to a file
         code = _say(_bug(error), 1)
-    sys.exit(code if isinstance(code, int) else 0)
+    sys.exit(_flushed(code if isinstance(code, int) else 0))
+
+
+def _flushed(code: int) -> int:
+    """Give the exit status once all that was printed is out, or the one that says that it could not be."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # What the buffer still holds goes nowhere: Python would try once more at its end, and choose another status.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return code or _say(_system_error(error), 1)
+    return code
 
 
 def _stop_in_order() -> None:
