@@ -71,11 +71,7 @@ def find_sources(recipe: Recipe, registry: Registry, fetch: Callable[[str, Any],
         offered = look_up(registry.datasets, entry.offer)
         if entry.file is not None:
             if not entry.file.is_file():
-                what = (
-                    f"{str(entry.file)!r} is a folder"
-                    if entry.file.is_dir()
-                    else f"there is no file {str(entry.file)!r}"
-                )
+                what = f"there is no file {str(entry.file)!r}" + (", it is a folder" if entry.file.is_dir() else "")
                 known = look_up(registry.datasets, entry.file.name) is not None
                 hint = f"; a recipe with [datasets.{entry.file.name}] means the dataset on offer" if known else ""
                 raise RecipeError(f"dataset {name!r}: {what}; expected an h5ad file{hint}")
