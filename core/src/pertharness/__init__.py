@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pertharness.cards import Needs as Needs
     from pertharness.cards import RemoteFile as RemoteFile
     from pertharness.cards import ScorerOffer as ScorerOffer
+    from pertharness.cards import TableOffer as TableOffer
     from pertharness.errors import DataError as DataError
     from pertharness.errors import Skip as Skip
     from pertharness.hookspecs import hookimpl as hookimpl
@@ -34,8 +35,9 @@ __version__ = "0.1.0"
 _HOME = {
     "control_mean": "canonical", "Card": "cards", "DatasetOffer": "cards", "EmbeddingOffer": "cards",
     "MetricOffer": "cards", "ModelOffer": "cards", "Needs": "cards", "RemoteFile": "cards", "ScorerOffer": "cards",
-    "DataError": "errors", "Skip": "errors", "hookimpl": "hookspecs", "Task": "jobs", "CONTROL": "labels",
-    "join_targets": "labels", "targets_of": "labels", "make_prediction": "predictions", "Scores": "scores",
+    "TableOffer": "cards", "DataError": "errors", "Skip": "errors", "hookimpl": "hookspecs", "Task": "jobs",
+    "CONTROL": "labels", "join_targets": "labels", "targets_of": "labels", "make_prediction": "predictions",
+    "Scores": "scores",
 }  # fmt: skip
 __all__ = sorted(_HOME)
 

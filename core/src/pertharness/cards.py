@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pertharness.hookspecs import PROTOCOL
 
@@ -65,6 +65,11 @@ class EmbeddingOffer(_Strict):
     needs: Needs = Needs()
     weights: tuple[RemoteFile, ...] = ()
     params: dict[str, Any] = {}
+    takes_file: bool = False
+    """The recipe names a file, ``NAME:FILE``, which the hook gets as ``source``."""
+    takes_reference: bool = False
+    """The recipe names another of its datasets, ``NAME:DATASET``, which the hook gets as the only one of
+    ``references``: one row per perturbation."""
 
 
 class ModelOffer(_Strict):
@@ -110,13 +115,37 @@ class MetricOffer(_Strict):
     reference: str = ""
 
 
+class TableOffer(_Strict):
+    """A table beside the scores, an artefact of the same name: the harness joins those of all models and splits."""
+
+    name: Name
+    version: int = 1
+    level: Literal["perturbation", "gene", "entry", "curve", "task", "dataset"]
+    """Those of the level ``dataset`` say nothing of a prediction: the joined table holds them once."""
+    largest: tuple[str, int] | None = None
+    """Column and number: of the rows of a model's splits together, only so many with the largest absolute values."""
+    count: tuple[str, ...] = ()
+    """Columns by whose values the remaining rows of a model are counted, in place of the rows themselves."""
+    summary: str = ""
+    reference: str = ""
+
+
 class ScorerOffer(_Strict):
-    """A scorer and the metrics that it computes."""
+    """A scorer, the metrics that it computes and the tables that it leaves beside them."""
 
     name: Name
     summary: str
-    metrics: tuple[MetricOffer, ...] = Field(min_length=1)
+    metrics: tuple[MetricOffer, ...] = ()
+    tables: tuple[TableOffer, ...] = ()
+    tasks: tuple[TaskKind, ...] = ("double", "single", "transfer")
+    """Kinds of task that it can score; it is not asked for others. ``transfer`` alone: only with references."""
     params: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _gives_something(self) -> ScorerOffer:
+        if not self.metrics and not self.tables:
+            raise ValueError(f"the scorer {self.name!r} has no metrics and no tables; expected at least one")
+        return self
 
 
 class Card(_Strict):

@@ -48,12 +48,13 @@ def load_dataset(name: str, source: Path | None, params: Mapping[str, Any]) -> A
 
 @hookspec(firstresult=True)
 def embed(
-    name: str, kind: str, train: AnnData, references: Mapping[str, AnnData], labels: list[str],
+    name: str, kind: str, source: Path | None, train: AnnData, references: Mapping[str, AnnData], labels: list[str],
     params: Mapping[str, Any], device: str, seed: int, workdir: Path,
 ) -> pd.DataFrame:  # fmt: skip
     """Give an embedding: one row per label that has one, indexed by label, numeric columns.
 
-    ``kind`` is ``"gene"`` or ``"perturbation"``. A label without an embedding is left out.
+    ``kind`` is ``"gene"`` or ``"perturbation"``. A label without an embedding is left out. ``source`` is the file, and
+    ``references`` the dataset, that the recipe names, if the card says that the embedding takes one.
     """
 
 
@@ -85,10 +86,11 @@ def predict(
 @hookspec(firstresult=True)
 def score(
     name: str, truth: AnnData, prediction: AnnData, controls: AnnData, train: AnnData,
-    references: Mapping[str, AnnData], task: Task, params: Mapping[str, Any], seed: int,
+    screen: AnnData, references: Mapping[str, AnnData], task: Task, params: Mapping[str, Any], seed: int,
 ) -> pd.DataFrame | Scores:  # fmt: skip
     """Give scores in long form: perturbation, gene, metric, variant, coordinate, value.
 
     ``truth`` and ``prediction`` have the same genes; ``truth`` has a row for each query, ``prediction`` for each
-    answered one. ``controls`` and ``train`` are means of the training side. An undefined score is NaN, never a number.
+    answered one. ``controls`` and ``train`` are means of the training side; ``screen`` the means of all perturbations
+    of the dataset, in its order, for what is asked of the observations alone. An undefined score is NaN, no number.
     """

@@ -23,7 +23,7 @@ def test_example_of_a_metric_runs_as_a_plugin():
     truth = make_prediction({"X": np.array([1.0, 2.0]), "Y": np.array([0.0, 0.0])}, ["g1", "g2"])
     prediction = make_prediction({"Y": np.array([1.0, -2.0])}, ["g1", "g2"])
     table = manager.hook.score(
-        name="mae", truth=truth, prediction=prediction, controls=truth, train=truth,
+        name="mae", truth=truth, prediction=prediction, controls=truth, train=truth, screen=truth,
         references={}, task=None, params={}, seed=0,
     )  # fmt: skip
     assert tuple(table.columns) == COLUMNS

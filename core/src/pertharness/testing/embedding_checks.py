@@ -30,7 +30,7 @@ class EmbeddingTrial:
         embed = self.subject.hook("embed", self.offer.name)
         with working_folder() as workdir:
             table: pd.DataFrame = embed(
-                name=self.offer.name, kind=self.kind, train=self.train.copy(), references={},
+                name=self.offer.name, kind=self.kind, source=None, train=self.train.copy(), references={},
                 labels=list(self.labels if labels is None else labels), params=self.offer.params, device="cpu", seed=1,
                 workdir=workdir,
             )  # fmt: skip

@@ -12,7 +12,7 @@ from pertharness import cards, hookspecs
 
 ARGUMENTS = {
     "name": "which of the plugin's offers is asked for",
-    "source": "file that the offer or the user named, fetched and checked; None if there is none",
+    "source": "file that the offer or the recipe named, fetched and checked; None if there is none",
     "params": "parameters of the offer: its defaults, and what the recipe set",
     "kind": '`"gene"` or `"perturbation"`: what the rows are',
     "train": "AnnData of the training perturbations and the controls; must not be changed. "
@@ -32,6 +32,7 @@ ARGUMENTS = {
     "oracle": "None; kept for models that are fed observed values",
     "truth": "AnnData of means, a row per query",
     "prediction": "AnnData of means, a row per answered query, the same genes as `truth`",
+    "screen": "AnnData of the means of all perturbations of the dataset, held-out ones too, in its order",
 }
 """What an argument is, in whichever hook it stands."""
 CALLED = {

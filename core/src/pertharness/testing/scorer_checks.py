@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,6 +39,7 @@ class Scene:
     prediction: AnnData
     controls: AnnData
     train: AnnData
+    screen: AnnData
 
 
 class ScorerTrial:
@@ -79,8 +80,8 @@ class ScorerTrial:
 
         given = self.subject.hook("score", self.offer.name)(
             name=self.offer.name, truth=scene.truth.copy(), prediction=scene.prediction.copy(),
-            controls=scene.controls.copy(), train=scene.train.copy(), references={}, task=_TASK,
-            params=self.offer.params, seed=1,
+            controls=scene.controls.copy(), train=scene.train.copy(), screen=scene.screen.copy(),
+            references={}, task=_TASK, params=self.offer.params, seed=1,
         )  # fmt: skip
         queries = [str(label) for label in scene.truth.obs["perturbation"]]
         table = check_scores(given, self.offer, queries, self.subject.ref.name).fillna({"gene": "", "coordinate": ""})
@@ -121,12 +122,13 @@ def _make_scene(noise: float = SMALL) -> Scene:
     draws = np.random.default_rng(5).normal(size=truth.shape)
     values = np.asarray(truth.X) + noise * draws
     prediction = make_prediction(dict(zip(truth.obs["perturbation"], values, strict=True)), truth.var_names)
-    return Scene(truth, prediction, select(means, [CONTROL]), select(means, labels))
+    return Scene(truth, prediction, select(means, [CONTROL]), select(means, labels), means)
 
 
 def _map(scene: Scene, change: Callable[[AnnData], AnnData]) -> Scene:
     """Do the same to all data."""
-    return Scene(change(scene.truth), change(scene.prediction), change(scene.controls), change(scene.train))
+    parts = (scene.truth, scene.prediction, scene.controls, scene.train, scene.screen)
+    return Scene(*map(change, parts))
 
 
 def _renamed(adata: AnnData) -> AnnData:
@@ -210,7 +212,7 @@ def check_row_order(trial: ScorerTrial) -> None:
     truth, prediction = (a[rng.permutation(a.n_obs)].copy() for a in (scene.truth, scene.prediction))
     _same(
         values,
-        trial.scores(Scene(truth, prediction, scene.controls, scene.train[::-1].copy())),
+        trial.scores(replace(scene, truth=truth, prediction=prediction, train=scene.train[::-1].copy())),
         "rows in another order",
     )
 
@@ -234,7 +236,7 @@ def check_nan(trial: ScorerTrial) -> None:
         prediction = trial.scene.prediction.copy()
         row = list(prediction.obs["perturbation"]).index(query)
         prediction.X[row, ::share] = np.nan
-        values = trial.scores(Scene(trial.scene.truth, prediction, trial.scene.controls, trial.scene.train))
+        values = trial.scores(replace(trial.scene, prediction=prediction))
         _no_number(values, query, f"{what} predicted for {query!r} are NaN", PARTIAL if share > 1 else ())
 
 
@@ -253,7 +255,7 @@ def check_unanswered(trial: ScorerTrial) -> None:
     trial.noisy()
     scene, query = trial.scene, QUERIES[1]
     kept = scene.prediction[(scene.prediction.obs["perturbation"] != query).to_numpy()].copy()
-    values = trial.scores(Scene(scene.truth, kept, scene.controls, scene.train))
+    values = trial.scores(replace(scene, prediction=kept))
     _no_number(values, query, f"{query!r} is not answered")
     if not len(values):
         raise ContractError(f"{query!r} is not answered, and no other query has a value either")

@@ -136,8 +136,8 @@ def _embeddings(job: Job, folder: Path, phases: list[Phase]) -> Result:
     targets = {target for part in ("train", "val", "test") for label in split[part] for target in targets_of(label)}
     labels = [str(gene) for gene in train.var_names] if kind == "gene" else sorted(targets)
     table = implemented(guarded_hooks(job, phases), "embed", job)(
-        name=job.name, kind=kind, train=train, references=_references(job), labels=labels, params=job.params,
-        device=job.device, seed=job.seed, workdir=folder / "scratch",
+        name=job.name, kind=kind, source=job.inputs.get("source"), train=train, references=_references(job),
+        labels=labels, params=job.params, device=job.device, seed=job.seed, workdir=folder / "scratch",
     )  # fmt: skip
     table.to_csv(folder / "embedding.csv", index_label="label")
     without = len(labels) - len(table)
@@ -211,7 +211,7 @@ def _scores(job: Job, folder: Path, phases: list[Phase]) -> Result:
     answered = set(prediction.obs["perturbation"])
     given = implemented(guarded_hooks(job, phases), "score", job)(
         name=job.name, truth=truth, prediction=prediction, controls=canonical.select(means, [CONTROL]), train=train,
-        references=_references(job), task=_known_task(job, train), params=job.params, seed=job.seed,
+        screen=means, references=_references(job), task=_known_task(job, train), params=job.params, seed=job.seed,
     )  # fmt: skip
     offer = ScorerOffer.model_validate(job.options["offer"])
     table = check_scores(given, offer, queries, job.plugin.name)
