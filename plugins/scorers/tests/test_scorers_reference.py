@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pertharness_scorers as plugin
 import pytest
 from anndata import AnnData
 from pertharness import CONTROL, join_targets
+from pertharness_scorers.of_perturbations import score_perturbations
 from pertharness_scorers.panel import expression_rank, top_genes
 
 REFERENCE = Path(os.environ.get("PERTHARNESS_SHARED", Path(__file__).parents[4] / "shared")) / "reference"
@@ -41,7 +41,7 @@ def _scores(name, inputs, n_top, seed, method):
     held = inputs[f"held_{seed}"]
     controls = everything[everything.obs["perturbation"] == CONTROL]
     yhat = inputs.get(f"pred_{seed}_{method}", np.repeat(controls.X, len(held), axis=0))
-    table = plugin.score(
+    table = score_perturbations(
         name=name,
         truth=everything[list(held)],
         prediction=_means(yhat, held, inputs["genes"]),

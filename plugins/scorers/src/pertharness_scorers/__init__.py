@@ -1,104 +1,56 @@
-"""The reference scorers: ``l2``, ``pearson`` and ``pearson_delta`` on the panel of highly expressed genes.
+"""The reference scorers: what Ahlmann-Eltze, Huber & Anders compute, doi 10.1038/s41592-025-02772-6.
 
-Definitions: Ahlmann-Eltze, Huber & Anders, Nature Methods 2025, doi 10.1038/s41592-025-02772-6; ``docs/metrics.md``.
+Definitions: ``docs/metrics.md``. Each scorer is an offer and a function in a module of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from pertharness import Card, DataError, MetricOffer, ScorerOffer, control_mean, hookimpl, targets_of
+from pertharness import Card, ScorerOffer, hookimpl
 
-from pertharness_scorers.distances import l2, pearson, pearson_delta
-from pertharness_scorers.panel import top_genes
+from pertharness_scorers import of_perturbations
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
+    from pertharness import Scores, Task
 
-_METRICS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
-    "l2": l2, "pearson": pearson, "pearson_delta": pearson_delta,
-}  # fmt: skip
-_COMMON: dict[str, Any] = {"variants": ("default", "no-targets"), "reference": "10.1038/s41592-025-02772-6"}
-_OFFERS = (
-    MetricOffer(
-        id="l2", direction="lower", best=0.0, summary="Euclidean distance of prediction and observation", **_COMMON
-    ),
-    MetricOffer(
-        id="pearson", direction="higher", best=1.0, summary="Correlation of prediction and observation", **_COMMON
-    ),
-    MetricOffer(
-        id="pearson_delta",
-        direction="higher",
-        best=1.0,
-        chance=0.0,
-        summary="Correlation of predicted and observed change from control",
-        **_COMMON,
-    ),
-)
+_SCORERS: dict[str, tuple[ScorerOffer, Callable[..., pd.DataFrame | Scores]]] = {
+    offer.name: (offer, function)
+    for offer, function in (*((offer, of_perturbations.score_perturbations) for offer in of_perturbations.OFFERS),)
+}
+"""Name -> offer, and the function that computes it, which takes by name those of the hook's arguments that it needs."""
 
 
 @hookimpl
 def describe() -> Card:
-    """Give the card of the three scorers."""
-    return Card(
-        scorers=tuple(
-            ScorerOffer(name=metric.id, summary=metric.summary, metrics=(metric,), params={"n_top": 1000})
-            for metric in _OFFERS
-        )
-    )
+    """Give the card of all scorers."""
+    return Card(scorers=tuple(offer for offer, _ in _SCORERS.values()))
 
 
 @hookimpl
-def score(name: str, truth: AnnData, prediction: AnnData, controls: AnnData, params: Mapping[str, Any]) -> pd.DataFrame:
-    """Score each answered query once per variant: on the whole panel, and without its own target genes.
+def score(
+    name: str, truth: AnnData, prediction: AnnData, controls: AnnData, train: AnnData, screen: AnnData,
+    references: Mapping[str, AnnData], task: Task, params: Mapping[str, Any], seed: int,
+) -> pd.DataFrame | Scores:  # fmt: skip
+    """Give the scores of one scorer: its table, with larger tables beside it where the card announces some.
 
     Returns
     -------
-    pandas.DataFrame
+    pandas.DataFrame or Scores
         Columns of ``pertharness.scores.COLUMNS``. An undefined score is NaN; an unanswered query has no row.
 
     Raises
     ------
     DataError
-        If `n_top` is below 1.
+        If a parameter is out of its range.
     """
-    n_top = params.get("n_top", 1000)
-    if n_top < 1:
-        raise DataError(f"{name}: expected n_top of at least 1 gene, got {n_top!r}")
-    everywhere = control_mean(controls)
-    panel = top_genes(everywhere, n_top)
-    labels = list(truth.obs["perturbation"])
-    row_of = {label: row for row, label in enumerate(prediction.obs["perturbation"])}
-    scored = [(row, label) for row, label in enumerate(labels) if label in row_of]
-    names = [label for _, label in scored]
-    yhat = np.asarray(prediction.X)[[row_of[label] for label in names]][:, panel]
-    y = np.asarray(truth.X)[[row for row, _ in scored]][:, panel]
-    kept = {"default": np.ones(y.shape, dtype=bool), "no-targets": _not_targets(names, truth.var_names[panel])}
-    values = {variant: _METRICS[name](yhat, y, everywhere[panel], keep) for variant, keep in kept.items()}
-    return _long_form(name, names, values)
-
-
-def _not_targets(perturbations: list[str], genes: Iterable[str]) -> np.ndarray:
-    """Tell, for each perturbation and gene, whether the gene is none of its targets."""
-    column_of = {gene: column for column, gene in enumerate(genes)}
-    kept = np.ones((len(perturbations), len(column_of)), dtype=bool)
-    for row, label in enumerate(perturbations):
-        kept[row, [column_of[target] for target in targets_of(label) if target in column_of]] = False
-    return kept
-
-
-def _long_form(metric: str, perturbations: list[str], values: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """Give the score table: the perturbations once per variant."""
-    import pandas as pd
-    from pertharness.scores import COLUMNS
-
-    rows = [
-        (label, "", metric, variant, "", value)
-        for variant, column in values.items()
-        for label, value in zip(perturbations, column, strict=True)
-    ]
-    table: pd.DataFrame = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"value": float})
-    return table
+    given = {
+        "name": name, "truth": truth, "prediction": prediction, "controls": controls, "train": train,
+        "screen": screen, "references": references, "task": task, "params": params, "seed": seed,
+    }  # fmt: skip
+    function = _SCORERS[name][1]
+    return function(**{argument: given[argument] for argument in inspect.signature(function).parameters})
