@@ -203,3 +203,17 @@ def test_where_no_scorer_gives_the_usual_metric_the_first_ranks(tmp_path: Path) 
     registry.scorers = {"other": Offered(MINE, ScorerOffer(name="other", summary="o", metrics=(metric,)))}
     assert primary_metric(plan_of(tmp_path, registry), "l2") == "other"
     assert primary_metric(plan_of(tmp_path), "l2") == "l2"
+
+
+def test_a_model_that_is_left_out_stands_there_with_the_reason_and_is_not_run(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, models=["mean"], left_out={"ridge": "too slow", "cpa": "doubles only"})
+    said = {(a.label, a.seed, a.state, a.reason) for a in plan.attempts if a.reason}
+    reasons = {"ridge": "left out: too slow", "cpa": "left out: doubles only"}
+    assert said == {(name, seed, "skipped", reason) for name, reason in reasons.items() for seed in (1, 2)}
+    assert keys(plan, "predictions") == keys(plan_of(tmp_path, models=["mean"]), "predictions")
+
+
+def test_what_is_left_out_is_none_of_all_installed_models(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, models=None, left_out={"embedded": "no embedding"}, seeds=[1])
+    assert sorted(a.label for a in plan.attempts if not a.reason) == ["deep", "mean", "ridge"]
+    assert [a.label for a in plan.attempts if a.reason] == ["embedded"]

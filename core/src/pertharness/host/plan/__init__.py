@@ -46,7 +46,8 @@ def build_plan(recipe: Recipe, registry: Registry, store: Store, sources: Mappin
     for name in recipe.datasets:
         planner.plan.datasets[name] = plan_dataset(planner, name, sources.get(name, Source()))
     scorers = plan_scorers(planner)
-    specs = recipe.models or tuple(parse_model(name) for name in registry.models)
+    out = {label_of(registry, parse_model(name)): reason for name, reason in recipe.left_out.items()}
+    specs = recipe.models or tuple(parse_model(name) for name in registry.models if name not in out)
     for entry in recipe.predictions:
         if entry.name in {name_of(registry, spec) for spec in specs}:
             raise RecipeError(f"predictions {entry.name!r}: a model of this run has that name; give them another one")
@@ -57,6 +58,7 @@ def build_plan(recipe: Recipe, registry: Registry, store: Store, sources: Mappin
             for entry in recipe.predictions:
                 if entry.dataset == task.dataset:
                     plan_file(planner, task, seed, entry, scorers)
+            _plan_left_out(planner, task, seed, out)
             _plan_problems(planner, task, seed)
     _check_names(planner)
     return planner.plan
@@ -110,6 +112,13 @@ def _with_labels(registry: Registry, task: Task) -> Task:
     common_set = tuple(label_of(registry, parse_model(name)) for name in task.common_set)
     reference = label_of(registry, parse_model(task.reference)) if task.reference else ""
     return task.model_copy(update={"reference": reference, "common_set": common_set})
+
+
+def _plan_left_out(planner: Planner, task: Task, seed: int, reasons: Mapping[str, str]) -> None:
+    """Let models that the recipe leaves out stand on the leaderboard with the reason."""
+    for label, reason in reasons.items():
+        split = plan_split(planner, task, seed, "pseudobulk")
+        add_attempt(planner, task, seed, 1, "", parse_model(label), split, reason=f"left out: {reason}")
 
 
 def _plan_problems(planner: Planner, task: Task, seed: int) -> None:

@@ -44,6 +44,13 @@ def _some(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+def _said(text: str) -> str:
+    """Refuse a reason that says nothing."""
+    if not text.strip():
+        raise ValueError("expected why the model is left out")
+    return text
+
+
 def _of_text(read: Callable[[str], Any]) -> Callable[[Any], Any]:
     """Make a validator of a function that reads texts: its error becomes one that pydantic places."""
 
@@ -89,6 +96,8 @@ RecipePath = Annotated[Path, BeforeValidator(_path), _TEXT]
 Model = Annotated[ModelSpec, BeforeValidator(_model), _TEXT]
 # A model by name where it is only compared: the one spelling of it.
 ModelName = Annotated[str, BeforeValidator(_of_text(lambda text: parse_model(text).text()))]
+# Why a model takes no part, which the leaderboard shows.
+Reason = Annotated[str, AfterValidator(_said)]
 _MANY, _ONCE, _SOME = BeforeValidator(_list_as_tuple), AfterValidator(_each_once), AfterValidator(_some)
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Seeds = Annotated[tuple[Seed, ...], _MANY, BeforeValidator(_of_text(parse_seeds)), _ONCE, _SOME]
@@ -184,6 +193,7 @@ class Recipe(_Part):
     training_seeds: Seeds = (1,)
     models: Models | None = None
     scorers: Models | None = None
+    left_out: dict[ModelName, Reason] = {}
     datasets: dict[Label, DatasetChoice] = {}
     tasks: Annotated[tuple[TaskChoice, ...], _MANY] = ()
     predictions: Annotated[tuple[PredictionChoice, ...], _MANY] = ()

@@ -205,6 +205,7 @@ def _contradictions(recipe: Recipe) -> Iterator[Problem]:
             overlap = task.dataset is None or earlier.dataset is None or task.dataset == earlier.dataset
             if task.name and task.name == earlier.name and overlap:
                 yield (*at, "name"), f"two tasks of a dataset are named {task.name!r}; give each a name of its own"
+    yield from _both_in_and_out(recipe)
     for i, prediction in enumerate(recipe.predictions):
         at = ("predictions", i)
         if not prediction.dataset:
@@ -214,6 +215,15 @@ def _contradictions(recipe: Recipe) -> Iterator[Problem]:
             yield (*at, "dataset"), message
         if any((x.name, x.dataset) == (prediction.name, prediction.dataset) for x in recipe.predictions[:i]):
             yield (*at, "name"), f"two predictions of a dataset are named {prediction.name!r}"
+
+
+def _both_in_and_out(recipe: Recipe) -> Iterator[Problem]:
+    """Find models that are left out, and yet among those of the recipe."""
+    asked = {spec.text(): ("models", i) for i, spec in enumerate(recipe.models or ())}
+    asked |= {entry.name: ("predictions", i) for i, entry in enumerate(recipe.predictions)}
+    for name in recipe.left_out:
+        if name in asked:
+            yield ("left_out", name), f"{name!r} is also in {asked[name][0]}; remove it from one of the two"
 
 
 def _task_problems(task: TaskChoice, recipe: Recipe) -> Iterator[Problem]:
