@@ -52,6 +52,13 @@ def test_the_same_seed_gives_the_same_screen_and_another_seed_another() -> None:
     assert first.shape != other.shape or (first.X != other.X).nnz > 0
 
 
+def test_a_replicate_has_other_cells_of_the_same_perturbations() -> None:
+    first, other = (load_dataset("demo", None, {**SMALL, "replicate": number}) for number in (0, 1))
+    assert first.shape != other.shape or (first.X != other.X).nnz > 0
+    assert set(first.obs["perturbation"]) == set(other.obs["perturbation"])
+    assert demo_truth({**SMALL, "replicate": 1}).expression.equals(demo_truth(SMALL).expression)
+
+
 def test_the_truth_is_what_many_cells_tend_to() -> None:
     params = {**SMALL, "n_cells": 400, "n_controls": 400}
     adata, truth = load_dataset("demo", None, params), demo_truth(params)

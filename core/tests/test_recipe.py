@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pertharness.errors import RecipeError
-from pertharness.host.recipe import ModelSpec, Recipe, parse_recipe, read_recipe, recipe_text, write_recipe
+from pertharness.host.recipe import (
+    ModelSpec,
+    Recipe,
+    demo_recipe,
+    parse_recipe,
+    read_recipe,
+    recipe_text,
+    write_recipe,
+)
 
 ROOT = Path(__file__).parents[2]
 BASE = Path("/data/screens")
@@ -234,3 +242,69 @@ def test_the_recipes_of_the_repository_are_right(path):
     recipe = read_recipe(path, must_exist=False)
     assert recipe.tasks
     assert recipe.datasets
+
+
+OUT = 'models = ["mean"]\n[left_out]\ncpa = "it answers doubles only"\n"linear[k=4,  ridge=1]" = "too slow"\n'
+
+
+def test_what_is_left_out_is_kept_with_its_reason(tmp_path):
+    recipe = parse_recipe(OUT, "out.toml", BASE)
+    assert recipe.left_out == {"cpa": "it answers doubles only", "linear[k=4, ridge=1]": "too slow"}
+    write_recipe(recipe, tmp_path / "again.toml")
+    assert read_recipe(tmp_path / "again.toml") == recipe
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ('models = ["cpa"]\n[left_out]\ncpa = "why"', 3, "left_out.cpa: 'cpa' is also in models"),
+        ('[left_out]\ncpa = ""', 2, "left_out.cpa: expected why the model is left out"),
+        ("[left_out]\ncpa = 3", 2, "left_out.cpa: expected a text in quotes, got 3"),
+        ('left_out = ["cpa"]', 1, "left_out: expected a table, got ['cpa']"),
+        ('[left_out]\n"c[" = "why"', 2, "'c[' is not a model"),
+    ],
+)
+def test_what_is_wrong_with_what_is_left_out_is_told(text, line, said):
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(text, "bad.toml", BASE)
+    assert str(caught.value).startswith(f"bad.toml:{line}: ")
+    assert said in str(caught.value)
+
+
+TWO = """
+name = "two"
+models = ["mean"]
+[datasets.a]
+file = "a.h5ad"
+params = { control_label = "ctrl" }
+[datasets.b]
+offer = "norman"
+[[tasks]]
+dataset = "a"
+split = { kind = "unseen" }
+references = ["b"]
+[[tasks]]
+dataset = "b"
+split = { kind = "double" }
+"""
+
+
+def test_the_demo_takes_the_place_of_every_dataset_and_of_nothing_else():
+    recipe = parse_recipe(TWO, "two.toml", BASE)
+    demo = demo_recipe(recipe)
+    assert demo.name == "two-demo"
+    assert {name: (x.offer, x.file, x.params) for name, x in demo.datasets.items()} == {
+        "a": ("demo", None, {"replicate": 0, "n_doubles": 0}),  # a task of singles only: the demo of it has no doubles
+        "b": ("demo", None, {"replicate": 1}),
+    }
+    unchanged = set(recipe.model_dump()) - {"name", "datasets"}
+    assert demo.model_dump(include=unchanged) == recipe.model_dump(include=unchanged)
+
+
+def test_files_that_belong_to_other_data_are_refused_with_the_demo():
+    given = '[datasets.a]\n[[predictions]]\nname = "mine"\nfile = "x.h5ad"\n'
+    with pytest.raises(RecipeError, match="the predictions 'mine' cannot be used with the demo data"):
+        demo_recipe(parse_recipe(given, "x.toml", BASE))
+    split = '[datasets.a]\n[[tasks]]\nname = "double"\nsplit = { kind = "file", file = "s.json" }\n'
+    with pytest.raises(RecipeError, match="cannot be used with the demo data"):
+        demo_recipe(parse_recipe(split, "x.toml", BASE))

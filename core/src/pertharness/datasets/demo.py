@@ -80,7 +80,8 @@ def load_demo(name: str, source: Path | None, params: Mapping[str, Any]) -> AnnD
 
     options = check_options(DemoOptions, name, params)
     model = _make_model(options)
-    rng = np.random.default_rng([options.seed, 1])
+    # A replicate draws other cells of the same perturbations, as a second experiment does.
+    rng = np.random.default_rng([options.seed, 1, *([options.replicate] if options.replicate else [])])
     groups = _draw_groups(options, len(model.perturbations), rng)
     counts = _draw_counts(model, groups, rng)
     totals = counts.sum(axis=1, dtype=np.float64)
@@ -96,7 +97,7 @@ def load_demo(name: str, source: Path | None, params: Mapping[str, Any]) -> AnnD
     var = pd.DataFrame(index=pd.Index(model.genes, dtype=object))
     ids = [f"ENSGDEMO{i + 1:05d}" for i in range(len(model.genes))]
     var["ensembl_id"] = pd.Series(ids, index=var.index, dtype=object)
-    origin = f"simulated by pertharness, seed {options.seed}"
+    origin = f"simulated by pertharness, seed {options.seed}, replicate {options.replicate}"
     fields = {"name": name, "level": "cells", "scale": SCALE, "modality": "crispra", "origin": origin, "notes": ""}
     adata = AnnData(X=logs.astype(np.float32), obs=obs, var=var, layers={"counts": counts_csr}, uns={KEY: fields})
     check_dataset(adata, name)

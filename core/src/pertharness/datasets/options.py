@@ -39,6 +39,7 @@ class DemoOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     seed: int = Field(default=1, ge=0)
+    replicate: int = Field(default=0, ge=0)
     n_genes: int = Field(default=1500, ge=50)
     n_singles: int = Field(default=60, ge=2)
     n_doubles: int = Field(default=60, ge=0)

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,9 @@ from pertharness.host.cli.options import (
     running_resources,
     store_option,
 )
+
+if TYPE_CHECKING:
+    from pertharness.host.session import Finished
 
 
 @click.command(short_help="Run a recipe, or every installed model, and write the leaderboard.")
@@ -33,6 +36,7 @@ from pertharness.host.cli.options import (
     type=click.Choice(["double", "single"]),
     help="Held-out doubles, unseen singles; repeatable.",
 )
+@click.option("--demo", is_flag=True, help="The embedded demo data in place of every dataset of RECIPE.")
 @click.option("--seeds", help="Split seeds: 1-5 or 1,3,7.")
 @click.option("--models", help="Models, comma-separated: no_change,linear[k=4].")
 @click.option("--scorers", help="Scorers, comma-separated.")
@@ -54,6 +58,7 @@ def run(
 ) -> None:
     """Run RECIPE (TOML), or with --all every installed model, score it and write the leaderboard to runs/NAME/.
 
+    RECIPE is a file, or the name of a recipe that pertharness brings, such as ahlmann-eltze-2025-double.
     What is in the store already is not done again; a run that was stopped goes on where it stopped.
     Exit status: 0 all done or skipped, 1 something failed, 2 a usage or recipe error.
     """
@@ -69,8 +74,10 @@ def run(
         raise click.UsageError(f"a recipe is a TOML file; for a screen say: pertharness run --all --data {recipe}")
     if given["split"] is not None and given["seeds"] is not None:
         raise click.UsageError("--split names one split, which has no other seeds: leave out --seeds")
+    if recipe is None and given["demo"]:
+        raise click.UsageError("--demo is for a recipe; --all runs on the demo data unless --data names others")
     wanted = make_recipe(recipe, given)
-    carry_out_run(wanted, store, out, retry, named=given["models"] is not None, dry_run=dry_run)
+    end_run(carry_out_run(wanted, store, out, retry, named=given["models"] is not None, dry_run=dry_run))
 
 
 def make_recipe(path: Path | None, given: dict[str, Any]) -> Any:
@@ -81,7 +88,11 @@ def make_recipe(path: Path | None, given: dict[str, Any]) -> Any:
     params = data_params(given)
     resources = running_resources(given)
     if path is not None:
-        recipe = recipes.read_recipe(path)
+        from pertharness.host.reproduce import recipe_file
+
+        recipe = recipes.read_recipe(recipe_file(path), must_exist=not given["demo"])
+        if given["demo"]:
+            recipe = recipes.demo_recipe(recipe)
         if params:
             raise click.UsageError(
                 f"a recipe says how its data are read: put {next(iter(params))} under params of the dataset"
@@ -99,8 +110,11 @@ def make_recipe(path: Path | None, given: dict[str, Any]) -> Any:
 def carry_out_run(
     recipe: Any, store_path: Path | None, out: Path | None, retry: tuple[str, ...], *, named: bool = False,
     dry_run: bool = False,
-) -> None:  # fmt: skip
-    """Plan, run, print; exit 1 if something failed. `named`: the models were named on the command line."""
+) -> Finished | None:  # fmt: skip
+    """Plan, run, print; give what came of it, None for a dry run.
+
+    `named`: the models were named on the command line.
+    """
     from rich.console import Console
 
     from pertharness.host.cli.data import fetch_shown
@@ -119,7 +133,7 @@ def carry_out_run(
     console = Console(stderr=True)
     if dry_run:
         print_plan(plan, store, frozenset(retry))
-        return
+        return None
     folder = out or Path("runs") / run_name(recipe)
     slots = recipe.resources.jobs or max(1, (os.cpu_count() or 1) // recipe.resources.threads)
     with make_display(console, len(plan.nodes)) as display:
@@ -128,7 +142,12 @@ def carry_out_run(
             command=sys.argv[1:],
         )  # fmt: skip
     print_finished(finished, registry)
-    if finished.failed:
+    return finished
+
+
+def end_run(*finished: Finished | None) -> None:
+    """Exit 1 if something failed in one of the runs."""
+    if any(one.failed for one in finished if one is not None):
         sys.exit(1)
 
 

@@ -38,7 +38,7 @@ def score(
     Genes may come in any order. A held-out perturbation that the file lacks is counted as not answered, never filled.
     """
     from pertharness.errors import RecipeError
-    from pertharness.host.cli.run import carry_out_run, make_recipe
+    from pertharness.host.cli.run import carry_out_run, end_run, make_recipe
     from pertharness.host.recipe import make_recipe as of_data
 
     if not predictions.is_file():
@@ -46,4 +46,4 @@ def score(
     recipe = make_recipe(None, {**given, "files": (file,)})
     entry = {"name": model, "file": str(predictions.absolute())}
     described = {**recipe.model_dump(exclude_none=True), "name": f"{recipe.name}-{model}", "predictions": [entry]}
-    carry_out_run(of_data(described), store, out, retry, named=given["models"] is not None)
+    end_run(carry_out_run(of_data(described), store, out, retry, named=given["models"] is not None))

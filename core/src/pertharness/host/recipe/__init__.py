@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pertharness.host.recipe.demo import demo_recipe
 from pertharness.host.recipe.models import (
     Comparison,
     DatasetChoice,
@@ -16,6 +17,6 @@ from pertharness.host.recipe.values import ModelSpec, parse_model, parse_models,
 
 __all__ = [
     "Comparison", "DatasetChoice", "ModelSpec", "PredictionChoice", "Recipe", "Resources", "SplitChoice", "TaskChoice",
-    "make_recipe", "parse_model", "parse_models", "parse_recipe", "parse_seeds", "read_recipe", "recipe_text",
-    "write_recipe",
+    "demo_recipe", "make_recipe", "parse_model", "parse_models", "parse_recipe", "parse_seeds", "read_recipe",
+    "recipe_text", "write_recipe",
 ]  # fmt: skip

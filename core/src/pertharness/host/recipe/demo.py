@@ -1,0 +1,37 @@
+"""A recipe with the embedded demo data in place of its own: the same tasks, models and scorers, and no download."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pertharness.errors import RecipeError
+from pertharness.host.recipe.models import Recipe
+from pertharness.host.recipe.read import make_recipe
+from pertharness.host.splits import KINDS
+
+
+def demo_recipe(recipe: Recipe) -> Recipe:
+    """Give the recipe with the demo in place of every dataset; the datasets keep their names, the run adds ``-demo``.
+
+    Each dataset is a replicate of its own, other cells of the same perturbations, so that one can be learnt from for
+    another. One that no task splits by doubles has none, as screens of singles have none.
+
+    Raises
+    ------
+    RecipeError
+        If the recipe names files that belong to its own data: a split, or predictions.
+    """
+    files = [f"the split {str(task.split.file)!r}" for task in recipe.tasks if task.split.file is not None]
+    files += [f"the predictions {entry.name!r}" for entry in recipe.predictions]
+    if files:
+        raise RecipeError(f"--demo: {files[0]} cannot be used with the demo data; leave it out of the recipe")
+    datasets = {name: _demo(recipe, name, number) for number, name in enumerate(recipe.datasets)}
+    named = {"name": f"{recipe.name or 'recipe'}-demo", "datasets": datasets}
+    return make_recipe({**recipe.model_dump(exclude_none=True), **named})
+
+
+def _demo(recipe: Recipe, name: str, number: int) -> dict[str, Any]:
+    """Give the demo that stands for one dataset."""
+    kinds = {task.split.kind for task in recipe.tasks if task.dataset in (None, name)}
+    singles = kinds and not any(KINDS[kind].task == "double" for kind in kinds)
+    return {"offer": "demo", "params": {"replicate": number, **({"n_doubles": 0} if singles else {})}}
