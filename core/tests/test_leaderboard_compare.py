@@ -16,6 +16,7 @@ METRICS = {
     "l2": MetricOffer(id="l2", direction="lower", best=0.0),
     "pearson": MetricOffer(id="pearson", direction="higher", best=1.0),
     "curve": MetricOffer(id="curve", direction="lower", best=0.0, level="curve"),
+    "auprc": MetricOffer(id="auprc", direction="higher", best=1.0, level="task"),
 }
 NO_STRATA = pd.DataFrame({"dataset": [], "perturbation": [], "effect": [], "on_target": []})
 
@@ -62,7 +63,9 @@ def test_common_set_is_what_its_models_answered_and_gaps_are_filled_with_the_mea
     gears = of(frame, "gears")
     assert gears[["value", "set", "n", "n_perturbations"]].tolist() == [3.0, "own", 1, 1]
     assert pd.isna(gears["rank"])
-    assert gears["difference"] == 3.0 - 2.0  # against additive on A+C
+    # Not in the list, so against additive on all that both answered, A+C and B+C: ((3 - 2) + (9 - 6)) / 2.
+    assert gears[["difference", "n_shared"]].tolist() == [2.0, 2]
+    assert of(frame, "mean")["difference"] == 3.0  # in the list: on the common set
     assert pd.isna(gears["low"])  # one perturbation: nothing to resample
     # Filled: B+C has no value of mean, so the rows are A+B and A+C; gears' A+B becomes mean's 4: (4 + 3) / 2.
     assert gears[["filled_value", "filled_n", "filled_by_mean", "filled_rank"]].tolist() == [3.5, 2, 1, 3]
@@ -161,7 +164,7 @@ def test_a_split_that_could_not_be_made_is_a_state_without_expected_values():
 
 @pytest.mark.parametrize(
     ("reference", "note"),
-    [("", "no reference is named"), ("gone", "gone is not in the run"), ("silent", "silent scored nothing")],
+    [("", "no reference is named"), ("gone", "gone is not in the run"), ("silent", "silent has no score")],
 )
 def test_without_a_reference_there_is_no_verdict_and_a_note(reference, note):
     frame = build(
@@ -280,9 +283,8 @@ def test_order_of_scores_makes_no_difference(scored, random):
 def test_a_model_outside_the_list_changes_no_value_of_the_others(scored):
     scores = [row for name, one in zip(("additive", "mean", "x"), scored, strict=False) for row in flat(name, one)]
     # Ranks and Holm's correction are about all models that are compared; all the rest is the model's own.
-    own = [
-        name for name in COLUMNS if name not in ("rank", "rank_low", "rank_high", "filled_rank", "p_holm", "verdict")
-    ]
+    of_all = ("rank", "rank_low", "rank_high", "rank_stability", "filled_rank", "p_holm", "verdict")
+    own = [name for name in COLUMNS if name not in of_all]
     before = build(scores)
     after = build(scores + flat("outside", scored[3]))
     by = ["model", "stratum"]
@@ -307,3 +309,92 @@ def test_every_column_is_described_in_the_documentation():
     page = (Path(__file__).parents[2] / "docs" / "leaderboard.md").read_text(encoding="utf-8")
     described = {name for line in page.splitlines() if line.startswith("| `") for name in line.split("|")[1].split("`")}
     assert not set(COLUMNS) - described
+
+
+def test_rank_stability_is_the_share_of_resamples_with_the_same_rank():
+    names = [f"P{i}" for i in range(4)]
+    frame = build(
+        rows("clear", dict.fromkeys(names, 0.0))
+        + rows("a", dict(zip(names, [1.0, 2.0, 2.0, 2.0], strict=True)))
+        + rows("b", dict(zip(names, [1.9, 1.9, 1.9, 1.9], strict=True))),
+        common=(),
+        resamples=4000,
+    )
+    # a has a mean of 2 - k / 4 where P0 is drawn k times, b always 1.9: a is second if k >= 1, which is so in
+    # 1 - (3/4)^4 = 0.684 of all resamples; 4000 of them have a standard error of 0.007.
+    assert of(frame, "clear")["rank_stability"] == 1.0
+    assert of(frame, "a")["rank"] == 2
+    assert of(frame, "a")["rank_stability"] == pytest.approx(1 - 0.75**4, abs=0.03)
+    assert of(frame, "b")["rank_stability"] == of(frame, "a")["rank_stability"]
+
+
+def areas(model, values, **other):
+    """One score of a whole split for each seed from 1."""
+    found = []
+    for seed, value in enumerate(values, 1):
+        states = {"": "undefined"} if value is None else None
+        found += rows(model, {"": value}, metric="auprc", seed=seed, part="", states=states, **other)
+    return found
+
+
+def test_a_metric_of_whole_splits_has_mean_and_standard_error_over_splits():
+    frame = build(
+        areas("good", [0.4, 0.6, 0.8])
+        + areas("bad", [0.1, 0.2, 0.3])
+        + areas("additive", [None, None, None])
+        + rows("good", {"A": 1.0, "B": 2.0}),
+        common=("additive",),
+    )
+    good = of(frame, "good", metric="auprc")
+    # Mean 0.6; deviations -0.2, 0, 0.2: sd sqrt(0.08 / 2) = 0.2, standard error 0.2 / sqrt 3.
+    assert good["value"] == pytest.approx(0.6)
+    assert good["se"] == pytest.approx(0.2 / np.sqrt(3))
+    assert good[["scored", "expected", "n", "n_splits", "rank"]].tolist() == [3, 3, 3, 3, 1]
+    blank = ["low", "high", "rank_low", "rank_stability", "n_perturbations", "filled_value", "p_holm", "n_shared"]
+    assert good[blank].isna().all()
+    assert good["verdict"] == ""
+    assert of(frame, "bad", metric="auprc")["rank"] == 2
+    additive = of(frame, "additive", metric="auprc")
+    assert additive[["scored", "expected", "set", "state"]].tolist() == [0, 3, "", "done"]
+    assert "3 undefined" in additive["note"]
+    assert pd.isna(of(frame, "good")["se"])  # a metric of perturbations
+    assert frame[frame["metric"] == "auprc"]["stratum"].unique().tolist() == ["all"]
+
+
+def test_training_seeds_are_averaged_before_splits_and_one_split_has_no_standard_error():
+    frame = build(
+        areas("m", [0.2, 0.6], training_seed=1) + areas("m", [0.4, None], training_seed=2) + areas("n", [0.5]),
+        common=(),
+        reference="",
+    )
+    m = of(frame, "m", metric="auprc")
+    assert m["value"] == pytest.approx((0.3 + 0.6) / 2)  # split 1: (0.2 + 0.4) / 2, split 2: 0.6
+    assert m["se"] == pytest.approx(0.15)  # |0.6 - 0.3| / sqrt 2 / sqrt 2
+    assert m[["scored", "expected"]].tolist() == [3, 4]
+    n = of(frame, "n", metric="auprc")
+    assert n[["scored", "expected", "set"]].tolist() == [1, 1, "own"]
+    assert pd.isna(n["se"])
+    assert pd.isna(n["rank"])
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.lists(values, min_size=3, max_size=3), min_size=2, max_size=3))
+def test_metrics_of_whole_splits_leave_those_of_perturbations_as_they_are(scored):
+    names = ("additive", "mean", "x")
+    own = [row for name in names for row in rows(name, {"A": 1.0, "B": 2.0})]
+    splits = [row for name, one in zip(names, scored, strict=False) for row in areas(name, one)]
+    both = build(own + splits)
+    alone = both[both["metric"] == "l2"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(alone, build(own))
+    finite = [x for x in scored[0] if x is not None]
+    additive = of(both, "additive", metric="auprc")
+    assert additive["scored"] == len(finite)
+
+
+def test_a_reason_of_one_metric_is_not_told_of_another():
+    frame = build(
+        rows("additive", {"A": 1.0, "B": 2.0}) + areas("additive", [None]),
+        reasons={("demo", "double", "additive", "auprc"): "no doubles"},
+    )
+    assert of(frame, "additive", metric="auprc")["note"].startswith("no doubles")
+    assert "no doubles" not in of(frame, "additive")["note"]

@@ -217,3 +217,47 @@ def test_what_is_left_out_is_none_of_all_installed_models(tmp_path: Path) -> Non
     plan = plan_of(tmp_path, models=None, left_out={"embedded": "no embedding"}, seeds=[1])
     assert sorted(a.label for a in plan.attempts if not a.reason) == ["deep", "mean", "ridge"]
     assert [a.label for a in plan.attempts if a.reason] == ["embedded"]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "split", "references", "planned"),
+    [
+        (("double",), "double", [], True),
+        (("double",), "unseen", [], False),
+        (("single",), "unseen", [], True),
+        (("single",), "simulation", [], True),
+        (("single", "transfer"), "double", [], False),
+        (("transfer",), "double", [], False),
+        (("transfer",), "double", ["other"], True),
+        (("transfer",), "file", [], False),
+        (("single",), "file", [], True),
+        (("double",), "file", [], True),
+    ],
+)
+def test_a_scorer_is_asked_only_for_tasks_that_it_is_for(
+    tasks: tuple[Any, ...], split: str, references: list[str], planned: bool, tmp_path: Path
+) -> None:
+    registry = make_registry()
+    metric = MetricOffer(id="extra", direction="higher", best=1.0, level="task")
+    offer = ScorerOffer(name="extra", summary="e", metrics=(metric,), tasks=tasks)
+    registry.scorers["extra"] = Offered(MINE, offer)
+    (tmp_path / "split.json").write_text("{}")
+    file = {"file": str(tmp_path / "split.json")} if split == "file" else {}
+    task = {"name": "t", "dataset": "demo", "split": {"kind": split, **file}, "references": references}
+    datasets: dict[str, Any] = {"demo": {}, "other": {"offer": "demo"}}
+    plan = plan_of(tmp_path, registry, tasks=[task], datasets=datasets, seeds=[1], models=["mean"])
+    assert ("extra" in plan.attempts[0].scores) == planned
+    assert "l2" in plan.attempts[0].scores
+
+
+def test_a_metric_of_curves_ranks_nothing_and_one_of_perturbations_goes_before_one_of_splits(tmp_path: Path) -> None:
+    registry = make_registry()
+    metrics = [
+        MetricOffer(id=level, direction="higher", best=1.0, level=level) for level in ("curve", "task", "perturbation")
+    ]  # fmt: skip
+    registry.scorers = {"x": Offered(MINE, ScorerOffer(name="x", summary="x", metrics=tuple(metrics)))}
+    plan = plan_of(tmp_path, registry)
+    assert primary_metric(plan, "l2") == "perturbation"
+    assert primary_metric(plan, "task") == "task"
+    with pytest.raises(RecipeError, match="no scorer of this run gives 'curve'"):
+        primary_metric(plan, "curve")

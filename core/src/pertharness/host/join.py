@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pertharness.cards import MetricOffer
+from pertharness.cards import MetricOffer, ScorerOffer
 from pertharness.host.leaderboard.cube import STATES
 from pertharness.host.leaderboard.settings import TaskSettings
 from pertharness.host.nodes import Outcome
-from pertharness.host.plan import Attempt, Plan
+from pertharness.host.plan import Attempt, Plan, is_for
 from pertharness.host.split_job import read_parts, split_label
 from pertharness.host.store import Store
+from pertharness.scores import COLUMNS, COMMON_GENES
 
 
 def join_scores(plan: Plan, outcomes: Mapping[str, Outcome], store: Store) -> pd.DataFrame:
@@ -35,30 +36,51 @@ def join_scores(plan: Plan, outcomes: Mapping[str, Outcome], store: Store) -> pd
 def _attempt_scores(
     plan: Plan, attempt: Attempt, outcomes: Mapping[str, Outcome], store: Store, parts: Mapping[str, list[str]] | None
 ) -> pd.DataFrame:
-    state, _ = attempt_state(attempt, outcomes)
-    held = [(query, part) for part in attempt.task.score_on for query in parts[part]] if parts else [("", "")]
-    frames = []
+    on = attempt.task.score_on
+    held: list[tuple[str, str]] = [(query, part) for part in on for query in parts[part]] if parts else [("", "")]
+    # One value for a whole split, which belongs to a part if no other is scored with it.
+    places: dict[str, list[tuple[str, str]]] = {"perturbation": held, "task": [("", on[0] if len(on) == 1 else "")]}
+    frames = [pd.DataFrame({name: [] for name in (*COLUMNS, "part", "state")}, dtype=object)]
     for name, offer in plan.scorers.items():
-        scored = _done(outcomes, attempt.scores.get(name, ""))
-        mine = state if state != "done" or scored else outcomes[attempt.scores[name]].state
-        announced = [(metric.id, variant) for metric in offer.metrics for variant in metric.variants]
-        rows = [(*query, *metric) for query in held for metric in announced]
-        grid = pd.DataFrame(rows, columns=["perturbation", "part", "metric", "variant"])
-        if scored:
-            table = _read_scores(store.record("scores", attempt.scores[name]) / "scores.csv")
-            grid = grid.merge(table, on=["perturbation", "metric", "variant"], how="outer", sort=False)
-            grid["part"] = grid["part"].fillna("")
-        else:
-            grid = grid.assign(gene="", coordinate=np.nan, value=np.nan)
-        grid["state"] = mine if mine != "done" else _states(grid, attempt, outcomes)
-        frames.append(grid)
-    joined = pd.concat(frames, ignore_index=True).assign(
+        if is_for(offer, attempt.task):
+            frames.append(_job_scores(offer, places, attempt, attempt.scores.get(name, ""), outcomes, store))
+        if name in attempt.common:
+            job = attempt.common[name]
+            frames.append(_job_scores(offer, places, attempt, job, outcomes, store, common=True))
+    kept = [frame for frame in frames if len(frame)]
+    return pd.concat(kept or frames, ignore_index=True).assign(
         dataset=attempt.dataset, split=split_label(attempt.task), seed=attempt.seed, plugin=attempt.plugin,
         model=attempt.model, params=attempt.params, task=attempt.task.name, training_seed=attempt.training_seed,
-        selected_on_scored=attempt.uses_validation and "val" in attempt.task.score_on,
+        selected_on_scored=attempt.uses_validation and "val" in on,
     )  # fmt: skip
-    joined["gene"] = joined["gene"].fillna("")
-    return joined
+
+
+def _job_scores(
+    offer: ScorerOffer, places: Mapping[str, list[tuple[str, str]]], attempt: Attempt, key: str,
+    outcomes: Mapping[str, Outcome], store: Store, *, common: bool = False,
+) -> pd.DataFrame:  # fmt: skip
+    """Give what a scorer owes for a prediction, with what it gave: of one job the variant ``common-genes`` alone.
+
+    A metric of perturbations owes one value for each that is held out, one of the task one for the split. Of curves,
+    genes and the like nobody can say what is missing: they have the rows that the scorer gave.
+    """
+    rows = [
+        (*place, metric.id, variant)
+        for metric in offer.metrics
+        for variant in metric.variants
+        if (variant == COMMON_GENES) == common
+        for place in places.get(metric.level, ())
+    ]
+    grid = pd.DataFrame(rows, columns=["perturbation", "part", "metric", "variant"], dtype=object)
+    if not _done(outcomes, key):
+        state, _ = attempt_state(attempt, outcomes)
+        state = state if state != "done" else outcomes[key].state
+        return grid.assign(gene="", coordinate=np.nan, value=np.nan, state=state)
+    table = _read_scores(store.record("scores", key) / "scores.csv")
+    table = table[(table["variant"] == COMMON_GENES) == common]
+    grid = grid.merge(table, on=["perturbation", "metric", "variant"], how="outer", sort=False)
+    grid[["part", "gene"]] = grid[["part", "gene"]].fillna("")
+    return grid.assign(state=_states(grid, attempt, outcomes))
 
 
 def _states(grid: pd.DataFrame, attempt: Attempt, outcomes: Mapping[str, Outcome]) -> np.ndarray:
@@ -96,17 +118,45 @@ def _left_out(attempt: Attempt, outcomes: Mapping[str, Outcome]) -> str:
     return "; ".join([*said, *(note for note in status.notes if "genes are not predicted" in note)])
 
 
-def reasons(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[tuple[str, str, str], str]:
-    """Give, per dataset, task and model, the message of its worst record that is not done."""
-    worst: dict[tuple[str, str, str], tuple[str, str]] = {}
+def reasons(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[tuple[str, ...], str]:
+    """Give, per dataset, task and model, and with a metric for it alone, the message of the worst record behind it."""
+    worst: dict[tuple[str, ...], tuple[str, str]] = {}
+
+    def found(place: tuple[str, ...], *ends: tuple[str, str]) -> None:
+        known = worst.get(place, ("done", ""))
+        worst[place] = max([known, *ends], key=lambda one: (STATES.index(one[0]), bool(one[1])))
+
     for attempt in plan.attempts:
-        found = [attempt_state(attempt, outcomes), ("done", _left_out(attempt, outcomes))]
-        found += [(outcomes[key].state, outcomes[key].message) for key in attempt.scores.values()]
         place = (attempt.dataset, attempt.task.name, attempt.label)
-        worst[place] = max(
-            [worst.get(place, ("done", "")), *found], key=lambda one: (STATES.index(one[0]), bool(one[1]))
-        )
+        ends = attempt_state(attempt, outcomes), ("done", _left_out(attempt, outcomes))
+        found(place, *ends)
+        for name, key in [*attempt.scores.items(), *attempt.common.items()]:
+            for metric in plan.scorers[name].metrics:
+                found((*place, metric.id), *ends, (outcomes[key].state, outcomes[key].message))
     return {place: message for place, (_, message) in worst.items() if message}
+
+
+def skipped_scorers(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[tuple[str, str, str], str]:
+    """Give why a scorer is skipped, by dataset, task and scorer, where it scored none of what was predicted."""
+    ends: dict[tuple[str, str, str], list[Outcome]] = {}
+    for attempt in plan.attempts:
+        if _done(outcomes, attempt.prediction):
+            for name, key in attempt.scores.items():
+                ends.setdefault((attempt.dataset, attempt.task.name, name), []).append(outcomes[key])
+    return {
+        place: Counter(outcome.message for outcome in found).most_common(1)[0][0]
+        for place, found in ends.items()
+        if all(outcome.state == "skipped" for outcome in found)
+    }
+
+
+def without_skipped(scores: pd.DataFrame, plan: Plan, skipped: Mapping[tuple[str, str, str], str]) -> pd.DataFrame:
+    """Give the scores without those that a skipped scorer owes: one line says so, and no table of empty rows."""
+    kept = np.ones(len(scores), dtype=bool)
+    for dataset, task, name in skipped:
+        theirs = scores["metric"].isin([metric.id for metric in plan.scorers[name].metrics])
+        kept &= ~(theirs & (scores["dataset"] == dataset) & (scores["task"] == task)).to_numpy()
+    return scores[kept]
 
 
 def settings_of(plan: Plan) -> dict[tuple[str, str], TaskSettings]:
@@ -144,7 +194,8 @@ def join_costs(plan: Plan, outcomes: Mapping[str, Outcome]) -> pd.DataFrame:
             "training_seed": attempt.training_seed, "plugin": attempt.plugin, "model": attempt.model,
             "params": attempt.params,
         }  # fmt: skip
-        for stage, key in [("predictions", attempt.prediction), *(("scores", key) for key in attempt.scores.values())]:
+        keys = [*attempt.scores.values(), *attempt.common.values()]
+        for stage, key in [("predictions", attempt.prediction), *(("scores", key) for key in keys)]:
             status = outcomes[key].status if key in outcomes else None
             for phase in status.phases if status else ():
                 cost = {**phase.model_dump(), "phase": phase.name}

@@ -15,16 +15,17 @@ import pandas as pd
 from pertharness.cards import MetricOffer
 from pertharness.host.leaderboard.bootstrap import Bootstrap, holm, two_sided_p
 from pertharness.host.leaderboard.cube import NOT_EXPECTED, STATES, Cube, build_cubes, mean_of_finite
+from pertharness.host.leaderboard.notes import tell
 from pertharness.host.leaderboard.settings import ALPHA, FEWEST_PERTURBATIONS, Comparison, TaskSettings
 
 KEYS = ("dataset", "task", "plugin", "model", "params", "metric", "variant", "stratum")
 _KINDS = {
-    "value": float, "low": float, "high": float, "scored": int, "expected": int, "rank": int, "state": str,
+    "value": float, "low": float, "high": float, "se": float, "scored": int, "expected": int, "rank": int, "state": str,
     "set": str, "n": int, "n_perturbations": int, "n_splits": int, "rank_low": int, "rank_high": int,
-    "reference": str, "difference": float, "difference_low": float, "difference_high": float, "n_shared": int,
-    "p_holm": float, "verdict": str, "filled_value": float, "filled_n": int, "filled_by_mean": int, "filled_rank": int,
-    "sd_split": float, "sd_training": float, "selected_on_scored": str, "value_test_only": float, "direction": str,
-    "note": str,
+    "rank_stability": float, "reference": str, "difference": float, "difference_low": float, "difference_high": float,
+    "n_shared": int, "p_holm": float, "verdict": str, "filled_value": float, "filled_n": int, "filled_by_mean": int,
+    "filled_rank": int, "sd_split": float, "sd_training": float, "selected_on_scored": str, "value_test_only": float,
+    "direction": str, "note": str,
 }  # fmt: skip
 COLUMNS = (*KEYS, *_KINDS)
 """Columns of the leaderboard, in the order of ``leaderboard.csv``."""
@@ -40,7 +41,7 @@ def build_leaderboard(
     settings: Mapping[tuple[str, str], TaskSettings],
     comparison: Comparison,
     strata: pd.DataFrame,
-    reasons: Mapping[tuple[str, str, str], str],
+    reasons: Mapping[tuple[str, ...], str],
 ) -> pd.DataFrame:
     """Give the leaderboard: a row per dataset, task, model, metric, variant and stratum.
 
@@ -57,7 +58,8 @@ def build_leaderboard(
     strata
         Columns dataset, perturbation, effect (NaN if unknown) and on_target (``yes``, ``no`` or empty).
     reasons
-        (dataset, task, model label) -> why the model's worst record is not done; goes into the note.
+        (dataset, task, model label, metric), or without the metric for all others -> why the model's worst record is
+        not done; goes into the note.
 
     Returns
     -------
@@ -75,7 +77,8 @@ def build_leaderboard(
         return _frame(columns)
     for cube in build_cubes(scores, metrics):
         task = settings.get((cube.dataset, cube.task), TaskSettings())
-        why = [reasons.get((cube.dataset, cube.task, model.label), "") for model in cube.models]
+        places = [(cube.dataset, cube.task, model.label) for model in cube.models]
+        why = [reasons.get((*place, cube.metric), reasons.get(place, "")) for place in places]
         for stratum, inside in _strata(cube, strata):
             compared = _compare(cube, inside, task, comparison, bootstrap, why)
             compared |= {"stratum": [stratum] * len(cube.models)}
@@ -120,7 +123,8 @@ def _compare(
     """Give all columns but the stratum, for the rows `inside`."""
     answers = cube.answers()
     rows = np.arange(len(inside))
-    units = rows if comparison.bootstrap == "rows" else np.unique(cube.perturbation, return_inverse=True)[1]
+    alone = comparison.bootstrap == "rows" and not cube.whole_splits
+    units = rows if alone else np.unique(cube.perturbation, return_inverse=True)[1]
     sign = -1.0 if cube.direction == "lower" else 1.0
     labels = [model.label for model in cube.models]
     listed = np.array([label in task.common_set for label in labels]) & np.isfinite(answers).any(axis=1)
@@ -133,12 +137,26 @@ def _compare(
     sets = columns.pop("sets")
     columns |= _intervals(answers, sets, units, bootstrap)
     columns |= _ranks(answers, columns, common, units, sign, bootstrap)
-    columns |= _differences(cube, answers, sets, units, sign, _find(labels, task.reference), bootstrap)
+    # The list binds its own models; another is compared with the reference on all that both answered.
+    pairs = np.where(listed[:, None], sets, np.isfinite(answers) & inside)
+    columns |= _differences(cube, answers, pairs, units, sign, _find(labels, task.reference), bootstrap)
     columns |= _filled(answers, inside, sign, _find(labels, comparison.fill))
     columns["reference"] = [task.reference] * len(labels)
     columns["selected_on_scored"] = ["yes" if selected else "" for selected in cube.selected]
-    columns["note"] = _notes(cube, inside, columns, task, why)
-    return columns
+    columns["note"] = tell(cube, inside, columns, task, why)
+    return columns | (_of_whole_splits(columns) if cube.whole_splits else {"se": [np.nan] * len(labels)})
+
+
+def _of_whole_splits(columns: Columns) -> Columns:
+    """Give the columns that are others where a split has one value: its standard error, and nothing of perturbations.
+
+    The splits of a screen overlap and are few: they are no sample that could be drawn from again for an interval.
+    """
+    none = [np.nan] * len(columns["value"])
+    n = np.maximum(columns["n_splits"], 1)
+    verdict = np.where(np.asarray(columns["verdict"]) == "reference", "reference", "").astype(object)
+    blank = ("n_perturbations", "n_shared", "filled_value", "filled_n", "filled_by_mean", "filled_rank")
+    return {"se": np.asarray(columns["sd_split"]) / np.sqrt(n), "verdict": verdict, **dict.fromkeys(blank, none)}
 
 
 def _find(labels: list[str], label: str) -> int | None:
@@ -156,7 +174,7 @@ def _rank(values: np.ndarray, sign: float) -> np.ndarray:
 
 def _counts(cube: Cube, inside: np.ndarray) -> Columns:
     """Count what was expected and scored, and give the worst state of the records."""
-    named = inside & (cube.perturbation != "")
+    named = inside & ((cube.perturbation != "") | cube.whole_splits)
     expected = (cube.states[:, :, named] != NOT_EXPECTED).sum(axis=(1, 2))
     # A model without any entry was in the run but not asked: it is shown with all that it did not answer.
     worst = cube.states.max(axis=(1, 2))
@@ -225,27 +243,28 @@ def _intervals(answers: np.ndarray, sets: np.ndarray, units: np.ndarray, bootstr
 def _ranks(
     answers: np.ndarray, columns: Columns, common: np.ndarray, units: np.ndarray, sign: float, bootstrap: Bootstrap
 ) -> Columns:
-    """Rank the models that scored the whole common set, with the interval of the rank over the resamples."""
+    """Rank the models that scored the whole common set, and say how firm the rank is over the resamples."""
     ranked = np.flatnonzero(columns["set"] == "common")
-    rank, low, high = np.full((3, len(answers)), np.nan)
+    rank, low, high, stability = np.full((4, len(answers)), np.nan)
     rank[ranked] = _rank(columns["value"][ranked], sign)
     if len(ranked) and len(set(units[common])) > 1:
         samples = _rank(bootstrap.means(answers[np.ix_(ranked, common)], units[common]), sign)
         low[ranked], high[ranked] = bootstrap.interval(samples, whole=True)
-    return {"rank": rank, "rank_low": low, "rank_high": high}
+        stability[ranked] = (samples == rank[ranked, None]).mean(axis=1)
+    return {"rank": rank, "rank_low": low, "rank_high": high, "rank_stability": stability}
 
 
 def _differences(
     cube: Cube,
     answers: np.ndarray,
-    sets: np.ndarray,
+    pairs: np.ndarray,
     units: np.ndarray,
     sign: float,
     reference: int | None,
     bootstrap: Bootstrap,
 ) -> Columns:
-    """Compare each model with the reference on the rows of its set that the reference scored too."""
-    shared = np.zeros_like(sets) if reference is None else sets & np.isfinite(answers[reference])
+    """Compare each model with the reference on those of its rows `pairs` that the reference scored too."""
+    shared = np.zeros_like(pairs) if reference is None else pairs & np.isfinite(answers[reference])
     change = answers - answers[reference or 0]
     difference = mean_of_finite(np.where(shared, change, np.nan), axis=1)
     n_shared = np.array([len(set(cube.perturbation[rows])) for rows in shared])
@@ -256,7 +275,7 @@ def _differences(
         low[members], high[members] = bootstrap.interval(samples)
         p[members] = two_sided_p(samples, tolerance=1e-12 * float(np.abs(answers[reference, rows]).max()))
     p = holm(np.where(n_shared >= FEWEST_PERTURBATIONS, p, np.nan))
-    comparable = others & sets.any(axis=1) & shared.any()
+    comparable = others & pairs.any(axis=1) & shared.any()
     clear = np.where(sign * difference > 0, "better", "worse")
     verdict = np.where(comparable, np.where(p < ALPHA, clear, "undecided"), "").astype(object)
     if reference is not None and shared[reference].any():
@@ -285,41 +304,3 @@ def _filled(answers: np.ndarray, inside: np.ndarray, sign: float, fill: int | No
         "filled_by_mean": np.where(present, (rows & ~scored).sum(axis=1), np.nan),
         "filled_rank": _rank(value, sign),
     }
-
-
-def _notes(cube: Cube, inside: np.ndarray, columns: Columns, task: TaskSettings, why: list[str]) -> list[str]:
-    """Say of each model what a reader has to know beside its numbers."""
-    labels = [model.label for model in cube.models]
-    states = cube.states[:, :, inside]
-    compared = "reference" in columns["verdict"]
-    notes = []
-    for i, label in enumerate(labels):
-        n_shared = columns["n_shared"][i]
-        told = [why[i]]
-        told += [
-            f"{(states[i] == code).sum()} {state}"
-            for code, state in enumerate(STATES)
-            if code and (states[i] == code).any()
-        ]
-        if (states[i] == NOT_EXPECTED).all():
-            told.append("not asked for this metric")
-        if label in task.common_set and not np.isfinite(cube.values[i]).any():
-            told.append("nothing scored, so left out of the common set")
-        if columns["set"][i] == "own":
-            told.append("scored a part of the common set, so without a rank")
-        if columns["set"][i] == "" and columns["scored"][i]:
-            told.append("scored nothing of the common set")
-        if columns["verdict"][i] == "undecided" and n_shared < FEWEST_PERTURBATIONS:
-            told.append(f"{n_shared:.0f} perturbations shared, {FEWEST_PERTURBATIONS} are needed")
-        if not compared:
-            told.append(_no_reference(labels, task))
-        notes.append("; ".join(" ".join(part.split()) for part in told if part))
-    return notes
-
-
-def _no_reference(labels: list[str], task: TaskSettings) -> str:
-    """Say why there is no verdict."""
-    if not task.reference:
-        return "no reference is named, so no verdict"
-    has = "scored nothing of the common set" if task.reference in labels else "is not in the run"
-    return f"the reference {task.reference} {has}, so no verdict"

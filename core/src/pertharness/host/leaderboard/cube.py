@@ -1,4 +1,4 @@
-"""The scores of one dataset, task and metric as an array: models x training seeds x predictions."""
+"""The scores of one dataset, task and metric as an array: models x training seeds x predictions, or x splits."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Model(NamedTuple):
 
 @dataclass(frozen=True)
 class Cube:
-    """The scores of all models for one metric; a row is a perturbation held out by one split.
+    """The scores of all models for one metric; a row is a perturbation held out by one split, or a whole split.
 
     Attributes
     ----------
@@ -43,14 +43,16 @@ class Cube:
     states : np.ndarray
         Same shape; position in `STATES`, or `NOT_EXPECTED`.
     perturbation : np.ndarray
-        Name of the perturbation of each row, shape (n_rows,); empty where a split could not be made, so that nothing
-        is known but the state.
+        Name of the perturbation of each row, shape (n_rows,); empty where a row is a whole split, and where a split
+        could not be made, so that nothing is known but the state.
     split : np.ndarray
         Number of the split (split and seed) of each row.
     test : np.ndarray
         Whether a row belongs to the test part.
     selected : np.ndarray
         Per model: whether it was selected on data that is scored here.
+    whole_splits : bool
+        Whether a row is a split, scored as a whole: a metric of the level ``task``.
     """
 
     dataset: str
@@ -65,6 +67,7 @@ class Cube:
     split: np.ndarray
     test: np.ndarray
     selected: np.ndarray
+    whole_splits: bool = False
 
     def answers(self) -> np.ndarray:
         """Give one value per model and row, the mean over the training seeds that have one; else NaN."""
@@ -90,19 +93,24 @@ def build_cubes(scores: pd.DataFrame, metrics: Mapping[str, MetricOffer]) -> Ite
     _check(scores, metrics)
     keys = scores[["plugin", "model", "params"]].drop_duplicates()
     models = tuple(sorted(Model(*key) for key in keys.itertuples(index=False)))
-    per_perturbation = [name for name, offer in metrics.items() if offer.level == "perturbation"]
-    kept = scores["metric"].isin(per_perturbation) & _empty(scores["gene"]) & _empty(scores["coordinate"])
-    entries = scores.loc[kept].assign(
-        model_code=pd.MultiIndex.from_tuples(models).get_indexer(
-            pd.MultiIndex.from_frame(scores.loc[kept, list(keys)])
-        ),
-        state_code=scores.loc[kept, "state"].map({state: code for code, state in enumerate(STATES)}),
+    for level in ("perturbation", "task"):
+        ranked = [name for name, offer in metrics.items() if offer.level == level]
+        kept = scores["metric"].isin(ranked) & _empty(scores["gene"]) & _empty(scores["coordinate"])
+        yield from _cubes_of(scores[kept], metrics, models)
+
+
+def _cubes_of(entries: pd.DataFrame, metrics: Mapping[str, MetricOffer], models: tuple[Model, ...]) -> Iterator[Cube]:
+    """Yield the cubes of metrics of one level."""
+    names = pd.MultiIndex.from_frame(entries[list(Model._fields)])
+    entries = entries.assign(
+        model_code=pd.MultiIndex.from_tuples(models).get_indexer(names),
+        state_code=entries["state"].map({state: code for code, state in enumerate(STATES)}),
     )
     for (dataset, task), part in entries.groupby(["dataset", "task"], sort=True):
         rows = part[["split", "seed", "perturbation"]].drop_duplicates().sort_values(["split", "seed", "perturbation"])
         part = part.assign(row=_positions(part, rows), training=pd.factorize(part["training_seed"], sort=True)[0])
         for (metric, variant), group in part.groupby(["metric", "variant"], sort=True):
-            yield _cube((dataset, task, metric, variant), metrics[metric].direction, models, rows, part, group)
+            yield _cube((dataset, task, metric, variant), metrics[metric], models, rows, part, group)
 
 
 def _check(scores: pd.DataFrame, metrics: Mapping[str, MetricOffer]) -> None:
@@ -126,7 +134,7 @@ def _positions(part: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:
 
 def _cube(
     name: tuple[str, str, str, str],
-    direction: str,
+    offer: MetricOffer,
     models: tuple[Model, ...],
     rows: pd.DataFrame,
     part: pd.DataFrame,
@@ -147,7 +155,7 @@ def _cube(
     split = rows.groupby(["split", "seed"], sort=True).ngroup().to_numpy()
     return Cube(
         *name,
-        direction=direction,
+        direction=offer.direction,
         models=models,
         values=np.where(np.isfinite(values), values, np.nan),
         states=states,
@@ -155,4 +163,5 @@ def _cube(
         split=split,
         test=test,
         selected=selected,
+        whole_splits=offer.level == "task",
     )

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 
 from pertharness.errors import RecipeError
 from pertharness.host.did_you_mean import expected
+from pertharness.host.plan.calibration import half_plan, plan_calibration
 from pertharness.host.plan.inputs import plan_dataset, plan_split
 from pertharness.host.plan.model import Attempt, Plan, Source
 from pertharness.host.plan.planner import Planner, add_attempt
 from pertharness.host.plan.predictions import find_model, label_of, name_of, plan_file, plan_model
-from pertharness.host.plan.scores import plan_scorers
+from pertharness.host.plan.scores import is_for, plan_scorers
 from pertharness.host.recipe import Comparison, ModelSpec, Recipe, parse_model
 from pertharness.host.recipe import TaskChoice as Task
 from pertharness.host.registry import Registry
@@ -20,7 +21,10 @@ from pertharness.host.store import Store
 USUAL_REFERENCES = ("additive", "mean")
 """Of a recipe that names none; where no plugin offers them there is no verdict, which the leaderboard says."""
 
-__all__ = ["Attempt", "Plan", "Source", "build_plan", "find_model", "primary_metric", "tasks_of"]
+RANKED = ("perturbation", "task")
+"""Levels of the metrics that models can be ranked by; the former come first where the recipe does not choose."""
+
+__all__ = ["Attempt", "Plan", "Source", "build_plan", "find_model", "half_plan", "is_for", "primary_metric", "tasks_of"]
 
 
 def build_plan(recipe: Recipe, registry: Registry, store: Store, sources: Mapping[str, Source]) -> Plan:
@@ -60,6 +64,7 @@ def build_plan(recipe: Recipe, registry: Registry, store: Store, sources: Mappin
                     plan_file(planner, task, seed, entry, scorers)
             _plan_left_out(planner, task, seed, out)
             _plan_problems(planner, task, seed)
+    plan_calibration(planner, scorers)
     _check_names(planner)
     return planner.plan
 
@@ -90,7 +95,8 @@ def primary_metric(plan: Plan, wanted: str) -> str:
     RecipeError
         If no chosen scorer gives a metric that the recipe names.
     """
-    given = [metric.id for offer in plan.scorers.values() for metric in offer.metrics]
+    metrics = [metric for offer in plan.scorers.values() for metric in offer.metrics if metric.level in RANKED]
+    given = [metric.id for metric in sorted(metrics, key=lambda metric: RANKED.index(metric.level))]
     if wanted in given or not given:
         return wanted
     if wanted == Comparison().metric:

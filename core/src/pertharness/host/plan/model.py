@@ -24,6 +24,8 @@ class Attempt:
         Key of its prediction; empty where there is none to be had, for the `reason`.
     scores
         Scorer -> key.
+    common
+        Scorer -> key of the job that scores the genes which all compared models predict, where one lacks some.
     """
 
     dataset: str
@@ -36,6 +38,9 @@ class Attempt:
     split: str
     prediction: str = ""
     scores: dict[str, str] = field(default_factory=dict)
+    common: dict[str, str] = field(default_factory=dict)
+    half: dict[str, str] = field(default_factory=dict)
+    """Scorer -> key of the job that scores against the second half of the cells, in a run that calibrates."""
     reason: str = ""
     state: State = "skipped"
     """With a `reason`: what is wrong with the model itself."""
@@ -58,6 +63,8 @@ class Plan:
     scorers: dict[str, ScorerOffer] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     """What was decided that a reader may not expect."""
+    duplicates: list[Attempt] = field(default_factory=list)
+    """Of a run that calibrates: the technical duplicate of each split, which is no model and never compared as one."""
 
     def add(self, node: Node) -> str:
         """Add a node unless it is there, and give its key."""

@@ -6,10 +6,21 @@ from typing import Any
 
 from pertharness.cards import ScorerOffer
 from pertharness.errors import RecipeError
+from pertharness.host.plan.inputs import plan_halves
 from pertharness.host.plan.planner import Planner, Scorers, find_offer, job_task, with_defaults
 from pertharness.host.recipe import TaskChoice as Task
 from pertharness.host.recipe import parse_model
 from pertharness.host.registry import Offered
+from pertharness.host.splits import KINDS
+
+
+def is_for(offer: ScorerOffer, task: Task) -> bool:
+    """Say whether a scorer is for a task; of a split that is given nobody knows before it is read what it holds out."""
+    kind = KINDS.get(task.split.kind)
+    asked = {kind.task} if kind else {"double", "single"}
+    if task.references:
+        asked.add("transfer")
+    return not asked.isdisjoint(offer.tasks)
 
 
 def plan_scorers(planner: Planner) -> list[tuple[Offered[ScorerOffer], dict[str, Any]]]:
@@ -25,7 +36,13 @@ def plan_scorers(planner: Planner) -> list[tuple[Offered[ScorerOffer], dict[str,
     givers: dict[str, str] = {}
     for spec in named or map(parse_model, found):
         one = find_offer(found, spec.full_name, "scorer")
+        if one.offer.calibrates and not planner.recipe.comparison.calibrate:
+            if named:
+                raise RecipeError(f"the scorer {spec.text()!r} needs halves of the cells: say calibrate = true under "
+                                  "[comparison], or --calibrate")
+            continue
         given = {f"scorer {one.offer.name!r}", *(f"metric {metric.id!r}" for metric in one.offer.metrics)}
+        given |= {f"table {table.name!r}" for table in one.offer.tables}
         if clash := sorted(given & givers.keys()):
             message = f"the scorers {givers[clash[0]]!r} and {spec.text()!r} both give the {clash[0]}"
             if named:
@@ -39,29 +56,39 @@ def plan_scorers(planner: Planner) -> list[tuple[Offered[ScorerOffer], dict[str,
 
 
 def plan_scores(
-    planner: Planner, task: Task, seed: int, split: str, prediction: str, label: str, scorers: Scorers
+    planner: Planner, task: Task, seed: int, split: str, prediction: str, label: str, scorers: Scorers, *,
+    against_half: bool = False,
 ) -> dict[str, str]:
-    """Add the jobs that score a prediction and give their keys by scorer."""
+    """Add the jobs that score a prediction, of the scorers that are for its task, and give their keys by scorer."""
     keys = {}
     for scorer, params in scorers:
+        if not is_for(scorer.offer, task):
+            continue
         name = scorer.offer.name
         dataset = planner.plan.datasets[str(task.dataset)]
         references = {other: planner.plan.datasets[other] for other in task.references}
         needs = {"dataset": dataset, "split": split, "prediction": prediction, **references}
+        options = {"score_on": list(task.score_on), "offer": scorer.offer.model_dump(mode="json")}
+        halves = plan_halves(planner, str(task.dataset)) if against_half or scorer.offer.calibrates else ""
+        needs |= {"halves": halves} if halves else {}
+        options |= {"against": "half_b"} if against_half else {}
         job = planner.job(
             "scores", scorer.plugin, inputs=needs, name=name, params=params, task=job_task(task, seed),
-            options={"score_on": list(task.score_on), "offer": scorer.offer.model_dump(mode="json")},
+            options=options,
         )  # fmt: skip
         files = {
             "pseudobulk": planner.store.record("datasets", dataset) / "pseudobulk.h5ad",
             "split": planner.store.record("splits", split) / "split.json",
             "prediction": planner.store.record("predictions", prediction) / "prediction.h5ad",
         }
+        if halves:
+            files["halves"] = planner.store.record("halves", halves) / "halves.h5ad"
         reference_files = {
             other: planner.store.record("datasets", key) / "pseudobulk.h5ad" for other, key in references.items()
         }
         keys[name] = planner.node(
             job.model_copy(update={"inputs": files, "references": reference_files}), scorer.plugin, cheap=True,
-            needs=tuple(needs.values()), title=f"score {name} of {label}, {task.name} seed {seed}",
+            needs=tuple(needs.values()),
+            title=f"score {name} of {label}, {task.name} seed {seed}" + (" (half)" if against_half else ""),
         )  # fmt: skip
     return keys
