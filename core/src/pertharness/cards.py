@@ -108,7 +108,8 @@ class MetricOffer(_Strict):
     version: int = 1
     level: Literal["perturbation", "gene", "entry", "curve", "task", "dataset"] = "perturbation"
     direction: Literal["lower", "higher"]
-    best: float
+    best: float | None
+    """None: there is no best value, better ones are always possible."""
     chance: float | None = None
     variants: tuple[str, ...] = ("default",)
     summary: str = ""
@@ -140,6 +141,10 @@ class ScorerOffer(_Strict):
     tasks: tuple[TaskKind, ...] = ("double", "single", "transfer")
     """Kinds of task that it can score; it is not asked for others. ``transfer`` alone: only with references."""
     params: dict[str, Any] = {}
+    calibrates: bool = False
+    """Asked only when a run calibrates, on data that have cells or halves of them: truth and screen then carry
+    ``layers["half_a"]`` and ``layers["half_b"]``, means over two halves of each perturbation's cells (NaN where there
+    are none), and where known ``layers["variance"]`` (n - 1, over the cells) and ``obs["n_cells"]``."""
 
     @model_validator(mode="after")
     def _gives_something(self) -> ScorerOffer:

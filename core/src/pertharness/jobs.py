@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pertharness.hookspecs import PROTOCOL
 
 FORMAT = 1
-Stage = Literal["cards", "datasets", "splits", "embeddings", "predictions", "scores", "checks"]
+Stage = Literal["cards", "datasets", "splits", "halves", "embeddings", "predictions", "scores", "checks"]
 State = Literal["done", "skipped", "failed", "invalid", "timeout", "crashed"]
 
 

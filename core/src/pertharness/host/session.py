@@ -17,7 +17,7 @@ from pertharness import __version__
 from pertharness.errors import FetchError, RecipeError
 from pertharness.files import sha256_file, write_text
 from pertharness.host.nodes import Outcome
-from pertharness.host.plan import Plan, Source, build_plan, primary_metric
+from pertharness.host.plan import Plan, Source, build_plan, half_plan, primary_metric
 from pertharness.host.recipe import Recipe, write_recipe
 from pertharness.host.registry import Registry, look_up
 from pertharness.host.runner import Observer, Runner
@@ -26,6 +26,7 @@ from pertharness.host.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pertharness.host.leaderboard.settings import Comparison
     from pertharness.host.leaderboard.tables import Table
 
 MANIFEST_FORMAT = 1
@@ -120,15 +121,38 @@ def _write_tables(
     write.write_scores(scores, folder / "scores.csv.gz")
     write.write_costs(costs, folder / "costs.csv")
     said = recipe.comparison
-    comparison = settings.Comparison(**{**said.model_dump(), "metric": primary_metric(plan, said.metric)})
+    chosen = {"metric": primary_metric(plan, said.metric)}
+    comparison = settings.Comparison(**{**said.model_dump(exclude={"calibrate"}), **chosen})
     metrics = join.metrics_of(plan)
     leaderboard = compare.build_leaderboard(
         scores, metrics, join.settings_of(plan), comparison, join.strata_of(plan, store), join.reasons(plan, outcomes)
     )
+    leaderboard = _with_positions(leaderboard, recipe, plan, outcomes, store, folder, comparison)
     shown = tables.make_tables(leaderboard, metrics, join.settings_of(plan), comparison, write.summarise_costs(costs))
     write.write_leaderboard(leaderboard, folder, shown)
     write_report(shown, manifest, folder / "report")
     return leaderboard, shown
+
+
+def _with_positions(
+    leaderboard: pd.DataFrame, recipe: Recipe, plan: Plan, outcomes: Mapping[str, Outcome], store: Store, folder: Path,
+    comparison: Comparison,
+) -> pd.DataFrame:  # fmt: skip
+    """Add positions if the recipe says so, and write the scores against the second half that they are made of."""
+    import pandas as pd
+
+    from pertharness.host import join
+    from pertharness.host.leaderboard import calibrate, write
+
+    (folder / "scores_half.csv.gz").unlink(missing_ok=True)
+    half = half_plan(plan)
+    scores = join.join_scores(half, outcomes, store) if recipe.comparison.calibrate else pd.DataFrame()
+    if len(scores):
+        write.write_scores(scores, folder / "scores_half.csv.gz")
+    return calibrate.add_positions(
+        leaderboard, scores, join.metrics_of(plan), join.settings_of(plan), comparison, join.strata_of(plan, store),
+        join.reasons(half, outcomes),
+    )  # fmt: skip
 
 
 def plan_run(recipe: Recipe, registry: Registry, store: Store, fetch: Callable[[str, Any], Path]) -> Plan:
@@ -154,7 +178,7 @@ def _manifest(
             "plugin": a.plugin, "model": a.model, "params": a.params, "split": a.split, "prediction": a.prediction,
             "scores": a.scores, "reason": a.reason, "state": a.state,
         }
-        for a in plan.attempts
+        for a in [*plan.attempts, *plan.duplicates]
     ]  # fmt: skip
     plugins = {name: {**one.identity(), "python": str(one.python)} for name, one in registry.plugins.items()}
     return {

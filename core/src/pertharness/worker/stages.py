@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pertharness import hookspecs
-from pertharness.errors import ContractError, DataError
+from pertharness.errors import ContractError, DataError, Skip
 from pertharness.jobs import Job, Phase, Task
 from pertharness.labels import CONTROL, targets_of
 
@@ -128,6 +128,17 @@ def _splits(job: Job, folder: Path, phases: list[Phase]) -> Result:
     return Result(names)
 
 
+def _halves(job: Job, folder: Path, phases: list[Phase]) -> Result:
+    """Write the means over two halves of each perturbation's cells, for score jobs alone."""
+    import numpy as np
+
+    from pertharness import canonical, halves
+
+    adata = canonical.open_stored(job.inputs["dataset"])
+    canonical.write(halves.halve(adata, np.random.default_rng(job.seed)), folder / "halves.h5ad")
+    return Result(["halves.h5ad"])
+
+
 def _embeddings(job: Job, folder: Path, phases: list[Phase]) -> Result:
     from pertharness import canonical
 
@@ -146,6 +157,7 @@ def _embeddings(job: Job, folder: Path, phases: list[Phase]) -> Result:
 
 def _predictions(job: Job, folder: Path, phases: list[Phase]) -> Result:
     from pertharness import canonical
+    from pertharness.halves import predict_duplicate
     from pertharness.predictions import make_prediction
     from pertharness.worker.external import read_prediction
     from pertharness.worker.guard import as_matrix
@@ -154,11 +166,14 @@ def _predictions(job: Job, folder: Path, phases: list[Phase]) -> Result:
     controls = canonical.select(train, [CONTROL])
     split = _read_split(job.inputs["split"])
     queries = [query for part in job.options["score_on"] for query in split[part]]
-    if "file" in job.inputs:
+    notes: list[str] = []
+    if "halves" in job.inputs:  # the technical duplicate; no model's job names them
+        prediction = predict_duplicate(_read_halves(job.inputs["halves"]), queries, controls.var_names)
+    elif "file" in job.inputs:
         given = {label: perturbation for perturbation, label in _labels_given(job.inputs["split"]).items()}
         prediction, notes = read_prediction(job.inputs["file"], controls.var_names, queries, given)
     else:
-        prediction, notes = _fit_and_predict(job, folder, phases, train, controls, queries), []
+        prediction = _fit_and_predict(job, folder, phases, train, controls, queries)
     unanswered = {str(query): str(reason) for query, reason in prediction.uns.get("unanswered", {}).items()}
     missing = prediction.uns.get("missing_genes", {})
     if missing:
@@ -205,13 +220,17 @@ def _scores(job: Job, folder: Path, phases: list[Phase]) -> Result:
     means = _read_means(job.inputs["pseudobulk"])
     split = _read_split(job.inputs["split"])
     queries = [query for part in job.options["score_on"] for query in split[part]]
-    truth, train = canonical.select(means, queries), canonical.select(means, split["train"])
+    truth, screen = _observations(job, means, queries)
+    train = canonical.select(means, split["train"])
     prediction = canonical.read(job.inputs["prediction"])
+    if truth.n_obs < len(queries):  # some are not there in two halves
+        queries = list(truth.obs["perturbation"].astype(str))
+        prediction = prediction[prediction.obs["perturbation"].isin(queries).to_numpy()].copy()
     check_genes(prediction.var_names, truth.var_names, lambda what: DataError(f"{job.inputs['prediction']}: {what}"))
     answered = set(prediction.obs["perturbation"])
     given = implemented(guarded_hooks(job, phases), "score", job)(
         name=job.name, truth=truth, prediction=prediction, controls=canonical.select(means, [CONTROL]), train=train,
-        screen=means, references=_references(job), task=_known_task(job, train), params=job.params, seed=job.seed,
+        screen=screen, references=_references(job), task=_known_task(job, train), params=job.params, seed=job.seed,
     )  # fmt: skip
     offer = ScorerOffer.model_validate(job.options["offer"])
     table = check_scores(given, offer, queries, job.plugin.name)
@@ -225,10 +244,31 @@ def _scores(job: Job, folder: Path, phases: list[Phase]) -> Result:
         )
     table.to_csv(folder / "scores.csv", index=False)
     names = ["scores.csv"]
-    for name, extra in extras.items():
+    for name, extra in extras.items() if "against" not in job.options else ():  # only scores have a position
         extra.to_csv(folder / f"{name}.csv", index=False)
         names.append(f"{name}.csv")
     return Result(names)
+
+
+def _observations(job: Job, means: AnnData, queries: list[str]) -> tuple[AnnData, AnnData]:
+    """Give the truth and the screen that a job scores against.
+
+    They are the means over all cells, with the layers of the halves where the job names these; or, where its options
+    say so, those over the second half of the cells, of the queries that have one.
+    """
+    from pertharness.canonical import select
+    from pertharness.halves import against_half, measured_twice, with_halves
+
+    if "halves" not in job.inputs:
+        return select(means, queries), means
+    halves = _read_halves(job.inputs["halves"])
+    if "against" not in job.options:
+        return with_halves(select(means, queries), halves), with_halves(means, halves)
+    known = measured_twice(halves).intersection(queries)
+    if not known:
+        raise Skip("none of the held-out perturbations has its cells in two halves")
+    screen = against_half(means, halves)
+    return select(screen, sorted(known)), screen
 
 
 def _checks(job: Job, folder: Path, phases: list[Phase]) -> Result:
@@ -259,6 +299,14 @@ def _read_means(path: Path) -> AnnData:
     return canonical.read(path)
 
 
+@functools.lru_cache(maxsize=1)
+def _read_halves(path: Path) -> AnnData:
+    """Give the halves of a dataset, as `_read_means` its means."""
+    from pertharness import canonical
+
+    return canonical.read(path)
+
+
 def _references(job: Job) -> dict[str, AnnData]:
     from pertharness import canonical
 
@@ -276,6 +324,6 @@ def _known_task(job: Job, train: AnnData) -> Task:
 
 
 STAGES: dict[str, Callable[[Job, Path, list[Phase]], Result]] = {
-    "cards": _cards, "datasets": _datasets, "splits": _splits, "embeddings": _embeddings,
+    "cards": _cards, "datasets": _datasets, "splits": _splits, "halves": _halves, "embeddings": _embeddings,
     "predictions": _predictions, "scores": _scores, "checks": _checks,
 }  # fmt: skip

@@ -38,6 +38,10 @@ _AT_LEAST_ONE = click.IntRange(min=1)
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 _RETRIED = click.Choice(["failed", "invalid", "timeout", "crashed", "skipped"])
 
+calibrate_option = click.option(
+    "--calibrate", is_flag=True, help="Place models between the reference and half of the cells against the other half."
+)
+
 _RUNNING = (
     click.option("--jobs", type=_AT_LEAST_ONE, help="Worker processes at a time (default: the number of cores)."),
     click.option("--threads", type=_AT_LEAST_ONE, help="Threads of each job."),

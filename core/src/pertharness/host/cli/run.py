@@ -12,6 +12,7 @@ import click
 
 from pertharness.host.cli.options import (
     FILE,
+    calibrate_option,
     data_options,
     data_params,
     running_options,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 @click.option("--models", help="Models, comma-separated: no_change,linear[k=4].")
 @click.option("--scorers", help="Scorers, comma-separated.")
 @click.option("--split", type=FILE, help="A split's JSON in place of drawn splits.")
+@calibrate_option
 @click.option("--name", help="Name of the run (default: the recipe's, or the data's).")
 @click.option("--out", type=FILE, help="Folder of the run (default: runs/NAME).")
 @click.option("--dry-run", is_flag=True, help="Show the plan, with what is there already, and stop.")
@@ -104,6 +106,8 @@ def make_recipe(path: Path | None, given: dict[str, Any]) -> Any:
     }  # fmt: skip
     said = {name: of_text(given[name]) for name, of_text in read.items() if given.get(name) is not None}
     data = recipe.model_dump(exclude_none=True)
+    if given.get("calibrate"):
+        data["comparison"]["calibrate"] = True
     return recipes.make_recipe({**data, **said, "resources": {**data["resources"], **resources}})
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pertharness.host.cli.options import FILE, data_options, running_options, store_option
+from pertharness.host.cli.options import FILE, calibrate_option, data_options, running_options, store_option
 
 
 @click.command(short_help="Put predictions made elsewhere beside the baselines.")
@@ -20,6 +20,7 @@ from pertharness.host.cli.options import FILE, data_options, running_options, st
 )
 @click.option("--models", help="Models to compare with, comma-separated (default: every installed one).")
 @click.option("--scorers", help="Scorers, comma-separated.")
+@calibrate_option
 @click.option("--out", type=FILE, help="Folder of the run (default: runs/NAME).")
 @data_options
 @running_options

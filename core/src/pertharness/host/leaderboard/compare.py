@@ -79,7 +79,7 @@ def build_leaderboard(
         task = settings.get((cube.dataset, cube.task), TaskSettings())
         places = [(cube.dataset, cube.task, model.label) for model in cube.models]
         why = [reasons.get((*place, cube.metric), reasons.get(place, "")) for place in places]
-        for stratum, inside in _strata(cube, strata):
+        for stratum, inside in each_stratum(cube, strata):
             compared = _compare(cube, inside, task, comparison, bootstrap, why)
             compared |= {"stratum": [stratum] * len(cube.models)}
             for name, column in columns.items():
@@ -105,7 +105,7 @@ def _rounded(value: float) -> float:
     return float(f"{value:.{_DIGITS}g}")
 
 
-def _strata(cube: Cube, strata: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
+def each_stratum(cube: Cube, strata: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the strata that have a perturbation, as masks over the rows of the cube."""
     table = strata[strata["dataset"] == cube.dataset].drop_duplicates("perturbation").set_index("perturbation")
     effects = table["effect"].reindex(np.unique(cube.perturbation)).astype("float64").dropna()

@@ -12,6 +12,10 @@ FEWEST_PERTURBATIONS = 6
 """Below this no verdict: with n perturbations the most extreme sign pattern has p = 2 / 2**n, above 0.05 for n = 5."""
 
 
+DUPLICATE = "technical_duplicate"
+"""What the leaderboard calls one half of the cells as a prediction of the other."""
+
+
 @dataclass(frozen=True)
 class TaskSettings:
     """What a recipe says of one dataset's task; models are named by their labels.

@@ -45,6 +45,15 @@ def plan_split(planner: Planner, task: Task, seed: int, level: str) -> str:
     return planner.node(job, None, needs=(dataset,), title=title, prepare=writer, cheap=level != "cells")
 
 
+def plan_halves(planner: Planner, name: str) -> str:
+    """Add the job that halves the cells of a dataset's perturbations, and give its key."""
+    dataset = planner.plan.datasets[name]
+    job = planner.job("halves", None, inputs={"dataset": dataset}, seed=planner.recipe.comparison.seed)
+    path = planner.store.record("datasets", dataset) / "dataset.h5ad"
+    job = job.model_copy(update={"inputs": {"dataset": path}})
+    return planner.node(job, None, needs=(dataset,), title=f"halves of the cells of {name}")
+
+
 def _refusal(problem: str) -> Any:
     def refuse(_: Path) -> None:
         raise PertharnessError(problem)

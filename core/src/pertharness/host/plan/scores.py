@@ -38,8 +38,8 @@ def plan_scorers(planner: Planner) -> list[tuple[Offered[ScorerOffer], dict[str,
         one = find_offer(found, spec.full_name, "scorer")
         if one.offer.calibrates and not planner.recipe.comparison.calibrate:
             if named:
-                raise RecipeError(f"the scorer {spec.text()!r} needs halves of the cells: say calibrate = true under "
-                                  "[comparison], or --calibrate")
+                message = f"the scorer {spec.text()!r} is for runs that calibrate"
+                raise RecipeError(f"{message}; say --calibrate, or calibrate = true under [comparison]")
             continue
         given = {f"scorer {one.offer.name!r}", *(f"metric {metric.id!r}" for metric in one.offer.metrics)}
         given |= {f"table {table.name!r}" for table in one.offer.tables}
@@ -58,7 +58,7 @@ def plan_scorers(planner: Planner) -> list[tuple[Offered[ScorerOffer], dict[str,
 def plan_scores(
     planner: Planner, task: Task, seed: int, split: str, prediction: str, label: str, scorers: Scorers, *,
     against_half: bool = False,
-) -> dict[str, str]:
+) -> dict[str, str]:  # fmt: skip
     """Add the jobs that score a prediction, of the scorers that are for its task, and give their keys by scorer."""
     keys = {}
     for scorer, params in scorers:
@@ -68,6 +68,8 @@ def plan_scores(
         dataset = planner.plan.datasets[str(task.dataset)]
         references = {other: planner.plan.datasets[other] for other in task.references}
         needs = {"dataset": dataset, "split": split, "prediction": prediction, **references}
+        options = {"score_on": list(task.score_on), "offer": scorer.offer.model_dump(mode="json")}
+        options |= {"against": "half_b"} if against_half else {}
         options = {"score_on": list(task.score_on), "offer": scorer.offer.model_dump(mode="json")}
         halves = plan_halves(planner, str(task.dataset)) if against_half or scorer.offer.calibrates else ""
         needs |= {"halves": halves} if halves else {}

@@ -173,6 +173,7 @@ class Comparison(_Part):
     seed: Seed = 0
     bootstrap: Literal["identity", "rows"] = "identity"
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    calibrate: bool = False
 
 
 class Resources(_Part):

@@ -1,0 +1,152 @@
+"""Positions: where a model stands between the reference, 0, and the technical duplicate, 1.
+
+The technical duplicate is one half of each held-out perturbation's cells as a prediction of the other half. All three
+are scored against the same, second half. The duplicate is no ceiling: its error has the noise of two halves, that of a
+perfect model the noise of one, so positions above 1 are possible and nothing is clipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from pertharness.cards import MetricOffer
+from pertharness.host.leaderboard.compare import KEYS, build_leaderboard, each_stratum
+from pertharness.host.leaderboard.cube import Cube, build_cubes, mean_of_finite
+from pertharness.host.leaderboard.settings import DUPLICATE, Comparison, TaskSettings
+
+COLUMNS = ("position", "value_half", "range")
+"""Columns that follow those of ``compare.COLUMNS``; empty unless a run calibrates."""
+
+NO_RANGE = "one half of the cells predicts the other no better than the reference does: no range here, so no ranks"
+DEFINITION = "one half of the cells as a prediction of the other half; no model, so neither compared nor ranked"
+
+ROUNDING = 1e-9
+"""Relative: means that differ by less than this are the same, computed in another order."""
+
+_DIGITS = 9  # A quotient of differences; the last digits of these are rounding.
+_RANKS = ("rank", "rank_low", "rank_high", "rank_stability", "filled_rank")
+_ORDER = ["dataset", "task", "metric", "variant", "stratum", "rank", "model", "params", "plugin"]
+
+Settings = Mapping[tuple[str, str], TaskSettings]
+
+
+class Places(NamedTuple):
+    """Where models stand, shape (n_models,), and whether there is a range: ``yes``, ``no``, or empty if unknown."""
+
+    position: np.ndarray
+    value: np.ndarray
+    has_range: str
+
+
+def add_positions(
+    leaderboard: pd.DataFrame, half: pd.DataFrame, metrics: Mapping[str, MetricOffer], settings: Settings,
+    comparison: Comparison, strata: pd.DataFrame, reasons: Mapping[tuple[str, ...], str],
+) -> pd.DataFrame:  # fmt: skip
+    """Give the leaderboard with the columns of `COLUMNS`, and with the technical duplicate's rows.
+
+    Parameters
+    ----------
+    leaderboard
+        From `compare.build_leaderboard`. Of its rows no column is altered, but for the ranks and the note where a
+        metric has no range.
+    half
+        Scores against the second half of the cells, of all models and of the duplicate, in the form that
+        `compare.build_leaderboard` takes; empty in a run that does not calibrate.
+    metrics, settings, comparison, strata
+        As for `compare.build_leaderboard`.
+    reasons
+        Why the duplicate was not, or not wholly, scored, keyed likewise.
+    """
+    if half.empty:
+        return leaderboard.assign(position=np.nan, value_half=np.nan, range="")
+    placed = _place_all(half, metrics, settings, strata)
+    rows = pd.concat([leaderboard, _duplicates(half, metrics, settings, comparison, strata, reasons)])
+    frame = rows.merge(placed, on=list(KEYS), how="left", validate="one_to_one").fillna({"range": ""})
+    without = frame["range"] == "no"
+    for name in frame.columns.intersection(_RANKS):
+        frame[name] = frame[name].mask(without)
+    notes = frame.loc[without & (frame["model"] != DUPLICATE), "note"]
+    frame.loc[notes.index, "note"] = NO_RANGE + notes.where(notes == "", "; " + notes)
+    return frame.sort_values(_ORDER, na_position="last", ignore_index=True)
+
+
+def own_note(note: str) -> str:
+    """Give what a note says of its row, without what is so for the whole table."""
+    return note.removeprefix(NO_RANGE).removeprefix("; ")
+
+
+def place(answers: np.ndarray, reference: int | None, duplicate: int, sign: float) -> Places:
+    """Place models between the reference, 0, and the duplicate, 1: (model - reference) / (duplicate - reference).
+
+    Parameters
+    ----------
+    answers
+        Scores against the second half, shape (n_models, n_rows), NaN where there is none. Each model is placed by means
+        over the rows that it, the reference and the duplicate all have.
+    reference, duplicate
+        Their rows; no reference: no range is known.
+    sign
+        1 where higher scores are better, else -1. A metric has a range if the duplicate is better than the reference by
+        more than rounding; a model is placed if that is so on its own rows as well.
+    """
+    none = np.full(len(answers), np.nan)
+    shared = np.isfinite(answers) & np.isfinite(answers[duplicate])
+    shared &= np.isfinite(answers[reference]) if reference is not None else False
+    if reference is None or not shared[duplicate].any():
+        return Places(none, none, "")
+    of_model, zero, one = (
+        mean_of_finite(np.where(shared, values, np.nan), axis=1)
+        for values in (answers, answers[reference], answers[duplicate])
+    )
+    better = sign * (one - zero) > ROUNDING * np.maximum(np.abs(zero), np.abs(one))
+    if not better[duplicate]:
+        return Places(none, of_model, "no")
+    with np.errstate(invalid="ignore", divide="ignore"):  # where there is no range on a model's own rows
+        position = (of_model - zero) / (one - zero)
+    return Places(np.where(better, position, np.nan), of_model, "yes")
+
+
+def _place_all(
+    half: pd.DataFrame, metrics: Mapping[str, MetricOffer], settings: Settings, strata: pd.DataFrame
+) -> pd.DataFrame:
+    """Give the places of all models, per metric, variant and stratum."""
+    frames = [pd.DataFrame({name: [] for name in (*KEYS, *COLUMNS)})]
+    for cube in build_cubes(half, metrics):
+        reference = settings.get((cube.dataset, cube.task), TaskSettings()).reference
+        for stratum, inside in each_stratum(cube, strata):
+            frames.append(_placed(cube, inside, reference).assign(stratum=stratum))
+    placed: pd.DataFrame = pd.concat(frames[1:], ignore_index=True) if len(frames) > 1 else frames[0]
+    return placed
+
+
+def _placed(cube: Cube, inside: np.ndarray, reference: str) -> pd.DataFrame:
+    """Give the places of the models of a cube, by its rows `inside`."""
+    labels = [model.label for model in cube.models]
+    zero = labels.index(reference) if reference in labels else None
+    sign = -1.0 if cube.direction == "lower" else 1.0
+    places = place(cube.answers()[:, inside], zero, labels.index(DUPLICATE), sign)
+    numbers = {"position": places.position, "value_half": places.value}
+    return pd.DataFrame(cube.models, columns=["plugin", "model", "params"]).assign(
+        dataset=cube.dataset, task=cube.task, metric=cube.metric, variant=cube.variant, range=places.has_range,
+        **{name: [float(f"{value:.{_DIGITS}g}") for value in values] for name, values in numbers.items()},
+    )  # fmt: skip
+
+
+def _duplicates(
+    half: pd.DataFrame, metrics: Mapping[str, MetricOffer], settings: Settings, comparison: Comparison,
+    strata: pd.DataFrame, reasons: Mapping[tuple[str, ...], str],
+) -> pd.DataFrame:  # fmt: skip
+    """Give the technical duplicate's rows of the leaderboard: its means over all that it has, and no comparison."""
+    rows = build_leaderboard(half[half["model"] == DUPLICATE], metrics, {}, comparison, strata, {})
+    for name in rows.columns.intersection(_RANKS):
+        rows[name] = rows[name].mask(np.ones(len(rows), dtype=bool))
+    rows["set"] = np.where(rows["n"] > 0, "half", "")
+    places = list(zip(rows["dataset"], rows["task"], strict=True))
+    rows["reference"] = [settings.get(place, TaskSettings()).reference for place in places]
+    why = [reasons.get((*place, DUPLICATE), "") for place in places]
+    rows["note"] = [f"{DEFINITION}; {reason}" if reason else DEFINITION for reason in why]
+    return rows
