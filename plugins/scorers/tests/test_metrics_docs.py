@@ -39,3 +39,4 @@ def test_page_documents_each_metric_of_the_plugin():
         for metric in scorer.metrics:
             assert f"| `{metric.id}` |" in text
             assert all(f"`{variant}`" in text for variant in metric.variants)
+        assert all(f"`{table.name}`" in text for table in scorer.tables)

@@ -1,4 +1,6 @@
-"""The scorers beside the output of the authors' R code. Siblings on small data: test_scorers_worked, test_panel."""
+"""The scorers beside the output of the authors' R code. Siblings on small data: test_scorers_worked, test_panel,
+test_by_rank, test_gene_sd.
+"""
 
 import json
 import os
@@ -9,6 +11,9 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 from pertharness import CONTROL, join_targets
+from pertharness_scorers.answers import match_answers
+from pertharness_scorers.by_rank import change_order, curves_of, pool_curves, sampled_ranks, score_by_rank
+from pertharness_scorers.gene_sd import score_gene_sd
 from pertharness_scorers.of_perturbations import score_perturbations
 from pertharness_scorers.panel import expression_rank, top_genes
 
@@ -35,19 +40,23 @@ def _means(x, conditions, genes):
     return AnnData(X=np.asarray(x, dtype=float), obs=obs, var=pd.DataFrame(index=genes))
 
 
-def _scores(name, inputs, n_top, seed, method):
-    """The hook's values of one model on the held-out perturbations of one split."""
+def _split(inputs, seed, method):
+    """Truth, prediction, controls and train of one model on the held-out perturbations of one split."""
     everything = _means(inputs["X"], inputs["conditions"], inputs["genes"])
     held = inputs[f"held_{seed}"]
     controls = everything[everything.obs["perturbation"] == CONTROL]
     yhat = inputs.get(f"pred_{seed}_{method}", np.repeat(controls.X, len(held), axis=0))
-    table = score_perturbations(
-        name=name,
-        truth=everything[list(held)],
-        prediction=_means(yhat, held, inputs["genes"]),
-        controls=controls,
-        params={"n_top": n_top},
-    )
+    return everything[list(held)], _means(yhat, held, inputs["genes"]), controls, everything
+
+
+def _seeds(inputs):
+    return sorted(int(key.removeprefix("held_")) for key in inputs if key.startswith("held_"))
+
+
+def _scores(name, inputs, n_top, seed, method):
+    """The hook's values of one model on the held-out perturbations of one split."""
+    table = score_perturbations(name, *_split(inputs, seed, method), {"n_top": n_top})
+    table = table.table if name == "l2" else table
     table = table[table["variant"] == "default"]
     return dict(zip(table["perturbation"], table["value"], strict=True))
 
@@ -71,3 +80,55 @@ def test_scores_equal_r(reference, name):
         np.testing.assert_allclose(ours, refs[f"metrics.{COLUMN[name]}"][rows], rtol=0, atol=1e-9)
         compared += len(ours)
     assert compared == len(seeds) > 0
+
+
+def test_order_by_change_equals_r_ties_included(reference):
+    inputs, refs, _ = reference
+    y0 = inputs["X"][list(inputs["conditions"]).index("ctrl")]
+    ranks = np.argsort(change_order(inputs["X"] - y0), axis=1) + 1
+    assert np.array_equal(ranks.T, refs["de_rank"])
+
+
+STRAT = {"expression": "expr", "differential-expression": "de"}
+
+
+@pytest.mark.parametrize("order", STRAT)
+def test_curves_over_genes_equal_r(reference, order):
+    inputs, refs, _ = reference
+    methods = ["additive_model", *refs["models"]]
+    assert sampled_ranks(len(inputs["genes"])).tolist() == refs[f"strat_{STRAT[order]}_ranks"].tolist()
+    for seed in _seeds(inputs):
+        for method, expected in zip(methods, refs[f"strat_{STRAT[order]}_{seed}"], strict=True):
+            curves = curves_of(match_answers(*_split(inputs, seed, method)))[order]
+            np.testing.assert_allclose(curves, expected, rtol=0, atol=1e-9)
+
+
+def test_curves_pooled_over_splits_equal_r(reference):
+    inputs, refs, _ = reference
+    compared = 0
+    for method in ["additive_model", *refs["models"]]:
+        splits = [score_by_rank(*_split(inputs, seed, method)).artefacts["l2_by_rank"] for seed in _seeds(inputs)]
+        pooled = pool_curves(splits).set_index(["variant", "n"])
+        for order, name in STRAT.items():
+            rows = (refs["strat_merged.method"] == method) & (refs["strat_merged.sorted_by"] == name)
+            ours = pooled.loc[order].loc[refs["strat_merged.rank"][rows]]
+            for column, theirs in (("mean", "dist_mean"), ("published_se", "dist_se")):
+                np.testing.assert_allclose(ours[column], refs[f"strat_merged.{theirs}"][rows], rtol=0, atol=1e-9)
+            compared += rows.sum()
+    assert compared == len(refs["strat_merged.rank"]) > 0
+
+
+def test_sd_of_genes_equals_r(reference):
+    inputs, refs, n_top = reference
+    methods, compared = refs["gene_sd.method"], 0
+    for seed in _seeds(inputs):
+        for method in sorted(set(methods.tolist())):
+            of = "truth" if method == "ground_truth" else "prediction"
+            model = "additive_model" if method == "ground_truth" else method
+            table = score_gene_sd(*_split(inputs, seed, model), {"n_top": n_top}).artefacts["gene_sd"]
+            ours = table[table["of"] == of].set_index("gene")["sd"]
+            rows = (methods == method) & (refs["gene_sd.seed"] == seed)
+            expected = refs["gene_sd.sd"][rows]
+            np.testing.assert_allclose(ours.loc[refs["gene_sd.gene_name"][rows]], expected, rtol=0, atol=1e-9)
+            compared += rows.sum()
+    assert compared == len(methods) > 0

@@ -6,7 +6,7 @@ import pytest
 from anndata import AnnData
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pertharness import CONTROL, DataError
+from pertharness import CONTROL, DataError, Scores
 from pertharness.scores import COLUMNS
 from pertharness_scorers.of_perturbations import OFFERS, score_perturbations
 from scipy.stats import pearsonr
@@ -21,18 +21,28 @@ def _means(rows, genes):
     return AnnData(X=x, obs=obs, var=pd.DataFrame(index=list(genes)))
 
 
-def _table(name, y, yhat, y0, genes, n_top=1000):
+def _given(name, y, yhat, y0, genes, n_top=1000, train=None, common=None):
+    """What the scorer gives; `train` has a perturbation T at 0 unless one is named."""
+    truth = _means(y, genes)
+    if common is not None:
+        truth.var["common"] = common
     return score_perturbations(
         name=name,
-        truth=_means(y, genes),
+        truth=truth,
         prediction=_means(yhat, genes),
         controls=_means({CONTROL: y0}, genes),
+        train=_means({CONTROL: y0, **(train or {"T": [0] * len(genes)})}, genes),
         params={"n_top": n_top},
     )
 
 
-def _values(name, y, yhat, y0, genes, n_top=1000, variant="default"):
-    table = _table(name, y, yhat, y0, genes, n_top)
+def _table(*args, **kwargs):
+    given = _given(*args, **kwargs)
+    return given.table if isinstance(given, Scores) else given
+
+
+def _values(name, y, yhat, y0, genes, n_top=1000, variant="default", **kwargs):
+    table = _table(name, y, yhat, y0, genes, n_top, **kwargs)
     rows = table[table["variant"] == variant]
     return dict(zip(rows["perturbation"], rows["value"], strict=True))
 
@@ -72,8 +82,8 @@ def test_table_has_a_row_per_answered_query_and_variant():
     table = _table("l2", {"X": Y0, "Y": Y0, "A": Y0}, {"A": Y0, "X": Y0}, Y0, GENES)
     assert tuple(table.columns) == COLUMNS
     assert list(zip(table["variant"], table["perturbation"], strict=True)) == [
-        ("default", "X"), ("default", "A"), ("no-targets", "X"), ("no-targets", "A"),
-    ]  # fmt: skip
+        (variant, label) for variant in ("default", "no-targets", "published-code") for label in ("X", "A")
+    ]
     assert set(table["metric"]) == {"l2"}
     assert set(table["gene"]) == set(table["coordinate"]) == {""}
 
@@ -103,6 +113,46 @@ def test_no_change_has_no_pearson_delta_even_after_float32():
 )
 def test_correlation_with_a_constant_side_is_undefined(name, y, yhat):
     assert np.isnan(_values(name, {"X": y}, {"X": yhat}, Y0, GENES)["X"])
+
+
+MISSING = {"X": [1, np.nan, 5, 4], "Y": [2, np.nan, 4, 4]}
+
+
+def test_missing_gene_gets_the_mean_of_the_training_conditions():
+    # B is predicted for none: filled with the mean (2 + 6) / 2 of T and U, control left out.
+    # X: errors (0, 4 - 3, 5 - 5, 0); Y without its target A: it has none. published-code: B left out.
+    train, y = {"T": [0, 2, 0, 0], "U": [0, 6, 0, 0]}, {"X": [1, 3, 5, 2], "Y": [2, 1, 4, 0]}
+    found = {v: _values("l2", y, MISSING, Y0, GENES, variant=v, train=train) for v in ("default", "published-code")}
+    assert found["default"] == pytest.approx({"X": 5**0.5, "Y": 25**0.5})
+    assert found["published-code"] == {"X": 2.0, "Y": 4.0}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_published_code_and_common_genes_are_scores_on_fewer_genes(name):
+    y, yhat, y0, genes = _screen(3)
+    lacking = {label: np.where(np.arange(40) % 5 == 1, np.nan, row) for label, row in yhat.items()}
+    kept = np.arange(40) % 5 != 1
+    few = [{label: row[kept] for label, row in rows.items()} for rows in (y, yhat)]
+    expected = pytest.approx(_values(name, *few, y0[kept], [g for g, k in zip(genes, kept, strict=True) if k]))
+    assert _values(name, y, lacking, y0, genes, variant="published-code") == expected
+    assert _values(name, y, lacking, y0, genes, variant="common-genes", common=kept) == expected
+
+
+def test_common_genes_are_scored_only_where_they_are_known():
+    assert "common-genes" not in set(_table("l2", {"X": Y0}, {"X": Y0}, Y0, GENES)["variant"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_prediction_without_any_value_is_undefined_in_every_variant(name):
+    nothing = {"X": [np.nan] * 4}
+    assert _table(name, {"X": Y0}, nothing, Y0, GENES, common=[True] * 4)["value"].isna().all()
+
+
+def test_gene_coverage_names_the_missing_genes_of_the_panel():
+    given = _given("l2", {"X": Y0, "Y": Y0}, MISSING, Y0, GENES, n_top=3)
+    assert given.artefacts["gene_coverage"].to_dict("records") == [{"n_panel": 3, "n_genes": 2, "missing": "B"}]
+    whole = _given("l2", {"X": Y0}, {}, Y0, GENES).artefacts["gene_coverage"]
+    assert whole.to_dict("records") == [{"n_panel": 4, "n_genes": 4, "missing": ""}]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -187,11 +237,11 @@ def test_scores_are_symmetric_in_prediction_and_observation(seed, name):
 
 
 @fast
-@given(seeds, names, st.integers(0, 39))
-def test_nan_on_the_panel_never_gives_a_number(seed, name, gene):
+@given(seeds, names, st.integers(0, 39), st.sampled_from([np.nan, np.inf, -np.inf]))
+def test_what_is_not_finite_on_the_panel_never_gives_a_number(seed, name, gene, broken_value):
     y, yhat, y0, genes = _screen(seed)
     label = next(iter(y))
-    broken = {**yhat, label: np.where(np.arange(40) == gene, np.nan, yhat[label])}
+    broken = {**yhat, label: np.where(np.arange(40) == gene, broken_value, yhat[label])}
     whole, partial = _values(name, y, yhat, y0, genes), _values(name, y, broken, y0, genes)
     assert np.isnan(partial.pop(label))
     assert partial == {other: whole[other] for other in partial}

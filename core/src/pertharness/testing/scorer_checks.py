@@ -118,6 +118,7 @@ def _make_scene(noise: float = SMALL) -> Scene:
 
     means = planted_means()
     truth = select(means, list(QUERIES))
+    truth.var["common"] = True  # no compared model lacks a gene
     labels = [label for label in means.obs["perturbation"] if label not in QUERIES]
     draws = np.random.default_rng(5).normal(size=truth.shape)
     values = np.asarray(truth.X) + noise * draws
@@ -257,7 +258,7 @@ def check_unanswered(trial: ScorerTrial) -> None:
     kept = scene.prediction[(scene.prediction.obs["perturbation"] != query).to_numpy()].copy()
     values = trial.scores(replace(scene, prediction=kept))
     _no_number(values, query, f"{query!r} is not answered")
-    if not len(values):
+    if trial.metrics and not len(values):
         raise ContractError(f"{query!r} is not answered, and no other query has a value either")
 
 

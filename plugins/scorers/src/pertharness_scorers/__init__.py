@@ -11,17 +11,29 @@ from typing import TYPE_CHECKING, Any
 
 from pertharness import Card, ScorerOffer, hookimpl
 
-from pertharness_scorers import of_perturbations
+from pertharness_scorers import by_rank, context_error, gene_sd, of_perturbations, relative_error, target_change
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
     from pertharness import Scores, Task
 
-_SCORERS: dict[str, tuple[ScorerOffer, Callable[..., pd.DataFrame | Scores]]] = {
-    offer.name: (offer, function)
-    for offer, function in (*((offer, of_perturbations.score_perturbations) for offer in of_perturbations.OFFERS),)
-}
+    Function = Callable[..., pd.DataFrame | Scores]
+
+
+def _by_name(*scorers: tuple[ScorerOffer, Function]) -> dict[str, tuple[ScorerOffer, Function]]:
+    """Give the scorers by the name of their offer."""
+    return {offer.name: (offer, function) for offer, function in scorers}
+
+
+_SCORERS = _by_name(
+    *((offer, of_perturbations.score_perturbations) for offer in of_perturbations.OFFERS),
+    (by_rank.OFFER, by_rank.score_by_rank),
+    (gene_sd.OFFER, gene_sd.score_gene_sd),
+    (relative_error.OFFER, relative_error.score_relative_error),
+    (target_change.OFFER, target_change.score_target_change),
+    (context_error.OFFER, context_error.score_context_error),
+)
 """Name -> offer, and the function that computes it, which takes by name those of the hook's arguments that it needs."""
 
 
