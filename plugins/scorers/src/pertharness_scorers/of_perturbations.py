@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pertharness import MetricOffer, ScorerOffer, Scores, TableOffer, targets_of
+from pertharness.scores import COMMON_GENES
 
 from pertharness_scorers.answers import Answers, long_form, match_answers
 from pertharness_scorers.distances import l2, pearson, pearson_delta
@@ -28,7 +29,7 @@ _COVERAGE = TableOffer(name="gene_coverage", level="task", summary="Genes of the
 
 def _offer(name: str, summary: str, tables: tuple[TableOffer, ...] = (), **values: Any) -> ScorerOffer:
     """Give the offer of one of the metrics."""
-    variants = ("default", "no-targets", "published-code", "common-genes")
+    variants = ("default", "no-targets", "published-code", COMMON_GENES)
     metric = MetricOffer(id=name, summary=summary, variants=variants, reference=_REFERENCE, **values)
     return ScorerOffer(name=name, summary=summary, metrics=(metric,), tables=tables, params={"n_top": 1000})
 
@@ -54,10 +55,10 @@ def score_perturbations(
         If `n_top` is below 1.
     """
     answers = match_answers(truth, prediction, controls, train, params.get("n_top", 1000))
-    values = {
-        variant: _METRICS[name](answers.yhat, answers.y, answers.y0, keep)
-        for variant, keep in _genes_kept(answers).items()
-    }
+    kept = _genes_kept(answers)
+    values = {variant: _METRICS[name](answers.yhat, answers.y, answers.y0, keep) for variant, keep in kept.items()}
+    if "published-code" not in values:
+        values["published-code"] = values["default"]
     table = long_form(name, values if answers.labels else {}, answers.labels)
     if name != "l2":
         return table
@@ -65,7 +66,7 @@ def score_perturbations(
 
 
 def _genes_kept(answers: Answers) -> dict[str, np.ndarray]:
-    """Give, for each variant, which genes count for which answer, shape (n_answered, n_panel)."""
+    """Give which genes count for which answer, shape (n_answered, n_panel), for each variant that differs or exists."""
 
     def for_all(genes: np.ndarray) -> np.ndarray:
         return np.broadcast_to(genes, answers.y.shape)
@@ -73,10 +74,13 @@ def _genes_kept(answers: Answers) -> dict[str, np.ndarray]:
     kept = {
         "default": for_all(np.ones(len(answers.genes), dtype=bool)),
         "no-targets": _not_targets(answers.labels, answers.genes),
-        # The authors' code drops what is NaN before it sums: over fewer genes a sum is smaller without being better.
-        "published-code": for_all(~answers.missing),
     }
-    return kept if answers.common is None else {**kept, "common-genes": for_all(answers.common)}
+    if answers.missing.any():
+        # The authors' code drops what is NaN before it sums: over fewer genes a sum is smaller without being better.
+        kept["published-code"] = for_all(~answers.missing)
+    if answers.common is not None:
+        kept[COMMON_GENES] = for_all(answers.common)
+    return kept
 
 
 def _not_targets(perturbations: list[str], genes: np.ndarray) -> np.ndarray:
