@@ -15,6 +15,10 @@ import click
 
 COMMANDS = {
     "run": ("pertharness.host.cli.run", "Run a recipe, or every installed model, and write the leaderboard."),
+    "reproduce": (
+        "pertharness.host.cli.reproduce",
+        "Run a published benchmark, and print published beside measured.",
+    ),
     "score": ("pertharness.host.cli.score", "Put predictions made elsewhere beside the baselines."),
     "split": ("pertharness.host.cli.split", "Write a split of a dataset's perturbations."),
     "data": ("pertharness.host.cli.data", "List, fetch, describe and check datasets."),

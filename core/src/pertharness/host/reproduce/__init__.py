@@ -34,4 +34,4 @@ def published_file(paper: str) -> Path:
 
 def papers() -> dict[str, Path]:
     """Give the benchmarks whose published numbers the package has, with the files of the numbers."""
-    return {path.stem: path for path in sorted((_FOLDER / "published").glob("*.toml"))}
+    return {path.stem: path for path in sorted((_FOLDER / "numbers").glob("*.toml"))}

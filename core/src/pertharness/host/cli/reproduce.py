@@ -1,0 +1,110 @@
+"""``pertharness reproduce``: a published benchmark run again, published numbers beside measured ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pertharness.host.cli.options import FILE, running_options, store_option
+
+if TYPE_CHECKING:
+    from pertharness.host.reproduce.run_files import RunFiles
+    from pertharness.host.reproduce.side_by_side import Row
+
+
+@click.command(short_help="Run a published benchmark, and print published beside measured.")
+@click.argument("benchmark")
+@click.option("--demo", is_flag=True, help="The embedded demo data in place of the published screens.")
+@click.option("--only", help="One of the benchmark's recipes: double or single.")
+@click.option("--seeds", help="Split seeds other than the published ones: 1-5 or 1,3,7.")
+@click.option("--source-data", type=FILE, help="Folder of the article's Source Data files. [PERTHARNESS_DATA]")
+@click.option("--out", type=FILE, default=Path("runs"), show_default=True, help="Folder of the runs' folders.")
+@running_options
+@store_option
+def reproduce(
+    benchmark: str,
+    demo: bool,
+    only: str | None,
+    source_data: Path | None,
+    store: Path | None,
+    out: Path,
+    retry: tuple[str, ...],
+    **given: Any,
+) -> None:
+    """Run the recipes of BENCHMARK, such as ahlmann-eltze-2025, and print published numbers beside measured ones.
+
+    Each run's folder gets reproduction.csv and reproduction.md, and source_data.csv where the article's files are.
+    Exit status: as that of pertharness run; a number that differs is a result.
+    """
+    from pertharness.host.cli.run import carry_out_run, end_run, make_recipe, run_name
+    from pertharness.host.did_you_mean import expected
+    from pertharness.host.reproduce import published_file
+    from pertharness.host.reproduce.published import read_benchmark
+    from pertharness.host.reproduce.run_files import RunFiles
+    from pertharness.host.reproduce.side_by_side import compare, title_of, write_rows
+    from pertharness.host.reproduce.source_data import find_source_data
+
+    said = read_benchmark(published_file(benchmark))
+    if only is not None and only not in said.recipes:
+        raise click.UsageError(f"--only {only}: {benchmark} has no such recipe; {expected(only, said.recipes)}")
+    files, missing = find_source_data(said, benchmark, source_data)
+    wanted = {
+        short: make_recipe(Path(name), {**given, "demo": demo})
+        for short, name in said.recipes.items()
+        if only in (None, short)
+    }
+    finished, runs = [], []
+    for recipe in wanted.values():
+        finished.append(carry_out_run(recipe, store, out / run_name(recipe), retry))
+        runs.append(RunFiles(out / run_name(recipe)))
+    for (short, recipe), run in zip(wanted.items(), runs, strict=True):
+        rows = compare(run, [number for number in said.numbers if number.recipe == short])
+        title = title_of(said, run_name(recipe), demo=demo)
+        write_rows(rows, run.folder, title)
+        print_rows(rows, title, run.folder)
+    if missing:
+        click.echo(f"Source Data, point by point: not compared: {missing}")
+    if files:
+        print_source_data(files, runs)
+    end_run(*finished)
+
+
+def print_rows(rows: Sequence[Row], title: str, folder: Path) -> None:
+    """Print published beside measured, and below it why some numbers were not measured."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from pertharness.host.reproduce.side_by_side import HEADER, cells
+
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for position, name in enumerate(HEADER):
+        grid.add_column(Text(name), justify="left" if position < HEADER.index("published") else "right")
+    for row in rows:
+        grid.add_row(*map(Text, cells(row)))
+    click.echo(f"\n{title}")
+    Console().print(grid)
+    reasons: dict[str, list[str]] = {}
+    for row in rows:
+        if row.reason:
+            reasons.setdefault(row.reason, []).append(row.id)
+    for reason, names in reasons.items():
+        click.echo(f"not measured: {', '.join(names)}: {reason}")
+    click.echo(f"written to {folder / 'reproduction.csv'} and reproduction.md, with the source of each number")
+
+
+def print_source_data(files: Sequence[Path], runs: Sequence[RunFiles]) -> None:
+    """Compare the Source Data with the runs; print a line per sheet, and write all of it beside each run's scores."""
+    from pertharness.host.reproduce.point_by_point import describe_result, write_results
+    from pertharness.host.reproduce.source_data import compare_source_data
+
+    results = compare_source_data(files, runs)
+    click.echo("\nSource Data, point by point; columns are known by their names alone")
+    for result in results:
+        click.echo(describe_result(result))
+    for run in runs:
+        write_results(results, run.folder / "source_data.csv")

@@ -1,0 +1,140 @@
+"""The article's Source Data against the scores of a run, value by value."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pertharness.files import write_text
+from pertharness.host.reproduce.run_files import RunFiles
+from pertharness.host.reproduce.sheets import Sheet, plain
+from pertharness.labels import CONTROL
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KEYS = ("model", "dataset", "perturbation", "seed", "coordinate")
+
+ALIASES = {
+    "additive_model": "additive", "nochange": "no_change", "no_change_model": "no_change", "linear_model": "linear",
+    "mean_model": "mean", "average": "mean", "cpa_model": "cpa",
+    "norman_from_scfoundation": "norman", "replogle_k562_essential": "replogle_k562",
+    "replogle_rpe1_essential": "replogle_rpe1",
+}  # fmt: skip
+"""Other names of models and datasets, as `plain` gives them; any that is the name itself needs no entry."""
+
+VARIANTS = {"tpr_fdp": "published-code"}
+"""Variant that a published value is compared with, where it is not ``default``: what the authors' code computes."""
+
+
+@dataclass(frozen=True)
+class SheetResult:
+    """What became of a sheet, or of one metric in it."""
+
+    file: str
+    sheet: str
+    metric: str
+    rows: int
+    matched: int
+    max_difference: float | None
+    median_difference: float | None
+    note: str
+    """Why rows, or the whole sheet, were not matched."""
+
+
+def compare_sheets(sheets: Iterable[Sheet], runs: Sequence[RunFiles]) -> list[SheetResult]:
+    """Give, per sheet and metric, how many values were matched with a score and how far the two are apart."""
+    import pandas as pd
+
+    scores = pd.concat([run.scores for run in runs], ignore_index=True)
+    known = {
+        "model": {plain(label): label for run in runs for label in run.labels},
+        "dataset": {plain(name): name for run in runs for name in run.manifest["datasets"]},
+    }
+    results = []
+    for sheet in sheets:
+        if sheet.rows is None or sheet.rows.empty:
+            problem = sheet.problem or "it has no numbers"
+            note = f"not used: {problem}; header: {', '.join(map(repr, sheet.header)) or 'none'}"
+            results.append(SheetResult(sheet.file, sheet.name, "", 0, 0, None, None, note))
+        else:
+            for metric, rows in sheet.rows.groupby("metric", sort=True):
+                results.append(_compare(sheet, str(metric), rows, scores, known))
+    return results
+
+
+def _compare(
+    sheet: Sheet, metric: str, rows: pd.DataFrame, scores: pd.DataFrame, known: Mapping[str, Mapping[str, str]]
+) -> SheetResult:
+    """Match one metric of a sheet, by what the sheet has of the `KEYS`; the scores are means over what it has not."""
+    mine = scores[(scores["metric"] == metric) & (scores["variant"] == VARIANTS.get(metric, "default"))]
+    mine = mine.rename(columns={"model": "bare", "label": "model"}).assign(coordinate=mine["coordinate"].round(6))
+    keys = [key for key in KEYS if key in rows]
+    theirs = _canonical(rows, set(mine["perturbation"]), known)
+    causes: Counter[str] = Counter()
+    for key in known.keys() & set(keys):
+        causes.update(f"unknown {key} {name!r}" for name in rows.loc[theirs[key].isna(), key])
+    theirs = theirs[theirs[keys].notna().all(axis=1)]
+    repeated = theirs.duplicated(keys, keep=False)
+    causes["the sheet has several rows for one score"] += int(repeated.sum())
+    groups = mine.groupby(keys)
+    means = groups["value"].mean().rename("measured")
+    if "dataset" not in keys and "perturbation" in keys:
+        means = means[groups["dataset"].nunique() == 1]  # which of two screens is meant cannot be told
+    pairs = theirs[~repeated].merge(means.reset_index(), on=keys, how="left")
+    causes.update(f"no such score of {name!r}" for name in pairs.loc[pairs["measured"].isna(), "model"])
+    found = pairs[pairs["measured"].notna()]
+    apart = (found["measured"] - found["value"]).abs()
+    largest, median = (float(apart.max()), float(apart.median())) if len(apart) else (None, None)
+    note = "; ".join(f"{number} rows: {cause}" for cause, number in sorted(causes.items()) if number)
+    return SheetResult(sheet.file, sheet.name, metric, len(rows), len(found), largest, median, note)
+
+
+def _canonical(rows: pd.DataFrame, perturbations: set[str], known: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
+    """Give the rows with models, datasets and perturbations as this run calls them; None for one that it has not."""
+    import pandas as pd
+
+    theirs = rows.copy()
+    for key in known.keys() & set(rows):
+        words = [plain(name) for name in rows[key]]
+        theirs[key] = pd.Series([known[key].get(ALIASES.get(word, word)) for word in words], rows.index, dtype=object)
+    if "perturbation" in rows:
+        theirs["perturbation"] = [_perturbation(str(label), perturbations) for label in rows["perturbation"]]
+    for key in {"seed", "coordinate"} & set(rows):
+        theirs[key] = pd.to_numeric(rows[key], errors="coerce").round(6)
+    return theirs
+
+
+def _perturbation(label: str, known: set[str]) -> str:
+    """Give the canonical label of targets joined by ``+`` or, if no such perturbation is known, by ``_``."""
+    candidates = []
+    for separator in ("+", "_"):
+        parts = {part.strip() for part in label.split(separator)} - {"ctrl", CONTROL, ""}
+        candidates.append("+".join(sorted(parts)))
+    return next((one for one in candidates if one in known), candidates[0])
+
+
+def write_results(results: Sequence[SheetResult], path: Path) -> None:
+    """Write what became of every sheet, with every digit."""
+    import pandas as pd
+
+    frame = pd.DataFrame([asdict(one) for one in results], columns=list(SheetResult.__dataclass_fields__))
+    write_text(path, str(frame.to_csv(index=False, lineterminator="\n")))
+
+
+def describe_result(result: SheetResult) -> str:
+    """Give one line on a sheet."""
+    where = f"{result.file}, sheet {result.sheet!r}"
+    if not result.metric:
+        return f"{where}: {result.note}"
+    apart = (
+        f"differences: largest {result.max_difference:.3g}, median {result.median_difference:.3g}"
+        if result.max_difference is not None
+        else "nothing to compare"
+    )
+    return f"{where}, {result.metric}: {result.matched} of {result.rows} values matched; {apart}" + (
+        f"; {result.note}" if result.note else ""
+    )

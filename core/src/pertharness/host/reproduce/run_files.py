@@ -1,0 +1,136 @@
+"""What a run has left, as far as published numbers are measured from it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pertharness.errors import PertharnessError
+from pertharness.host.leaderboard.settings import model_label
+from pertharness.host.plan import tasks_of
+from pertharness.host.recipe import Recipe, TaskChoice, read_recipe
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class NotMeasured(PertharnessError):
+    """A quantity that this run does not give, for the reason said."""
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """The folder of a run, and the records that its manifest names."""
+
+    folder: Path
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """What was run."""
+        manifest: dict[str, Any] = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
+        return manifest
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The recipe, in full."""
+        return read_recipe(self.folder / "recipe.toml", must_exist=False)
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """All scores that there are: ``scores.csv.gz`` with the model's ``label``, without rows that have no value."""
+        import pandas as pd
+
+        scores = pd.read_csv(
+            self.folder / "scores.csv.gz", keep_default_na=False, na_values={"value": [""], "coordinate": [""]},
+            dtype={"params": str, "gene": str, "perturbation": str},
+        )  # fmt: skip
+        names = scores[["model", "params"]].drop_duplicates()
+        labels = {pair: model_label(*pair) for pair in names.itertuples(index=False, name=None)}
+        pairs = zip(scores["model"], scores["params"], strict=True)
+        done: pd.DataFrame = scores.assign(label=[labels[pair] for pair in pairs])
+        return done[done["value"].notna()]
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the models on the leaderboard, those that gave nothing among them."""
+        return list(dict.fromkeys(model_label(one["model"], one["params"]) for one in self.manifest["attempts"]))
+
+    def task(self, dataset: str) -> TaskChoice:
+        """Give the first task of a dataset."""
+        found = next((task for task in tasks_of(self.recipe) if task.dataset == dataset), None)
+        if found is None:
+            raise NotMeasured(f"the run has no task for the dataset {dataset!r}")
+        return found
+
+    def record(self, stage: str, key: str, name: str) -> Path:
+        """Give a file of a record of the run; raise with the record's message if it is not there."""
+        said = self.manifest["records"].get(key, {"state": "unknown", "message": ""})
+        path = Path(self.manifest["store"]) / stage / key / name
+        if said["state"] != "done" or not path.is_file():
+            reason = said["message"] or f"{name} is no longer in the store"
+            raise NotMeasured(f"{said.get('title', stage)}: {said['state']}: {reason.splitlines()[0]}")
+        return path
+
+    def perturbations(self, dataset: str) -> list[str]:
+        """Give the perturbations of a dataset, the control among them."""
+        import pandas as pd
+
+        key = self.manifest["datasets"].get(dataset)
+        if key is None:
+            raise NotMeasured(f"the run has no dataset {dataset!r}")
+        path = self.record("datasets", key, "perturbations.csv")
+        return list(pd.read_csv(path, dtype=str, keep_default_na=False)["perturbation"])
+
+    def held_out(self, dataset: str) -> dict[int, list[str]]:
+        """Give, by split seed, what is held out and scored of a dataset."""
+        task = self.task(dataset)
+        mine = [one for one in self.manifest["attempts"] if (one["dataset"], one["task"]) == (dataset, task.name)]
+        parts = {one["seed"]: self.record("splits", one["split"], "split.json") for one in mine}
+        read = {seed: json.loads(path.read_text(encoding="utf-8")) for seed, path in parts.items()}
+        return {seed: [name for part in task.score_on for name in split[part]] for seed, split in read.items()}
+
+    def answered(self, dataset: str) -> dict[int, set[str]]:
+        """Give, by split seed, the perturbations that every model of the task's common set answered.
+
+        Raises
+        ------
+        NotMeasured
+            If one of these models answered nothing.
+        """
+        task = self.task(dataset)
+        held = self.held_out(dataset)
+        mine = self.scores[(self.scores["dataset"] == dataset) & (self.scores["task"] == task.name)]
+        mine = mine[(mine["metric"] == "l2") & (mine["variant"] == "default")]
+        answers = mine.groupby(["label", "seed"])["perturbation"].agg(set).to_dict()
+        silent = [name for name in task.common_set if not any((name, seed) in answers for seed in held)]
+        if silent:
+            raise NotMeasured(f"needs answers of {', '.join(silent)}; there is none ({self._why(silent[0])})")
+        return {
+            seed: set(names).intersection(*(answers.get((label, seed), set()) for label in task.common_set))
+            for seed, names in held.items()
+        }
+
+    def _why(self, label: str) -> str:
+        """Say why a model has no scores: of the first attempt."""
+        for one in self.manifest["attempts"]:
+            if model_label(one["model"], one["params"]) == label:
+                record = self.manifest["records"].get(one["prediction"], {})
+                reason: str = one["reason"] or record.get("message") or "none of its answers has a score"
+                return f"{label}: {reason.splitlines()[0].split(';')[0]}"
+        return f"{label}: not among the models of the run"
+
+    def table(self, name: str, dataset: str) -> pd.DataFrame:
+        """Give the rows of one of the run's joined tables that are of a dataset."""
+        import pandas as pd
+
+        path = self.folder / "tables" / f"{name}.csv"
+        if not path.is_file():
+            raise NotMeasured(f"the run has no table {name!r}: no scorer of it left one")
+        table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+        mine: pd.DataFrame = table[table["dataset"] == dataset] if "dataset" in table else table
+        if mine.empty:
+            raise NotMeasured(f"the table {name!r} has no row of {dataset!r}")
+        return mine

@@ -1,0 +1,142 @@
+"""Source Data workbooks: sheets as tables whose columns are known by their names, and by nothing else.
+
+Nothing is assumed of a sheet's place, order or name. A sheet whose columns do not tell what they are is not used, and
+is reported with its header.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pertharness.errors import PertharnessError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROLES = {
+    "model": ("model", "method", "name", "algorithm"),
+    "perturbation": ("perturbation", "perturbations", "condition", "pert"),
+    "seed": ("seed", "split", "test_train_split", "replicate"),
+    "dataset": ("dataset", "dataset_name", "data_set", "screen"),
+    "coordinate": ("fdp", "fdr", "false_discovery_proportion"),
+    "metric": ("metric", "measure", "stat", "statistic"),
+    "value": ("value", "score"),
+}
+"""What identifies a row: role -> headers, in lower case, with ``_`` for all that is no letter or digit."""
+
+METRICS = {
+    "l2": ("l2", "dist", "distance", "l2_distance", "l2_dist", "prediction_error"),
+    "pearson": ("pearson", "r2", "cor", "correlation"),
+    "pearson_delta": ("pearson_delta", "r2_delta", "cor_delta", "delta_pearson"),
+    "tpr_fdp": ("tpr", "true_positive_rate", "tpr_fdp"),
+}
+"""What can be compared: metric -> headers, likewise. The authors' code calls a correlation r2."""
+
+HEADER_WITHIN = 10
+"""Rows from the top among which the header is looked for: titles and notes may stand above it."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A sheet of a workbook.
+
+    Attributes
+    ----------
+    header
+        Its header as it stands, or its first row if none was recognised.
+    rows
+        One row per value: ``model``, ``metric``, ``value``, and what there is of ``perturbation``, ``seed``,
+        ``dataset`` and ``coordinate``; None if the sheet cannot be used, for the `problem`.
+    """
+
+    file: str
+    name: str
+    header: tuple[str, ...]
+    rows: pd.DataFrame | None = field(default=None, compare=False)
+    problem: str = ""
+
+
+def read_workbook(path: Path) -> Iterator[Sheet]:
+    """Yield every sheet of a workbook.
+
+    Raises
+    ------
+    PertharnessError
+        If openpyxl is not installed, or the file is no workbook.
+    """
+    try:
+        import openpyxl
+    except ModuleNotFoundError:
+        raise PertharnessError(
+            f"reading {path.name} needs openpyxl; install it with: pip install 'pertharness[reproduce]'"
+        ) from None
+    from zipfile import BadZipFile
+
+    try:
+        workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
+    except (OSError, BadZipFile, KeyError, ValueError, openpyxl.utils.exceptions.InvalidFileException) as error:
+        raise PertharnessError(f"{str(path)!r} cannot be read as an Excel workbook: {error}; fetch it again") from error
+    try:
+        for sheet in workbook.worksheets:
+            yield as_sheet(path.name, sheet.title, list(sheet.iter_rows(values_only=True)))
+    finally:
+        workbook.close()
+
+
+def as_sheet(file: str, name: str, cells: Sequence[Sequence[Any]]) -> Sheet:
+    """Make a sheet of its cells: the header found, its columns named by their roles, one row per value."""
+    filled = [row for row in cells if any(cell is not None for cell in row)]
+    if not filled:
+        return Sheet(file, name, (), problem="it is empty")
+    first = max(range(min(HEADER_WITHIN, len(filled))), key=lambda i: (len(_columns(filled[i])), -i))
+    header = tuple("" if cell is None else str(cell) for cell in filled[first])
+    columns = _columns(header)
+    metrics = [role for role in columns if role in METRICS]
+    is_long = {"metric", "value"} <= set(columns)
+    if "model" not in columns:
+        return Sheet(file, name, header, problem=f"no column for the model (one of: {', '.join(ROLES['model'])})")
+    if not (metrics or is_long):
+        known = ", ".join(name for names in METRICS.values() for name in names)
+        return Sheet(file, name, header, problem=f"no column of values (one of: {known}; or metric and value)")
+    if not {"perturbation", "coordinate"} & set(columns):
+        return Sheet(file, name, header, problem="no column that says what a value is of (perturbation, or fdp)")
+    return Sheet(file, name, header, _as_rows(filled[first + 1 :], columns, metrics))
+
+
+def plain(text: object) -> str:
+    """Give a text in lower case, with ``_`` for all that is no letter or digit."""
+    return re.sub(r"[^a-z0-9]+", "_", str(text).lower()).strip("_")
+
+
+def _columns(header: Sequence[Any]) -> dict[str, int]:
+    """Give the position of each role and metric that a row names; of two columns of one role the first."""
+    found: dict[str, int] = {}
+    for position, cell in enumerate(header):
+        word = plain(cell) if isinstance(cell, str) else ""
+        for role, names in (ROLES | METRICS).items():
+            if word in names:
+                found.setdefault(role, position)
+    return found
+
+
+def _as_rows(cells: Sequence[Sequence[Any]], columns: dict[str, int], metrics: Sequence[str]) -> pd.DataFrame:
+    """Give one row per number, with what identifies it as texts; empty cells have none."""
+    import pandas as pd
+
+    padded = [[row[position] if position < len(row) else None for position in columns.values()] for row in cells]
+    table = pd.DataFrame(padded, columns=list(columns), dtype=object)
+    keys = [role for role in columns if role in ROLES and role not in ("metric", "value")]
+    if metrics:
+        table = table.melt(keys, list(metrics), var_name="metric", value_name="value")
+    else:
+        meant = {word: metric for metric, words in METRICS.items() for word in words}
+        table["metric"] = table["metric"].map(lambda cell: meant.get(plain(cell), ""))
+    table["value"] = pd.to_numeric(table["value"], errors="coerce")
+    if "coordinate" in table:
+        table["coordinate"] = pd.to_numeric(table["coordinate"], errors="coerce")
+    kept: pd.DataFrame = table[table["value"].notna() & (table["metric"] != "")].reset_index(drop=True)
+    return kept

@@ -1,0 +1,80 @@
+"""Published beside measured: one row per published number, as a table, a file and on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pertharness.files import write_text
+from pertharness.host.reproduce.measure import measure
+from pertharness.host.reproduce.published import Benchmark, Number
+from pertharness.host.reproduce.run_files import NotMeasured, RunFiles
+
+
+@dataclass(frozen=True)
+class Row:
+    """A published number, what was measured, or why nothing was."""
+
+    id: str
+    figure: str
+    dataset: str
+    quantity: str
+    unit: str
+    published: float
+    measured: float | None
+    difference: float | None
+    agrees: str
+    """``yes`` if the difference is within the rounding of the published number, else ``no``; ``not measured``."""
+    reason: str
+    source: str
+
+
+HEADER = ("figure", "dataset", "quantity", "published", "measured", "difference")
+
+
+def compare(run: RunFiles, numbers: Sequence[Number]) -> list[Row]:
+    """Give a row for each published number, measured or with the reason why it is not."""
+    return [_row(run, number) for number in numbers]
+
+
+def _row(run: RunFiles, number: Number) -> Row:
+    named = number.id, number.figure, number.dataset, f"{number.quantity} {number.column}".strip(), number.unit
+    try:
+        measured = measure(run, number)
+    except NotMeasured as error:
+        return Row(*named, number.value, None, None, "not measured", str(error), number.source)
+    difference = measured - number.value
+    # The last digits of floats are no difference to a number that was rounded to fewer.
+    agrees = "yes" if abs(difference) <= number.tolerance + 1e-12 * abs(number.value) else "no"
+    return Row(*named, number.value, measured, difference, agrees, "", number.source)
+
+
+def title_of(benchmark: Benchmark, recipe: str, *, demo: bool) -> str:
+    """Give the heading of a table; of the demo it says that the numbers cannot agree."""
+    said = f"{benchmark.title} (doi {benchmark.doi}), {recipe}: published beside measured"
+    return f"DEMO, simulated data in place of the article's, so the numbers differ: {said}" if demo else said
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """Give the cells of `HEADER` for a row."""
+    measured, difference = row.measured, row.difference
+    shown = "not measured" if measured is None or difference is None else f"{measured:.7g}"
+    moved = "-" if difference is None else "0" if row.agrees == "yes" and not difference else f"{difference:+.3g}"
+    return row.figure, row.dataset, row.quantity, f"{row.published:.10g}{row.unit}", shown, moved
+
+
+def write_rows(rows: Sequence[Row], folder: Path, title: str) -> None:
+    """Write ``reproduction.csv``, with every digit, source and reason, and ``reproduction.md``."""
+    import pandas as pd
+
+    frame = pd.DataFrame([asdict(row) for row in rows], columns=list(Row.__dataclass_fields__))
+    write_text(folder / "reproduction.csv", str(frame.to_csv(index=False, lineterminator="\n")))
+    lines = [f"# {title}", "", _line((*HEADER, "source")), _line(["---"] * (len(HEADER) + 1))]
+    lines += [_line((*cells(row), row.source)) for row in rows]
+    reasons = [f"- `{row.id}` was not measured: {row.reason}" for row in rows if row.reason]
+    write_text(folder / "reproduction.md", "\n".join([*lines, "", *reasons]).rstrip() + "\n")
+
+
+def _line(parts: Sequence[str]) -> str:
+    return f"| {' | '.join(part.replace('|', chr(92) + '|') for part in parts)} |"
