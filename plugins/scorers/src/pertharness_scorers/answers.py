@@ -93,19 +93,15 @@ def long_form(
     from pertharness.scores import COLUMNS
 
     n_rows = len(perturbations) or len(coordinates) or max((len(column) for column in values.values()), default=0)
-    parts = [
-        pd.DataFrame(
-            {
-                "perturbation": list(perturbations) or [""] * n_rows,
-                "gene": "",
-                "metric": metric,
-                "variant": variant,
-                "coordinate": list(coordinates) or [""] * n_rows,
-                "value": np.asarray(column, dtype=np.float64),
-            },
-            columns=list(COLUMNS),
-        )
-        for variant, column in values.items()
-    ]
-    table: pd.DataFrame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))
-    return table.astype({"value": float})
+    n_variants = len(values)
+    # All at once: one table per variant, put together by pandas, would take longer than the scores of a small split.
+    columns = {
+        "perturbation": (list(perturbations) or [""] * n_rows) * n_variants,
+        "gene": "",
+        "metric": metric,
+        "variant": [variant for variant in values for _ in range(n_rows)],
+        "coordinate": (list(coordinates) or [""] * n_rows) * n_variants,
+        "value": np.concatenate([np.empty(0), *values.values()]),
+    }
+    table: pd.DataFrame = pd.DataFrame(columns, columns=list(COLUMNS))
+    return table
