@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from pertharness.errors import RecipeError
+from pertharness.host.cli.run import make_recipe as of_options
 from pertharness.host.recipe import demo_recipe, make_recipe, read_recipe, write_recipe
 from pertharness.host.reproduce import papers, published_file, recipe_file
 from pertharness.host.reproduce.measure import QUANTITIES, measure
@@ -63,6 +64,13 @@ def test_a_file_comes_before_a_recipe_of_the_package(tmp_path, monkeypatch):
     assert recipe_file(Path("elsewhere") / name) == Path("elsewhere") / name
     name.write_text("")
     assert recipe_file(name) == name
+
+
+def test_models_that_an_option_leaves_out_do_not_narrow_the_comparison():
+    given = {"demo": True, "models": "additive,mean", "seeds": "2"}
+    narrowed = of_options(Path(f"{PAPER}-double"), given)
+    (task,) = narrowed.tasks
+    assert (narrowed.seeds, task.common_set, task.reference) == ((2,), ("additive",), "additive")
 
 
 def test_a_wheel_holds_recipes_and_numbers(tmp_path):

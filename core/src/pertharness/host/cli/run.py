@@ -108,6 +108,10 @@ def make_recipe(path: Path | None, given: dict[str, Any]) -> Any:
     data = recipe.model_dump(exclude_none=True)
     if given.get("calibrate"):
         data["comparison"]["calibrate"] = True
+    if "models" in said:  # those that are not asked for this time cannot narrow what the others are compared on
+        absent = {spec.text() for spec in recipe.models or ()} - {spec.text() for spec in said["models"]}
+        for task in data["tasks"]:
+            task["common_set"] = tuple(name for name in task["common_set"] if name not in absent)
     return recipes.make_recipe({**data, **said, "resources": {**data["resources"], **resources}})
 
 
@@ -166,10 +170,14 @@ def check_installed(recipe: Any, registry: Any) -> None:
     from pertharness.errors import RecipeError
     from pertharness.host.did_you_mean import expected
     from pertharness.host.plan import find_model
+    from pertharness.host.plan.embeddings import not_installed
 
     for spec in recipe.models:
-        if find_model(registry, spec) is None:
+        absent = not_installed(registry, spec)
+        if absent or find_model(registry, spec) is None:
             said = [f"there is no model {spec.text()!r}", expected(spec.name, registry.models)]
+            if absent:
+                said = [f"{spec.text()!r}: there is no {absent}"]
             said += [f"plugin {one.plugin!r} cannot be used: {one.message}" for one in registry.problems]
             raise RecipeError("; ".join(said))
 
