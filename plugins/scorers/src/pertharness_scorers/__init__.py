@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from pertharness import Card, ScorerOffer, hookimpl
 
-from pertharness_scorers import by_rank, context_error, gene_sd, of_perturbations, relative_error, target_change
+from pertharness_scorers import (
+    by_rank,
+    calibration,
+    context_error,
+    gene_sd,
+    of_perturbations,
+    relative_error,
+    target_change,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +41,7 @@ _SCORERS = _by_name(
     (relative_error.OFFER, relative_error.score_relative_error),
     (target_change.OFFER, target_change.score_target_change),
     (context_error.OFFER, context_error.score_context_error),
+    (calibration.OFFER, calibration.score_calibration),
 )
 """Name -> offer, and the function that computes it, which takes by name those of the hook's arguments that it needs."""
 

@@ -22,14 +22,15 @@ COLUMNS = ("position", "value_half", "range")
 """Columns that follow those of ``compare.COLUMNS``; empty unless a run calibrates."""
 
 NO_RANGE = "one half of the cells predicts the other no better than the reference does: no range here, so no ranks"
-DEFINITION = "one half of the cells as a prediction of the other half; no model, so neither compared nor ranked"
+DEFINITION = "one half of the cells as a prediction of the other half"
 
 ROUNDING = 1e-9
 """Relative: means that differ by less than this are the same, computed in another order."""
 
 _DIGITS = 9  # A quotient of differences; the last digits of these are rounding.
 _RANKS = ("rank", "rank_low", "rank_high", "rank_stability", "filled_rank")
-_ORDER = ["dataset", "task", "metric", "variant", "stratum", "rank", "model", "params", "plugin"]
+_TABLE = ["dataset", "task", "metric", "variant", "stratum"]
+_ORDER = [*_TABLE, "rank", "model", "params", "plugin"]
 
 Settings = Mapping[tuple[str, str], TaskSettings]
 
@@ -64,7 +65,9 @@ def add_positions(
     if half.empty:
         return leaderboard.assign(position=np.nan, value_half=np.nan, range="")
     placed = _place_all(half, metrics, settings, strata)
-    rows = pd.concat([leaderboard, _duplicates(half, metrics, settings, comparison, strata, reasons)])
+    duplicates = _duplicates(half, metrics, settings, comparison, strata, reasons)
+    shown = pd.MultiIndex.from_frame(duplicates[_TABLE]).isin(pd.MultiIndex.from_frame(leaderboard[_TABLE]))
+    rows = pd.concat([leaderboard, duplicates[shown]])
     frame = rows.merge(placed, on=list(KEYS), how="left", validate="one_to_one").fillna({"range": ""})
     without = frame["range"] == "no"
     for name in frame.columns.intersection(_RANKS):
@@ -107,7 +110,7 @@ def place(answers: np.ndarray, reference: int | None, duplicate: int, sign: floa
         return Places(none, of_model, "no")
     with np.errstate(invalid="ignore", divide="ignore"):  # where there is no range on a model's own rows
         position = (of_model - zero) / (one - zero)
-    return Places(np.where(better, position, np.nan), of_model, "yes")
+    return Places(np.where(better, position + 0.0, np.nan), of_model, "yes")  # no minus in front of a 0
 
 
 def _place_all(
@@ -148,5 +151,6 @@ def _duplicates(
     places = list(zip(rows["dataset"], rows["task"], strict=True))
     rows["reference"] = [settings.get(place, TaskSettings()).reference for place in places]
     why = [reasons.get((*place, DUPLICATE), "") for place in places]
-    rows["note"] = [f"{DEFINITION}; {reason}" if reason else DEFINITION for reason in why]
+    note = f"{DEFINITION}; no model, so neither compared nor ranked"
+    rows["note"] = [f"{note}; {reason}" if reason else note for reason in why]
     return rows
