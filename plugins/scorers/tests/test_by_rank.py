@@ -47,6 +47,25 @@ def test_curve_adds_up_the_squares_gene_by_gene():
     assert set(given.table["perturbation"]) == {""}
 
 
+@pytest.mark.parametrize("n_genes", [40, 120])
+def test_curves_equal_a_loop_with_norms(n_genes):
+    rng = np.random.default_rng(n_genes)
+    genes = [f"g{i:03d}" for i in range(n_genes)]
+    y0 = np.round(rng.gamma(1.0, 1.0, n_genes), 1)
+    y = dict(zip("XYZ", y0 + np.round(rng.normal(0, 0.5, (3, n_genes)), 1), strict=True))
+    yhat = {label: row + rng.normal(0, 0.3, n_genes) for label, row in reversed(y.items())}
+    given = _given(y, yhat, y0, genes)
+    for variant, key in (("expression", lambda _: -y0), ("differential-expression", lambda p: -abs(y[p] - y0))):
+        expected = {
+            n: np.mean([
+                np.linalg.norm([yhat[p][i] - y[p][i] for i in sorted(range(n_genes), key=lambda i: key(p)[i])[:n]])
+                for p in y
+            ])
+            for n in [*range(1, min(n_genes, 100) + 1), *range(101, n_genes, 10), n_genes]
+        }  # fmt: skip
+        assert _curve(given, variant) == pytest.approx(expected)
+
+
 def test_curve_is_the_mean_over_perturbations_and_the_table_tells_their_spread():
     # All errors in the first gene: 1 and 5, mean 3, sd sqrt(2 * 2^2 / 1)
     given = _given({"X": [1, 0, 0], "Y": [1, 0, 0]}, {"X": [2, 0, 0], "Y": [6, 0, 0]}, [9, 1, 0])

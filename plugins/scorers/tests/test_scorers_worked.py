@@ -178,7 +178,7 @@ def _naive(name, y, yhat, y0, genes, n_top, left_out=()):
     order = [gene for gene in order if genes[gene] not in left_out]
     a, b, c = ([float(side[gene]) for gene in order] for side in (yhat, y, y0))
     if name == "l2":
-        return sum((p - o) ** 2 for p, o in zip(a, b, strict=True)) ** 0.5
+        return np.linalg.norm(np.subtract(a, b))
     if name == "pearson":
         return pearsonr(a, b)[0]
     return pearsonr(np.subtract(a, c), np.subtract(b, c))[0]
