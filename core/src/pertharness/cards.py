@@ -70,6 +70,12 @@ class EmbeddingOffer(_Strict):
     takes_reference: bool = False
     """The recipe names another of its datasets, ``NAME:DATASET``, which the hook gets as the only one of
     ``references``: one row per perturbation."""
+    any_label: bool = False
+    """Gives every label a row, also one that nobody knows, such as random numbers."""
+    deterministic: bool = False
+    """The seed changes nothing: a model is not done for several training seeds on account of it."""
+    cheap: bool = False
+    """Takes seconds: several such jobs share one process."""
 
 
 class ModelOffer(_Strict):

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 
 def make_prediction(
-    means: Mapping[str, np.ndarray], genes: Iterable[str], unanswered: Mapping[str, str] | None = None
-) -> AnnData:
+    means: Mapping[str, np.ndarray], genes: Iterable[str], unanswered: Mapping[str, str] | None = None,
+    missing_genes: Mapping[str, str] | None = None,
+) -> AnnData:  # fmt: skip
     """Give a prediction in the form that ``predict`` has to return.
 
     Parameters
@@ -24,6 +25,8 @@ def make_prediction(
         Genes of the dataset, in its order.
     unanswered
         Query -> why the model does not answer it.
+    missing_genes
+        Gene -> why the model cannot predict it; NaN in every row of `means`.
 
     Returns
     -------
@@ -36,4 +39,5 @@ def make_prediction(
     names: Sequence[str] = list(genes)
     rows = np.array(list(means.values()), dtype=np.float64).reshape(len(means), len(names))
     obs = pd.DataFrame({"perturbation": list(means)}, index=[str(i) for i in range(len(means))])
-    return AnnData(X=rows, obs=obs, var=pd.DataFrame(index=names), uns={"unanswered": dict(unanswered or {})})
+    uns = {"unanswered": dict(unanswered or {}), **({"missing_genes": dict(missing_genes)} if missing_genes else {})}
+    return AnnData(X=rows, obs=obs, var=pd.DataFrame(index=names), uns=uns)

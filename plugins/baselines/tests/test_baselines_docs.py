@@ -42,3 +42,14 @@ def test_page_documents_each_baseline_and_its_parameters():
     for offer in pertharness_baselines.describe().models:
         assert f"| `{offer.name}` |" in text
         assert all(parameter in text for parameter in offer.params)
+
+
+def test_page_documents_each_embedding_and_its_parameters():
+    import pertharness_baselines
+
+    text = PAGE.read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)(?::FILE|:DATASET)?` \|(.*)$", text, re.MULTILINE))
+    for offer in pertharness_baselines.describe().embeddings:
+        spelled = offer.name + (":FILE" if offer.takes_file else ":DATASET" if offer.takes_reference else "")
+        assert f"| `{spelled}` |" in text
+        assert all(f"`{name} = {value}`" in rows[offer.name] for name, value in offer.params.items())

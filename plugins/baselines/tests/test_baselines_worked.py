@@ -21,8 +21,8 @@ def _pseudobulk(rows, genes=GENES):
 TRAIN = _pseudobulk({"A": [2, 1, 0], "control": [1, 1, 1], "B": [1, 3, 2], "A+C": [3, 3, 3]})
 
 
-def _answer(name, queries, train=TRAIN, **params):
-    model = plugin.fit(name=name, train=train, params=params)
+def _answer(name, queries, train=TRAIN, embeddings=None, **params):
+    model = plugin.fit(name=name, train=train, embeddings=embeddings or {}, params=params)
     controls = train[train.obs["perturbation"] == "control"]
     prediction = plugin.predict(name=name, model=model, controls=controls, queries=queries)
     assert list(prediction.var_names) == list(train.var_names)
@@ -92,7 +92,7 @@ def test_linear_uses_as_many_components_as_exist():
 
 
 def test_linear_has_nothing_to_learn_from_unread_targets():
-    with pytest.raises(Skip, match="no training perturbation is a single"):
+    with pytest.raises(Skip, match="no training perturbation has an embedding; 'X' is not among"):
         _answer("linear", ["A"], _pseudobulk({"control": [1, 1, 1], "X": [2, 1, 1], "A+B": [2, 2, 1]}))
 
 

@@ -22,7 +22,7 @@ def _pseudobulk(x, labels, genes):
 
 
 def _predict(name, train, queries, **params):
-    model = fit(name=name, train=train, params=params)
+    model = fit(name=name, train=train, embeddings={}, params=params)
     return predict(name=name, model=model, controls=train[train.obs["perturbation"] == CONTROL], queries=queries)
 
 

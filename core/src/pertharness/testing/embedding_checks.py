@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pertharness.cards import EmbeddingOffer
-from pertharness.errors import ContractError
+from pertharness.errors import ContractError, Skip
+from pertharness.labels import CONTROL
 from pertharness.testing.planted import SINGLES, UNSEEN, planted_means
 from pertharness.testing.subject import Once, Subject, working_folder
 
@@ -22,15 +23,24 @@ class EmbeddingTrial:
     def __init__(self, subject: Subject, offer: EmbeddingOffer, part: str) -> None:
         self.subject, self.offer, self.kind = subject, offer, part
         self.train = planted_means()
-        self.labels = list(map(str, self.train.var_names)) if part == "gene" else list(SINGLES)
+        self.labels = list(map(str, self.train.var_names)) if part == "gene" else [CONTROL, *SINGLES]
         self.table = Once(self.embed, "table")
 
     def embed(self, labels: list[str] | None = None) -> pd.DataFrame:
-        """Embed the labels inside the Guard."""
+        """Embed the labels inside the Guard; the other screen, for one that takes it, is planted too.
+
+        Raises
+        ------
+        Skip
+            If the embedding takes a file.
+        """
+        if self.offer.takes_file:
+            raise Skip("it takes a file, which the kit does not have; test it on one of your own")
+        references = {"planted_b": planted_means(context="planted_b")} if self.offer.takes_reference else {}
         embed = self.subject.hook("embed", self.offer.name)
         with working_folder() as workdir:
             table: pd.DataFrame = embed(
-                name=self.offer.name, kind=self.kind, source=None, train=self.train.copy(), references={},
+                name=self.offer.name, kind=self.kind, source=None, train=self.train.copy(), references=references,
                 labels=list(self.labels if labels is None else labels), params=self.offer.params, device="cpu", seed=1,
                 workdir=workdir,
             )  # fmt: skip
@@ -52,6 +62,8 @@ def check_same_table(trial: EmbeddingTrial) -> None:
 
 def check_unknown_label(trial: EmbeddingTrial) -> None:
     """A label that nobody knows is left out, and the others keep their rows."""
+    if trial.offer.any_label:
+        raise Skip("the card says that it gives any label a row")
     known = trial.table()
     more = trial.embed([*trial.labels, UNSEEN])
     if UNSEEN in more.index:

@@ -20,7 +20,7 @@ ARGUMENTS = {
     "val": "AnnData like `train` with the validation perturbations; None unless the card says `uses_validation`, and "
     "where a split has none",
     "references": "other datasets, whole: name -> AnnData",
-    "labels": "what to embed: gene symbols, or the targets of the task",
+    "labels": "what to embed: gene symbols, or the targets of the task and `control`, which needs no row",
     "device": "`cpu`, `cuda`, `cuda:1`",
     "seed": "training seed; draw from a generator made of it alone",
     "workdir": "the one folder to write to; it is the working directory, and goes away with the job",

@@ -1,4 +1,4 @@
-"""The four reference baselines: ``no_change``, ``additive``, ``mean`` and ``linear``, one module each.
+"""The four reference baselines, one module each, and in ``embeddings`` what the slots of ``linear`` may hold.
 
 Definitions: Ahlmann-Eltze, Huber & Anders, Nature Methods 2025, doi 10.1038/s41592-025-02772-6.
 """
@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Any
 from pertharness import Card, ModelOffer, hookimpl
 
 from pertharness_baselines.additive import fit_additive, predict_additive
+from pertharness_baselines.embeddings import EMBED, EMBEDDINGS, Request
 from pertharness_baselines.linear import fit_linear, predict_linear
 from pertharness_baselines.mean import fit_mean, predict_mean
 from pertharness_baselines.no_change import fit_no_change, predict_no_change
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
     from anndata import AnnData
 
 _COMMON: dict[str, Any] = {
@@ -52,13 +56,15 @@ _OFFERS = (
     ),
     ModelOffer(
         name="linear",
-        summary="Ridge regression between principal components of genes and of perturbed genes; answers singles",
+        summary="Ridge regression between embeddings of genes and of perturbations; answers singles",
         tasks=("single", "transfer"),
-        params={"k": 10, "ridge": 0.1},
+        slots={"G": "gene", "P": "perturbation"},
+        params={"k": 10, "ridge": 0.1, "variant": "bilinear"},
         information="training",
         **_COMMON,
     ),
 )
+_WITH_SLOTS = frozenset(offer.name for offer in _OFFERS if offer.slots)
 _FIT: dict[str, Callable[..., object]] = {
     "no_change": fit_no_change, "additive": fit_additive, "mean": fit_mean, "linear": fit_linear,
 }  # fmt: skip
@@ -69,14 +75,25 @@ _PREDICT: dict[str, Callable[..., AnnData]] = {
 
 @hookimpl
 def describe() -> Card:
-    """Give the card of the four baselines."""
-    return Card(models=_OFFERS)
+    """Give the card of the four baselines and the embeddings."""
+    return Card(models=_OFFERS, embeddings=EMBEDDINGS)
 
 
 @hookimpl
-def fit(name: str, train: AnnData, params: Mapping[str, Any]) -> object:
+def embed(
+    name: str, kind: str, source: Path | None, train: AnnData, references: Mapping[str, AnnData], labels: list[str],
+    params: Mapping[str, Any], seed: int,
+) -> pd.DataFrame:  # fmt: skip
+    """Give the embedding `name` of genes or of perturbations, a row for each label that has one."""
+    reference = next(iter(references.items()), None)
+    return EMBED[name](Request(kind, labels, source, train, reference, seed), **params)
+
+
+@hookimpl
+def fit(name: str, train: AnnData, embeddings: Mapping[str, pd.DataFrame], params: Mapping[str, Any]) -> object:
     """Fit the baseline `name` to pseudobulks, one row per training perturbation and one for ``control``."""
-    return _FIT[name](train, **params)
+    slots = {"embeddings": embeddings} if name in _WITH_SLOTS else {}
+    return _FIT[name](train, **slots, **params)
 
 
 @hookimpl

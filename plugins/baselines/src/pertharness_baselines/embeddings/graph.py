@@ -1,0 +1,117 @@
+"""The spectral embedding of a weighted gene graph, as igraph's ``embed_adjacency_matrix`` has it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pertharness import DataError
+
+from pertharness_baselines.components import leading_eigenpairs
+from pertharness_baselines.embeddings.request import Request, answer, check_k
+from pertharness_baselines.embeddings.table import as_numbers, read_frame, required
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WEIGHTS = ("importance", "weight")
+"""Names of the column of weights: GEARS' and igraph's."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A graph: its genes in order of appearance, first as sources, and its edges as they stand in the file."""
+
+    genes: list[str]
+    source: np.ndarray
+    target: np.ndarray
+    weight: np.ndarray
+
+
+def embed_spectral(request: Request, k: int = 2) -> pd.DataFrame:
+    """Give the first `k` dimensions of the spectral embedding of a weighted, undirected gene graph.
+
+    With A the weights, loops on the diagonal, and D the diagonal of s / (n - 1), where s is the sum of a gene's
+    weights, a loop counted twice: the eigenvectors of A + D of the largest eigenvalues in magnitude, times the square
+    roots of these. That is ``embed_adjacency_matrix(no=k, which="lm", scaled=TRUE)`` of igraph, as in the authors'
+    ``extract_pert_embedding_from_gears.R``, where k = 2; the paper's text says 10. Where the two directions of an edge
+    differ, the larger weight counts.
+
+    Raises
+    ------
+    DataError
+        If the file is no list of edges, has an edge twice, or a negative weight.
+    """
+    check_k("spectral", k)
+    path = required(request.source, "spectral", "P=spectral:go_essential_all.csv")
+    graph = read_graph(path)
+    adjacency = undirected(graph)
+    return answer(request, graph.genes, spectral(adjacency, k), f"spectral: {path.name}")
+
+
+def read_graph(path: Path) -> Graph:
+    """Read edges: columns ``source``, ``target`` and ``importance`` or ``weight``, in any order.
+
+    Raises
+    ------
+    DataError
+        If a column is missing, a weight is negative or no finite number, or an edge is there twice.
+    """
+    import pandas as pd
+
+    header, frame = read_frame(path)
+    weights = [name for name in WEIGHTS if name in header]
+    absent = [name for name in ("source", "target") if name not in header] + ([] if weights else [" or ".join(WEIGHTS)])
+    if absent:
+        raise DataError(
+            f"spectral: {path.name} has no column {absent[0]!r} (there: {', '.join(header)}); expected edges, "
+            "source,target,importance"
+        )
+    # An empty gene name would have become a number.
+    ends = [frame[header.index(name)].fillna("").astype(str) for name in ("source", "target")]
+    weight = as_numbers(path, frame[[header.index(weights[0])]])[:, 0]
+    codes, genes = pd.factorize(pd.concat(ends, ignore_index=True))
+    source, target = codes[: len(weight)], codes[len(weight) :]
+    graph = Graph([str(gene) for gene in genes], source, target, weight)
+    _check_edges(path, graph)
+    return graph
+
+
+def _check_edges(path: Path, graph: Graph) -> None:
+    """Refuse weights without meaning here, and edges that are there twice."""
+    pairs = graph.source.astype(np.int64) * len(graph.genes) + graph.target
+    again = np.ones(len(pairs), dtype=bool)
+    again[np.unique(pairs, return_index=True)[1]] = False
+    problems = {
+        "has a weight that is no finite number": (~np.isfinite(graph.weight), "give it one, or leave the edge out"),
+        "has a negative weight": (graph.weight < 0, "expected similarities from 0 up; shift or drop them"),
+        "is there twice": (again, "keep one of them"),
+    }
+    for problem, (wrong, advice) in problems.items():
+        if wrong.any():
+            row = int(wrong.argmax())
+            edge = f"{graph.genes[graph.source[row]]!r} -> {graph.genes[graph.target[row]]!r}"
+            what = f"the edge {edge} (row {row + 2}, weight {graph.weight[row]:g}) {problem}"
+            raise DataError(f"spectral: {path.name}: {what}; {advice} ({int(wrong.sum())} such edges)")
+
+
+def undirected(graph: Graph) -> Any:
+    """Give the weights as a symmetric sparse matrix, shape (n, n), loops once: the larger weight of both directions."""
+    from scipy import sparse
+
+    n = len(graph.genes)
+    directed = sparse.csr_matrix((graph.weight, (graph.source, graph.target)), shape=(n, n))
+    return directed.maximum(directed.T)
+
+
+def spectral(adjacency: Any, k: int) -> np.ndarray:
+    """Give the embedding of `embed_spectral`, shape (n, k); of a graph of fewer than `k` genes, as many columns."""
+    from scipy import sparse
+
+    n = adjacency.shape[0]
+    strength = np.asarray(adjacency.sum(axis=1)).ravel() + adjacency.diagonal()
+    values, vectors = leading_eigenpairs(adjacency + sparse.diags(strength / max(1, n - 1)), k)
+    embedding: np.ndarray = vectors * np.sqrt(np.abs(values))
+    return embedding

@@ -1,0 +1,30 @@
+"""Embeddings that know nothing: random numbers, one column per label, zeros."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pertharness_baselines.embeddings.request import Request, answer, check_k
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def embed_random(request: Request, k: int = 10) -> pd.DataFrame:
+    """Give standard normal numbers, drawn from the seed; the control has its row as all others do."""
+    check_k("random", k)
+    # The two kinds draw apart: a gene is not to have the same row as its perturbation.
+    rng = np.random.default_rng([request.seed, request.kind == "gene"])
+    return answer(request, request.labels, rng.normal(size=(len(request.labels), k)), "random")
+
+
+def embed_identity(request: Request) -> pd.DataFrame:
+    """Give each label, the control too, a column of its own: 1 there, 0 elsewhere (in single bytes)."""
+    return answer(request, request.labels, np.eye(len(request.labels), dtype=np.int8), "identity")
+
+
+def embed_zero(request: Request) -> pd.DataFrame:
+    """Give every label a zero: the linear model then predicts its centre b + y0 for all queries."""
+    return answer(request, request.labels, np.zeros((len(request.labels), 1)), "zero")

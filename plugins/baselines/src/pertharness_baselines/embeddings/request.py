@@ -1,0 +1,93 @@
+"""What an embedding is asked for, and its rows brought into the form of an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pertharness import CONTROL, DataError, Skip
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+CONTROL_SPELLINGS = {"ctrl": CONTROL}
+"""Of the control in files: GEARS and the authors' tables write ``ctrl``."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """The arguments of the hook ``embed``.
+
+    Attributes
+    ----------
+    kind
+        ``gene`` or ``perturbation``.
+    labels
+        What may have a row; of perturbations the targets of the task, and ``control``.
+    source
+        The file that the recipe names, of an embedding that takes one.
+    train
+        Means of the training perturbations and the control, log1p CP10k.
+    reference
+        Means of another screen with its name, of an embedding that takes one.
+    """
+
+    kind: str
+    labels: list[str]
+    source: Path | None
+    train: AnnData
+    reference: tuple[str, AnnData] | None
+    seed: int
+
+
+def answer(request: Request, names: Iterable[str], values: np.ndarray, where: str) -> pd.DataFrame:
+    """Give the rows of the labels that were asked for, in their order; columns ``d1``, ``d2``, ...
+
+    Parameters
+    ----------
+    request
+        What was asked for.
+    names, values
+        Labels and rows of all that there is, shape (n_names, k).
+    where
+        What it was found in, for messages.
+
+    Raises
+    ------
+    DataError
+        If a label is there twice.
+    Skip
+        If none of them was asked for.
+    """
+    import pandas as pd
+
+    given = [CONTROL_SPELLINGS.get(str(name), str(name)) for name in names]
+    rows = {name: row for row, name in enumerate(given)}
+    if len(rows) < len(given):
+        twice = next(name for row, name in enumerate(given) if rows[name] != row)
+        raise DataError(f"{where}: the label {twice!r} has more than one row; give it one")
+    found = [label for label in request.labels if label in rows]
+    if not set(found) - {CONTROL}:
+        asked = next((label for label in request.labels if label != CONTROL), None)
+        raise Skip(
+            f"{where} shares no {request.kind} with the task (there: {', '.join(map(repr, given[:3]))}, ...; "
+            f"asked for: {asked!r}, ...); expected gene symbols as in the screen"
+        )
+    columns = [f"d{i + 1}" for i in range(values.shape[1])]
+    return pd.DataFrame(values[[rows[label] for label in found]], index=pd.Index(found, name="label"), columns=columns)
+
+
+def check_k(name: str, k: int) -> None:
+    """Refuse a number of dimensions below 1.
+
+    Raises
+    ------
+    DataError
+        If it is.
+    """
+    if k < 1:
+        raise DataError(f"{name}: expected k of at least 1, got {k!r}")

@@ -1,0 +1,155 @@
+"""An embedding from a table: CSV or TSV, npz, h5ad."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pertharness import DataError
+
+from pertharness_baselines.embeddings.request import Request, answer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Table = tuple[list[str], np.ndarray]
+
+
+def embed_table(request: Request) -> pd.DataFrame:
+    """Give the rows of a file; labels that were not asked for are passed over.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, holds what is no finite number, or has a label twice.
+    """
+    path = required(request.source, "table", "P=table:genes.csv")
+    readers = [read for ending, read in READERS.items() if path.name.lower().endswith(ending)]
+    if not readers:
+        raise DataError(f"table: {path.name!r} ends in none of {', '.join(READERS)}")
+    names, values = readers[0](path)
+    bad = np.argwhere(~np.isfinite(values))
+    if len(bad):
+        row, column = bad[0]
+        raise DataError(
+            f"table: {path.name}: {len(bad)} values are no finite numbers (first: {values[row, column]} for "
+            f"{names[row]!r}, dimension {column + 1}); fill them, or leave such labels out"
+        )
+    return answer(request, names, values, f"table: {path.name}")
+
+
+def required(source: Path | None, name: str, example: str) -> Path:
+    """Give the file of an embedding that is nothing without one.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    """
+    if source is None:
+        raise DataError(f"{name}: expected a file, as in {example}")
+    return source
+
+
+def read_text(path: Path) -> Table:
+    """Read a CSV or TSV: a header, then a row per label; or, as the authors write it, a column per label.
+
+    The latter is meant where the first column holds numbers, too.
+    """
+    header, frame = read_frame(path)
+    first = frame.iloc[:, 0]
+    # A column of gene ids that are numbers is told from numbers by its heading.
+    if first.dtype.kind not in "fiu" or header[0].strip().lower() in ("", "label", "gene", "genes", "perturbation"):
+        return [str(label) for label in first], as_numbers(path, frame.iloc[:, 1:])
+    return header, np.ascontiguousarray(as_numbers(path, frame).T)
+
+
+def read_frame(path: Path) -> tuple[list[str], pd.DataFrame]:
+    """Read a delimited text with a header, which is given besides as it stands: pandas renames what is there twice.
+
+    Raises
+    ------
+    DataError
+        If it is no such text.
+    """
+    import pandas as pd
+
+    separator = "\t" if ".tsv" in path.name.lower() else ","
+    opened = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+            header = next(csv.reader(file, delimiter=separator), [])
+            frame = pd.read_csv(
+                file, sep=separator, header=None, float_precision="round_trip", na_values=[""], keep_default_na=False,
+                low_memory=False,
+            )  # fmt: skip
+    except (OSError, ValueError, csv.Error, EOFError) as error:  # pandas' errors are ValueErrors
+        raise DataError(
+            f"{path.name} cannot be read as a table: {error}; expected a header and rows below it"
+        ) from None
+    if len(header) != frame.shape[1]:
+        raise DataError(f"{path.name}: the header has {len(header)} columns, the rows have {frame.shape[1]}")
+    frame.columns = pd.Index(range(len(header)))
+    return header, frame
+
+
+def as_numbers(path: Path, frame: pd.DataFrame) -> np.ndarray:
+    """Give the values of a table of numbers.
+
+    Raises
+    ------
+    DataError
+        If some of it is text.
+    """
+    import pandas as pd
+
+    if not frame.shape[1]:
+        raise DataError(f"{path.name} has no column but that of the labels; expected one per dimension")
+    for column in frame.columns[[dtype.kind not in "fiu" for dtype in frame.dtypes]]:
+        texts = frame[column][pd.to_numeric(frame[column], errors="coerce").isna() & frame[column].notna()]
+        if len(texts):
+            what = f"{texts.iloc[0]!r} in row {texts.index[0] + 2}, column {column + 1}"
+            raise DataError(f"{path.name}: {what}, is not a number")
+    values: np.ndarray = frame.to_numpy(dtype=float)
+    return values
+
+
+def read_npz(path: Path) -> Table:
+    """Read ``labels``, shape (n,), and ``values``, shape (n, k), of an npz; nothing is unpickled.
+
+    Raises
+    ------
+    DataError
+        If they are not there.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            labels, values = np.asarray(arrays["labels"]), np.asarray(arrays["values"])
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise DataError(f"{path.name} cannot be read: {error}; expected arrays 'labels' and 'values'") from None
+    if values.ndim != 2 or labels.shape != values.shape[:1] or values.dtype.kind not in "fiu":
+        raise DataError(
+            f"{path.name}: labels have the shape {labels.shape}, values {values.shape} of {values.dtype}; "
+            "expected (n,) and (n, k) of numbers"
+        )
+    return [str(label) for label in labels], values.astype(float)
+
+
+def read_h5ad(path: Path) -> Table:
+    """Read ``X`` of an h5ad, a row per label in ``obs_names``."""
+    from pertharness.expression import read
+    from scipy import sparse
+
+    adata = read(path)
+    values = adata.X.toarray() if sparse.issparse(adata.X) else np.asarray(adata.X)
+    return [str(name) for name in adata.obs_names], values.astype(float)
+
+
+READERS: dict[str, Callable[[Path], Table]] = {
+    ".csv": read_text, ".tsv": read_text, ".csv.gz": read_text, ".tsv.gz": read_text, ".npz": read_npz,
+    ".h5ad": read_h5ad,
+}  # fmt: skip
