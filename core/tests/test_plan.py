@@ -9,7 +9,7 @@ from pertharness.cards import DatasetOffer, EmbeddingOffer, MetricOffer, ModelOf
 from pertharness.errors import RecipeError
 from pertharness.host.nodes import Node
 from pertharness.host.plan import Plan, Source, build_plan, primary_metric
-from pertharness.host.recipe import Recipe
+from pertharness.host.recipe import Recipe, parse_recipe, recipe_text
 from pertharness.host.registry import Offered, Plugin, Problem, Registry
 from pertharness.host.store import Store
 from pertharness.jobs import PluginRef
@@ -34,6 +34,13 @@ MODELS = (
     model("mean"), model("ridge", params={"k": 10}),
     model("deep", deterministic=False, input="cells", uses_validation=True), model("embedded", slots={"G": "gene"}),
 )  # fmt: skip
+EMBEDDINGS = (
+    EmbeddingOffer(name="genes", summary="genes", kinds=("gene",), deterministic=True, params={"k": 10}),
+    EmbeddingOffer(name="chance", summary="by chance", kinds=("gene",)),
+    EmbeddingOffer(name="table", summary="table", kinds=("gene",), takes_file=True, deterministic=True),
+    EmbeddingOffer(name="transfer", summary="screen", kinds=("gene",), takes_reference=True, deterministic=True),
+    EmbeddingOffer(name="perturbations", summary="perturbations", kinds=("perturbation",)),
+)
 
 
 def make_registry(mine: Plugin = MINE) -> Registry:
@@ -43,7 +50,7 @@ def make_registry(mine: Plugin = MINE) -> Registry:
             "demo": Offered(DATA, DatasetOffer(name="demo", summary="demo", params={"seed": 1})),
             "h5ad": Offered(DATA, DatasetOffer(name="h5ad", summary="file", takes_file=True)),
         },
-        embeddings={"genes": Offered(mine, EmbeddingOffer(name="genes", summary="genes", kinds=("gene",)))},
+        embeddings={one.name: Offered(mine, one) for one in EMBEDDINGS},
         models={one.name: Offered(mine, one) for one in MODELS},
         scorers={
             "l2": Offered(
@@ -132,6 +139,41 @@ def test_only_a_model_that_learns_by_chance_is_done_for_every_training_seed(tmp_
     assert [attempt.training_seed for attempt in plan.attempts if attempt.model == "deep"] == [1, 2, 3]
 
 
+CALIBRATE = {"comparison": {"calibrate": True}}
+
+
+def test_calibration_alters_no_job_and_adds_the_halves_the_duplicates_and_their_scores(tmp_path: Path) -> None:
+    before, after = plan_of(tmp_path), plan_of(tmp_path, **CALIBRATE)
+    assert set(before.nodes) <= set(after.nodes)
+    # 1 halving; a duplicate for each of 2 splits; half scores of 2 models and the duplicate on 2 splits
+    assert [len(keys(after, stage) - keys(before, stage)) for stage in ("halves", "predictions", "scores")] == [1, 2, 6]
+    assert [replace(attempt, half={}) for attempt in after.attempts] == before.attempts
+    order = list(after.nodes)
+    for key, node in after.nodes.items():
+        assert all(order.index(need) < order.index(key) for need in node.needs)
+
+
+def test_a_scorer_that_calibrates_is_asked_only_by_a_run_that_does(tmp_path: Path) -> None:
+    registry = make_registry()
+    worth = MetricOffer(id="worth", direction="higher", best=None, level="task")
+    offer = ScorerOffer(name="noise", summary="noise", metrics=(worth,), calibrates=True)
+    registry.scorers["noise"] = Offered(MINE, offer)
+    assert set(plan_of(tmp_path, registry).scorers) == {"l2"}
+    with pytest.raises(RecipeError, match="say --calibrate"):
+        plan_of(tmp_path, registry, scorers=["noise"])
+    plan = plan_of(tmp_path, registry, **CALIBRATE)
+    reading = {node.job.name for node in nodes(plan, "scores") if "halves" in node.job.inputs}
+    assert reading == {"noise", "l2"}
+    assert {name for attempt in plan.attempts for name in attempt.half} == {"l2"}
+
+
+def test_no_model_may_have_the_name_of_the_duplicate(tmp_path: Path) -> None:
+    registry = make_registry()
+    registry.models["technical_duplicate"] = Offered(MINE, model("technical_duplicate"))
+    with pytest.raises(RecipeError, match="is called 'technical_duplicate'"):
+        plan_of(tmp_path, registry, models=["technical_duplicate"], **CALIBRATE)
+
+
 def test_a_model_job_names_nothing_that_holds_the_truth(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, models=["mean", "deep"])
     for node in nodes(plan, "predictions"):
@@ -150,6 +192,86 @@ def test_an_embedding_is_a_job_of_its_own_and_fills_the_slot(tmp_path: Path) -> 
     assert plan.attempts[0].label == "embedded[G=embed:genes]"
 
 
+TWO = {"demo": {}, "other": {"offer": "demo", "params": {"seed": 2}}}
+
+
+def test_a_screen_fills_a_slot_in_both_directions_and_never_its_own(tmp_path: Path) -> None:
+    models = ["embedded[G=transfer:demo]", "embedded[G=transfer:other[]]"]
+    plan = plan_of(tmp_path, models=models, datasets=TWO, seeds=[1])
+    told = {(attempt.dataset, attempt.label): attempt.reason for attempt in plan.attempts}
+    own = "'transfer:{0}' is the task's own screen, with the perturbations that are to be predicted"
+    assert told == {
+        ("demo", "embedded[G=transfer:demo]"): own.format("demo"), ("demo", "embedded[G=transfer:other]"): "",
+        ("other", "embedded[G=transfer:demo]"): "", ("other", "embedded[G=transfer:other]"): own.format("other"),
+    }  # fmt: skip
+    assert len(nodes(plan, "embeddings")) == 2
+    for node in nodes(plan, "embeddings"):
+        ((name, path),) = node.job.references.items()
+        assert path.parent.name == plan.datasets[name]
+        assert path.name == "pseudobulk.h5ad"
+        assert plan.datasets[name] in node.needs
+
+
+def test_a_screen_under_another_name_is_still_the_task_s_own(tmp_path: Path) -> None:
+    datasets = {"demo": {}, "again": {"offer": "demo"}}
+    plan = plan_of(tmp_path, models=["embedded[G=transfer:again]"], datasets=datasets, seeds=[1])
+    assert all("task's own screen" in attempt.reason for attempt in plan.attempts)
+
+
+def test_an_embedding_that_nobody_offers_shows_the_model_as_skipped(tmp_path: Path) -> None:
+    (attempt,) = plan_of(tmp_path, models=["embedded[G=embed:gens]"], seeds=[1]).attempts
+    assert (attempt.state, attempt.prediction, attempt.label) == ("skipped", "", "embedded[G=embed:gens]")
+    assert attempt.reason.startswith("not installed: embedding 'gens'; did you mean 'genes'")
+
+
+def test_a_file_s_content_is_in_the_key_and_only_its_name_on_the_leaderboard(tmp_path: Path) -> None:
+    def plan(name: str, content: str) -> Plan:
+        path = tmp_path / name / "t.csv"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content)
+        plan = plan_of(tmp_path, models=[f"embedded[G=table:{path}]"], seeds=[1])
+        (node,) = nodes(plan, "embeddings")
+        assert node.job.inputs["source"] == path
+        assert plan.attempts[0].label == "embedded[G=table:t.csv]"
+        return plan
+
+    one, other, changed = plan("a", "1"), plan("b c", "1"), plan("a", "2")
+    assert keys(one, "predictions") == keys(other, "predictions")
+    assert not keys(one, "predictions") & keys(changed, "predictions")
+    assert not keys(one, "embeddings") & keys(changed, "embeddings")
+
+
+def test_the_path_of_a_file_starts_at_the_recipe_and_is_found_from_anywhere(tmp_path: Path) -> None:
+    (tmp_path / "genes.csv").write_text("")
+    text = 'models = ["embedded[G=table:genes.csv]"]\n[datasets.demo]\n[[tasks]]\nsplit = { kind = "double" }\n'
+    recipe = parse_recipe(text, "r.toml", tmp_path)
+    again = parse_recipe(recipe_text(recipe), "copy.toml", Path("/elsewhere"))
+    assert again == recipe
+    (node, *_) = nodes(build_plan(again, make_registry(), Store.open(tmp_path / "store"), {}), "embeddings")
+    assert node.job.inputs["source"] == tmp_path / "genes.csv"
+
+
+def test_an_embedding_by_chance_is_made_for_every_training_seed_and_another_once(tmp_path: Path) -> None:
+    models = ["embedded[G=chance]", "embedded[G=genes]"]
+    plan = plan_of(tmp_path, models=models, training_seeds=[3, 4], seeds=[1])
+    seeds = [(node.job.name, node.job.seed) for node in nodes(plan, "embeddings")]
+    assert seeds == [("chance", 3), ("chance", 4), ("genes", 3)]
+    assert len(nodes(plan, "predictions")) == 3
+
+
+def test_defaults_of_an_embedding_are_not_in_the_name(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, models=["embedded[G=genes[k=10]]", "embedded[G=genes[k=3]]"], seeds=[1])
+    assert [attempt.label for attempt in plan.attempts] == ["embedded[G=genes]", "embedded[G=genes[k=3]]"]
+    assert plan.attempts[1].params == "G=genes[k=3]"
+
+
+def test_an_embedding_is_made_of_means_also_for_a_model_of_cells(tmp_path: Path) -> None:
+    registry = make_registry()
+    registry.models["celled"] = Offered(MINE, model("celled", input="cells", slots={"G": "gene"}))
+    plan = plan_of(tmp_path, registry, models=["embedded[G=genes]", "celled[G=genes]"], seeds=[1])
+    assert len(nodes(plan, "embeddings")) == 1
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -160,8 +282,14 @@ def test_an_embedding_is_a_job_of_its_own_and_fills_the_slot(tmp_path: Path) -> 
         ({"models": ["ridge[k=4.5]"]}, "k is 4.5"),
         ({"datasets": {"demo": {"params": {"sed": 1}}}}, "did you mean 'seed'"),
         ({"models": ["embedded[H=embed:genes]"]}, "no slot 'H'"),
-        ({"models": ["embedded[G=embed:gens]"]}, "did you mean 'genes'"),
-        ({"models": ["embedded[G=file:x]"]}, "expected embed:NAME"),
+        ({"models": ["embedded[G=perturbations]"]}, "gives no gene embedding, which 'G' needs"),
+        ({"models": ["embedded[G=genes:x]"]}, "'genes' takes no file and no dataset"),
+        ({"models": ["embedded[G=genes[K=2]]"]}, "no parameter 'K'"),
+        ({"models": ["embedded[G=table]"]}, "'table' is made of a file; expected table:FILE"),
+        ({"models": ["embedded[G=table:nothere.csv]"]}, "'table:nothere.csv': there is no file '/"),
+        ({"models": ["embedded[G=table:.]"]}, "it is a folder"),
+        ({"models": ["embedded[G=transfer]"]}, "'transfer' is made of another screen; expected one of 'demo'"),
+        ({"models": ["embedded[G=transfer:demoo]"]}, "no dataset 'demoo' in this recipe; did you mean 'demo'"),
         ({"models": ["mean", "mine/mean"]}, "'mean' is there twice"),
         ({"models": ["ridge", "ridge[k=10]"]}, "'ridge' is there twice"),
         ({"tasks": [{"split": {"kind": "double"}, "reference": "ridgee"}]}, "did you mean 'ridge'"),

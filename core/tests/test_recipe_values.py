@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pertharness.errors import RecipeError
-from pertharness.host.recipe.values import ModelSpec, parse_model, parse_seeds
+from pertharness.host.recipe.values import EmbeddingSpec, ModelSpec, parse_embedding, parse_model, parse_seeds
 
 
 @pytest.mark.parametrize(
@@ -28,16 +28,25 @@ def test_wrong_seeds_are_refused_with_the_text(text):
         ("mean", ModelSpec(None, "mean"), "mean"),
         (" baselines/mean[] ", ModelSpec("baselines", "mean"), "baselines/mean"),
         ("linear[ridge=0.1,G=embed:scgpt,k=4]",
-         ModelSpec(None, "linear", {"G": "embed:scgpt"}, {"k": 4, "ridge": 0.1}),
+         ModelSpec(None, "linear", {"G": EmbeddingSpec(None, "scgpt", prefixed=True)}, {"k": 4, "ridge": 0.1}),
          "linear[G=embed:scgpt, k=4, ridge=0.1]"),
-        ("m[P=transfer:other, g=embed:x]", ModelSpec(None, "m", {"P": "transfer:other"}, {"g": "embed:x"}),
+        ("m[P=transfer:other, g=embed:x]",
+         ModelSpec(None, "m", {"P": EmbeddingSpec(None, "transfer", "other")}, {"g": "embed:x"}),
          "m[P=transfer:other, g=embed:x]"),
-        ('m[P="table:a, b].csv"]', ModelSpec(None, "m", {"P": "table:a, b].csv"}), 'm[P="table:a, b].csv"]'),
+        ('m[P="table:a, b].csv"]', ModelSpec(None, "m", {"P": EmbeddingSpec(None, "table", "a, b].csv")}),
+         'm[P="table:a, b].csv"]'),
         ("m[G=4, x=some words, y=true, z=null]",
          ModelSpec(None, "m", {}, {"G": 4, "x": "some words", "y": True, "z": None}),
          'm[G=4, x="some words", y=true, z=null]'),
         ('m[layers=[1, [2, 3]], d={"a": 1}]', ModelSpec(None, "m", {}, {"layers": [1, [2, 3]], "d": {"a": 1}}),
          'm[d={"a": 1}, layers=[1, [2, 3]]]'),
+        ("m[P=transfer:other[ k=30 ], G = random, H=embed:a/b[x=[1, 2], y=z]]",
+         ModelSpec(None, "m", {"G": EmbeddingSpec(None, "random"),
+                               "H": EmbeddingSpec("a", "b", "", {"x": [1, 2], "y": "z"}, prefixed=True),
+                               "P": EmbeddingSpec(None, "transfer", "other", {"k": 30})}),
+         "m[G=random, H=embed:a/b[x=[1, 2], y=z], P=transfer:other[k=30]]"),
+        ("m[P=table:~/my data/a=b.csv]", ModelSpec(None, "m", {"P": EmbeddingSpec(None, "table", "~/my data/a=b.csv")}),
+         "m[P=table:~/my data/a=b.csv]"),
         ('m[x="4"]', ModelSpec(None, "m", {}, {"x": "4"}), 'm[x="4"]'),
         ("m[x=NaN, y=a=b]", ModelSpec(None, "m", {}, {"x": "NaN", "y": "a=b"}), 'm[x=NaN, y="a=b"]'),
     ],
@@ -51,7 +60,8 @@ def test_a_model_is_read_and_spelled_one_way(text, spec, canonical):
 @pytest.mark.parametrize(
     "text",
     ["", "a b", "a/b/c", "m[k=1", "m[k=1]]", "m[k]", "m[k=]", "m[=1]", "m[k=1,]", "m[k=1, k=2]", 'm[k="a]', "m[k=[1]",
-     "m[k=1]x", "4m", "m.x", "m[k=1e999]", "m[a-b=1]"],
+     "m[k=1]x", "m[G=a b]", "m[G=table:]", "m[G=embed:]", "m[G=a[k]]", "m[G=a[k=1, k=2]]",
+     "4m", "m.x", "m[k=1e999]", "m[a-b=1]"],
 )  # fmt: skip
 def test_what_is_no_model_is_refused(text):
     with pytest.raises(RecipeError):
@@ -65,16 +75,40 @@ VALUES = st.recursive(
 )
 
 
+EMBEDDINGS = st.builds(
+    EmbeddingSpec,
+    st.none() | st.just("plugin"),
+    st.sampled_from(["scgpt", "table", "embed"]),
+    st.text(max_size=8).map(lambda text: text.replace("[", "(").replace("\0", "").strip()),
+    st.dictionaries(st.sampled_from(["k", "K"]), VALUES, max_size=2),
+    st.booleans(),
+).filter(lambda made: made.prefixed or made.full_name != "embed")
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     st.none() | st.just("plugin"),
-    st.dictionaries(st.sampled_from(["G", "P", "G_2"]), st.text(min_size=1, max_size=8).map("embed:{}".format)),
+    st.dictionaries(st.sampled_from(["G", "P", "G_2"]), EMBEDDINGS),
     st.dictionaries(st.sampled_from(["k", "ridge", "Mixed", "_x"]), VALUES),
 )
 def test_any_model_reads_back_from_its_text(plugin, slots, params):
     spec = ModelSpec(plugin, "linear", slots, params)
     assert parse_model(spec.text()) == spec
     assert parse_model(spec.text()).text() == spec.text()
+
+
+@settings(max_examples=50, deadline=None)
+@given(EMBEDDINGS)
+def test_any_embedding_reads_back_from_its_text(made):
+    assert parse_embedding(made.text()) == made
+
+
+def test_a_file_of_a_slot_is_made_absolute_and_a_dataset_stays(tmp_path):
+    spec = parse_model("linear[G=table:../genes.csv, P=transfer:other[k=3]]").placed(tmp_path, {"other"})
+    assert spec.slots["G"].argument == str(tmp_path / "../genes.csv")
+    assert spec.slots["P"] == EmbeddingSpec(None, "transfer", "other", {"k": 3})
+    assert spec.slots["G"].shown().text() == "table:genes.csv"
+    assert spec.placed(tmp_path / "elsewhere", ()).slots["G"] == spec.slots["G"]
 
 
 @settings(max_examples=50, deadline=None)

@@ -35,6 +35,8 @@ HELD_OUT = {
 }  # fmt: skip
 SEEN = 1.6180340
 """Expression of a training cell: what a search has to find, so that it proves something."""
+HALVES = {"half_a": 0.0765432, "half_b": 0.0543219}
+"""What halves of means are off by, in a dataset that brings them."""
 SPLIT = {"train": ["A", "B"], "val": ["D"], "test": ["C", "A+B"]}
 ANSWER = """
 import os, pathlib
@@ -218,10 +220,30 @@ class Run:
         return self.store.record("scores", self.attempt(model).scores["gap"])
 
 
+def make_halved_means() -> AnnData:
+    """Give the dataset as means that come with halves of their own: of every perturbation, and off by `HALVES`."""
+    means = canonical.pseudobulk(make_cells())
+    for name, off in HALVES.items():
+        means.layers[name] = np.asarray(means.X) + off
+    return means
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    folder = tmp_path_factory.mktemp("stages")
-    canonical.write(make_cells(), folder / "cells.h5ad")
+    """One run that calibrates, of cells."""
+    models = ("partial", "selecting", "coded[G=embed:codes]", "spy_cells", "spy_means")
+    return carry_out(tmp_path_factory.mktemp("stages"), make_cells(), models)
+
+
+@pytest.fixture(scope="module")
+def run_of_means(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """One run that calibrates, of means with halves."""
+    return carry_out(tmp_path_factory.mktemp("means"), make_halved_means(), ("partial", "selecting", "spy_means"))
+
+
+def carry_out(folder: Path, adata: AnnData, models: tuple[str, ...]) -> Run:
+    """Plan and run."""
+    canonical.write(adata, folder / "cells.h5ad")
     (folder / "split.json").write_text(json.dumps(SPLIT))
     elsewhere = AnnData(X=np.full((1, 2), 0.5), obs=pd.DataFrame({"perturbation": ["B+A"]}, index=["0"]))
     elsewhere.var_names = ["B", "A"]
@@ -229,7 +251,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     recipe = Recipe.model_validate(
         {
             "datasets": {"tiny": {"offer": "toy", "file": folder / "cells.h5ad"}},
-            "models": ("partial", "selecting", "coded[G=embed:codes]", "spy_cells", "spy_means"),
+            "models": models,
+            "comparison": {"calibrate": True},
             "tasks": ({"name": "double", "split": {"kind": "file", "file": folder / "split.json"}},),
             "predictions": ({"name": "elsewhere", "file": folder / "elsewhere.h5ad"},),
         }
@@ -317,7 +340,7 @@ def test_an_embedding_says_how_many_labels_it_lacks(run: Run) -> None:
     status = run.store.status("embeddings", node.key)
     assert status is not None
     assert status.notes == ["1 of 5 labels have no embedding"]
-    assert list(status.artefacts) == ["embedding.csv"]
+    assert list(status.artefacts) == ["embedding.h5ad"]
 
 
 def test_scores_are_a_table_with_the_scorers_other_tables_beside_it(run: Run) -> None:
@@ -342,6 +365,62 @@ def test_a_file_of_predictions_is_read_in_place_of_a_model(run: Run) -> None:
     assert status.unanswered == {"C": "not in the file of predictions"}
     assert status.notes == ["3 genes are not predicted (first: 'C': not in the file)"]
     assert status.phases == []
+
+
+def half_of(run: Run, attempt: Attempt) -> dict[str, float]:
+    """Give an attempt's scores against the second half."""
+    table = pd.read_csv(run.store.record("scores", attempt.half["gap"]) / "scores.csv", keep_default_na=False)
+    return {row.perturbation: float(row.value) for row in table.itertuples() if row.value != ""}
+
+
+def test_halves_of_cells_lie_in_a_record_of_their_own(run: Run) -> None:
+    (node,) = [node for node in run.plan.nodes.values() if node.stage == "halves"]
+    halves = canonical.read(run.store.record("halves", node.key) / "halves.h5ad")
+    assert dict(halves.obs["n_cells"]) == TRAIN | {label: row[0] for label, row in HELD_OUT.items()}
+    for label, (_, value, _, _) in HELD_OUT.items():  # all cells alike: so are the halves, and there is no variance
+        assert halves[label].layers["half_a"] == pytest.approx(np.full((1, 5), value), abs=1e-6)
+        assert halves[label].layers["variance"] == pytest.approx(np.zeros((1, 5)), abs=1e-9)
+
+
+def test_duplicate_is_the_first_half_scored_against_the_second(run_of_means: Run) -> None:
+    run = run_of_means
+    (duplicate,) = run.plan.duplicates
+    prediction = canonical.read(run.store.record("predictions", duplicate.prediction) / "prediction.h5ad")
+    assert list(prediction.obs["perturbation"]) == ["C", "A+B"]
+    off = HALVES["half_a"] - HALVES["half_b"]
+    assert half_of(run, duplicate) == pytest.approx({"C": off, "A+B": off}, abs=1e-12)
+
+
+def test_a_prediction_is_scored_against_the_second_half_besides(run_of_means: Run) -> None:
+    whole = pd.read_csv(run_of_means.scores("selecting") / "scores.csv").set_index("perturbation")["value"]
+    half = half_of(run_of_means, run_of_means.attempt("selecting"))
+    # The control mean is below all held-out values, so the half's surplus adds to the gap.
+    assert half == pytest.approx({label: value + HALVES["half_b"] for label, value in whole.items()}, abs=1e-12)
+    names = {
+        path.name
+        for path in run_of_means.store.record("scores", run_of_means.attempt("selecting").half["gap"]).iterdir()
+    }
+    assert "controls.csv" not in names  # tables are those of the whole
+
+
+def test_halves_that_come_with_the_data_reach_no_model(run_of_means: Run) -> None:
+    record = run_of_means.record("spy_means")
+    numbers, _ = found_by(read_log(record))
+    job = json.loads((record / "job.json").read_text())
+    content = [Path(path).read_bytes() for path in job["inputs"].values()]
+    for _, value, _, _ in HELD_OUT.values():
+        for secret in (float(np.float32(value)) + off for off in (0.0, *HALVES.values())):
+            assert not [number for number in numbers if math.isclose(number, secret, rel_tol=1e-5)]
+            assert not [data for data in content if struct.pack("<d", secret) in data]
+    assert not [data for data in content if b"half_a" in data or b"half_b" in data]
+
+
+def test_no_job_of_a_plugins_model_names_a_record_of_halves(run: Run, run_of_means: Run) -> None:
+    for one in (run, run_of_means):
+        for node in one.plan.nodes.values():
+            named = [*node.job.inputs.values(), *node.job.references.values(), *node.job.embeddings.values()]
+            reads = any(path.parent.parent.name == "halves" for path in named)
+            assert not reads or node.stage == "scores" or node.job.plugin.name == "pertharness"
 
 
 def held_out_numbers() -> list[float]:

@@ -140,19 +140,23 @@ def _halves(job: Job, folder: Path, phases: list[Phase]) -> Result:
 
 
 def _embeddings(job: Job, folder: Path, phases: list[Phase]) -> Result:
+    """Write an embedding of the data's genes, or of the split's targets and the control."""
     from pertharness import canonical
+    from pertharness.embeddings import write_embedding
 
     train, kind = canonical.read(job.inputs["train"]), job.options["kind"]
     split = _read_split(job.inputs["split"])
     targets = {target for part in ("train", "val", "test") for label in split[part] for target in targets_of(label)}
-    labels = [str(gene) for gene in train.var_names] if kind == "gene" else sorted(targets)
+    labels = [str(gene) for gene in train.var_names] if kind == "gene" else [CONTROL, *sorted(targets)]
     table = implemented(guarded_hooks(job, phases), "embed", job)(
         name=job.name, kind=kind, source=job.inputs.get("source"), train=train, references=_references(job),
         labels=labels, params=job.params, device=job.device, seed=job.seed, workdir=folder / "scratch",
     )  # fmt: skip
-    table.to_csv(folder / "embedding.csv", index_label="label")
-    without = len(labels) - len(table)
-    return Result(["embedding.csv"], notes=[f"{without} of {len(labels)} labels have no embedding"] if without else [])
+    write_embedding(table, folder / "embedding.h5ad")
+    # The control needs none: models know what to make of it.
+    without = [label for label in labels if label not in table.index and label != CONTROL]
+    known = f"{len(without)} of {len(set(labels) - {CONTROL})} labels have no embedding"
+    return Result(["embedding.h5ad"], notes=[known] if without else [])
 
 
 def _predictions(job: Job, folder: Path, phases: list[Phase]) -> Result:
@@ -188,20 +192,14 @@ def _predictions(job: Job, folder: Path, phases: list[Phase]) -> Result:
 def _fit_and_predict(
     job: Job, folder: Path, phases: list[Phase], train: AnnData, controls: AnnData, queries: list[str]
 ) -> AnnData:
-    import pandas as pd
-
     from pertharness import canonical
+    from pertharness.embeddings import read_embedding
 
     hooks = guarded_hooks(job, phases)
     fit, predict = implemented(hooks, "fit", job), implemented(hooks, "predict", job)
     task = _known_task(job, train)
     val = canonical.read(job.inputs["val"]) if "val" in job.inputs and job.inputs["val"].exists() else None
-    embeddings = {
-        slot: pd.read_csv(path, dtype={"label": str}, keep_default_na=False, float_precision="round_trip").set_index(
-            "label"
-        )
-        for slot, path in job.embeddings.items()
-    }
+    embeddings = {slot: read_embedding(path) for slot, path in job.embeddings.items()}
     model = fit(
         name=job.name, train=train, val=val, task=task, embeddings=embeddings, references=_references(job),
         params=job.params, device=job.device, seed=job.seed, workdir=folder / "scratch",
@@ -221,6 +219,8 @@ def _scores(job: Job, folder: Path, phases: list[Phase]) -> Result:
     split = _read_split(job.inputs["split"])
     queries = [query for part in job.options["score_on"] for query in split[part]]
     truth, screen = _observations(job, means, queries)
+    if "lacking" in job.options:
+        truth.var["common"] = ~truth.var_names.isin(job.options["lacking"])
     train = canonical.select(means, split["train"])
     prediction = canonical.read(job.inputs["prediction"])
     if truth.n_obs < len(queries):  # some are not there in two halves

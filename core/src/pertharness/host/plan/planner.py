@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import psutil
 
 from pertharness.cards import DatasetOffer, EmbeddingOffer, ModelOffer, ScorerOffer
 from pertharness.errors import RecipeError
-from pertharness.files import canonical_json, sha256_text
+from pertharness.files import canonical_json, sha256_file, sha256_text
 from pertharness.hookspecs import PROTOCOL
 from pertharness.host.did_you_mean import expected
 from pertharness.host.nodes import Node
@@ -34,6 +35,14 @@ class Planner:
     registry: Registry
     store: Store
     plan: Plan
+    hashes: dict[Path, str] = field(default_factory=dict)
+    """Of the files of embeddings, each read once."""
+
+    def hash_of(self, path: Path) -> str:
+        """Give the sha256 of a file."""
+        if path not in self.hashes:
+            self.hashes[path] = sha256_file(path)
+        return self.hashes[path]
 
     def job(self, stage: Stage, plugin: Plugin | None, *, inputs: Mapping[str, str], **fields: Any) -> Job:
         """Give a job with its key; `inputs` are the keys and hashes of all that it reads."""
@@ -69,7 +78,7 @@ def add_attempt(
     **fields: Any,
 ) -> None:
     """Add an attempt of the model that `spec` names, its parameters spelled as on the leaderboard."""
-    params = spec.text().removeprefix(spec.name).strip("[]") if not spec.plugin else ""
+    params = spec.text().removeprefix(spec.name)[1:-1] if not spec.plugin else ""
     planner.plan.attempts.append(
         Attempt(str(task.dataset), task, seed, training_seed, plugin, spec.name, params, split, **fields)
     )

@@ -1,20 +1,20 @@
-"""The jobs of a model: its embeddings, its prediction, and why it may not be possible here."""
+"""The jobs of a model: its prediction, and why it may not be possible here."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pertharness.cards import ModelOffer
-from pertharness.errors import RecipeError
 from pertharness.files import sha256_file
 from pertharness.host.did_you_mean import expected
 from pertharness.host.hardware import missing_hardware
+from pertharness.host.plan.embeddings import by_chance, plan_embeddings, shown_slots, why_not
 from pertharness.host.plan.inputs import plan_split
-from pertharness.host.plan.planner import Planner, Scorers, add_attempt, find_offer, job_task, with_defaults
+from pertharness.host.plan.planner import Planner, Scorers, add_attempt, job_task, with_defaults
 from pertharness.host.plan.scores import plan_scores
-from pertharness.host.recipe import ModelSpec, PredictionChoice, parse_model
+from pertharness.host.recipe import ModelSpec, PredictionChoice
 from pertharness.host.recipe import TaskChoice as Task
 from pertharness.host.registry import Offered, Registry, look_up
 from pertharness.host.split_job import queries_of
@@ -24,79 +24,62 @@ def plan_model(planner: Planner, task: Task, seed: int, spec: ModelSpec, scorers
     """Add the jobs and attempts of a model on one split, one per training seed if it learns by chance."""
     split = plan_split(planner, task, seed, "pseudobulk")
     offered = find_model(planner.registry, spec)
+    shown = shown_model(planner.registry, spec)
     if offered is None:
-        reason = f"not installed: {spec.text()!r}; {expected(spec.name, planner.registry.models)}"
-        for training_seed in planner.recipe.training_seeds:
-            add_attempt(planner, task, seed, training_seed, spec.plugin or "", spec, split, reason=reason)
-        return
-    offer = offered.offer
-    params = with_defaults(offer, spec.params, spec.text())
-    name = name_of(planner.registry, spec)
-    for training_seed in planner.recipe.training_seeds[: 1 if offer.deterministic else None]:
-        prediction = _plan_prediction(planner, task, seed, training_seed, spec, offered, params, split)
+        reason = f"not installed: {shown.text()!r}; {expected(spec.name, planner.registry.models)}"
+        shown, plugin, seeds = replace(spec, slots=shown.slots), spec.plugin or "", planner.recipe.training_seeds
+    else:
+        reason, plugin = why_not(planner, task, spec), offered.plugin.ref.name
+        seeds = planner.recipe.training_seeds[: None if by_chance(planner.registry, offered.offer, spec) else 1]
+    for training_seed in seeds:
+        if offered is None or reason:
+            add_attempt(planner, task, seed, training_seed, plugin, shown, split, reason=reason)
+            continue
+        prediction = _plan_prediction(planner, task, seed, training_seed, spec, offered, split)
         add_attempt(
-            planner, task, seed, training_seed, offered.plugin.ref.name,
-            ModelSpec(None, name, spec.slots, _changed(offer, spec)), split, prediction=prediction,
-            scores=plan_scores(planner, task, seed, split, prediction, spec.text(), scorers),
-            uses_validation=offer.uses_validation,
+            planner, task, seed, training_seed, plugin, shown, split, prediction=prediction,
+            scores=plan_scores(planner, task, seed, split, prediction, shown.text(), scorers),
+            uses_validation=offered.offer.uses_validation,
         )  # fmt: skip
 
 
 def _plan_prediction(
-    planner: Planner, task: Task, seed: int, training_seed: int, spec: ModelSpec, offered: Offered[ModelOffer],
-    params: Mapping[str, Any], split: str,
-) -> str:  # fmt: skip
+    planner: Planner,
+    task: Task,
+    seed: int,
+    training_seed: int,
+    spec: ModelSpec,
+    offered: Offered[ModelOffer],
+    split: str,
+) -> str:
     """Add the job that fits a model and predicts, after those that make its embeddings, and give its key."""
     offer, plugin = offered.offer, offered.plugin
     if offer.input == "cells":
         split = plan_split(planner, task, seed, "cells")
-    where = f"{task.dataset} {task.name} seed {seed}"
+    params = with_defaults(offer, spec.params, spec.text())
     references = {name: planner.plan.datasets[name] for name in task.references}
-    embeddings = _plan_embeddings(planner, spec, offer, split, training_seed, where)
+    embeddings = plan_embeddings(planner, task, seed, spec, offer, training_seed)
+    # A dataset may have the name of a slot, or be called split.
+    inputs = {f"reference {name}": key for name, key in references.items()}
+    inputs |= {f"slot {slot}": key for slot, key in embeddings.items()}
     job = planner.job(
-        "predictions", plugin, inputs={"split": split, **references, **embeddings}, name=offer.name, params=params,
-        seed=training_seed, task=job_task(task, seed), options={"score_on": list(task.score_on)},
+        "predictions", plugin, inputs={"split": split, **inputs}, name=offer.name, params=params, seed=training_seed,
+        task=job_task(task, seed), options={"score_on": list(task.score_on)},
     )  # fmt: skip
+    named = ModelSpec(None, offer.name, shown_slots(planner.registry, spec)).text()
     record = planner.store.record
     parts = {"train": "train.h5ad", **({"val": "val.h5ad"} if offer.uses_validation else {}), "split": "split.json"}
     level = "dataset.h5ad" if offer.input == "cells" else "pseudobulk.h5ad"
     files = {
         "inputs": {role: record("splits", split) / file for role, file in parts.items()},
         "references": {name: record("datasets", key) / level for name, key in references.items()},
-        "embeddings": {slot: record("embeddings", key) / "embedding.csv" for slot, key in embeddings.items()},
+        "embeddings": {slot: record("embeddings", key) / "embedding.h5ad" for slot, key in embeddings.items()},
     }
     return planner.node(
         job.model_copy(update=files), plugin, needs=(split, *references.values(), *embeddings.values()),
-        title=f"{offer.name} on {where}", cheap=offer.cheap, preflight=_preflight(planner, offer, split, task),
+        title=f"{named} on {task.dataset} {task.name} seed {seed}", cheap=offer.cheap,
+        preflight=_preflight(planner, offer, split, task),
     )  # fmt: skip
-
-
-def _plan_embeddings(
-    planner: Planner, spec: ModelSpec, offer: ModelOffer, split: str, seed: int, where: str
-) -> dict[str, str]:
-    """Add the jobs that make a model's embeddings, such as ``G=embed:NAME``, and give their keys by slot."""
-    keys = {}
-    for slot, written in spec.slots.items():
-        if slot not in offer.slots:
-            raise RecipeError(f"{spec.text()!r}: {offer.name!r} has no slot {slot!r}; {expected(slot, offer.slots)}")
-        maker, _, name = written.partition(":")
-        if maker != "embed":
-            raise RecipeError(f"{spec.text()!r}: {written!r} is not an embedding; expected embed:NAME")
-        made = parse_model(name)
-        found = find_offer(planner.registry.embeddings, made.full_name, "embedding")
-        if offer.slots[slot] not in found.offer.kinds:
-            raise RecipeError(
-                f"{spec.text()!r}: {made.name!r} gives no {offer.slots[slot]} embedding, which {slot!r} needs"
-            )
-        job = planner.job(
-            "embeddings", found.plugin, inputs={"split": split}, name=found.offer.name, seed=seed,
-            params=with_defaults(found.offer, made.params, written), options={"kind": offer.slots[slot]},
-        )  # fmt: skip
-        folder = planner.store.record("splits", split)
-        files = {"split": folder / "split.json", "train": folder / "train.h5ad"}
-        job = job.model_copy(update={"inputs": files})
-        keys[slot] = planner.node(job, found.plugin, needs=(split,), title=f"embedding {made.name} on {where}")
-    return keys
 
 
 def find_model(registry: Registry, spec: ModelSpec) -> Offered[ModelOffer] | None:
@@ -112,9 +95,14 @@ def name_of(registry: Registry, spec: ModelSpec) -> str:
 
 def label_of(registry: Registry, spec: ModelSpec) -> str:
     """Give a model's label on the leaderboard: its name, with slots and the parameters that are not defaults."""
+    return shown_model(registry, spec).text()
+
+
+def shown_model(registry: Registry, spec: ModelSpec) -> ModelSpec:
+    """Give a model as it stands on the leaderboard."""
     found = find_model(registry, spec)
     params = _changed(found.offer, spec) if found else spec.params
-    return ModelSpec(None, name_of(registry, spec), spec.slots, params).text()
+    return ModelSpec(None, name_of(registry, spec), shown_slots(registry, spec), params)
 
 
 def _changed(offer: ModelOffer, spec: ModelSpec) -> dict[str, Any]:

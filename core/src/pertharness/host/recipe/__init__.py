@@ -13,10 +13,10 @@ from pertharness.host.recipe.models import (
     TaskChoice,
 )
 from pertharness.host.recipe.read import make_recipe, parse_recipe, read_recipe, recipe_text, write_recipe
-from pertharness.host.recipe.values import ModelSpec, parse_model, parse_models, parse_seeds
+from pertharness.host.recipe.values import EmbeddingSpec, ModelSpec, parse_model, parse_models, parse_seeds
 
 __all__ = [
-    "Comparison", "DatasetChoice", "ModelSpec", "PredictionChoice", "Recipe", "Resources", "SplitChoice", "TaskChoice",
-    "demo_recipe", "make_recipe", "parse_model", "parse_models", "parse_recipe", "parse_seeds", "read_recipe",
-    "recipe_text", "write_recipe",
+    "Comparison", "DatasetChoice", "EmbeddingSpec", "ModelSpec", "PredictionChoice", "Recipe", "Resources",
+    "SplitChoice", "TaskChoice", "demo_recipe", "make_recipe", "parse_model", "parse_models", "parse_recipe",
+    "parse_seeds", "read_recipe", "recipe_text", "write_recipe",
 ]  # fmt: skip

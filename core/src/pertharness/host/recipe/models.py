@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -203,9 +203,12 @@ class Recipe(_Part):
 
     @model_validator(mode="before")
     @classmethod
-    def _fill(cls, data: Any) -> Any:
+    def _fill(cls, data: Any, info: ValidationInfo) -> Any:
         """Set what follows from other keys: a dataset's offer from its name, a prediction's dataset if there is one."""
         datasets = data.get("datasets") if isinstance(data, dict) else None
+        if isinstance(data, dict) and isinstance(models := data.get("models"), list | tuple):
+            base = (info.context or {}).get("base", Path())
+            data = {**data, "models": [_placed(model, base, _keys(datasets)) for model in models]}
         if not isinstance(datasets, dict):
             return data
         filled = {name: _with(x, offer="h5ad" if "file" in _keys(x) else name) for name, x in datasets.items()}
@@ -215,11 +218,19 @@ class Recipe(_Part):
         return {**data, "datasets": filled, "predictions": predictions}
 
 
+def _placed(model: Any, base: Path, datasets: Collection[str]) -> Any:
+    """Give a model with absolute paths in its slots; what is none stays as it is, to be refused with its place."""
+    try:
+        return _model(model).placed(base, datasets)
+    except ValueError:
+        return model
+
+
 def _with(table: Any, **usual: str) -> Any:
     """Add keys to a table that has them not; anything else stays as it is."""
     return usual | table if isinstance(table, dict) else table
 
 
-def _keys(table: Any) -> Iterable[str]:
+def _keys(table: Any) -> Collection[str]:
     """Keys of a table, if it is one."""
     return table if isinstance(table, dict) else ()

@@ -1,0 +1,144 @@
+"""The jobs that fill a model's slots, such as ``G=embed:scgpt`` and ``P=transfer:other_screen``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pertharness.cards import EmbeddingOffer, ModelOffer
+from pertharness.errors import RecipeError
+from pertharness.host.did_you_mean import expected
+from pertharness.host.hardware import missing_hardware
+from pertharness.host.plan.inputs import plan_split
+from pertharness.host.plan.planner import Planner, find_offer, with_defaults
+from pertharness.host.recipe import EmbeddingSpec, ModelSpec
+from pertharness.host.recipe import TaskChoice as Task
+from pertharness.host.registry import Offered, Registry, look_up
+
+
+def find_embedding(registry: Registry, spec: EmbeddingSpec) -> Offered[EmbeddingOffer] | None:
+    """Give the installed embedding that is meant, or None."""
+    return look_up(registry.embeddings, spec.full_name)
+
+
+def not_installed(registry: Registry, spec: ModelSpec) -> str:
+    """Say which embedding of a model nobody offers, and what may have been meant; nothing where there is none such."""
+    missing = [made for made in spec.slots.values() if find_embedding(registry, made) is None]
+    if not missing:
+        return ""
+    return f"embedding {missing[0].full_name!r}; {expected(missing[0].name, registry.embeddings)}"
+
+
+def why_not(planner: Planner, task: Task, spec: ModelSpec) -> str:
+    """Say why a task cannot be done with a model's embeddings, or nothing.
+
+    Where the other screen is the task's own, its means would be those of the perturbations to predict; the same model
+    can still be of use for the recipe's other screens.
+    """
+    if absent := not_installed(planner.registry, spec):
+        return f"not installed: {absent}"
+    own = planner.recipe.datasets[str(task.dataset)]
+    for made in spec.slots.values():
+        if _offer_of(planner, made).takes_reference and planner.recipe.datasets.get(made.argument) == own:
+            return f"{made.shown().text()!r} is the task's own screen, with the perturbations that are to be predicted"
+    return ""
+
+
+def by_chance(registry: Registry, offer: ModelOffer, spec: ModelSpec) -> bool:
+    """Say whether the training seed changes what a model with these embeddings predicts."""
+    found = [find_embedding(registry, made) for made in spec.slots.values()]
+    return not (offer.deterministic and all(one is None or one.offer.deterministic for one in found))
+
+
+def shown_slots(registry: Registry, spec: ModelSpec) -> dict[str, EmbeddingSpec]:
+    """Give a model's slots as they stand on the leaderboard: files by name, parameters where they are not defaults."""
+    shown = {}
+    for slot, made in spec.slots.items():
+        found = find_embedding(registry, made)
+        usual = found.offer.params.items() if found else ()
+        changed = {name: value for name, value in made.params.items() if (name, value) not in usual}
+        shown[slot] = replace(made.shown(), params=changed)
+    return shown
+
+
+def plan_embeddings(
+    planner: Planner, task: Task, split_seed: int, spec: ModelSpec, offer: ModelOffer, training_seed: int
+) -> dict[str, str]:
+    """Add the jobs that make a model's embeddings and give their keys by slot.
+
+    Raises
+    ------
+    RecipeError
+        If the model has no such slot, or the embedding is of another kind or takes another file, dataset or parameter.
+    """
+    keys = {}
+    for slot, made in spec.slots.items():
+        if slot not in offer.slots:
+            raise RecipeError(f"{spec.text()!r}: {offer.name!r} has no slot {slot!r}; {expected(slot, offer.slots)}")
+        kind = offer.slots[slot]
+        if kind not in _offer_of(planner, made).kinds:
+            raise RecipeError(f"{spec.text()!r}: {made.name!r} gives no {kind} embedding, which {slot!r} needs")
+        keys[slot] = _plan_embedding(planner, task, split_seed, made, kind, training_seed)
+    return keys
+
+
+def _plan_embedding(
+    planner: Planner, task: Task, split_seed: int, made: EmbeddingSpec, kind: str, training_seed: int
+) -> str:
+    """Add the job that makes one embedding; it gets means, whatever the model gets."""
+    found = find_offer(planner.registry.embeddings, made.full_name, "embedding")
+    offer: EmbeddingOffer = found.offer
+    split = plan_split(planner, task, split_seed, "pseudobulk")
+    folder = planner.store.record("splits", split)
+    inputs, references, files = {"split": split}, {}, {"split": folder / "split.json", "train": folder / "train.h5ad"}
+    if offer.takes_file:
+        files["source"] = _file_of(made)
+        inputs["source"] = planner.hash_of(files["source"])
+    elif offer.takes_reference:
+        inputs["reference"] = key = planner.plan.datasets[_dataset_of(planner, made)]
+        references[made.argument] = planner.store.record("datasets", key) / "pseudobulk.h5ad"
+    elif made.argument:
+        raise RecipeError(f"{made.shown().text()!r}: {made.name!r} takes no file and no dataset; write {made.name!r}")
+    job = planner.job(
+        "embeddings", found.plugin, inputs=inputs, name=offer.name, options={"kind": kind},
+        seed=planner.recipe.training_seeds[0] if offer.deterministic else training_seed,
+        params=with_defaults(offer, made.params, made.shown().text()),
+    ).model_copy(update={"inputs": files, "references": references})  # fmt: skip
+    needs = tuple(inputs[name] for name in ("split", "reference") if name in inputs)
+    title = f"embedding {made.shown().text()} on {task.dataset} {task.name} seed {split_seed}"
+    return planner.node(
+        job, found.plugin, needs=needs, title=title, cheap=offer.cheap, preflight=_preflight(planner, offer)
+    )
+
+
+def _offer_of(planner: Planner, made: EmbeddingSpec) -> EmbeddingOffer:
+    """Give what the card says of an embedding."""
+    offer: EmbeddingOffer = find_offer(planner.registry.embeddings, made.full_name, "embedding").offer
+    return offer
+
+
+def _file_of(made: EmbeddingSpec) -> Path:
+    """Give the file that an embedding is made of."""
+    path = Path(made.argument)
+    if not made.argument:
+        raise RecipeError(f"{made.text()!r}: {made.name!r} is made of a file; expected {made.name}:FILE")
+    if not path.is_file():
+        what = "it is a folder" if path.is_dir() else "expected the file that the embedding is made of"
+        raise RecipeError(f"{made.shown().text()!r}: there is no file {str(path)!r}; {what}")
+    return path.absolute()
+
+
+def _dataset_of(planner: Planner, made: EmbeddingSpec) -> str:
+    """Give the name of the other screen that an embedding is made of."""
+    if made.argument in planner.plan.datasets:
+        return made.argument
+    asked = made.shown().argument
+    what = f"there is no dataset {asked!r} in this recipe" if asked else f"{made.name!r} is made of another screen"
+    raise RecipeError(f"{made.shown().text()!r}: {what}; {expected(asked, planner.plan.datasets)}")
+
+
+def _preflight(planner: Planner, offer: EmbeddingOffer) -> Callable[[], Any]:
+    """Give a function that says what an embedding misses on this machine, or None."""
+    return lambda: missing_hardware(offer.needs, planner.recipe.resources.device)
