@@ -11,8 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
-from pertharness import MetricOffer, ScorerOffer, Task, canonical, make_prediction
+from pertharness import MetricOffer, ScorerOffer, TableOffer, Task, canonical, make_prediction
+from pertharness.errors import ContractError
 from pertharness.jobs import Job, PluginRef, Status
+from pertharness.scores import COLUMNS, Scores
+from pertharness.worker.guard import check_artefacts, check_scores
 from pertharness.worker.main import main
 from scipy import sparse
 
@@ -257,3 +260,31 @@ def test_a_card_with_two_offers_of_one_name_is_invalid(folder: Path) -> None:
 
 def test_nothing_is_written_outside_the_job_folder(folder: Path) -> None:
     assert not list(folder.parent.rglob("evil*"))
+
+
+@pytest.mark.parametrize(
+    ("level", "perturbation", "message"),
+    [("perturbation", "", "names no perturbation; its level is 'perturbation'"), ("task", "A", "names a perturbation")],
+)
+def test_a_score_of_another_level_is_refused(level: Any, perturbation: str, message: str) -> None:
+    metric = MetricOffer(id="m", level=level, direction="lower", best=0.0)
+    row = {"perturbation": perturbation, "gene": "", "metric": "m", "variant": "default", "coordinate": ""}
+    table = pd.DataFrame([{**row, "value": 1.0}])
+    with pytest.raises(ContractError, match=message):
+        check_scores(table, ScorerOffer(name="m", summary="m", metrics=(metric,)), ["A"], "mine")
+
+
+@pytest.mark.parametrize(
+    ("table", "how", "message"),
+    [
+        ({"model": ["x"]}, {}, "has a column 'model', which the harness adds"),
+        ({"x": [1.0]}, {"largest": ("y", 5)}, "has no column 'y'"),
+        ({"x": ["a"]}, {"largest": ("x", 5)}, "holds no numbers"),
+        ({"x": [1.0]}, {"count": ("seed", "class")}, "has no column 'class'"),
+    ],
+)
+def test_a_table_that_cannot_be_joined_is_refused(table: Any, how: Any, message: str) -> None:
+    offer = ScorerOffer(name="m", summary="m", tables=(TableOffer(name="t", level="entry", **how),))
+    given = Scores(pd.DataFrame(columns=list(COLUMNS)), {"t": pd.DataFrame(table)})
+    with pytest.raises(ContractError, match=message):
+        check_artefacts(given, offer, "mine")

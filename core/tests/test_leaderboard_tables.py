@@ -12,9 +12,15 @@ from pertharness.cards import MetricOffer
 from pertharness.host.leaderboard.compare import build_leaderboard
 from pertharness.host.leaderboard.markdown import as_markdown
 from pertharness.host.leaderboard.settings import Comparison, TaskSettings
-from pertharness.host.leaderboard.tables import clean, make_tables
+from pertharness.host.leaderboard.tables import Note, clean, make_tables
 from pertharness.host.leaderboard.terminal import print_leaderboard
-from pertharness.host.leaderboard.write import summarise_costs, write_costs, write_leaderboard, write_scores
+from pertharness.host.leaderboard.write import (
+    summarise_costs,
+    write_costs,
+    write_leaderboard,
+    write_scores,
+    write_tables,
+)
 from rich.console import Console
 
 METRICS = {
@@ -203,3 +209,48 @@ def test_a_terminal_shows_the_usual_variant_of_each_metric_and_no_other(tables):
     assert "other" in text
     assert "crowd" not in text
     assert text.count(f" {primary.lines[0].model} ") >= 1
+
+
+def test_a_metric_of_whole_splits_shows_its_standard_error_also_where_there_is_no_such_sign(tables):
+    primary = next(table for table in tables if table.primary)
+    line = dataclasses.replace(primary.lines[0], value="0.41 ± 0.02", rank="1")
+    splits = dataclasses.replace(primary, metric="auprc", primary=False, whole_splits=True, lines=(line,))
+    assert "0.41 ± 0.02 (1)" in shown([primary, splits])
+    page = as_markdown([primary, splits])
+    assert "### demo, held-out doubles: mean over splits ± standard error" in page
+    old = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+    print_leaderboard([primary, splits], Console(file=old, width=80))
+    assert b"0.41 +- 0.02 (1)" in old.buffer.getvalue()
+
+
+def test_what_nobody_has_a_value_for_is_named_and_not_tabled(tables):
+    primary = next(table for table in tables if table.primary)
+    silent = [dataclasses.replace(primary, metric=name, primary=False, silent=True) for name in ("one", "two")]
+    note = Note("small, unseen singles", "not scored: interactions: 2 doubles")
+    for text in (shown([primary, *silent], width=200), as_markdown([primary, *silent])):
+        assert "no model has a value: one, two" in text
+        assert "one (rank)" not in text
+    console = Console(file=io.StringIO(), width=200)
+    print_leaderboard([primary], console, [note])
+    for text in (console.file.getvalue(), as_markdown([primary], [note])):
+        assert text.index("small, unseen singles") < text.index("not scored: interactions: 2 doubles")
+
+
+def test_many_metrics_are_shown_in_grids_that_fit(tables):
+    primary = next(table for table in tables if table.primary)
+    others = [dataclasses.replace(primary, metric=f"quite_a_long_metric_{i}", primary=False) for i in range(7)]
+    text = shown([primary, *others])
+    assert all(f"quite_a_long_metric_{i} (rank)" in text for i in range(7))
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_tables_of_an_earlier_run_go_and_an_empty_folder_with_them(tmp_path):
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "old.csv").write_text("x\n")
+    curves = pd.DataFrame({"metric": ["roc"], "mean": [0.1 + 0.2]})
+    told = write_tables({}, curves, tmp_path / "tables")
+    assert told["curves"]["rows"] == 1
+    assert [path.name for path in (tmp_path / "tables").iterdir()] == ["curves.csv"]
+    assert (tmp_path / "tables" / "curves.csv").read_text() == "metric,mean\nroc,0.30000000000000004\n"
+    assert write_tables({}, curves[:0], tmp_path / "tables") == {}
+    assert not (tmp_path / "tables").exists()

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 COLUMNS = ("perturbation", "gene", "metric", "variant", "coordinate", "value")
 """Of a score table; ``gene`` and ``coordinate`` are empty where they mean nothing, e.g. for an l2 of a perturbation."""
 
+TABLE_COLUMNS = ("dataset", "task", "plugin", "model", "params", "split", "seed", "training_seed")
+"""Columns that the harness puts before those of a table beside the scores; no table has one of that name itself."""
+
 COMMON_GENES = "common-genes"
 """Variant over the genes that all compared models predict: asked for by a job of its own, where one of them lacks some;
 ``truth.var["common"]`` then tells these genes."""

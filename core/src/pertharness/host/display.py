@@ -31,6 +31,10 @@ class PlainDisplay:
     ) -> None:
         pass
 
+    def planned(self, number: int) -> None:
+        """Count more jobs."""
+        self.total += number
+
     def started(self, node: Node) -> None:
         """Say nothing: several cheap jobs start at once."""
 
@@ -71,6 +75,11 @@ class LiveDisplay(PlainDisplay):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._live.stop()
+
+    def planned(self, number: int) -> None:
+        """Make the bar longer."""
+        super().planned(number)
+        self._bar.update(self._all, total=self.total)
 
     def ended(self, node: Node, outcome: Outcome) -> None:
         """Advance the bar; print only what did not go well, and what was said of a dataset."""

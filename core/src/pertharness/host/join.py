@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pertharness.cards import MetricOffer, ScorerOffer
+from pertharness.cards import MetricOffer, ScorerOffer, TableOffer
 from pertharness.host.leaderboard.cube import STATES
+from pertharness.host.leaderboard.pooled import Piece
 from pertharness.host.leaderboard.settings import TaskSettings
 from pertharness.host.nodes import Outcome
 from pertharness.host.plan import Attempt, Plan, is_for
@@ -42,7 +43,8 @@ def _attempt_scores(
     places: dict[str, list[tuple[str, str]]] = {"perturbation": held, "task": [("", on[0] if len(on) == 1 else "")]}
     frames = [pd.DataFrame({name: [] for name in (*COLUMNS, "part", "state")}, dtype=object)]
     for name, offer in plan.scorers.items():
-        if is_for(offer, attempt.task):
+        # Of a model that predicts nothing all that it would have been asked; else what it was.
+        if name in attempt.scores or (not attempt.prediction and is_for(offer, attempt.task)):
             frames.append(_job_scores(offer, places, attempt, attempt.scores.get(name, ""), outcomes, store))
         if name in attempt.common:
             job = attempt.common[name]
@@ -157,6 +159,24 @@ def without_skipped(scores: pd.DataFrame, plan: Plan, skipped: Mapping[tuple[str
         theirs = scores["metric"].isin([metric.id for metric in plan.scorers[name].metrics])
         kept &= ~(theirs & (scores["dataset"] == dataset) & (scores["task"] == task)).to_numpy()
     return scores[kept]
+
+
+def tables_of(plan: Plan, outcomes: Mapping[str, Outcome], store: Store) -> dict[str, tuple[TableOffer, list[Piece]]]:
+    """Give the tables beside the scores: by name, what its card says and where those of the records lie."""
+    found: dict[str, tuple[TableOffer, list[Piece]]] = {
+        table.name: (table, []) for offer in plan.scorers.values() for table in offer.tables
+    }
+    for one in plan.attempts:
+        whose = (one.dataset, one.task.name, one.plugin, one.model, one.params, one.training_seed)
+        for name, key in one.scores.items():
+            status = outcomes[key].status if _done(outcomes, key) else None
+            for table in plan.scorers[name].tables if status else ():
+                artefact = status.artefacts.get(f"{table.name}.csv")  # type: ignore[union-attr]
+                if artefact is not None:
+                    path = store.record("scores", key) / f"{table.name}.csv"
+                    piece = Piece(*whose, split_label(one.task), one.seed, path, artefact.sha256)
+                    found[table.name][1].append(piece)
+    return found
 
 
 def settings_of(plan: Plan) -> dict[tuple[str, str], TaskSettings]:

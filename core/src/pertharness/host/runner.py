@@ -25,6 +25,9 @@ MOST_IN_ONE_PROCESS = 64
 class Observer(Protocol):
     """What a display is told."""
 
+    def planned(self, number: int) -> None:
+        """Take note that there are so many more jobs."""
+
     def started(self, node: Node) -> None:
         """Take note that a job begins."""
 

@@ -17,7 +17,7 @@ from pertharness import __version__
 from pertharness.errors import FetchError, RecipeError
 from pertharness.files import sha256_file, write_text
 from pertharness.host.nodes import Outcome
-from pertharness.host.plan import Plan, Source, build_plan, half_plan, primary_metric
+from pertharness.host.plan import Plan, Source, build_plan, half_plan, plan_common_genes, primary_metric
 from pertharness.host.recipe import Recipe, write_recipe
 from pertharness.host.registry import Registry, look_up
 from pertharness.host.runner import Observer, Runner
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pertharness.host.leaderboard.settings import Comparison
-    from pertharness.host.leaderboard.tables import Table
+    from pertharness.host.leaderboard.tables import Note, Table
 
 MANIFEST_FORMAT = 1
 BAD = ("failed", "invalid", "timeout", "crashed")
@@ -45,6 +45,8 @@ class Finished:
         State -> number of jobs.
     fresh
         Number of jobs that were carried out in this run; the others were in the store.
+    notes
+        What the leaderboard says beside its tables.
     """
 
     folder: Path
@@ -52,6 +54,7 @@ class Finished:
     leaderboard: pd.DataFrame
     counts: Counter[str]
     fresh: int
+    notes: list[Note]
 
     @property
     def failed(self) -> bool:
@@ -100,38 +103,48 @@ def carry_out(
     """
     started = datetime.now(timezone.utc)
     write_recipe(recipe, folder / "recipe.toml")
-    outcomes = Runner(store, slots=slots, retry=retry, observer=observer).run(plan.nodes.values())
+    runner = Runner(store, slots=slots, retry=retry, observer=observer)
+    common = plan_common_genes(plan, runner.run(plan.nodes.values()), store)
+    if common and observer:
+        observer.planned(len(common))
+    outcomes = runner.run(common)
     manifest = _manifest(recipe, registry, store, plan, outcomes, command, started)
-    write_text(folder / "manifest.json", json.dumps(manifest, indent=1))
-    leaderboard, tables = _write_tables(recipe, plan, outcomes, store, folder, manifest)
+    leaderboard, tables, notes = _write_tables(recipe, plan, outcomes, store, folder, manifest)
     counts: Counter[str] = Counter(outcome.state for outcome in outcomes.values())
     counts.update(attempt.state for attempt in plan.attempts if attempt.reason)
-    return Finished(folder, tables, leaderboard, counts, sum(outcome.fresh for outcome in outcomes.values()))
+    fresh = sum(outcome.fresh for outcome in outcomes.values())
+    return Finished(folder, tables, leaderboard, counts, fresh, notes)
 
 
 def _write_tables(
     recipe: Recipe, plan: Plan, outcomes: Mapping[str, Outcome], store: Store, folder: Path, manifest: dict[str, Any]
-) -> tuple[pd.DataFrame, list[Table]]:
+) -> tuple[pd.DataFrame, list[Table], list[Note]]:
+    """Write all that a run leaves; `manifest` is told of the tables beside the scores."""
     from pertharness.host import join
-    from pertharness.host.leaderboard import compare, settings, tables, write
+    from pertharness.host.leaderboard import compare, pooled, settings, tables, write
     from pertharness.host.report import write_report
 
-    scores = join.join_scores(plan, outcomes, store)
+    scores, metrics = join.join_scores(plan, outcomes, store), join.metrics_of(plan)
     costs = join.join_costs(plan, outcomes)
     write.write_scores(scores, folder / "scores.csv.gz")
     write.write_costs(costs, folder / "costs.csv")
+    beside, curves = join.tables_of(plan, outcomes, store), pooled.average_curves(scores, metrics)
+    manifest["tables"] = write.write_tables(beside, curves, folder / "tables")
+    write_text(folder / "manifest.json", json.dumps(manifest, indent=1))
     said = recipe.comparison
     chosen = {"metric": primary_metric(plan, said.metric)}
     comparison = settings.Comparison(**{**said.model_dump(exclude={"calibrate"}), **chosen})
-    metrics = join.metrics_of(plan)
+    skipped = join.skipped_scorers(plan, outcomes)
     leaderboard = compare.build_leaderboard(
-        scores, metrics, join.settings_of(plan), comparison, join.strata_of(plan, store), join.reasons(plan, outcomes)
-    )
+        join.without_skipped(scores, plan, skipped), metrics, join.settings_of(plan), comparison,
+        join.strata_of(plan, store), join.reasons(plan, outcomes),
+    )  # fmt: skip
     leaderboard = _with_positions(leaderboard, recipe, plan, outcomes, store, folder, comparison)
     shown = tables.make_tables(leaderboard, metrics, join.settings_of(plan), comparison, write.summarise_costs(costs))
-    write.write_leaderboard(leaderboard, folder, shown)
-    write_report(shown, manifest, folder / "report")
-    return leaderboard, shown
+    notes = tables.not_scored(skipped)
+    write.write_leaderboard(leaderboard, folder, shown, notes)
+    write_report(shown, manifest, folder / "report", notes=notes)
+    return leaderboard, shown, notes
 
 
 def _with_positions(
@@ -176,7 +189,7 @@ def _manifest(
         {
             "dataset": a.dataset, "task": a.task.name, "seed": a.seed, "training_seed": a.training_seed,
             "plugin": a.plugin, "model": a.model, "params": a.params, "split": a.split, "prediction": a.prediction,
-            "scores": a.scores, "reason": a.reason, "state": a.state,
+            "scores": a.scores, "common": a.common, "reason": a.reason, "state": a.state,
         }
         for a in [*plan.attempts, *plan.duplicates]
     ]  # fmt: skip

@@ -13,13 +13,16 @@ from pertharness.errors import ContractError, DataError
 from pertharness.expression import layers_of
 from pertharness.hookspecs import PROTOCOL, hookimpl
 from pertharness.jobs import Job
-from pertharness.scores import COLUMNS, Scores
+from pertharness.scores import COLUMNS, TABLE_COLUMNS, Scores
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from pertharness.cards import Card, ScorerOffer
+    from pertharness.cards import Card, ScorerOffer, TableOffer
+
+RESERVED = ("scores", "curves")
+"""Names of tables that the harness writes itself."""
 
 
 class Guard:
@@ -230,6 +233,12 @@ def check_scores(table: Any, offer: ScorerOffer, queries: list[str], plugin: str
     for metric, variant in table[["metric", "variant"]].drop_duplicates().itertuples(index=False):
         if (metric, variant) not in announced:
             raise refuse(f"metric {metric!r}, variant {variant!r} is not on the card (there: {_some(announced)})")
+    levels = {metric.id: metric.level for metric in offer.metrics}
+    whole = table["perturbation"].eq("")
+    for level, wrong, what in (("perturbation", whole, "no perturbation"), ("task", ~whole, "a perturbation")):
+        odd = table.loc[wrong & table["metric"].map(levels).eq(level), "metric"]
+        if len(odd):
+            raise refuse(f"a value of {odd.iloc[0]!r} names {what}; its level is {level!r}")
     known = {*queries, ""}
     for label in table["perturbation"].unique():
         if label not in known:
@@ -258,13 +267,32 @@ def check_artefacts(given: Any, offer: ScorerOffer, plugin: str) -> dict[str, pd
 
     tables = given.artefacts if isinstance(given, Scores) else {}
     for name, table in tables.items():
-        if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name == "scores":
-            what = f"an artefact is called {name!r}; expected letters, digits, '_' or '-', and not 'scores'"
-            raise ContractError(f"plugin {plugin!r}, hook score({offer.name!r}): {what}")
-        if not isinstance(table, pd.DataFrame):
+        what = ""
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name in RESERVED:
+            what = (
+                f"an artefact is called {name!r}; expected letters, digits, '_' or '-', and none of {_some(RESERVED)}"
+            )
+        elif not isinstance(table, pd.DataFrame):
             what = f"the artefact {name!r} is a {type(table).__name__}, expected a DataFrame"
+        else:
+            what = next((_wrong_with(one, table) for one in offer.tables if one.name == name), "")
+        if what:
             raise ContractError(f"plugin {plugin!r}, hook score({offer.name!r}): {what}")
     return tables
+
+
+def _wrong_with(offer: TableOffer, table: pd.DataFrame) -> str:
+    """Say why a table cannot be joined with those of other models and splits as its card asks; empty if it can."""
+    taken = [name for name in table.columns if name in TABLE_COLUMNS]
+    if taken:
+        return f"the table {offer.name!r} has a column {taken[0]!r}, which the harness adds; name it otherwise"
+    needed = [*offer.count, *(offer.largest or ())[:1]]
+    absent = [name for name in needed if name not in (*table.columns, *TABLE_COLUMNS)]
+    if absent:
+        return f"the table {offer.name!r} has no column {absent[0]!r}, by which its card says that it is joined"
+    if offer.largest and len(table) and table[offer.largest[0]].dtype.kind not in "fiu":
+        return f"the column {offer.largest[0]!r} of the table {offer.name!r} holds no numbers"
+    return ""
 
 
 def check_genes(found: pd.Index, expected: pd.Index, refuse: Any) -> None:

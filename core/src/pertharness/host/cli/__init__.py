@@ -24,6 +24,7 @@ COMMANDS = {
     "data": ("pertharness.host.cli.data", "List, fetch, describe and check datasets."),
     "list": ("pertharness.host.cli.inspect", "List datasets, models, embeddings, scorers or runs."),
     "show": ("pertharness.host.cli.inspect", "Show a record: its job, how it ended, its log and files."),
+    "tables": ("pertharness.host.cli.tables", "List or print the tables that a run has beside its leaderboard."),
     "export": ("pertharness.host.cli.export", "Write each model's predictions of a run as h5ad."),
     "check": ("pertharness.host.cli.check", "Hold a plugin against the conformance kit."),
     "new": ("pertharness.host.cli.new", "Write a plugin package to start from."),

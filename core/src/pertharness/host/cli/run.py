@@ -219,7 +219,7 @@ def print_finished(finished: Any, registry: Any) -> None:
     from pertharness.host.leaderboard.terminal import print_leaderboard
 
     console = Console()
-    print_leaderboard(finished.tables, console)
+    print_leaderboard(finished.tables, console, finished.notes)
     for problem in registry.problems:
         click.echo(f"plugin {problem.plugin!r} cannot be used ({problem.state}): {problem.message}")
     said = ", ".join(f"{number} {state}" for state, number in sorted(finished.counts.items()) if number)

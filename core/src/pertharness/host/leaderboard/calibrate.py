@@ -27,7 +27,7 @@ DEFINITION = "one half of the cells as a prediction of the other half"
 ROUNDING = 1e-9
 """Relative: means that differ by less than this are the same, computed in another order."""
 
-_DIGITS = 9  # A quotient of differences; the last digits of these are rounding.
+_DIGITS = {"position": 9, "value_half": 12}  # Of a quotient of differences the last digits are rounding.
 _RANKS = ("rank", "rank_low", "rank_high", "rank_stability", "filled_rank")
 _TABLE = ["dataset", "task", "metric", "variant", "stratum"]
 _ORDER = [*_TABLE, "rank", "model", "params", "plugin"]
@@ -135,7 +135,7 @@ def _placed(cube: Cube, inside: np.ndarray, reference: str) -> pd.DataFrame:
     numbers = {"position": places.position, "value_half": places.value}
     return pd.DataFrame(cube.models, columns=["plugin", "model", "params"]).assign(
         dataset=cube.dataset, task=cube.task, metric=cube.metric, variant=cube.variant, range=places.has_range,
-        **{name: [float(f"{value:.{_DIGITS}g}") for value in values] for name, values in numbers.items()},
+        **{name: [float(f"{value:.{_DIGITS[name]}g}") for value in values] for name, values in numbers.items()},
     )  # fmt: skip
 
 

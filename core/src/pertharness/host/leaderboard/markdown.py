@@ -3,42 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-from pertharness.host.leaderboard.tables import NONE, Table
+from pertharness.host.leaderboard.tables import NONE, Note, Table
 
 LEGEND = (
     "scored: predictions with a score / predictions asked for. rank: among models that scored the whole common set. "
     "time: fit and predict, median of the jobs. memory: peak of the process tree. "
     "better, worse: than the reference, beyond chance; undecided: neither is shown. "
+    "±: standard error over splits. "
     "*: mean over a part of the common set, not ranked. "
-    "^: selected on data that is scored here."
+    "^: selected on data that is scored here. "
+    "Greyed, in italics: one half of the cells predicts the other no better than the reference does, so not ranked."
 )
 _ESCAPES = {"\\": "\\\\", "|": "\\|", "`": "\\`", "*": "\\*", "&": "&amp;", "<": "&lt;", ">": "&gt;", "](": "]\\("}
 
 
-def as_markdown(tables: Iterable[Table]) -> str:
+class Section(NamedTuple):
+    """What is shown of a dataset and task, of the stratum that holds all perturbations."""
+
+    title: str
+    full: Table | None
+    """The primary metric's table."""
+    others: list[Table]
+    splits: list[Table]
+    """Of metrics with one value per split."""
+    said: list[str]
+    """What no model has a value for, and why."""
+
+
+def as_markdown(tables: Iterable[Table], notes: Iterable[Note] = ()) -> str:
     """Give a page: per dataset and task the primary metric in full, then the values of the other metrics."""
     pieces = ["# Leaderboard\n"]
-    for full, others in by_task(tables):
+    for section in sections(tables, notes):
+        full, title = section.full, _escape(section.title)
+        pieces.append(f"## {title}\n")
         if full is not None:
-            pieces += [f"## {_escape(full.title)}\n", _escape(full.sentence) + "\n", _full(full)]
+            pieces += [_escape(full.sentence) + "\n", _full(full)]
             pieces += ["".join(f"- {_escape(reason)}\n" for reason in full.reasons)] if full.reasons else []
-        if others:
-            first = others[0]
-            pieces += [f"### {_escape(first.title)}: other metrics\n", _table(*other_metrics(others))]
+        if section.others:
+            pieces += [f"### {title}: other metrics\n", _others(section.others)]
+        if section.splits:
+            pieces += [f"### {title}: mean over splits ± standard error\n", _others(section.splits)]
+        pieces += ["".join(f"- {_escape(text)}\n" for text in section.said)] if section.said else []
     return "\n".join([*pieces, _escape(LEGEND) + "\n"])
 
 
-def by_task(tables: Iterable[Table]) -> list[tuple[Table | None, list[Table]]]:
-    """Give per dataset and task the primary table and the others of the stratum that holds all perturbations."""
-    tasks: dict[tuple[str, str], list[Table]] = {}
+def sections(tables: Iterable[Table], notes: Iterable[Note] = ()) -> list[Section]:
+    """Give what is to be shown, in the order of the tables; a metric that no model has a value for is only named."""
+    tasks: dict[str, list[Table]] = {}
+    said: dict[str, list[str]] = {}
     for table in tables:
         if table.stratum == "all":
-            tasks.setdefault((table.dataset, table.task), []).append(table)
-    return [
-        (next((table for table in group if table.primary), None), [table for table in group if not table.primary])
-        for group in tasks.values()
-    ]
+            tasks.setdefault(table.title, []).append(table)
+    for note in notes:
+        tasks.setdefault(note.title, [])
+        said.setdefault(note.title, []).append(note.text)
+    return [_section(title, group, said.get(title, [])) for title, group in tasks.items()]
+
+
+def _section(title: str, tables: list[Table], said: list[str]) -> Section:
+    """Sort the tables of a dataset and task."""
+    full = next((table for table in tables if table.primary), None)
+    rest = [table for table in tables if table is not full]
+    silent = [table.metric for table in rest if table.silent]
+    told = [f"no model has a value: {', '.join(silent)}"] if silent else []
+    shown = [table for table in rest if not table.silent]
+    splits = [table for table in shown if table.whole_splits]
+    return Section(title, full, [table for table in shown if not table.whole_splits], splits, [*said, *told])
 
 
 def other_metrics(tables: Sequence[Table]) -> tuple[list[str], list[list[str]]]:
@@ -66,14 +98,32 @@ def _full(table: Table) -> str:
         "memory",
         f"against {table.reference or NONE}",
     ]
-    lines = table.lines
-    return _table(header, [[x.rank, x.model, x.score, x.scored, x.time, x.memory, x.verdict] for x in lines])
+    rows = [[x.rank, x.model, x.score, x.scored, x.time, x.memory, x.verdict] for x in table.lines]
+    if table.calibrated:
+        header.insert(3, "position")
+        for row, line in zip(rows, table.lines, strict=True):
+            row.insert(3, line.position)
+    return _table(header, rows, [table.greyed] * len(header))
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Give a table."""
-    body = [header, ["---"] * len(header), *rows]
-    return "".join(f"| {' | '.join(_escape(cell) for cell in row)} |\n" for row in body)
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]], greyed: Sequence[bool]) -> str:
+    """Give a table; columns that are greyed in italics."""
+    body = [
+        [f"*{_escape(cell)}*" if grey else _escape(cell) for cell, grey in zip(row, greyed, strict=True)]
+        for row in rows
+    ]
+    lines = [[_escape(cell) for cell in header], ["---"] * len(header), *body]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _others(tables: Sequence[Table]) -> str:
+    """Give a table of models x metrics."""
+    return _table(*other_metrics(tables), grey_columns(tables))
+
+
+def grey_columns(tables: Sequence[Table]) -> list[bool]:
+    """Tell which columns of `other_metrics` are greyed."""
+    return [False, *(table.greyed for table in tables)]
 
 
 def _escape(text: str) -> str:

@@ -15,7 +15,8 @@ from typing import Any
 import pandas as pd
 
 from pertharness.cards import MetricOffer
-from pertharness.host.leaderboard.settings import ALPHA, Comparison, TaskSettings, model_label
+from pertharness.host.leaderboard.calibrate import DEFINITION, NO_RANGE, own_note
+from pertharness.host.leaderboard.settings import ALPHA, DUPLICATE, Comparison, TaskSettings, model_label
 
 Row = dict[str, Any]
 NONE = "-"
@@ -53,6 +54,8 @@ class Line:
     seeds: str
     """Standard deviation over split seeds / over training seeds."""
     note: str
+    position: str = NONE
+    """Between the reference, 0, and the technical duplicate, 1."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,36 @@ class Table:
     lines: tuple[Line, ...]
     reasons: tuple[str, ...]
     """Why models were not done or not scored."""
+    calibrated: bool = False
+    """There are positions, or it is known that there is no range for them."""
+    greyed: bool = False
+    """The technical duplicate is no better than the reference: shown, and not ranked."""
+    whole_splits: bool = False
+    """Each split has one value: the score is a mean with its standard error."""
+    silent: bool = False
+    """No model has a score."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """What is to be said of a dataset and task as a whole."""
+
+    title: str
+    """As that of its tables."""
+    text: str
+
+
+def not_scored(skipped: Mapping[tuple[str, str, str], str]) -> list[Note]:
+    """Give a note for each dataset, task and scorer that is skipped there."""
+    return [
+        Note(_title(dataset, task), _shortened(f"not scored: {name}: {reason}"))
+        for (dataset, task, name), reason in sorted(skipped.items())
+    ]
+
+
+def _title(dataset: str, task: str) -> str:
+    """Give the title of what is said of a dataset and task."""
+    return clean(f"{dataset}, {TASKS.get(task, task)}")
 
 
 def clean(text: object) -> str:
@@ -129,12 +162,16 @@ def _table(rows: list[Row], offer: MetricOffer, task: TaskSettings, comparison: 
         usual=usual,
         stratum=first["stratum"],
         primary=usual and offer.id == comparison.metric and first["stratum"] == "all",
-        title=clean(f"{first['dataset']}, {TASKS.get(first['task'], first['task'])}"),
+        title=_title(first["dataset"], first["task"]),
         sentence=_sentence(rows, offer, task, comparison),
         level=f"{100 * comparison.confidence:g} %",
         reference=clean(task.reference),
         lines=tuple(_line(row, decimals) for row in rows),
         reasons=_reasons([row for row in rows if _needs_reason(row)]),
+        calibrated=bool(first.get("range")),
+        greyed=first.get("range") == "no",
+        whole_splits=offer.level == "task",
+        silent=not any(row["set"] for row in rows),
     )
 
 
@@ -154,7 +191,8 @@ def _line(row: Row, decimals: int) -> Line:
         ends: str = "" if pd.isna(row[low]) else f" [{number(low)}, {number(high)}]"
         return number(name) + ends
 
-    value = number("value") + ("*" if row["set"] == "own" else "")
+    around = "" if pd.isna(row["se"]) else f" ± {number('se')}"
+    value = number("value") + ("*" if row["set"] == "own" else "") + around
     none = row["state"] if row["state"] != "done" else "not scored"
     filled: str = (
         "" if pd.isna(row["filled_value"]) else f" ({row['filled_by_mean']} filled in), rank {row['filled_rank']}"
@@ -176,6 +214,7 @@ def _line(row: Row, decimals: int) -> Line:
         test_only=number("value_test_only"),
         seeds=f"{number('sd_split')} / {number('sd_training')}",
         note=_shortened(row["note"]),
+        position=NONE if pd.isna(row.get("position", math.nan)) else f"{row['position']:.2f}",
     )
 
 
@@ -192,7 +231,8 @@ def _shortened(text: object) -> str:
 
 def _needs_reason(row: Row) -> bool:
     """Say whether a reader will ask why: nothing was scored, not all was, or there is no verdict."""
-    return row["state"] != "done" or not row["set"] or bool(row["note"] and row["verdict"] not in ("better", "worse"))
+    told = own_note(row["note"]) and row["verdict"] not in ("better", "worse") and row["set"] != "half"
+    return bool(row["state"] != "done" or not row["set"] or told)
 
 
 def _reasons(rows: list[Row]) -> tuple[str, ...]:
@@ -200,7 +240,7 @@ def _reasons(rows: list[Row]) -> tuple[str, ...]:
     models: dict[str, list[str]] = {}
     for row in rows:
         state = row["state"] if row["state"] != "done" else "not scored"
-        models.setdefault(f"{state}: {_shortened(row['note'])}", []).append(clean(_label(row)))
+        models.setdefault(f"{state}: {_shortened(own_note(row['note']))}", []).append(clean(_label(row)))
     return tuple(f"{', '.join(names)}: {reason}" for reason, names in models.items())
 
 
@@ -226,16 +266,34 @@ def _sentence(rows: list[Row], offer: MetricOffer, task: TaskSettings, compariso
     variant = rows[0]["variant"]
     which = "" if variant == offer.variants[0] else f" (variant {variant})"
     what = f"{offer.id}{which}: {offer.summary.rstrip('.')}" if offer.summary else f"{offer.id}{which}"
-    over = "The common set is empty: no prediction was scored for all of its models."
-    common = next((row for row in rows if row["set"] == "common"), None)
-    if common:
-        number = [_many(common[f"n{of}"], noun) for of, noun in _COUNTED.items()]
-        asked = [_label(row) for row in rows if _label(row) in task.common_set and row["set"] == "common"]
-        whose = f"those that {_listed(asked)} answered" if asked else "those that the split holds out"
-        over = f"Mean over {number[0]} of {number[1]} in {number[2]}, {whose} (the common set)"
-        over += f" [{100 * comparison.confidence:g} % interval]."
     against = f" Verdict: against {task.reference}, at {ALPHA:g} after Holm's correction." if task.reference else ""
-    return clean(f"{what}; {offer.direction} is better. {over}{against}")
+    against = "" if offer.level == "task" else against
+    over = _averaged(rows, offer, task, comparison) + against + _calibration(rows, task)
+    return clean(f"{what}; {offer.direction} is better. {over}")
+
+
+def _calibration(rows: list[Row], task: TaskSettings) -> str:
+    """Say what the positions of a table are, or that it has no range for them."""
+    said = {
+        "yes": f" Position: 0 is {task.reference}, 1 is {DUPLICATE}, {DEFINITION}.",
+        "no": f" Not ranked: {NO_RANGE}.",
+    }
+    return said.get(rows[0].get("range", ""), "")
+
+
+def _averaged(rows: list[Row], offer: MetricOffer, task: TaskSettings, comparison: Comparison) -> str:
+    """Say what the numbers of a table are means of."""
+    common = next((row for row in rows if row["set"] == "common"), None)
+    if not common:
+        scored = "split" if offer.level == "task" else "prediction"
+        return f"The common set is empty: no {scored} was scored for all of its models."
+    if offer.level == "task":
+        return f"Mean over {_many(common['n_splits'], 'split')} ± its standard error over splits."
+    number = [_many(common[f"n{of}"], noun) for of, noun in _COUNTED.items()]
+    asked = [_label(row) for row in rows if _label(row) in task.common_set and row["set"] == "common"]
+    whose = f"those that {_listed(asked)} answered" if asked else "those that the split holds out"
+    over = f"Mean over {number[0]} of {number[1]} in {number[2]}, {whose} (the common set)"
+    return f"{over} [{100 * comparison.confidence:g} % interval]."
 
 
 def _listed(names: list[str]) -> str:

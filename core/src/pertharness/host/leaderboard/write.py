@@ -5,13 +5,16 @@ from __future__ import annotations
 import gzip
 import io
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from pertharness.cards import TableOffer
 from pertharness.files import replacing, write_text
 from pertharness.host.leaderboard.markdown import as_markdown
-from pertharness.host.leaderboard.tables import Table
+from pertharness.host.leaderboard.pooled import CURVES, Piece, join_table
+from pertharness.host.leaderboard.tables import Note, Table
 
 FORMAT = 1
 """Version of ``leaderboard.json``."""
@@ -24,7 +27,7 @@ _COST_KEYS = ["dataset", "task", "seed", "training_seed", "plugin", "model", "pa
 _LEVEL = 6  # Of gzip: half the time of 9 and within a few percent of its size.
 
 
-def write_leaderboard(frame: pd.DataFrame, folder: Path, tables: list[Table]) -> None:
+def write_leaderboard(frame: pd.DataFrame, folder: Path, tables: list[Table], notes: Iterable[Note] = ()) -> None:
     """Write ``leaderboard.csv``, ``leaderboard.json`` and ``leaderboard.md``.
 
     Parameters
@@ -35,12 +38,14 @@ def write_leaderboard(frame: pd.DataFrame, folder: Path, tables: list[Table]) ->
         Where to write; made if absent.
     tables
         From `tables.make_tables`, of the same frame.
+    notes
+        What is not scored, and why.
     """
     write_text(folder / "leaderboard.csv", _csv(frame))
     rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
     text = json.dumps({"format": FORMAT, "rows": rows}, indent=1, allow_nan=False)
     write_text(folder / "leaderboard.json", text + "\n")
-    write_text(folder / "leaderboard.md", as_markdown(tables))
+    write_text(folder / "leaderboard.md", as_markdown(tables, notes))
 
 
 def write_scores(frame: pd.DataFrame, path: Path) -> None:
@@ -57,6 +62,38 @@ def write_scores(frame: pd.DataFrame, path: Path) -> None:
 def write_costs(costs: pd.DataFrame, path: Path) -> None:
     """Write ``costs.csv``: what each phase of each job took. Never the same twice."""
     write_text(path, _csv(costs.sort_values(_COST_KEYS, ignore_index=True)))
+
+
+def write_tables(
+    joined: Mapping[str, tuple[TableOffer, Sequence[Piece]]], curves: pd.DataFrame, folder: Path
+) -> dict[str, dict[str, str | int]]:
+    """Write the tables beside the scores and the mean curves, each as ``NAME.csv``, and take away what is there else.
+
+    Parameters
+    ----------
+    joined
+        Name -> what its card says, and the tables of the records; of none there is no file.
+    curves
+        From `pooled.average_curves`.
+
+    Returns
+    -------
+    dict
+        Name -> ``summary`` and number of ``rows``, sorted by name.
+    """
+    told: dict[str, dict[str, str | int]] = {}
+    for name, (offer, pieces) in joined.items():
+        if pieces:
+            told[name] = {"summary": offer.summary, "rows": join_table(offer, pieces, folder / f"{name}.csv")}
+    if len(curves):
+        write_text(folder / f"{CURVES}.csv", _csv(curves))
+        told[CURVES] = {"summary": "Mean over splits of every curve, with its standard error", "rows": len(curves)}
+    for path in folder.glob("*.csv"):
+        if path.stem not in told:
+            path.unlink()
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+    return dict(sorted(told.items()))
 
 
 def summarise_costs(costs: pd.DataFrame) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pertharness.errors import RecipeError
 from pertharness.host.did_you_mean import expected
 from pertharness.host.plan.calibration import half_plan, plan_calibration
+from pertharness.host.plan.common_genes import plan_common_genes
 from pertharness.host.plan.inputs import plan_dataset, plan_split
 from pertharness.host.plan.model import Attempt, Plan, Source
 from pertharness.host.plan.planner import Planner, add_attempt
@@ -24,7 +25,10 @@ USUAL_REFERENCES = ("additive", "mean")
 RANKED = ("perturbation", "task")
 """Levels of the metrics that models can be ranked by; the former come first where the recipe does not choose."""
 
-__all__ = ["Attempt", "Plan", "Source", "build_plan", "find_model", "half_plan", "is_for", "primary_metric", "tasks_of"]
+__all__ = [
+    "Attempt", "Plan", "Source", "build_plan", "find_model", "half_plan", "is_for", "plan_common_genes",
+    "primary_metric", "tasks_of",
+]  # fmt: skip
 
 
 def build_plan(recipe: Recipe, registry: Registry, store: Store, sources: Mapping[str, Source]) -> Plan:

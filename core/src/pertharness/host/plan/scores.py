@@ -69,8 +69,6 @@ def plan_scores(
         references = {other: planner.plan.datasets[other] for other in task.references}
         needs = {"dataset": dataset, "split": split, "prediction": prediction, **references}
         options = {"score_on": list(task.score_on), "offer": scorer.offer.model_dump(mode="json")}
-        options |= {"against": "half_b"} if against_half else {}
-        options = {"score_on": list(task.score_on), "offer": scorer.offer.model_dump(mode="json")}
         halves = plan_halves(planner, str(task.dataset)) if against_half or scorer.offer.calibrates else ""
         needs |= {"halves": halves} if halves else {}
         options |= {"against": "half_b"} if against_half else {}

@@ -10,8 +10,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pertharness.files import write_text
-from pertharness.host.leaderboard.markdown import LEGEND
-from pertharness.host.leaderboard.tables import Table
+from pertharness.host.leaderboard.markdown import LEGEND, sections
+from pertharness.host.leaderboard.tables import Note, Table
 
 FILES = (
     "leaderboard.csv",
@@ -28,8 +28,9 @@ _LONGEST = 20_000  # Characters; the list of all records of a large run would be
 
 
 def write_report(
-    tables: Iterable[Table], manifest: Mapping[str, Any], folder: Path, title: str = "Leaderboard"
-) -> None:
+    tables: Iterable[Table], manifest: Mapping[str, Any], folder: Path, title: str = "Leaderboard", *,
+    notes: Iterable[Note] = (),
+) -> None:  # fmt: skip
     """Write ``index.html``: every table of the leaderboard, what is missing and why, and where all of it came from.
 
     Parameters
@@ -40,6 +41,8 @@ def write_report(
         What is shown as provenance: versions, recipe, dates; any JSON. An entry that is very long is only named.
     folder
         The folder ``report`` of a run; made if absent.
+    notes
+        What is not scored, and why.
     """
     environment = Environment(
         loader=PackageLoader("pertharness.host.report", "templates"),
@@ -48,11 +51,20 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    tasks: dict[str, list[Table]] = {}
-    for table in tables:
-        tasks.setdefault(table.title, []).append(table)
+    shown = list(tables)
+    told = {section.title: section.said for section in sections(shown, notes)}
+    tasks: dict[str, list[Table]] = {title: [] for title in told}
+    for table in shown:
+        if table.primary or not table.silent:
+            tasks.setdefault(table.title, []).append(table)
     page = environment.get_template("index.html").render(
-        title=title, tasks=tasks, provenance=_provenance(manifest), legend=LEGEND, files=FILES
+        title=title,
+        tasks=tasks,
+        said=told,
+        provenance=_provenance(manifest),
+        legend=LEGEND,
+        files=FILES,
+        beside=manifest.get("tables", {}),
     )
     write_text(folder / "index.html", page)
 

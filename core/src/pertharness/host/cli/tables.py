@@ -1,0 +1,105 @@
+"""``pertharness tables``: what a run has beside its leaderboard."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pertharness.errors import RecipeError
+from pertharness.host.cli.export import read_manifest
+from pertharness.host.cli.inspect import columns
+from pertharness.host.did_you_mean import expected
+from pertharness.host.leaderboard.settings import model_label
+
+MOST = 200
+"""Rows that a terminal gets."""
+
+Row = Sequence[str]
+
+
+@click.command(short_help="List or print the tables that a run has beside its leaderboard.")
+@click.argument("run")
+@click.argument("name", required=False)
+@click.option("--dataset", help="Only rows of this dataset.")
+@click.option("--model", help="Only rows of this model: linear, or with its parameters linear[k=4].")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV on a terminal too, and all rows.")
+def tables(run: str, name: str | None, dataset: str | None, model: str | None, as_csv: bool) -> None:
+    """List the tables of RUN (a folder such as runs/demo, or its name under runs/), or print the table NAME.
+
+    On a terminal a table is laid out, elsewhere it is CSV.
+    """
+    folder = Path(run) if Path(run).is_dir() else Path("runs") / run
+    known: dict[str, Any] = read_manifest(folder).get("tables", {})
+    if name is None:
+        if dataset or model or as_csv:
+            raise click.UsageError("--dataset, --model and --csv are for one table: name it")
+        rows = [(table, f"{one['rows']} rows", one["summary"]) for table, one in known.items()]
+        for line in columns(rows) or [f"no tables in {folder}; scorers that leave some bring them"]:
+            click.echo(line)
+        return
+    if name not in known:
+        raise RecipeError(f"{str(folder)!r} has no table {name!r}; {expected(name, known)}")
+    with (folder / "tables" / f"{name}.csv").open(newline="", encoding="utf-8") as file:
+        reader = csv.reader(file)
+        header = next(reader)
+        wanted = _wanted(header, reader, name, dataset, model)
+        if sys.stdout.isatty() and not as_csv:
+            _lay_out(header, wanted)
+        else:
+            _print_csv(itertools.chain([header], wanted))
+
+
+def _wanted(header: Row, rows: Iterator[Row], name: str, dataset: str | None, model: str | None) -> Iterator[Row]:
+    """Yield the rows of a dataset and a model, read one by one.
+
+    Raises
+    ------
+    RecipeError
+        If the table is of the data, and says nothing of models.
+    """
+    place = {column: position for position, column in enumerate(header)}
+    if model is not None and "model" not in place:
+        raise RecipeError(f"the table {name!r} is of the data, so it has no models; leave out --model")
+
+    def fits(row: Row) -> bool:
+        if dataset is not None and row[place["dataset"]] != dataset:
+            return False
+        plain = row[place["model"]] if model is not None else ""
+        return model is None or model in (plain, model_label(plain, row[place["params"]]))
+
+    return filter(fits, rows)
+
+
+def _print_csv(rows: Iterator[Row]) -> None:
+    """Print rows as CSV; a character that the output cannot hold is spelled out."""
+    descriptor, encoding = sys.stdout.fileno(), sys.stdout.encoding
+    with open(descriptor, "w", newline="", encoding=encoding, errors="backslashreplace", closefd=False) as out:
+        csv.writer(out, lineterminator="\n").writerows(rows)
+
+
+def _lay_out(header: Row, rows: Iterator[Row]) -> None:
+    """Print the first rows below each other, without columns that are empty."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from pertharness.host.leaderboard.tables import clean
+
+    shown = list(itertools.islice(rows, MOST))
+    more = sum(1 for _ in rows)
+    filled = [i for i in range(len(header)) if any(row[i] for row in shown)] or list(range(len(header)))
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for i in filled:
+        grid.add_column(Text(clean(header[i])), overflow="fold")
+    for row in shown:
+        grid.add_row(*(Text(clean(row[i])) for i in filled))
+    Console().print(grid)
+    if more:
+        click.echo(f"{more} more rows; --csv prints all of them")

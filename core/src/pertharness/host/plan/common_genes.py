@@ -1,0 +1,67 @@
+"""Scores over the genes that all compared models predict, which is known only when the predictions are there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from pertharness.files import canonical_json, sha256_text
+from pertharness.host.nodes import Node, Outcome
+from pertharness.host.plan.model import Attempt, Plan
+from pertharness.host.store import Store
+from pertharness.scores import COMMON_GENES
+
+
+def plan_common_genes(plan: Plan, outcomes: Mapping[str, Outcome], store: Store) -> list[Node]:
+    """Add the jobs that score the variant ``common-genes``, and give them.
+
+    There are none for a dataset and task in which each model of the common set's list predicts every gene: the variant
+    would be the default. If one lacks some in a single split, all splits are scored, so that means are over the same.
+    """
+    done = {key for key, outcome in outcomes.items() if outcome.state == "done"}
+    lacking: dict[tuple[str, str, int], set[str]] = {}
+    for one in plan.attempts:
+        if one.prediction in done and one.label in one.task.common_set:
+            path = store.record("predictions", one.prediction) / "prediction.h5ad"
+            lacking.setdefault(_place(one), set()).update(missing_genes(path))
+    affected = {place[:2] for place, genes in lacking.items() if genes}
+    added: dict[str, Node] = {}
+    for position, one in enumerate(plan.attempts):
+        if one.prediction in done and _place(one)[:2] in affected:
+            nodes = _common_nodes(plan, one, sorted(lacking.get(_place(one), ())))
+            plan.attempts[position] = replace(one, common={name: node.key for name, node in nodes.items()})
+            added |= {node.key: node for node in nodes.values()}
+    plan.nodes.update(added)
+    return list(added.values())
+
+
+def missing_genes(path: Path) -> list[str]:
+    """Give the genes that a prediction lacks: columns of NaN, so one row tells; the worker has checked the others."""
+    import h5py
+    import numpy as np
+
+    with h5py.File(path) as file:
+        if not file["X"].shape[0]:
+            return []
+        missing = np.isnan(file["X"][0])
+        names = file["var"][file["var"].attrs["_index"]].asstr()[:]
+    return [str(name) for name in names[missing]]
+
+
+def _place(one: Attempt) -> tuple[str, str, int]:
+    return one.dataset, one.task.name, one.seed
+
+
+def _common_nodes(plan: Plan, one: Attempt, lacking: list[str]) -> dict[str, Node]:
+    """Give, by scorer, the job that scores an attempt again, told which genes do not count."""
+    nodes = {}
+    for name, key in one.scores.items():
+        if any(COMMON_GENES in metric.variants for metric in plan.scorers[name].metrics):
+            node = plan.nodes[key]
+            # The usual job's key holds all else that the scores depend on.
+            again = sha256_text(canonical_json({"key": key, "lacking": lacking}))
+            options = {**node.job.options, "lacking": lacking}
+            job = node.job.model_copy(update={"key": again, "options": options})
+            nodes[name] = replace(node, job=job, title=f"{node.title} (common genes)")
+    return nodes
