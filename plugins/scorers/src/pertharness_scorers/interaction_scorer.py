@@ -1,0 +1,253 @@
+"""The scorer ``interactions``: how well a model predicts what doubles deviate from the sum of their singles by.
+
+Definitions: doi 10.1038/s41592-025-02772-6; ``docs/metrics.md``. Calls and classes say something of the screen alone,
+and are of all its doubles; curves, areas and the largest deviations are of the answered queries of one split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pertharness import DataError, MetricOffer, ScorerOffer, Skip, TableOffer, control_mean
+from pertharness.scores import Scores
+
+from pertharness_scorers.answers import Answers, long_form, match_answers
+from pertharness_scorers.curves import GRID
+from pertharness_scorers.detection import VARIANTS, detect
+from pertharness_scorers.deviations import Doubles, observe_doubles, take, without_rounding
+from pertharness_scorers.interactions import CLASSES, Call, call_interactions, classify, composition, is_called
+from pertharness_scorers.panel import top_genes
+from pertharness_scorers.recurrence import largest, recurrence
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+_REFERENCE = "10.1038/s41592-025-02772-6"
+_PARAMS = {"n_top": 1000, "n_largest": 500, "n_recurrent": 100, "stack": 1, "level": 0.05}
+_METRICS = (
+    ("tpr_fdp", "curve", None, "Share of the interactions found, at each false discovery proportion"),
+    ("auprc", "task", None, "Area under precision against recall of the interactions"),
+    ("auroc", "task", 0.5, "Chance that an interaction is ranked above an entry that is none"),
+    ("average_precision", "task", None, "Precision of the ranking, averaged over the interactions"),
+)
+_TABLES = (
+    ("interaction_call", "dataset", "Empirical null of the deviations from additivity, and the thresholds"),
+    ("class_composition", "dataset", "Shares of the classes of interaction"),
+    ("interaction_class", "dataset", "The called interactions and their classes"),
+    ("top100_recurrence", "task", "Genes and perturbations among the largest predicted and observed deviations"),
+)
+OFFER = ScorerOffer(
+    name="interactions",
+    summary="Genetic interactions: deviations of doubles from the sum of their singles",
+    metrics=tuple(
+        MetricOffer(
+            id=name, level=level, direction="higher", best=1.0, chance=chance, variants=tuple(VARIANTS),
+            summary=summary, reference=_REFERENCE,
+        )
+        for name, level, chance, summary in _METRICS
+    ),
+    tables=(
+        *(TableOffer(name=name, level=level, summary=what, reference=_REFERENCE) for name, level, what in _TABLES),
+        TableOffer(
+            name="top500_class", level="task", largest=("predicted", _PARAMS["n_largest"]),
+            count=("predicted_class", "observed_class"), reference=_REFERENCE,
+            summary="Predicted and observed classes of the largest predicted deviations",
+        ),
+    ),
+    tasks=("double",),
+    params=_PARAMS,
+)  # fmt: skip
+
+
+def score_interactions(
+    truth: AnnData, prediction: AnnData, controls: AnnData, train: AnnData, screen: AnnData, params: Mapping[str, Any]
+) -> Scores:
+    """Score the deviations that a model predicts, and describe those of the screen.
+
+    A prediction of which no entry deviates from additivity does not compete: it has neither scores nor largest entries.
+
+    Returns
+    -------
+    Scores
+        The metrics and tables of `OFFER`.
+
+    Raises
+    ------
+    Skip
+        If the screen has no double whose singles it holds, or no thresholds can be estimated.
+    DataError
+        If a parameter is out of its range.
+    """
+    settings = _check_params({**_PARAMS, **params})
+    panel = top_genes(control_mean(controls), settings["n_top"])
+    labels = [str(label) for label in screen.obs["perturbation"]]
+    means = np.asarray(screen.X, dtype=np.float64)[:, panel]
+    doubles = observe_doubles(labels, means, control_mean(screen)[panel])
+    if not doubles.labels:
+        n_lacking = len(doubles.left_out)
+        raise Skip(f"the screen has no double both of whose singles it holds ({n_lacking} doubles lack a single)")
+    call = _call(doubles.deviation.tobytes(), settings["stack"], settings["level"])
+    genes = screen.var_names.to_numpy()[panel]
+    tables = _describe_screen(doubles, genes, call)
+    held = _hold_out(match_answers(truth, prediction, controls, train, settings["n_top"]), doubles)
+    tables["top500_class"] = _classify_largest(held, call, settings["n_largest"])
+    tables["top100_recurrence"] = _count_recurrent(held, settings["n_recurrent"])
+    return Scores(_score_model(held, call), tables)
+
+
+def _check_params(params: dict[str, Any]) -> dict[str, Any]:
+    """Refuse parameters out of their range."""
+    for name in ("n_top", "n_largest", "n_recurrent", "stack"):
+        if params[name] < 1:
+            raise DataError(f"interactions: expected {name} of at least 1, got {params[name]!r}")
+    if not 0 < params["level"] < 1:
+        raise DataError(f"interactions: expected a level between 0 and 1, got {params['level']!r}")
+    return params
+
+
+# Every model and split of a dataset is scored against the same call, and estimating it takes longer than the rest of
+# a score. The key is the content, so nothing can be stale; jobs of few datasets share a process.
+@lru_cache(maxsize=4)
+def _call(deviations: bytes, stack: int, level: float) -> Call:
+    """Call the interactions of a screen.
+
+    Raises
+    ------
+    Skip
+        If its deviations are too few, or such that no null can be estimated: no model can be scored on this screen.
+    """
+    try:
+        return call_interactions(np.frombuffer(deviations), stack=stack, level=level)
+    except DataError as error:
+        raise Skip(f"no thresholds for the deviations from additivity: {error}") from None
+
+
+def _describe_screen(doubles: Doubles, genes: np.ndarray, call: Call) -> dict[str, pd.DataFrame]:
+    """Give the tables that hold for every model: call, composition, and the called entries with their classes."""
+    import pandas as pd
+
+    kinds = classify(doubles.effect, doubles.first, doubles.second)
+    names, labels, additive = np.array(CLASSES), np.array(doubles.labels), doubles.expectation - doubles.y0
+    calls, shares, entries = [], [], []
+    for threshold, found in call.thresholds.items():
+        outside = is_called(doubles.deviation, found.lower, found.upper)
+        calls.append(_call_row(threshold, call, doubles))
+        shares += [(threshold, *share) for share in composition(np.where(outside, kinds, 0))]
+        rows, columns = np.nonzero(outside)
+        entries.append(
+            pd.DataFrame(
+                {
+                    "threshold": threshold, "perturbation": labels[rows], "gene": genes[columns],
+                    "deviation": doubles.deviation[outside], "additive": additive[outside],
+                    "class": names[kinds[outside]],
+                }
+            )
+        )  # fmt: skip
+    return {
+        "interaction_call": pd.DataFrame(calls),
+        "class_composition": pd.DataFrame(shares, columns=["threshold", "class", "count", "share"]),
+        "interaction_class": pd.concat(entries, ignore_index=True),
+    }
+
+
+def _call_row(threshold: str, call: Call, doubles: Doubles) -> dict[str, Any]:
+    """Give the row of a kind of threshold in the table ``interaction_call``."""
+    n_doubles, n_genes = doubles.deviation.shape
+    return {
+        "threshold": threshold, **asdict(call.thresholds[threshold]), "delta": call.delta, "sigma": call.sigma,
+        "p0": call.p0, "n_values": call.n, "n_doubles": n_doubles, "n_genes": n_genes,
+        "n_left_out": len(doubles.left_out), "warnings": "; ".join(call.warnings),
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Held:
+    """The answered doubles: y - A and yhat - A, shape (n_doubles, n_genes), and their changes from the control."""
+
+    doubles: Doubles
+    genes: np.ndarray
+    observed: np.ndarray
+    predicted: np.ndarray
+    observed_effect: np.ndarray
+    predicted_effect: np.ndarray
+
+    def names(self, entries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Give perturbation and gene of entries, which are counted along the rows."""
+        rows, columns = np.divmod(entries, len(self.genes))
+        return np.array(self.doubles.labels)[rows], self.genes[columns]
+
+
+def _hold_out(answers: Answers, doubles: Doubles) -> _Held:
+    """Put the whole answers beside the doubles, in the order of the screen.
+
+    Where scores are tied, neither the order of the queries nor that of the answers may decide.
+    """
+    whole = zip(answers.labels, answers.defined(), strict=True)
+    row_of = {label: row for row, (label, is_whole) in enumerate(whole) if is_whole}
+    held = take(doubles, row_of)
+    rows = [row_of[label] for label in held.labels]
+    y, yhat = answers.y[rows], answers.yhat[rows]
+    return _Held(
+        doubles=held, genes=answers.genes, observed=y - held.expectation, observed_effect=y - held.y0,
+        predicted=without_rounding(yhat - held.expectation), predicted_effect=without_rounding(yhat - held.y0),
+    )  # fmt: skip
+
+
+def _score_model(held: _Held, call: Call) -> pd.DataFrame:
+    """Give the scores; none if the model does not compete."""
+    import pandas as pd
+
+    if not held.predicted.any():
+        return long_form("", {})
+    found = detect(held.predicted.ravel(), held.observed.ravel(), call)
+    curves = long_form("tpr_fdp", found.pop("tpr_fdp"), coordinates=list(GRID.round(2)))
+    areas = [
+        long_form(metric, {variant: np.array([value]) for variant, value in values.items()})
+        for metric, values in found.items()
+    ]
+    return pd.concat([curves, *areas], ignore_index=True)
+
+
+def _classify_largest(held: _Held, call: Call, n: int) -> pd.DataFrame:
+    """Give the entries with the largest predicted deviations: their class as predicted, and as observed and called."""
+    import pandas as pd
+
+    entries = _largest(held.predicted, n)
+    perturbations, genes = held.names(entries)
+    singles = held.doubles.first.ravel()[entries], held.doubles.second.ravel()[entries]
+    predicted, observed = (
+        classify(effect.ravel()[entries], *singles) for effect in (held.predicted_effect, held.observed_effect)
+    )
+    local = call.thresholds["local"]
+    deviation, names = held.observed.ravel()[entries], np.array(CLASSES)
+    return pd.DataFrame(
+        {
+            "perturbation": perturbations, "gene": genes, "predicted": held.predicted.ravel()[entries],
+            "observed": deviation, "predicted_class": names[predicted],
+            "observed_class": names[np.where(is_called(deviation, local.lower, local.upper), observed, 0)],
+        }
+    )  # fmt: skip
+
+
+def _count_recurrent(held: _Held, n: int) -> pd.DataFrame:
+    """Count genes and perturbations among the largest deviations, by size (default) and signed (published-code)."""
+    import pandas as pd
+
+    rows = []
+    if held.predicted.any():
+        for of, values in (("prediction", held.predicted), ("truth", held.observed)):
+            for variant, entries in (("default", _largest(values, n)), ("published-code", largest(values.ravel(), n))):
+                for kind, names in zip(("perturbation", "gene"), held.names(entries), strict=True):
+                    rows += [(variant, of, kind, *item) for item in recurrence(names.tolist())]
+    return pd.DataFrame(rows, columns=["variant", "of", "kind", "name", "n"])
+
+
+def _largest(deviations: np.ndarray, n: int) -> np.ndarray:
+    """Give the entries that deviate most; one that does not deviate is never among them."""
+    sizes = np.abs(deviations).ravel()
+    return largest(sizes, min(n, int(np.count_nonzero(sizes))))
