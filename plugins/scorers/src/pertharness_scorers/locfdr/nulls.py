@@ -1,0 +1,152 @@
+"""The null asked for, and the others beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pertharness import DataError
+
+from pertharness_scorers.locfdr.checks import remedy
+from pertharness_scorers.locfdr.density import EPSILON, Density
+from pertharness_scorers.locfdr.likelihood import Quartiles, TruncatedFit, log_fdr_errors, maximum_likelihood
+from pertharness_scorers.locfdr.matching import MatchedNull, match_centre, match_theoretical
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NullName = Literal["mle", "theoretical", "central_matching", "split"]
+DISCREPANT = 0.05
+"""R warns if central matching and maximum likelihood differ by more than this in delta, or in log sigma."""
+CM_FAILED = "CM estimation failed, middle of histogram non-normal"
+ML_FAILED = "ML estimation failed"
+DISCREPANCY = (
+    "Discrepancy between central matching and maximum likelihood estimates.\nConsider rerunning with nulltype = 1"
+)
+NO_ERRORS = (
+    "standard errors are not available: the matrix of the curve is singular to working precision, as empty stretches "
+    "beside far outliers make it"
+)
+"""R stops here; the estimates do not need the matrix."""
+FP0_ROWS = ("thest", "theSD", "mlest", "mleSD", "cmest", "cmeSD")
+
+
+@dataclass(frozen=True)
+class Nulls:
+    """The estimates, None where one failed; and the one asked for, its log fdr's standard error per bin beside it."""
+
+    theoretical: MatchedNull
+    likely: TruncatedFit | None
+    matched: MatchedNull | None
+    chosen: MatchedNull | TruncatedFit
+    log_fdr_errors: np.ndarray
+    warnings: tuple[str, ...]
+
+
+def middle_bins(values: np.ndarray, quartiles: Quartiles, x: np.ndarray) -> np.ndarray:
+    """Tell which bins have their centre between the quartiles.
+
+    Raises
+    ------
+    DataError
+        If none has.
+    """
+    middle = (x > quartiles.low) & (x < quartiles.high)
+    if not middle.any():
+        raise DataError(f"locfdr: {_few_bins(values, quartiles, len(x), 0)}")
+    return middle
+
+
+def estimate_nulls(
+    values: np.ndarray, quartiles: Quartiles, x: np.ndarray, middle: np.ndarray, density: Density, name: NullName
+) -> Nulls:
+    """Estimate every null.
+
+    Raises
+    ------
+    DataError
+        If the one asked for cannot be estimated.
+    """
+    n = len(values)
+    inverse = _inverse(density)
+    theoretical = match_theoretical(x, density, middle, n, inverse)
+    matched = match_centre(x, density, middle, n, inverse, split=name == "split")
+    likely, said = maximum_likelihood(values, quartiles)
+    chosen = {"mle": likely, "theoretical": theoretical}.get(name, matched)
+    if chosen is None:
+        cause = _no_likelihood(quartiles) if name == "mle" else _no_match(values, quartiles, middle)
+        raise DataError(f"locfdr: null={name!r} cannot be estimated: {cause}")
+    discrepant = name in ("central_matching", "split") and likely is not None and _differ(chosen, likely)
+    warnings = (
+        *([CM_FAILED] if matched is None else []),
+        *said,
+        *([ML_FAILED] if likely is None else []),
+        *([DISCREPANCY] if discrepant else []),
+        *([NO_ERRORS] if inverse is None else []),
+    )
+    if isinstance(chosen, MatchedNull):
+        errors = chosen.log_fdr_errors
+    else:
+        errors = np.full(len(x), np.nan) if inverse is None else log_fdr_errors(chosen, x, density, inverse)
+    return Nulls(theoretical, likely, matched, chosen, errors, warnings)
+
+
+def _inverse(density: Density) -> np.ndarray | None:
+    """Give (B' diag(f) B)^-1, the covariance of the coefficients of log f; None where R's ``solve`` stops."""
+    information = density.basis.T @ (density.f[:, None] * density.basis)
+    try:
+        inverse = np.linalg.inv(information)
+    except np.linalg.LinAlgError:
+        return None
+    condition = np.abs(information).sum(axis=0).max() * np.abs(inverse).sum(axis=0).max()
+    return inverse if condition * EPSILON <= 1 else None
+
+
+def _differ(matched: MatchedNull | TruncatedFit, likely: TruncatedFit) -> bool:
+    """Tell whether the two estimates are so different that one of them is doubtful."""
+    return bool(
+        abs(matched.delta - likely.delta) > DISCREPANT or abs(np.log(matched.sigma / likely.sigma)) > DISCREPANT
+    )
+
+
+def _no_match(values: np.ndarray, quartiles: Quartiles, middle: np.ndarray) -> str:
+    """Say why central matching failed."""
+    if middle.sum() < 3:
+        return f"{_few_bins(values, quartiles, len(middle), int(middle.sum()))}; or take null='mle'"
+    return (
+        f"log f has no peak between the quartiles {quartiles.low:.6g} and {quartiles.high:.6g} that a normal density "
+        "would have; look at the histogram, or take null='mle'"
+    )
+
+
+def _few_bins(values: np.ndarray, quartiles: Quartiles, n_bins: int, found: int) -> str:
+    """Say that the bins are too wide for the values between the quartiles."""
+    return (
+        f"{found} of {n_bins} bins lie between the quartiles {quartiles.low:.6g} and {quartiles.high:.6g}, expected at "
+        f"least 3: {remedy(values, quartiles, n_bins + 1)}"
+    )
+
+
+def _no_likelihood(quartiles: Quartiles) -> str:
+    """Say why maximum likelihood failed."""
+    return (
+        f"the values between the quartiles {quartiles.low:.6g} and {quartiles.high:.6g} do not look normal, or are too "
+        "far from where the iteration starts, N(0, 1): bring them near 0 and to a scale of about 1, or take "
+        "null='central_matching'"
+    )
+
+
+def null_table(nulls: Nulls, *, split: bool) -> pd.DataFrame:
+    """Give all estimates and their standard errors: rows `FP0_ROWS`, columns delta, sigma, p0 (and sigright)."""
+    import pandas as pd
+
+    rows = []
+    for null, has_right in ((nulls.theoretical, False), (nulls.likely, False), (nulls.matched, split)):
+        if null is None:
+            rows += [[np.nan] * 4] * 2
+            continue
+        right = (null.sigma_right, null.errors[1]) if has_right else (np.nan, np.nan)
+        rows += [[null.delta, null.sigma, null.p0, right[0]], [*null.errors, right[1]]]
+    table = pd.DataFrame(rows, index=list(FP0_ROWS), columns=["delta", "sigleft", "p0", "sigright"])
+    return table if split else table.drop(columns="sigright").rename(columns={"sigleft": "sigma"})
