@@ -230,6 +230,21 @@ def test_tie_at_the_edge_of_the_panel_goes_to_the_first_gene():
     assert set(tables["interaction_class"]["gene"]) <= {f"g{i:02d}" for i in range(31)}
 
 
+def test_screen_without_a_tail_has_no_tail_threshold_and_says_that_the_local_one_is_far():
+    rows = dict(zip(SCREEN.obs["perturbation"], SCREEN.X, strict=True))
+    rng, doubles = np.random.default_rng(8), [label for label in rows if "+" in label]
+    # Uniform noise: fewer large deviations than any null has.
+    flat = {label: row + rng.uniform(-0.1, 0.1, N_GENES) for label, row in _additive(held=doubles).items()}
+    scores = _score(_noisy(), screen=_means({**rows, **flat}, SCREEN.var_names))
+    local, tail = (scores.artefacts["interaction_call"].iloc[i] for i in (0, 1))
+    assert not local["upper_near"]
+    assert not local["lower_near"]
+    assert np.isnan([tail["upper"], tail["lower"]]).all()
+    assert (tail["n_above"], tail["n_below"]) == (0, 0)
+    for metric in AREAS:
+        assert np.isnan(_values(scores, metric)["tail"])
+
+
 def test_stacking_counts_every_copy():
     single, stacked = (_score(_noisy(), stack=n).artefacts["interaction_call"].iloc[0] for n in (1, 3))
     assert stacked["n_values"] == 3 * single["n_values"]
