@@ -1,7 +1,7 @@
 """Efron's local false discovery rate: fdr(z) = p0 f0(z) / f(z), the share of null values among those near z.
 
 The method of R's ``locfdr`` 1.1-8, from Efron 2004 (doi 10.1198/016214504000000089), Efron 2007 (doi
-10.1214/009053606000001460) and the package's documented behaviour; tested against its outputs.
+10.1214/009053606000001460) and what is known of how the package works; own code, tested against its outputs.
 """
 
 from __future__ import annotations
