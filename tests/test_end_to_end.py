@@ -21,6 +21,7 @@ PERTHARNESS = shutil.which("pertharness", path=str(Path(sys.executable).parent))
 RECIPE = """
 name = "small"
 seeds = "1-2"
+scorers = ["l2", "pearson", "pearson_delta"]
 
 [datasets.demo]
 params = { n_genes = 400, n_singles = 24, n_doubles = 24, n_controls = 150, n_cells = 30 }
@@ -33,7 +34,7 @@ split = { kind = "unseen" }
 """
 FILES = {
     "costs.csv", "leaderboard.csv", "leaderboard.json", "leaderboard.md", "manifest.json", "recipe.toml", "report",
-    "scores.csv.gz",
+    "scores.csv.gz", "tables",
 }  # fmt: skip
 SCORES = "dataset split seed plugin model params perturbation gene metric variant coordinate value state"
 LEADERBOARD = "dataset task plugin model params metric variant value low high scored expected rank state"
