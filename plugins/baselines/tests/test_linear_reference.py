@@ -1,6 +1,5 @@
 """The linear baseline beside R's output, beside an independent solution, and its invariances."""
 
-import json
 import os
 from pathlib import Path
 
@@ -66,7 +65,7 @@ def reference():
         pytest.skip(f"no linear_refs.npz in {REFERENCE}; name the folder above it in PERTHARNESS_SHARED")
     with np.load(REFERENCE / "linear_inputs.npz") as inputs, np.load(REFERENCE / "linear_refs.npz") as refs:
         arrays = dict(inputs), dict(refs)
-    return *arrays, json.loads((REFERENCE / "linear_refs.json").read_text())
+    return arrays
 
 
 def _canonical(condition):
@@ -81,26 +80,8 @@ def _reference_train(inputs):
 
 
 @pytest.mark.reference
-def test_linear_equals_r(reference):
-    inputs, refs, arguments = reference
-    runs = [key[: -len(".pred")] for key in refs if key.startswith("G_train__P_train") and key.endswith(".pred")]
-    assert runs
-    train, labels = _reference_train(inputs)
-    queries = [label for label in labels if label != CONTROL]
-    for run in (run for run in runs if "pca_dim" in arguments[run]):
-        params = {"k": arguments[run]["pca_dim"], "ridge": arguments[run]["ridge"]}
-        prediction = _predict("linear", train, queries, **params)[:, refs[f"{run}.pred_genes"]]
-        column = {label: i for i, label in enumerate(labels)}
-        answered = list(prediction.obs["perturbation"])
-        expected = refs[f"{run}.pred"][:, [column[label] for label in answered]].T
-        np.testing.assert_allclose(prediction.X, expected, rtol=0, atol=1e-6)
-        left_out = refs[f"{run}.pred"][:, [column[query] for query in prediction.uns["unanswered"]]]
-        assert np.isnan(left_out).all()
-
-
-@pytest.mark.reference
 def test_mean_with_control_equals_rs_linear_model_of_zeros(reference):
-    inputs, refs, _ = reference
+    inputs, refs = reference
     if "G_train__P_zero.pred" not in refs:
         pytest.skip("linear_refs.npz has no run with a perturbation embedding of zeros")
     train, _ = _reference_train(inputs)
@@ -139,14 +120,3 @@ def test_additive_is_no_change_when_the_singles_do_nothing(seed):
     flat = _pseudobulk(np.tile(control_mean(train), (train.n_obs, 1)), train.obs["perturbation"], train.var_names)
     additive, no_change = (_predict(name, flat, ["g00+g05", "g01+g02"]).X for name in ("additive", "no_change"))
     np.testing.assert_allclose(additive, no_change, rtol=0, atol=1e-12)
-
-
-def test_linear_with_identity_weights_is_additive():
-    """With G the singles' expression, W = I, P binary and b = -y0, the linear model G W P' + b is the additive one."""
-    train, _ = _random_screen(3)
-    y0, labels = control_mean(train), list(train.obs["perturbation"])
-    singles = [label for label in labels if label in set(train.var_names)]
-    G = np.array([train.X[labels.index(label)] for label in singles]).T
-    P = np.array([[label in {"g02", "g07"} for label in singles]], dtype=float)
-    linear = (G @ np.eye(len(singles)) @ P.T)[:, 0] - y0
-    np.testing.assert_allclose(_predict("additive", train, ["g02+g07"]).X[0], linear, rtol=0, atol=1e-12)
