@@ -198,9 +198,8 @@ def make_interactions(rng: np.random.Generator) -> Iterator[dict[str, Any]]:
     first, second = np.array(pairs).T
     # Few deviations are large, as in real screens.
     expected = single[first] + single[second] - y0
-    deviation = rng.normal(0, 0.05, expected.shape) + rng.laplace(0, 0.3, expected.shape) * (
-        rng.random(expected.shape) < 0.05
-    )
+    large = rng.laplace(0, 0.12, expected.shape) * (rng.random(expected.shape) < 0.15)
+    deviation = rng.normal(0, 0.05, expected.shape) + large
     labels = [f"{names[a]}+{names[b]}" for a, b in pairs]
     screen = _means(np.vstack([y0, single, expected + deviation]), [CONTROL, *names, *labels])
     controls = screen[:1].copy()
