@@ -37,7 +37,7 @@ SCORES = (
     Value("gears", "A+B", 1, 7.0), Value("gears", "A+B", 1, 0.5, "pearson_delta"),
     Value("gears", "", 1, 0.2, "tpr_fdp", variant="published-code", coordinate=0.1),
     Value("gears", "", 2, 0.4, "tpr_fdp", variant="published-code", coordinate=0.1),
-    Value("gears", "", 1, 0.9, "tpr_fdp", coordinate=0.1),  # of another variant
+    Value("gears", "", 1, 0.9, "tpr_fdp", coordinate=0.1),  # of another variant than that of the authors' code
     Value("mean", "X", 1, 1.0, dataset="adamson"), Value("mean", "X", 1, 2.0, dataset="replogle_k562"),
 )  # fmt: skip
 

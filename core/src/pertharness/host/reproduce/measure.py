@@ -24,7 +24,7 @@ def measure(run: RunFiles, number: Number) -> float:
     NotMeasured
         With the reason.
     """
-    return QUANTITIES[number.quantity](run, number)
+    return float(QUANTITIES[number.quantity](run, number))
 
 
 def _with_targets(count: int) -> Callable[[RunFiles, Number], float]:

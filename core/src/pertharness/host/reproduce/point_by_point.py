@@ -26,8 +26,8 @@ ALIASES = {
 }  # fmt: skip
 """Other names of models and datasets, as `plain` gives them; any that is the name itself needs no entry."""
 
-VARIANTS = {"tpr_fdp": "published-code"}
-"""Variant that a published value is compared with, where it is not ``default``: what the authors' code computes."""
+VARIANTS = ("published-code", "default")
+"""Variants that a published value is compared with: the first that the metric has."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,8 @@ def _compare(
     sheet: Sheet, metric: str, rows: pd.DataFrame, scores: pd.DataFrame, known: Mapping[str, Mapping[str, str]]
 ) -> SheetResult:
     """Match one metric of a sheet, by what the sheet has of the `KEYS`; the scores are means over what it has not."""
-    mine = scores[(scores["metric"] == metric) & (scores["variant"] == VARIANTS.get(metric, "default"))]
+    mine = scores[scores["metric"] == metric]
+    mine = mine[mine["variant"] == next((name for name in VARIANTS if (mine["variant"] == name).any()), "")]
     mine = mine.rename(columns={"model": "bare", "label": "model"}).assign(coordinate=mine["coordinate"].round(6))
     keys = [key for key in KEYS if key in rows]
     theirs = _canonical(rows, set(mine["perturbation"]), known)

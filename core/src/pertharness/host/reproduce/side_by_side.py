@@ -60,7 +60,7 @@ def cells(row: Row) -> tuple[str, ...]:
     """Give the cells of `HEADER` for a row."""
     measured, difference = row.measured, row.difference
     shown = "not measured" if measured is None or difference is None else f"{measured:.7g}"
-    moved = "-" if difference is None else "0" if row.agrees == "yes" and not difference else f"{difference:+.3g}"
+    moved = "-" if difference is None else f"{difference:+.0f}" if difference.is_integer() else f"{difference:+.3g}"
     return row.figure, row.dataset, row.quantity, f"{row.published:.10g}{row.unit}", shown, moved
 
 
