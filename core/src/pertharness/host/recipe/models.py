@@ -19,7 +19,12 @@ from pydantic import (
 
 from pertharness.cards import Name
 from pertharness.errors import RecipeError
-from pertharness.host.recipe.values import ModelSpec, parse_model, parse_seeds
+from pertharness.host.recipe.values import (
+    EmbeddingSpec,  # noqa: F401 - pydantic 2.0 looks for the types of ModelSpec's fields in this module
+    ModelSpec,
+    parse_model,
+    parse_seeds,
+)
 from pertharness.host.splits import KINDS, MAX_SEED
 
 
