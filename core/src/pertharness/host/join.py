@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from pertharness.cards import MetricOffer, ScorerOffer, TableOffer
+from pertharness.cards import MetricOffer, TableOffer
 from pertharness.host.leaderboard.cube import STATES
 from pertharness.host.leaderboard.pooled import Piece
 from pertharness.host.leaderboard.settings import TaskSettings
@@ -21,82 +22,107 @@ from pertharness.host.store import Store
 from pertharness.scores import COLUMNS, COMMON_GENES
 
 
+class _Owed(NamedTuple):
+    """What a scorer owes for a prediction: a value per place, metric and variant; and where what it gave lies."""
+
+    attempt: Attempt
+    common: bool
+    """Of the variant ``common-genes``, and no other."""
+    state: str
+    rows: list[tuple[str, str, str, str]]
+    """perturbation, part, metric, variant."""
+    path: Path | None
+    unanswered: frozenset[str]
+
+
 def join_scores(plan: Plan, outcomes: Mapping[str, Outcome], store: Store) -> pd.DataFrame:
     """Give all expected scores in long form, one row each, NaN with a state where there is no value.
 
-    A task whose split could not be made expects nothing that can be listed: each of its models has one row per metric
-    without a perturbation, so that it is still seen.
+    A metric of perturbations owes one value for each that is held out, one of the task one for the split. Of curves,
+    genes and the like nobody can say what is missing: they have the rows that the scorer gave. A task whose split could
+    not be made expects nothing that can be listed: each of its models has one row per metric without a perturbation, so
+    that it is still seen.
     """
-    parts = {
-        attempt.split: read_parts(store, attempt.split) for attempt in plan.attempts if _done(outcomes, attempt.split)
-    }
-    frames = [_attempt_scores(plan, attempt, outcomes, store, parts.get(attempt.split)) for attempt in plan.attempts]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    splits = dict.fromkeys(attempt.split for attempt in plan.attempts if _done(outcomes, attempt.split))
+    parts = {split: read_parts(store, split) for split in splits}
+    jobs = [owed for attempt in plan.attempts for owed in _owed(plan, attempt, outcomes, store, parts)]
+    if not jobs:
+        return pd.DataFrame()
+    expected = [(number, *row) for number, job in enumerate(jobs) for row in job.rows]
+    given = [(number, *row) for number, job in enumerate(jobs) if job.path for row in _read_scores(job)]
+    grid = pd.DataFrame(expected, columns=["job", "perturbation", "part", "metric", "variant"], dtype=object)
+    found = pd.DataFrame(given, columns=["job", *COLUMNS], dtype=object)
+    for column in ("coordinate", "value"):  # by numpy, whose reading is exact; that of pandas before 3 is not
+        found[column] = found[column].replace("", "nan").to_numpy(dtype=str).astype(np.float64)
+    joined = grid.merge(found, on=["job", "perturbation", "metric", "variant"], how="outer", sort=False)
+    joined[["part", "gene"]] = joined[["part", "gene"]].fillna("")
+    number = joined.pop("job").to_numpy(dtype=int)
+    whose = pd.DataFrame([_whose(job.attempt) for job in jobs]).take(number).reset_index(drop=True)
+    return pd.concat([joined.assign(state=_states(joined, jobs, number)), whose], axis=1)
 
 
-def _attempt_scores(
-    plan: Plan, attempt: Attempt, outcomes: Mapping[str, Outcome], store: Store, parts: Mapping[str, list[str]] | None
-) -> pd.DataFrame:
-    on = attempt.task.score_on
-    held: list[tuple[str, str]] = [(query, part) for part in on for query in parts[part]] if parts else [("", "")]
+def _whose(attempt: Attempt) -> dict[str, Any]:
+    """Give the columns that say whose a score is."""
+    return {
+        "dataset": attempt.dataset, "split": split_label(attempt.task), "seed": attempt.seed, "plugin": attempt.plugin,
+        "model": attempt.model, "params": attempt.params, "task": attempt.task.name,
+        "training_seed": attempt.training_seed,
+        "selected_on_scored": attempt.uses_validation and "val" in attempt.task.score_on,
+    }  # fmt: skip
+
+
+def _owed(
+    plan: Plan, attempt: Attempt, outcomes: Mapping[str, Outcome], store: Store,
+    parts: Mapping[str, Mapping[str, list[str]]],
+) -> Iterator[_Owed]:  # fmt: skip
+    """Yield what each scorer owes for a prediction; in a job of its own, the variant ``common-genes`` alone."""
+    on, known = attempt.task.score_on, parts.get(attempt.split)
+    held: list[tuple[str, str]] = [(query, part) for part in on for query in known[part]] if known else [("", "")]
     # One value for a whole split, which belongs to a part if no other is scored with it.
     places: dict[str, list[tuple[str, str]]] = {"perturbation": held, "task": [("", on[0] if len(on) == 1 else "")]}
-    frames = [pd.DataFrame({name: [] for name in (*COLUMNS, "part", "state")}, dtype=object)]
+    status = outcomes[attempt.prediction].status if _done(outcomes, attempt.prediction) else None
+    unanswered = frozenset(status.unanswered if status else ())
     for name, offer in plan.scorers.items():
         # Of a model that predicts nothing all that it would have been asked; else what it was.
-        if name in attempt.scores or (not attempt.prediction and is_for(offer, attempt.task)):
-            frames.append(_job_scores(offer, places, attempt, attempt.scores.get(name, ""), outcomes, store))
+        asked = name in attempt.scores or (not attempt.prediction and is_for(offer, attempt.task))
+        keys = {False: attempt.scores.get(name, "")} if asked else {}
         if name in attempt.common:
-            job = attempt.common[name]
-            frames.append(_job_scores(offer, places, attempt, job, outcomes, store, common=True))
-    kept = [frame for frame in frames if len(frame)]
-    return pd.concat(kept or frames, ignore_index=True).assign(
-        dataset=attempt.dataset, split=split_label(attempt.task), seed=attempt.seed, plugin=attempt.plugin,
-        model=attempt.model, params=attempt.params, task=attempt.task.name, training_seed=attempt.training_seed,
-        selected_on_scored=attempt.uses_validation and "val" in on,
-    )  # fmt: skip
+            keys[True] = attempt.common[name]
+        for common, key in keys.items():
+            rows = [
+                (*place, metric.id, variant)
+                for metric in offer.metrics
+                for variant in metric.variants
+                if (variant == COMMON_GENES) == common
+                for place in places.get(metric.level, [])
+            ]
+            state, _ = attempt_state(attempt, outcomes)
+            state = state if state != "done" else outcomes[key].state
+            path = store.record("scores", key) / "scores.csv" if state == "done" else None
+            yield _Owed(attempt, common, state, rows, path, unanswered)
 
 
-def _job_scores(
-    offer: ScorerOffer, places: Mapping[str, list[tuple[str, str]]], attempt: Attempt, key: str,
-    outcomes: Mapping[str, Outcome], store: Store, *, common: bool = False,
-) -> pd.DataFrame:  # fmt: skip
-    """Give what a scorer owes for a prediction, with what it gave: of one job the variant ``common-genes`` alone.
-
-    A metric of perturbations owes one value for each that is held out, one of the task one for the split. Of curves,
-    genes and the like nobody can say what is missing: they have the rows that the scorer gave.
-    """
-    rows = [
-        (*place, metric.id, variant)
-        for metric in offer.metrics
-        for variant in metric.variants
-        if (variant == COMMON_GENES) == common
-        for place in places.get(metric.level, ())
-    ]
-    grid = pd.DataFrame(rows, columns=["perturbation", "part", "metric", "variant"], dtype=object)
-    if not _done(outcomes, key):
-        state, _ = attempt_state(attempt, outcomes)
-        state = state if state != "done" else outcomes[key].state
-        return grid.assign(gene="", coordinate=np.nan, value=np.nan, state=state)
-    table = _read_scores(store.record("scores", key) / "scores.csv")
-    table = table[(table["variant"] == COMMON_GENES) == common]
-    grid = grid.merge(table, on=["perturbation", "metric", "variant"], how="outer", sort=False)
-    grid[["part", "gene"]] = grid[["part", "gene"]].fillna("")
-    return grid.assign(state=_states(grid, attempt, outcomes))
+def _read_scores(job: _Owed) -> Iterator[tuple[str, ...]]:
+    """Yield the rows of a score table that are of the variants which its job is for."""
+    with job.path.open(newline="", encoding="utf-8") as file:  # type: ignore[union-attr]
+        rows = csv.reader(file)
+        place = {name: position for position, name in enumerate(next(rows))}
+        order = [place[name] for name in COLUMNS]
+        for row in rows:
+            if (row[place["variant"]] == COMMON_GENES) == job.common:
+                yield tuple(row[position] for position in order)
 
 
-def _states(grid: pd.DataFrame, attempt: Attempt, outcomes: Mapping[str, Outcome]) -> np.ndarray:
-    """Give the state of each row of an attempt that was predicted and scored."""
-    status = outcomes[attempt.prediction].status
-    unanswered = grid["perturbation"].isin(status.unanswered if status else ())
-    return np.where(grid["value"].notna(), "done", np.where(unanswered, "unanswered", "undefined"))
-
-
-def _read_scores(path: Path) -> pd.DataFrame:
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    for column in ("coordinate", "value"):  # by numpy, whose reading is exact; that of pandas before 3 is not
-        table[column] = table[column].replace("", "nan").to_numpy(dtype=str).astype(np.float64)
-    return table
+def _states(joined: pd.DataFrame, jobs: Sequence[_Owed], number: np.ndarray) -> np.ndarray:
+    """Give the state of each row: that of its job, or where this is done, what became of the value."""
+    silent = pd.MultiIndex.from_tuples(
+        [(i, query) for i, job in enumerate(jobs) for query in job.unanswered] or [(-1, "")]
+    )
+    unanswered = pd.MultiIndex.from_arrays([number, joined["perturbation"]]).isin(silent)
+    of_value = np.where(joined["value"].notna(), "done", np.where(unanswered, "unanswered", "undefined"))
+    of_job = np.array([job.state for job in jobs], dtype=object)[number]
+    states: np.ndarray = np.where(of_job == "done", of_value, of_job)
+    return states
 
 
 def _done(outcomes: Mapping[str, Outcome], key: str) -> bool:
