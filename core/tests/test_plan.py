@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pertharness.cards import DatasetOffer, EmbeddingOffer, MetricOffer, ModelOffer, ScorerOffer
 from pertharness.errors import RecipeError
+from pertharness.files import sha256_file
 from pertharness.host.nodes import Node
 from pertharness.host.plan import Plan, Source, build_plan, primary_metric
 from pertharness.host.recipe import Recipe, parse_recipe, recipe_text
@@ -199,7 +200,7 @@ def test_a_screen_fills_a_slot_in_both_directions_and_never_its_own(tmp_path: Pa
     models = ["embedded[G=transfer:demo]", "embedded[G=transfer:other[]]"]
     plan = plan_of(tmp_path, models=models, datasets=TWO, seeds=[1])
     told = {(attempt.dataset, attempt.label): attempt.reason for attempt in plan.attempts}
-    own = "'transfer:{0}' is the task's own screen, with the perturbations that are to be predicted"
+    own = "'transfer:{0}' is the task's own screen, with the perturbations to be predicted"
     assert told == {
         ("demo", "embedded[G=transfer:demo]"): own.format("demo"), ("demo", "embedded[G=transfer:other]"): "",
         ("other", "embedded[G=transfer:demo]"): "", ("other", "embedded[G=transfer:other]"): own.format("other"),
@@ -216,6 +217,22 @@ def test_a_screen_under_another_name_is_still_the_task_s_own(tmp_path: Path) -> 
     datasets = {"demo": {}, "again": {"offer": "demo"}}
     plan = plan_of(tmp_path, models=["embedded[G=transfer:again]"], datasets=datasets, seeds=[1])
     assert all("task's own screen" in attempt.reason for attempt in plan.attempts)
+
+
+def test_a_copy_of_a_file_is_the_same_screen_and_another_file_is_not(tmp_path: Path) -> None:
+    reasons = {}
+    for name, content in (("copy", "1"), ("other", "2"), ("longer", "12")):
+        for path, text in ((tmp_path / "x.h5ad", "1"), (tmp_path / f"{name}.h5ad", content)):
+            path.write_text(text)
+        datasets = {one: {"file": str(tmp_path / f"{one}.h5ad")} for one in ("x", name)}
+        sources = {one: Source(tmp_path / f"{one}.h5ad", sha256_file(tmp_path / f"{one}.h5ad")) for one in datasets}
+        plan = plan_of(
+            tmp_path, sources=sources, models=[f"embedded[G=transfer:{name}]"], datasets=datasets, seeds=[1],
+            tasks=[{"split": {"kind": "double"}, "dataset": "x"}],
+        )  # fmt: skip
+        reasons[name] = plan.attempts[0].reason
+    assert "task's own screen" in reasons.pop("copy")
+    assert set(reasons.values()) == {""}
 
 
 def test_an_embedding_that_nobody_offers_shows_the_model_as_skipped(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pertharness.cards import EmbeddingOffer, ModelOffer
 from pertharness.errors import RecipeError
+from pertharness.files import canonical_json
 from pertharness.host.did_you_mean import expected
 from pertharness.host.hardware import missing_hardware
 from pertharness.host.plan.inputs import plan_split
@@ -39,11 +40,24 @@ def why_not(planner: Planner, task: Task, spec: ModelSpec) -> str:
     """
     if absent := not_installed(planner.registry, spec):
         return f"not installed: {absent}"
-    own = planner.recipe.datasets[str(task.dataset)]
     for made in spec.slots.values():
-        if _offer_of(planner, made).takes_reference and planner.recipe.datasets.get(made.argument) == own:
-            return f"{made.shown().text()!r} is the task's own screen, with the perturbations that are to be predicted"
+        if _offer_of(planner, made).takes_reference and _is_same_screen(planner, made.argument, str(task.dataset)):
+            return f"{made.shown().text()!r} is the task's own screen, with the perturbations to be predicted"
     return ""
+
+
+def _is_same_screen(planner: Planner, one: str, other: str) -> bool:
+    """Say whether two datasets of a recipe are loaded from the same content in the same way, whatever their names."""
+    datasets = planner.plan.datasets
+    if one == other or one not in datasets:
+        return one == other
+    jobs = [planner.plan.nodes[datasets[name]].job for name in (one, other)]
+    if len({(job.plugin.name, job.name, canonical_json(job.params)) for job in jobs}) > 1:
+        return False
+    files = [job.inputs.get("source") for job in jobs]
+    if None in files or len({path.stat().st_size for path in files if path}) > 1:
+        return files == [None, None]
+    return len({planner.hash_of(path) for path in files if path}) == 1
 
 
 def by_chance(registry: Registry, offer: ModelOffer, spec: ModelSpec) -> bool:
