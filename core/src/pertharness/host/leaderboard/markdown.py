@@ -66,7 +66,10 @@ def _section(title: str, tables: list[Table], said: list[str]) -> Section:
     """Sort the tables of a dataset and task."""
     full = next((table for table in tables if table.primary), None)
     rest = [table for table in tables if table is not full]
-    silent = [table.metric for table in rest if table.silent]
+    none = {table.metric for table in tables if table.silent}
+    # A variant goes without saying where the usual one has no value either.
+    implied = tuple(f"{name} (" for name in none)
+    silent = [table.metric for table in rest if table.silent and not table.metric.startswith(implied)]
     told = [f"no model has a value: {', '.join(silent)}"] if silent else []
     shown = [table for table in rest if not table.silent]
     splits = [table for table in shown if table.whole_splits]

@@ -239,8 +239,8 @@ def _reasons(rows: list[Row]) -> tuple[str, ...]:
     """Say why models are not done or were not scored; those with the same reason together."""
     models: dict[str, list[str]] = {}
     for row in rows:
-        state = row["state"] if row["state"] != "done" else "not scored"
-        models.setdefault(f"{state}: {_shortened(own_note(row['note']))}", []).append(clean(_label(row)))
+        state = f"{row['state']}: " if row["state"] != "done" else "" if row["set"] else "not scored: "
+        models.setdefault(state + _shortened(own_note(row["note"])), []).append(clean(_label(row)))
     return tuple(f"{', '.join(names)}: {reason}" for reason, names in models.items())
 
 
