@@ -112,8 +112,9 @@ def of_a_file(options: argparse.Namespace, path: Path, form: str, kind: str, n_c
 
 
 def scores(options: argparse.Namespace) -> Iterator[Line]:
-    """Measure scorers and leaderboard."""
+    """Measure scorers, leaderboard and the linear model."""
     import leaderboard
+    import linear
     import numpy as np
     import scoring
 
@@ -125,6 +126,9 @@ def scores(options: argparse.Namespace) -> Iterator[Line]:
         yield Line(f"scoring {size} x {scoring.GENES} genes, 3 metrics", times[own], other, times[other], "3 s")
     n_rows, seconds, plain = leaderboard.measure(10_000)
     yield Line(f"leaderboard of {size}, {n_rows} rows", seconds, "bootstrap of one stratum in a loop", plain)
+    (own, own_way), (other, other_way), *_ = linear.WAYS.items()
+    seconds, plain = linear.best_time_s(own_way, 3), linear.best_time_s(other_way, 3)
+    yield Line(f"{own}, {linear.TRAINING} perturbations x {linear.GENES} genes", seconds, other, plain, "2 s")
 
 
 def wall_s(command: list[str], repeats: int) -> float:

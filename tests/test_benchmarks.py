@@ -41,3 +41,12 @@ def test_every_way_is_timed(tmp_path: Path) -> None:
         assert said["seconds"] > 0
         assert 5 < said["peak_mb"] < 600
     assert [path.name for path in tmp_path.iterdir()] == ["x.h5ad"]
+
+
+def test_the_ways_of_the_linear_model_agree() -> None:
+    code = "import linear, numpy; linear.TRAINING, linear.QUERIES, linear.GENES = 30, 9, 50\n"
+    code += "given = linear.make_screen(numpy.random.default_rng(0))\n"
+    code += "own, plain, *others = [way(*given).X for way in linear.WAYS.values()]\n"
+    code += "assert own.shape == (9, 50) and abs(own - plain).max() < 1e-9\n"
+    code += "assert all(x.shape == own.shape and abs(x - own).max() > 1e-6 for x in others)"
+    subprocess.run([sys.executable, "-c", code], cwd=BENCHMARKS, check=True)
