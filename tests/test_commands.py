@@ -89,7 +89,7 @@ MISTAKES = {
     "unknown plugin of a model": (["run", "--all", "--models", "basel/mean"], "'basel/mean'; did you mean 'mean'?"),
     "unknown scorer": (["run", "--all", "--scorers", "pearson_dleta"], "did you mean 'pearson_delta'?"),
     "unknown parameter": (["run", "--all", "--models", "linear[rigde=1]"], "did you mean 'ridge'?"),
-    "unknown slot": (["run", "--all", "--models", "linear[G=embed:x]"], "has no slot 'G'"),
+    "unknown slot": (["run", "--all", "--models", "mean[G=random]"], "has no slot 'G'"),
     "open bracket": (["run", "--all", "--models", "linear[k=4"], "bracket"),
     "no model": (["run", "--all", "--models", ""], "expected NAME"),
     "model twice": (["run", "--all", "--models", "mean,mean"], "there twice"),
@@ -404,7 +404,7 @@ def test_show_of_no_one_record_says_so(key: str, bench: Bench, tmp_path: Path) -
         ("datasets", {"demo", "h5ad", "norman", "adamson", "replogle_k562", "replogle_rpe1"}),
         ("models", {"no_change", "additive", "mean", "linear"}),
         ("scorers", {"l2", "pearson", "pearson_delta"}),
-        ("embeddings", {"no"}),
+        ("embeddings", {"pca", "transfer", "table", "spectral"}),
     ],
 )
 def test_list_names_what_is_installed(what: str, names: set[str], bench: Bench, tmp_path: Path) -> None:
