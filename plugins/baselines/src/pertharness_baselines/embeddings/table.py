@@ -105,16 +105,19 @@ def as_numbers(path: Path, frame: pd.DataFrame) -> np.ndarray:
     DataError
         If some of it is text.
     """
-    import pandas as pd
-
     if not frame.shape[1]:
         raise DataError(f"{path.name} has no column but that of the labels; expected one per dimension")
-    for column in frame.columns[[dtype.kind not in "fiu" for dtype in frame.dtypes]]:
-        texts = frame[column][pd.to_numeric(frame[column], errors="coerce").isna() & frame[column].notna()]
-        if len(texts):
-            what = f"{texts.iloc[0]!r} in row {texts.index[0] + 2}, column {column + 1}"
-            raise DataError(f"{path.name}: {what}, is not a number")
-    values: np.ndarray = frame.to_numpy(dtype=float)
+    values = np.empty(frame.shape)
+    for place, column in enumerate(frame.columns):
+        if frame[column].dtype.kind in "fiu":
+            values[:, place] = frame[column].to_numpy()
+            continue
+        for row, value in enumerate(frame[column]):  # one by one: the first text that is no number is to be named
+            try:
+                values[row, place] = float(value)
+            except ValueError:
+                what = f"{value!r} in row {row + 2}, column {column + 1}"
+                raise DataError(f"{path.name}: {what}, is not a number") from None
     return values
 
 
