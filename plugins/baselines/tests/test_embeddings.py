@@ -171,7 +171,7 @@ def test_numbers_and_na_may_be_labels(tmp_path):
         ("A,A,B\n1,2,3\n", "the label 'A' has more than one row"),
         ("gene,d1\nctrl,1\ncontrol,2\n", "the label 'control' has more than one row"),
         ("gene,d1,d2\nA,1,2\nB,three,4\n", "'three' in row 3, column 2, is not a number"),
-        ("gene,d1\nA,1\nB,\0x\n", "in row 3, column 2, is not a number"),
+        ("gene,d1\nA,1\nB,\0x\n", r"for 'B', dimension 1|in row 3, column 2"),
         ("gene,d1,d2\nA,1,2\nB,,4\n", r"1 values are no finite numbers \(first: nan for 'B', dimension 1"),
         ("gene,d1\nA,inf\n", "no finite numbers"),
         ("gene,d1\nA,1,2\nB,1,2\n", "the header has 2 columns, the rows have 3"),
