@@ -74,10 +74,14 @@ def test_every_score_is_there_or_says_why_not(run: Run) -> None:
     scores = pd.read_csv(run.folder / "run" / "scores.csv.gz", keep_default_na=False)
     assert set(scores["state"]) <= {"done", "skipped", "unanswered", "undefined"}
     assert ((scores["value"] != "") == (scores["state"] == "done")).all()
-    # Only the correlation of no change at all has no value.
-    undefined = scores[scores["state"] == "undefined"]
+    # Of single perturbations only the correlation of no change at all has no value; of whole splits, whatever a model
+    # that deviates from nothing, or answers nothing, is not scored for.
+    undefined = scores[(scores["state"] == "undefined") & (scores["perturbation"] != "")]
     assert set(undefined["model"]) == {"no_change"}
     assert set(undefined["metric"]) == {"pearson_delta"}
+    of_splits = scores[(scores["state"] == "undefined") & (scores["perturbation"] == "")]
+    assert set(of_splits["model"]) <= {"additive", "linear"}
+    assert not {"additive", "mean", "no_change"} & set(of_splits.loc[of_splits["task"] == "single", "model"])
 
 
 def test_what_was_found_in_a_screen_is_said(run: Run) -> None:

@@ -361,6 +361,29 @@ def test_a_metric_of_whole_splits_has_mean_and_standard_error_over_splits():
     assert frame[frame["metric"] == "auprc"]["stratum"].unique().tolist() == ["all"]
 
 
+def test_a_metric_of_whole_splits_ranks_only_models_that_answered_the_same():
+    asked = {"A": 1.0, "B": 2.0}
+    frame = build(
+        rows("additive", asked) + areas("additive", [None])  # answers, and does not compete
+        + rows("good", asked) + areas("good", [0.4])
+        + rows("easy", {"A": 1.0, "B": None}) + areas("easy", [0.9])
+        + rows("poor", asked) + areas("poor", [0.3]),
+        common=("additive",),
+    )  # fmt: skip
+    # `easy` left out B: its 0.9 is over A alone.
+    assert of(frame, "easy", metric="auprc")[["value", "set"]].tolist() == [0.9, "own"]
+    assert pd.isna(of(frame, "easy", metric="auprc")["rank"])
+    assert "answered other queries" in of(frame, "easy", metric="auprc")["note"]
+    assert [of(frame, name, metric="auprc")["rank"] for name in ("good", "poor")] == [1, 2]
+    # Where the common set is that of `easy`, the others are the ones that are over something else.
+    narrow = build(
+        rows("easy", {"A": 1.0, "B": None}) + areas("easy", [0.9]) + rows("good", asked) + areas("good", [0.4]),
+        common=("easy",),
+    )
+    assert of(narrow, "easy", metric="auprc")["rank"] == 1
+    assert of(narrow, "good", metric="auprc")["set"] == "own"
+
+
 def test_training_seeds_are_averaged_before_splits_and_one_split_has_no_standard_error():
     frame = build(
         areas("m", [0.2, 0.6], training_seed=1) + areas("m", [0.4, None], training_seed=2) + areas("n", [0.5]),

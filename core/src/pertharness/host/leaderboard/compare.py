@@ -127,13 +127,14 @@ def _compare(
     units = rows if alone else np.unique(cube.perturbation, return_inverse=True)[1]
     sign = -1.0 if cube.direction == "lower" else 1.0
     labels = [model.label for model in cube.models]
-    listed = np.array([label in task.common_set for label in labels]) & np.isfinite(answers).any(axis=1)
+    named = np.array([label in task.common_set for label in labels])
+    listed = named & np.isfinite(answers).any(axis=1)
     common = inside & np.isfinite(answers[listed]).all(axis=0)
     columns: Columns = dict(zip(("plugin", "model", "params"), zip(*cube.models, strict=True), strict=True))
     for name in ("dataset", "task", "metric", "variant", "direction"):
         columns[name] = [getattr(cube, name)] * len(labels)
     columns |= _counts(cube, inside)
-    columns |= _own_values(cube, answers, common)
+    columns |= _own_values(cube, answers, common, cube.alike(named))
     sets = columns.pop("sets")
     columns |= _intervals(answers, sets, units, bootstrap)
     columns |= _ranks(answers, columns, common, units, sign, bootstrap)
@@ -186,11 +187,11 @@ def _counts(cube: Cube, inside: np.ndarray) -> Columns:
     }
 
 
-def _own_values(cube: Cube, answers: np.ndarray, common: np.ndarray) -> Columns:
+def _own_values(cube: Cube, answers: np.ndarray, common: np.ndarray, alike: np.ndarray) -> Columns:
     """Give each model's mean over its part of the common set, and how it varies with the seeds."""
     sets = np.isfinite(answers) & common
     n = sets.sum(axis=1)
-    whole = (n == common.sum()) & (n > 0)
+    whole = (n == common.sum()) & (n > 0) & alike
     kept = np.where(sets, answers, np.nan)
     return {
         "sets": sets,

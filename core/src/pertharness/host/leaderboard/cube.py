@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -53,6 +53,11 @@ class Cube:
         Per model: whether it was selected on data that is scored here.
     whole_splits : bool
         Whether a row is a split, scored as a whole: a metric of the level ``task``.
+    answered : np.ndarray
+        Of whole splits: which of the predictions behind each row a model gave, shape (n_models, n_predictions); empty
+        if no metric of single predictions tells.
+    behind : np.ndarray
+        The row of each of these predictions.
     """
 
     dataset: str
@@ -68,6 +73,21 @@ class Cube:
     test: np.ndarray
     selected: np.ndarray
     whole_splits: bool = False
+    answered: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=bool))
+    behind: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
+
+    def alike(self, named: np.ndarray) -> np.ndarray:
+        """Tell, per model, whether in each split it answered just what all models of the common set answered.
+
+        A value of a whole split is over what a model answered there: values over other predictions are no match.
+        ``named`` says which models make up the common set; of none: it is all that the splits hold out.
+        """
+        if not self.answered.size:
+            return np.ones(len(self.models), dtype=bool)
+        wanted = self.answered[named & self.answered.any(axis=1)].all(axis=0)
+        scored = np.isfinite(self.answers())[:, self.behind]
+        same: np.ndarray = ((self.answered == wanted) | ~scored).all(axis=1)
+        return same
 
     def answers(self) -> np.ndarray:
         """Give one value per model and row, the mean over the training seeds that have one; else NaN."""
@@ -96,7 +116,28 @@ def build_cubes(scores: pd.DataFrame, metrics: Mapping[str, MetricOffer]) -> Ite
     for level in ("perturbation", "task"):
         ranked = [name for name, offer in metrics.items() if offer.level == level]
         kept = scores["metric"].isin(ranked) & _empty(scores["gene"]) & _empty(scores["coordinate"])
-        yield from _cubes_of(scores[kept], metrics, models)
+        for cube in _cubes_of(scores[kept], metrics, models):
+            yield _with_answered(cube, scores, metrics) if cube.whole_splits else cube
+
+
+def _with_answered(cube: Cube, scores: pd.DataFrame, metrics: Mapping[str, MetricOffer]) -> Cube:
+    """Add which predictions each model gave, as the metrics of single predictions know it."""
+    single = [name for name, offer in metrics.items() if offer.level == "perturbation"]
+    here = (scores["dataset"] == cube.dataset) & (scores["task"] == cube.task) & (scores["perturbation"] != "")
+    table = scores[here & scores["metric"].isin(single)]
+    table = table[["split", "seed", "perturbation", *Model._fields, "state"]].drop_duplicates()
+    if table.empty:
+        return cube
+    rows = pd.MultiIndex.from_frame(table[["split", "seed"]].drop_duplicates().sort_values(["split", "seed"]))
+    if len(rows) != len(cube.split):  # some split has no such metric
+        return cube
+    code, places = pd.factorize(pd.MultiIndex.from_frame(table[["split", "seed", "perturbation"]]))
+    given = np.zeros((len(cube.models), len(places)), dtype=bool)
+    model = pd.MultiIndex.from_tuples(cube.models).get_indexer(pd.MultiIndex.from_frame(table[list(Model._fields)]))
+    was_given = table["state"].isin(["done", "undefined"]).to_numpy()
+    given[model[was_given], code[was_given]] = True
+    behind = rows.get_indexer(places.droplevel(2))
+    return replace(cube, answered=given, behind=behind)
 
 
 def _cubes_of(entries: pd.DataFrame, metrics: Mapping[str, MetricOffer], models: tuple[Model, ...]) -> Iterator[Cube]:

@@ -13,10 +13,17 @@ LEGEND = (
     "better, worse: than the reference, beyond chance; undecided: neither is shown. "
     "±: standard error over splits. "
     "*: mean over a part of the common set, not ranked. "
-    "^: selected on data that is scored here. "
-    "Greyed, in italics: one half of the cells predicts the other no better than the reference does, so not ranked."
+    "^: selected on data that is scored here."
+)
+_GREYED = (
+    " Greyed, in italics: one half of the cells predicts the other no better than the reference does, so not ranked."
 )
 _ESCAPES = {"\\": "\\\\", "|": "\\|", "`": "\\`", "*": "\\*", "&": "&amp;", "<": "&lt;", ">": "&gt;", "](": "]\\("}
+
+
+def legend(tables: Iterable[Table]) -> str:
+    """Give what the signs in tables mean; those of positions only where there are some."""
+    return LEGEND + (_GREYED if any(table.greyed for table in tables) else "")
 
 
 class Section(NamedTuple):
@@ -34,6 +41,7 @@ class Section(NamedTuple):
 
 def as_markdown(tables: Iterable[Table], notes: Iterable[Note] = ()) -> str:
     """Give a page: per dataset and task the primary metric in full, then the values of the other metrics."""
+    tables = list(tables)
     pieces = ["# Leaderboard\n"]
     for section in sections(tables, notes):
         full, title = section.full, _escape(section.title)
@@ -46,7 +54,7 @@ def as_markdown(tables: Iterable[Table], notes: Iterable[Note] = ()) -> str:
         if section.splits:
             pieces += [f"### {title}: mean over splits ± standard error\n", _others(section.splits)]
         pieces += ["".join(f"- {_escape(text)}\n" for text in section.said)] if section.said else []
-    return "\n".join([*pieces, _escape(LEGEND) + "\n"])
+    return "\n".join([*pieces, _escape(legend(tables)) + "\n"])
 
 
 def sections(tables: Iterable[Table], notes: Iterable[Note] = ()) -> list[Section]:

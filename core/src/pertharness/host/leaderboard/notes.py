@@ -10,6 +10,8 @@ import numpy as np
 from pertharness.host.leaderboard.cube import NOT_EXPECTED, STATES, Cube
 from pertharness.host.leaderboard.settings import FEWEST_PERTURBATIONS, TaskSettings
 
+_OTHER_ANSWERS = "scored other splits, or answered other queries, than the models of the common set, so without a rank"
+
 
 def tell(cube: Cube, inside: np.ndarray, columns: Mapping[str, Any], task: TaskSettings, why: list[str]) -> list[str]:
     """Give a note for each model, empty where there is nothing to say."""
@@ -30,7 +32,7 @@ def tell(cube: Cube, inside: np.ndarray, columns: Mapping[str, Any], task: TaskS
         if label in task.common_set and not np.isfinite(cube.values[i]).any():
             told.append("nothing scored, so left out of the common set")
         if columns["set"][i] == "own":
-            told.append("scored a part of the common set, so without a rank")
+            told.append(_OTHER_ANSWERS if cube.whole_splits else "scored a part of the common set, so without a rank")
         if columns["set"][i] == "" and columns["scored"][i]:
             told.append("scored nothing of the common set")
         if not cube.whole_splits and columns["verdict"][i] == "undecided" and n_shared < FEWEST_PERTURBATIONS:

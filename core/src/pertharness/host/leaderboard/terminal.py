@@ -9,7 +9,7 @@ from rich.console import Console, OverflowMethod
 from rich.table import Table as Grid
 from rich.text import Text
 
-from pertharness.host.leaderboard.markdown import LEGEND, grey_columns, other_metrics, sections
+from pertharness.host.leaderboard.markdown import grey_columns, legend, other_metrics, sections
 from pertharness.host.leaderboard.tables import Line, Note, Table
 
 _STYLES = {"better": "green", "worse": "red", "reference": "bold"}
@@ -20,6 +20,7 @@ def print_leaderboard(tables: Iterable[Table], console: Console, notes: Iterable
 
     Of the other metrics only the usual variant: all of them stand in the files and in the report.
     """
+    tables = list(tables)
     for section in sections(tables, notes):
         _say(console, section.title, "bold")
         if section.full is not None:
@@ -33,7 +34,7 @@ def print_leaderboard(tables: Iterable[Table], console: Console, notes: Iterable
         for reason in (*(section.full.reasons if section.full is not None else ()), *section.said):
             _say(console, reason, "yellow")
         console.print()
-    _say(console, LEGEND, "dim")
+    _say(console, legend(tables), "dim")
 
 
 def _fitting(tables: list[Table], width: int) -> Iterator[list[Table]]:

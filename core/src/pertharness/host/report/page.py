@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pertharness.files import write_text
-from pertharness.host.leaderboard.markdown import LEGEND, sections
+from pertharness.host.leaderboard.markdown import legend, sections
 from pertharness.host.leaderboard.tables import Note, Table
 
 FILES = (
@@ -62,7 +62,7 @@ def write_report(
         tasks=tasks,
         said=told,
         provenance=_provenance(manifest),
-        legend=LEGEND,
+        legend=legend(shown),
         files=FILES,
         beside=manifest.get("tables", {}),
     )
