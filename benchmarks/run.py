@@ -112,9 +112,10 @@ def of_a_file(options: argparse.Namespace, path: Path, form: str, kind: str, n_c
 
 
 def scores(options: argparse.Namespace) -> Iterator[Line]:
-    """Measure scorers, leaderboard and the linear model."""
+    """Measure scorers, leaderboard, the linear model and the empirical null."""
     import leaderboard
     import linear
+    import locfdr
     import numpy as np
     import scoring
 
@@ -129,6 +130,9 @@ def scores(options: argparse.Namespace) -> Iterator[Line]:
     (own, own_way), (other, other_way), *_ = linear.WAYS.items()
     seconds, plain = linear.best_time_s(own_way, 3), linear.best_time_s(other_way, 3)
     yield Line(f"{own}, {linear.TRAINING} perturbations x {linear.GENES} genes", seconds, other, plain, "2 s")
+    values = locfdr.make_values(locfdr.VALUES)
+    seconds, plain = (locfdr.best_time_s(way, values, 3) for way in (locfdr.by_locfdr, locfdr.by_statsmodels))
+    yield Line(f"locfdr of {locfdr.VALUES} values", seconds, "statsmodels' empirical null, local_fdr", plain, "0.5 s")
 
 
 def wall_s(command: list[str], repeats: int) -> float:

@@ -50,3 +50,11 @@ def test_the_ways_of_the_linear_model_agree() -> None:
     code += "assert own.shape == (9, 50) and abs(own - plain).max() < 1e-9\n"
     code += "assert all(x.shape == own.shape and abs(x - own).max() > 1e-6 for x in others)"
     subprocess.run([sys.executable, "-c", code], cwd=BENCHMARKS, check=True)
+
+
+def test_the_ways_of_locfdr_agree() -> None:
+    code = "import locfdr, numpy; values = locfdr.make_values(100_000)\n"
+    code += "ours, other = locfdr.by_locfdr(values), numpy.minimum(locfdr.by_statsmodels(values), 1.0)\n"
+    # Two methods: not the same numbers, but the same values among the noise and in the tails.
+    code += "assert numpy.corrcoef(ours, other)[0, 1] > 0.9 and abs(ours - other).mean() < 0.05"
+    subprocess.run([sys.executable, "-c", code], cwd=BENCHMARKS, check=True)
