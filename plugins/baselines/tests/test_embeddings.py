@@ -242,6 +242,18 @@ def test_direction_and_order_of_edges_do_not_matter(tmp_path):
         np.testing.assert_allclose(other, tables[0], rtol=0, atol=1e-12)
 
 
+def test_a_gene_whose_weights_are_all_0_has_no_row(tmp_path):
+    (tmp_path / "g.csv").write_text("source,target,weight\nA,B,0.5\nC,A,0\nC,C,0\n")
+    # C is one of the three genes: A + D has 0.5 / 2 on the diagonal, eigenvalues 0.75 and -0.25 for (1, 1) and (1, -1).
+    found = _rows(_embed("spectral", tmp_path / "g.csv"))
+    half = np.sqrt([0.75 / 2, 0.25 / 2])
+    assert list(found) == ["A", "B"]
+    np.testing.assert_allclose(np.abs([found["A"], found["B"]]), [half, half], rtol=0, atol=1e-12)
+    (tmp_path / "g.csv").write_text("source,target,weight\nX,Y,0.5\nC,X,0\n")
+    with pytest.raises(Skip, match="shares no perturbation with the task"):
+        _embed("spectral", tmp_path / "g.csv")
+
+
 def test_a_graph_gives_as_many_dimensions_as_it_has_genes(tmp_path):
     (tmp_path / "g.csv").write_text("source,target,weight\nA,B,1\n")
     assert _embed("spectral", tmp_path / "g.csv", k=10).shape == (2, 2)
@@ -254,6 +266,8 @@ def test_a_graph_gives_as_many_dimensions_as_it_has_genes(tmp_path):
         ("A,B,1\nA,B,1\n", r"'A' -> 'B' \(row 3, weight 1\) is there twice; keep one"),
         ("A,B,\nB,C,1\n", "has a weight that is no finite number"),
         ("A,B,much\n", "'much' in row 2"),
+        ("A,B,1\nA,,1\n,B,1\n", r"g.csv: row 3 names no source or no target \(2 such rows\)"),
+        ("A,B,0\n", "all weights are 0"),
     ],
 )
 def test_what_is_wrong_with_a_graph_is_said(text, message, tmp_path):
@@ -291,9 +305,16 @@ def test_memberships_are_decomposed_after_normalising(form, tmp_path):
     np.testing.assert_allclose(np.abs(table), np.abs(left[:, :2] * np.sqrt(singular[:2])), rtol=0, atol=1e-9)
 
 
-def test_a_gene_in_no_term_lies_at_the_origin(tmp_path):
-    (tmp_path / "m.csv").write_text("gene,t1,t2\nA,1,0\nB,1,1\nC,0,0\n")
-    assert _rows(_embed("membership", tmp_path / "m.csv"))["C"] == pytest.approx([0, 0], abs=1e-12)
+def test_a_gene_in_no_term_has_no_row(tmp_path):
+    # A linear model would answer a row of zeros with the mean of the training data, as if it knew the gene.
+    rows = "gene,t1,t2\nA,1,0\nB,1,1\nC,0,0\n"
+    (tmp_path / "m.csv").write_text(rows)
+    found = _embed("membership", tmp_path / "m.csv")
+    assert list(found.index) == ["A", "B"]
+    (tmp_path / "m.csv").write_text(rows.replace("C,0,0\n", ""))
+    np.testing.assert_allclose(found, _embed("membership", tmp_path / "m.csv"), rtol=0, atol=1e-12)
+    with pytest.raises(Skip, match="shares no perturbation with the task"):
+        _embed("membership", tmp_path / "m.csv", labels=["C"])
 
 
 @pytest.mark.parametrize(
@@ -302,6 +323,9 @@ def test_a_gene_in_no_term_lies_at_the_origin(tmp_path):
         ("gene,t1,t2\nA,1,-1\n", "-1.0 for 'A' in 't2'; expected memberships from 0 up"),
         ("gene,t1,t2\nA,1,\n", "nan for 'A' in 't2'"),
         ("gene,t1,t2\nA,1,0\nA,0,1\n", "'A' has more than one row"),
+        ("gene,t1,t2\nA,1,0\nA,0,0\n", "'A' has more than one row"),
+        ("gene,t1,t2\nA,0,0\nB,0,0\n", "all memberships are 0"),
+        ("gene,t1,t2\nA,1,0\n,1,1\n", "row 3 names no gene"),
         ("gene,term\nA,t1\nB,\n", "row 3 names no gene or no term"),
     ],
 )

@@ -37,18 +37,18 @@ def embed_spectral(request: Request, k: int = 2) -> pd.DataFrame:
     weights, a loop counted twice: the eigenvectors of A + D of the largest eigenvalues in magnitude, times the square
     roots of these. That is ``embed_adjacency_matrix(no=k, which="lm", scaled=TRUE)`` of igraph, as in the authors'
     ``extract_pert_embedding_from_gears.R``, where k = 2; the paper's text says 10. Where the two directions of an edge
-    differ, the larger weight counts.
+    differ, the larger weight counts. A gene whose weights are all 0 is one of the n, but has no row: igraph's is zeros.
 
     Raises
     ------
     DataError
-        If the file is no list of edges, has an edge twice, or a negative weight.
+        If the file is no list of edges, an edge has no name at an end, is there twice, or has a negative weight.
     """
     check_k("spectral", k)
     path = required(request.source, "spectral", "P=spectral:go_essential_all.csv")
     graph = read_graph(path)
     adjacency = undirected(graph)
-    return answer(request, graph.genes, spectral(adjacency, k), f"spectral: {path.name}")
+    return answer(request, graph.genes, spectral(adjacency, k), f"spectral: {path.name}", diagonal(adjacency) > 0)
 
 
 def read_graph(path: Path) -> Graph:
@@ -57,7 +57,8 @@ def read_graph(path: Path) -> Graph:
     Raises
     ------
     DataError
-        If a column is missing, a weight is negative or no finite number, or an edge is there twice.
+        If a column is missing, an end of an edge is empty, a weight is negative or no finite number, all are 0, or an
+        edge is there twice.
     """
     import pandas as pd
 
@@ -69,8 +70,12 @@ def read_graph(path: Path) -> Graph:
             f"spectral: {path.name} has no column {absent[0]!r} (there: {', '.join(header)}); expected edges, "
             "source,target,importance"
         )
-    # An empty gene name would have become a number.
-    ends = [frame[header.index(name)].fillna("").astype(str) for name in ("source", "target")]
+    columns = [frame[header.index(name)] for name in ("source", "target")]
+    unnamed = (columns[0].isna() | columns[1].isna()).to_numpy()
+    if unnamed.any():
+        what = f"row {int(unnamed.argmax()) + 2} names no source or no target ({int(unnamed.sum())} such rows)"
+        raise DataError(f"spectral: {path.name}: {what}; expected a gene at both ends of an edge")
+    ends = [column.astype(str) for column in columns]
     weight = as_numbers(path, frame[[header.index(weights[0])]])[:, 0]
     codes, genes = pd.factorize(pd.concat(ends, ignore_index=True))
     source, target = codes[: len(weight)], codes[len(weight) :]
@@ -95,6 +100,8 @@ def _check_edges(path: Path, graph: Graph) -> None:
             edge = f"{graph.genes[graph.source[row]]!r} -> {graph.genes[graph.target[row]]!r}"
             what = f"the edge {edge} (row {row + 2}, weight {graph.weight[row]:g}) {problem}"
             raise DataError(f"spectral: {path.name}: {what}; {advice} ({int(wrong.sum())} such edges)")
+    if not graph.weight.any():
+        raise DataError(f"spectral: {path.name}: all weights are 0; expected similarities above 0")
 
 
 def undirected(graph: Graph) -> Any:
@@ -106,12 +113,17 @@ def undirected(graph: Graph) -> Any:
     return directed.maximum(directed.T)
 
 
+def diagonal(adjacency: Any) -> np.ndarray:
+    """Give what is added to the diagonal, s / (n - 1), shape (n,): 0 for a gene whose weights are all 0."""
+    strength = np.asarray(adjacency.sum(axis=1)).ravel() + adjacency.diagonal()
+    added: np.ndarray = strength / max(1, adjacency.shape[0] - 1)
+    return added
+
+
 def spectral(adjacency: Any, k: int) -> np.ndarray:
     """Give the embedding of `embed_spectral`, shape (n, k); of a graph of fewer than `k` genes, as many columns."""
     from scipy import sparse
 
-    n = adjacency.shape[0]
-    strength = np.asarray(adjacency.sum(axis=1)).ravel() + adjacency.diagonal()
-    values, vectors = leading_eigenpairs(adjacency + sparse.diags(strength / max(1, n - 1)), k)
+    values, vectors = leading_eigenpairs(adjacency + sparse.diags(diagonal(adjacency)), k)
     embedding: np.ndarray = vectors * np.sqrt(np.abs(values))
     return embedding

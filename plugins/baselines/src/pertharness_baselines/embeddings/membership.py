@@ -23,7 +23,7 @@ def embed_membership(request: Request, k: int = 10) -> pd.DataFrame:
     B / sqrt(d e'), times the square roots of S, largest first. The paper's text says that the spectral embedding of the
     pathway membership matrix has 10 dimensions, and no more than that (its code embeds a graph, see `embed_spectral`);
     the normalisation, which keeps large pathways from making up all dimensions, is that of Dhillon 2001,
-    doi 10.1145/502512.502550.
+    doi 10.1145/502512.502550. A gene in no term has no row.
 
     Raises
     ------
@@ -33,7 +33,8 @@ def embed_membership(request: Request, k: int = 10) -> pd.DataFrame:
     check_k("membership", k)
     path = required(request.source, "membership", "P=membership:pathways.csv")
     genes, matrix = read_membership(path)
-    return answer(request, genes, bipartite(matrix, k), f"membership: {path.name}")
+    in_a_term = np.asarray(matrix.sum(axis=1)).ravel() > 0
+    return answer(request, genes, bipartite(matrix, k), f"membership: {path.name}", in_a_term)
 
 
 def read_membership(path: Path) -> tuple[list[str], Any]:
@@ -44,7 +45,7 @@ def read_membership(path: Path) -> tuple[list[str], Any]:
     Raises
     ------
     DataError
-        If a gene of a matrix is there twice, a membership is negative or no finite number, or a gene has none.
+        If a row names no gene or no term, a membership is negative or no finite number, or no gene has any.
     """
     import pandas as pd
     from scipy import sparse
@@ -59,6 +60,11 @@ def read_membership(path: Path) -> tuple[list[str], Any]:
         matrix = sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(genes), len(terms)))
         matrix.data[:] = 1.0  # what was there twice has been added up
         return [str(gene) for gene in genes], matrix
+    if frame[0].isna().any():
+        row = int(frame[0].isna().to_numpy().argmax())
+        raise DataError(
+            f"membership: {path.name}: row {row + 2} names no gene; expected its symbol in the first column"
+        )
     names, values = [str(gene) for gene in frame[0]], as_numbers(path, frame.iloc[:, 1:])
     wrong = np.argwhere(~np.isfinite(values) | (values < 0))
     if len(wrong):
@@ -67,13 +73,15 @@ def read_membership(path: Path) -> tuple[list[str], Any]:
             f"membership: {path.name}: {values[row, column]} for {names[row]!r} in {header[column + 1]!r}; "
             "expected memberships from 0 up, 1 for a plain yes"
         )
+    if not values.any():
+        raise DataError(f"membership: {path.name}: all memberships are 0; expected 1 where a gene belongs to a term")
     return names, sparse.csr_matrix(values)
 
 
 def bipartite(matrix: Any, k: int) -> np.ndarray:
     """Give the embedding of `embed_membership`, shape (n_genes, k); as many columns as terms or genes, where fewer.
 
-    A gene in no term lies at the origin.
+    The row of a gene in no term is zeros, and says nothing of it.
     """
     from scipy import sparse
 

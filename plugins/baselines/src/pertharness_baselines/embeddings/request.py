@@ -44,7 +44,9 @@ class Request:
     seed: int
 
 
-def answer(request: Request, names: Iterable[str], values: np.ndarray, where: str) -> pd.DataFrame:
+def answer(
+    request: Request, names: Iterable[str], values: np.ndarray, where: str, known: np.ndarray | None = None
+) -> pd.DataFrame:
     """Give the rows of the labels that were asked for, in their order; columns ``d1``, ``d2``, ...
 
     Parameters
@@ -55,6 +57,9 @@ def answer(request: Request, names: Iterable[str], values: np.ndarray, where: st
         Labels and rows of all that there is, shape (n_names, k).
     where
         What it was found in, for messages.
+    known
+        Which rows say anything, shape (n_names,); the others are left out, since zeros would pass for an answer. None:
+        all.
 
     Raises
     ------
@@ -70,7 +75,7 @@ def answer(request: Request, names: Iterable[str], values: np.ndarray, where: st
     if len(rows) < len(given):
         twice = next(name for row, name in enumerate(given) if rows[name] != row)
         raise DataError(f"{where}: the label {twice!r} has more than one row; give it one")
-    found = [label for label in request.labels if label in rows]
+    found = [label for label in request.labels if label in rows and (known is None or known[rows[label]])]
     if not set(found) - {CONTROL}:
         asked = next((label for label in request.labels if label != CONTROL), None)
         raise Skip(
