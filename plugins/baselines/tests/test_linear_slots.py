@@ -10,6 +10,7 @@ import pertharness_baselines as plugin
 import pytest
 from anndata import AnnData
 from pertharness import CONTROL, DataError, Skip, control_mean
+from pertharness_baselines.embeddings.graph import diagonal, read_graph, undirected
 from pertharness_baselines.linear import LinearModel, predict_linear
 from pertharness_baselines.slots import Side
 
@@ -95,10 +96,10 @@ class Reference:
         source = self.folder / file if file else None
         return _embed(name, slot, self.train, self.targets, source, references, **params)
 
-    def compare(self, run, embeddings, tolerance, **params):
+    def compare(self, run, embeddings, tolerance, array="pred", **params):
         """Hold predictions against a run's, and what is unanswered or missing against what it lacks."""
         genes = [str(gene) for gene in self.outputs[f"{run}.pred_genes"]]
-        expected = pd.DataFrame(self.outputs[f"{run}.pred"].T, index=self.labels, columns=genes)
+        expected = pd.DataFrame(self.outputs[f"{run}.{array}"].T, index=self.labels, columns=genes)
         prediction = _predict(self.train, embeddings, self.targets, **params)
         found = _frame(prediction)
         np.testing.assert_allclose(found[genes], expected.loc[found.index], rtol=0, atol=tolerance)
@@ -152,24 +153,79 @@ def test_the_regression_variant_equals_r(reference):
         reference.compare(run, {"P": embedding}, tolerance, k=k, variant="regression")
 
 
+@pytest.mark.reference
+def test_predictions_with_exact_components_equal_r(reference):
+    runs = [name.removesuffix(".pred_exactsvd") for name in reference.outputs if name.endswith(".pred_exactsvd")]
+    assert runs
+    for run in runs:
+        facts, embeddings = reference.facts[run], reference.embeddings(run)
+        reference.compare(run, embeddings, 1e-9, "pred_exactsvd", k=facts["pca_dim"], ridge=facts["ridge"])
+
+
+def _flips(ours, theirs):
+    """Give the signs s and t, up to one of both, for which diag(s) `ours` diag(t) is nearest to `theirs`.
+
+    The product by entries of W and diag(s) W diag(t) has the signs s t', and so have its first singular vectors
+    (Perron, Frobenius). Roots keep small weights in sight.
+    """
+    product = ours * theirs
+    left, _, right = np.linalg.svd(np.sign(product) * np.sqrt(np.abs(product)))
+    return np.sign(left[:, 0]), np.sign(right[0])
+
+
+@pytest.mark.reference
+def test_weights_equal_r_up_to_the_signs_of_components(reference):
+    runs = [name.removesuffix(".K_irlba") for name in reference.outputs if name.endswith(".K_irlba")]
+    assert runs
+    for run in runs:
+        facts, expected = reference.facts[run], reference.outputs[f"{run}.K_irlba"]
+        params = {"k": facts["pca_dim"], "ridge": facts["ridge"]}
+        embeddings = reference.embeddings(run)
+        if run.endswith("transferPCA"):
+            # R's own components, which irlba leaves further from the exact ones than weights could stand.
+            names = [_canonical(name) for name in reference.outputs["transferP_names"]]
+            embeddings["P"] = pd.DataFrame(reference.outputs["transferP_irlba"].T, index=names)
+        ours = plugin.fit(name="linear", train=reference.train, embeddings=embeddings, params=params).weights
+        assert ours.shape == expected.shape
+        s, t = _flips(ours, expected)
+        np.testing.assert_allclose(ours * s[:, None] * t, expected, rtol=1e-5, atol=1e-5, err_msg=run)
+        for signs, part in zip((s, t), run.split("__"), strict=True):
+            if part[2:] in ("external", "transferPCA"):  # both sides have the same numbers there, and so the same signs
+                assert len(set(signs)) == 1
+
+
+# irlba stops at 1e-5 of the largest singular value, which is the length of the first component's scores.
+PRCOMP = {"exact": lambda scores: 1e-9, "irlba": lambda scores: 1e-5 * max(1.0, np.linalg.norm(scores[:, 0]))}
+
+
 def _up_to_signs(found, expected, tolerance):
     signs = np.sign((found * expected).sum(axis=0))
     np.testing.assert_allclose(found * signs, expected, rtol=0, atol=tolerance)
 
 
 @pytest.mark.reference
-def test_components_of_the_training_data_equal_prcomp(reference):
-    expected = reference.outputs["pca_G_exact"]
-    _up_to_signs(_embed("pca", "G", reference.train, [], k=expected.shape[1]).to_numpy(), expected, 1e-9)
+@pytest.mark.parametrize("way", PRCOMP)
+def test_components_of_the_training_data_equal_prcomp(reference, way):
+    expected = reference.outputs[f"pca_G_{way}"]
+    found = _embed("pca", "G", reference.train, [], k=expected.shape[1]).to_numpy()
+    _up_to_signs(found, expected, PRCOMP[way](found))
 
 
 @pytest.mark.reference
-def test_components_of_another_screen_equal_prcomp(reference):
+def test_standard_deviations_of_components_equal_prcomp(reference):
+    expected = reference.outputs["pca_sdev_exact"]
+    scores = _embed("pca", "G", reference.train, [], k=len(expected)).to_numpy()
+    np.testing.assert_allclose(scores.std(axis=0, ddof=1), expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("way", PRCOMP)
+def test_components_of_another_screen_equal_prcomp(reference, way):
     names = [_canonical(name) for name in reference.outputs["transferP_names"]]
-    expected = pd.DataFrame(reference.outputs["transferP_exact"].T, index=names)
+    expected = pd.DataFrame(reference.outputs[f"transferP_{way}"].T, index=names)
     found = _embed("transfer", "P", reference.train, set(names) - {CONTROL}, None, reference.other, k=expected.shape[1])
     assert set(found.index) == set(names)
-    _up_to_signs(found.to_numpy(), expected.loc[found.index].to_numpy(), 1e-9)
+    _up_to_signs(found.to_numpy(), expected.loc[found.index].to_numpy(), PRCOMP[way](found.to_numpy()))
 
 
 @pytest.mark.reference
@@ -180,8 +236,28 @@ def test_the_spectral_embedding_equals_igraph(reference, graph):
     )
     source = reference.folder / f"{graph}.csv"
     found = _embed("spectral", "P", reference.train, set(expected.index), source, k=expected.shape[1])
-    assert set(found.index) == set(expected.index)
+    assert set(found.index) == set(expected.index[reference.outputs[f"spectral_{graph}.cvec"] > 0])
     _up_to_signs(found.to_numpy(), expected.loc[found.index].to_numpy(), 1e-9)
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("graph", ["sym", "asym"])
+def test_the_matrix_that_is_decomposed_and_its_eigenvalues_equal_igraph(reference, graph):
+    names = ("genes", "adjacency", "cvec", "D", "X")
+    genes, adjacency, cvec, values, x = (reference.outputs[f"spectral_{graph}.{name}"] for name in names)
+    edges = read_graph(reference.folder / f"{graph}.csv")
+    order = [edges.genes.index(gene) for gene in genes]
+    assert sorted(order) == list(range(len(edges.genes)))
+    ours = undirected(edges).tocsr()[order][:, order]
+    np.testing.assert_allclose(ours.toarray(), adjacency, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(diagonal(ours), cvec, rtol=0, atol=1e-9)
+    # Scaled eigenvectors: their squared lengths are the magnitudes of the eigenvalues, and M x = D x has the signs.
+    source, k = reference.folder / f"{graph}.csv", len(values)
+    scaled = _embed("spectral", "P", reference.train, set(genes), source, k=k).reindex(list(genes)).fillna(0).to_numpy()
+    np.testing.assert_allclose((scaled**2).sum(axis=0), np.abs(values), rtol=0, atol=1e-9)
+    decomposed = ours.toarray() + np.diag(diagonal(ours))
+    np.testing.assert_allclose(decomposed @ scaled, scaled * values, rtol=0, atol=1e-9 * max(1, np.abs(values).max()))
+    assert x.shape == scaled.shape
 
 
 # Small data.
