@@ -82,6 +82,22 @@ def test_scores_equal_r(reference, name):
     assert compared == len(seeds) > 0
 
 
+def test_what_r_scored_are_the_test_and_validation_parts_of_each_split(reference):
+    inputs, refs, _ = reference
+    splits = json.loads((REFERENCE / "pipeline_inputs.json").read_text())["splits"]
+    assert set(refs["metrics.train"].tolist()) == {"test", "val"}
+    assert {int(seed) for seed in splits} == set(refs["metrics.seed"].tolist()) == set(_seeds(inputs))
+    for seed, parts in splits.items():
+        for method in set(refs["metrics.method"].tolist()):
+            rows = (refs["metrics.seed"] == int(seed)) & (refs["metrics.method"] == method)
+            scored = _scores("l2", inputs, len(inputs["genes"]), int(seed), method)
+            assert len(scored) == rows.sum()
+            for part in ("test", "val"):
+                names = refs["metrics.perturbation"][rows & (refs["metrics.train"] == part)]
+                assert sorted(names.tolist()) == sorted(parts[part])
+                assert scored.keys() >= {_canonical(name) for name in names}
+
+
 def test_order_by_change_equals_r_ties_included(reference):
     inputs, refs, _ = reference
     y0 = inputs["X"][list(inputs["conditions"]).index("ctrl")]
