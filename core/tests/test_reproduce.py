@@ -1,6 +1,7 @@
 """Published beside measured: the recipes and numbers that the package brings, and what is measured from a run."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from pertharness.host.reproduce.side_by_side import compare, title_of, write_row
 
 ROOT = Path(__file__).parents[2]
 PAPER = "ahlmann-eltze-2025"
+REFERENCE = Path(os.environ.get("PERTHARNESS_SHARED", ROOT.parent / "shared")) / "reference"
 DEEP_OF_DOUBLES = {"gears", "scgpt", "scfoundation", "cpa", "geneformer", "uce", "scbert"}
 DEEP_OF_SINGLES = {"gears", "scgpt", "uce", "scbert", "geneformer"}
 
@@ -91,6 +93,43 @@ def test_every_published_number_has_a_source_and_can_be_measured():
         assert number.source
         assert number.dataset in recipe(number.recipe).datasets
     assert {f"{PAPER}-{short}" for short in benchmark.recipes} == set(benchmark.recipes.values())
+
+
+NOTEBOOK = {
+    "norman-singles": lambda printed, _: printed["n_single"],
+    "norman-doubles": lambda printed, _: printed["n_double"],
+    "norman-null-delta": lambda _, null: null["delta"],
+    "norman-null-sigma": lambda _, null: null["sigma"],
+    "norman-null-p0": lambda _, null: null["p0"],
+    "norman-upper": lambda printed, _: printed["upper_thres"],
+    "norman-lower": lambda printed, _: printed["lower_thres"],
+    "norman-outside-notebook": lambda printed, _: printed["per_seed_interactions"],
+    "norman-outside": lambda printed, _: printed["paper_reports"],
+}
+"""Our id -> where the number stands in the output of the authors' notebook, given whole and as its estimated null."""
+
+
+@pytest.mark.reference
+def test_published_numbers_are_those_of_the_authors_notebook():
+    path = REFERENCE / "norman_rendered_notebook.json"
+    if not path.exists():
+        pytest.skip(f"no {path.name} in {REFERENCE}; name the folder above it in PERTHARNESS_SHARED")
+    printed = json.loads(path.read_text(encoding="utf-8"))
+    table = printed["fp0"]
+    null = dict(zip(table["cols"], table["values"][table["rows"].index("mlest")], strict=True))
+    ours = {number.id: number.value for number in read_benchmark(published_file(PAPER)).numbers}
+    assert {name: ours[name] for name in NOTEBOOK} == {name: find(printed, null) for name, find in NOTEBOOK.items()}
+    # What it counts over all stacked splits, each of the same doubles and genes.
+    splits = ours["norman-splits"]
+    assert printed["n_above_upper"] + printed["n_below_lower"] == splits * ours["norman-outside-notebook"]
+    assert printed["N"] == splits * ours["norman-entries"]
+
+
+def test_notebook_numbers_name_the_notebook_as_their_source():
+    numbers = {number.id: number for number in read_benchmark(published_file(PAPER)).numbers}
+    assert set(NOTEBOOK) <= set(numbers)
+    named = {name for name, number in numbers.items() if "rendered notebook" in number.source}
+    assert named <= set(NOTEBOOK)
 
 
 def test_an_unknown_benchmark_is_told_with_what_there_is():
