@@ -15,6 +15,7 @@ from pertharness_scorers.detection import above_upper, as_large_as_upper, called
 from pertharness_scorers.deviations import observe_doubles, without_rounding
 from pertharness_scorers.interaction_scorer import score_interactions
 from pertharness_scorers.interactions import CLASSES, call_interactions, classify, is_called
+from pertharness_scorers.locfdr import locfdr
 from pertharness_scorers.panel import top_genes
 from pertharness_scorers.recurrence import largest, lump, recurrence
 
@@ -191,6 +192,19 @@ def test_call_equals_r(files, kind):
     assert list(call.warnings) == expected["warnings"]
     maximum_likelihood = refs[f"locfdr.{kind}.fp0"][2]
     np.testing.assert_allclose([call.delta, call.sigma, call.p0], maximum_likelihood, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", STACKED)
+def test_every_null_of_the_call_equals_r(files, kind):
+    inputs, refs, words, _ = files
+    values = _doubles(inputs, words).deviation.ravel()[refs["interaction_roworder"]]
+    null = locfdr(np.tile(values, STACKED[kind]))
+    found = {"fp0": null.fp0.to_numpy(), "z2": null.z2, "Efdr": list(null.efdr.values())}
+    for name, numbers in found.items():
+        expected = refs[f"locfdr.{kind}.{name}"]
+        known = ~np.isnan(expected)  # R stops in some standard errors, which are NA then
+        assert known.any()
+        np.testing.assert_allclose(np.asarray(numbers)[known], expected[known], rtol=0, atol=1e-6, err_msg=name)
 
 
 def _means(x, conditions, genes):
