@@ -125,6 +125,12 @@ def scores(options: argparse.Namespace) -> Iterator[Line]:
     size = f"{scoring.MODELS} models x {scoring.SPLITS} seeds x {scoring.PERTURBATIONS} perturbations"
     for other in others:
         yield Line(f"scoring {size} x {scoring.GENES} genes, 3 metrics", times[own], other, times[other], "3 s")
+    spent, plain = scoring.time_all(3)
+    yield Line(f"all scorers of {size}, doubles", sum(spent.values()), scoring.DOUBLES_LOOP, plain, "5 s")
+    spent, plain = scoring.time_singles(3)
+    n_singles = scoring.SINGLE_MODELS * scoring.SINGLE_SPLITS * scoring.SINGLE_PERTURBATIONS
+    what = f"{n_singles} predictions of singles, {scoring.ALL_GENES} genes, {len(spent)} scorers"
+    yield Line(what, sum(spent.values()), scoring.SINGLES_LOOP, plain, "10 s")
     n_rows, seconds, plain = leaderboard.measure(10_000)
     yield Line(f"leaderboard of {size}, {n_rows} rows", seconds, "bootstrap of one stratum in a loop", plain)
     (own, own_way), (other, other_way), *_ = linear.WAYS.items()

@@ -52,7 +52,7 @@ def read(folder: Path, name: str = "run") -> Run:
     return Run(folder, board, pd.read_csv(folder / name / "scores_half.csv.gz"))
 
 
-MODELS = ("--models", "no_change,additive,mean", "--scorers", "l2,pearson_delta,calibration")
+MODELS = ("--models", "no_change,additive,mean", "--scorers", "l2,pearson_delta,interactions,calibration")
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,15 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("calibration")
     command(folder, "--all", "--seeds", "1-2", *MODELS, "--calibrate", "--out", "run")
     return read(folder)
+
+
+def test_additive_deviates_from_nothing_against_the_half_too(demo: Run) -> None:
+    areas = demo.half[(demo.half["metric"] == "auprc") & (demo.half["variant"] == "default")].set_index("model")["value"]
+    assert areas.loc[["additive"]].isna().all()
+    assert areas.loc[["mean", "no_change", DUPLICATE]].notna().all()
+    # Without a value of the reference there is no zero to measure positions from.
+    assert (demo.of("mean", "auprc")["range"], demo.of("additive", "auprc")["range"]) == ("", "")
+    assert np.isnan(demo.of("mean", "auprc")["position"])
 
 
 def panel_of(y0: np.ndarray) -> np.ndarray:
@@ -120,7 +129,7 @@ def test_cell_equivalents_lie_below_the_cells_that_were_measured_and_follow_the_
 
 def test_a_run_without_calibration_differs_in_nothing_else(demo: Run) -> None:
     folder = demo.folder
-    command(folder, "--all", "--seeds", "1-2", *MODELS[:3], "l2,pearson_delta", "--out", "plain")
+    command(folder, "--all", "--seeds", "1-2", *MODELS[:3], "l2,pearson_delta,interactions", "--out", "plain")
     assert not (folder / "plain" / "scores_half.csv.gz").exists()
     plain, with_positions = (pd.read_csv(folder / name / "leaderboard.csv", dtype=str) for name in ("plain", "run"))
     kept = with_positions[with_positions["model"] != DUPLICATE]

@@ -124,10 +124,10 @@ def test_called_entries_are_those_of_the_screen():
 
 def test_largest_entries_have_the_classes_of_prediction_and_observation():
     yhat = _noisy()
-    scores = _score(yhat, n_largest=40)
+    scores = _score(yhat)
     largest = scores.artefacts["top500_class"]
     sizes = np.sort(np.abs(np.array(list(yhat.values())) - np.array(list(_additive().values()))).ravel())[::-1]
-    assert np.abs(largest["predicted"].to_numpy()) == pytest.approx(sizes[:40])
+    assert np.abs(largest["predicted"].to_numpy()) == pytest.approx(sizes[:500])
     entries = scores.artefacts["interaction_class"]
     entries = entries[entries["threshold"] == "local"].set_index(["perturbation", "gene"])["class"].to_dict()
     for row in largest.itertuples():
@@ -136,9 +136,14 @@ def test_largest_entries_have_the_classes_of_prediction_and_observation():
 
 
 def test_recurrence_counts_the_largest_of_prediction_and_truth():
-    table = _score(_noisy(), n_recurrent=30).artefacts["top100_recurrence"]
-    sums = table.groupby(["variant", "of", "kind"])["n"].sum()
-    assert set(sums) == {30}
+    table = _score(_noisy()).artefacts["top100_recurrence"]
+    groups = table.groupby(["variant", "of", "kind"])
+    sums = groups["n"].sum()
+    assert set(sums) == {100}
+    for _, rows in groups:
+        highlighted = rows[rows["highlighted"]]
+        assert len(highlighted) == 4
+        assert highlighted["n"].min() >= rows.loc[~rows["highlighted"], "n"].max()
     kinds = ["gene", "perturbation"]
     assert list(sums.index) == list(product(["default", "published-code"], ["prediction", "truth"], kinds))
 
@@ -250,7 +255,7 @@ def test_stacking_counts_every_copy():
     assert stacked["n_values"] == 3 * single["n_values"]
 
 
-@pytest.mark.parametrize("param", [{"n_top": 0}, {"n_largest": 0}, {"n_recurrent": -1}, {"stack": 0}, {"level": 1.0}])
+@pytest.mark.parametrize("param", [{"n_top": 0}, {"stack": 0}, {"level": 1.0}])
 def test_parameter_out_of_its_range_is_refused(param):
     with pytest.raises(DataError, match=next(iter(param))):
         _score(_noisy(), **param)

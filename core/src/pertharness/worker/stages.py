@@ -253,8 +253,9 @@ def _scores(job: Job, folder: Path, phases: list[Phase]) -> Result:
 def _observations(job: Job, means: AnnData, queries: list[str]) -> tuple[AnnData, AnnData]:
     """Give the truth and the screen that a job scores against.
 
-    They are the means over all cells, with the layers of the halves where the job names these; or, where its options
-    say so, those over the second half of the cells, of the queries that have one.
+    They are the means over all cells, with the layers of the halves where the job names these. Where its options say so,
+    the truth is that of the second half of the cells, of the queries that have one; the screen stays whole, since what
+    singles add up to must be what models that add them up have learnt from.
     """
     from pertharness.canonical import select
     from pertharness.halves import against_half, measured_twice, with_halves
@@ -267,8 +268,7 @@ def _observations(job: Job, means: AnnData, queries: list[str]) -> tuple[AnnData
     known = measured_twice(halves).intersection(queries)
     if not known:
         raise Skip("none of the held-out perturbations has its cells in two halves")
-    screen = against_half(means, halves)
-    return select(screen, sorted(known)), screen
+    return against_half(select(means, sorted(known)), halves), means
 
 
 def _checks(job: Job, folder: Path, phases: list[Phase]) -> Result:

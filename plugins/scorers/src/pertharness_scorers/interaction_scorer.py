@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 _REFERENCE = "10.1038/s41592-025-02772-6"
-_PARAMS = {"n_top": 1000, "n_largest": 500, "n_recurrent": 100, "stack": 1, "level": 0.05}
+_PARAMS = {"n_top": 1000, "stack": 1, "level": 0.05}
+N_LARGEST, N_RECURRENT, N_HIGHLIGHTED = 500, 100, 4
+"""Sizes of the published figures (1f and Extended Data 5), which the names of the tables state: no parameters."""
 _METRICS = (
     ("tpr_fdp", "curve", None, "Share of the interactions found, at each false discovery proportion"),
     ("auprc", "task", None, "Area under precision against recall of the interactions"),
@@ -54,7 +56,7 @@ OFFER = ScorerOffer(
     tables=(
         *(TableOffer(name=name, level=level, summary=what, reference=_REFERENCE) for name, level, what in _TABLES),
         TableOffer(
-            name="top500_class", level="task", largest=("predicted", _PARAMS["n_largest"]),
+            name="top500_class", level="task", largest=("predicted", N_LARGEST),
             count=("predicted_class", "observed_class"), reference=_REFERENCE,
             summary="Predicted and observed classes of the largest predicted deviations",
         ),
@@ -95,14 +97,14 @@ def score_interactions(
     genes = screen.var_names.to_numpy()[panel]
     tables = _describe_screen(doubles, genes, call)
     held = _hold_out(match_answers(truth, prediction, controls, train, settings["n_top"]), doubles)
-    tables["top500_class"] = _classify_largest(held, call, settings["n_largest"])
-    tables["top100_recurrence"] = _count_recurrent(held, settings["n_recurrent"])
+    tables["top500_class"] = _classify_largest(held, call, N_LARGEST)
+    tables["top100_recurrence"] = _count_recurrent(held, N_RECURRENT)
     return Scores(_score_model(held, call), tables)
 
 
 def _check_params(params: dict[str, Any]) -> dict[str, Any]:
     """Refuse parameters out of their range."""
-    for name in ("n_top", "n_largest", "n_recurrent", "stack"):
+    for name in ("n_top", "stack"):
         if params[name] < 1:
             raise DataError(f"interactions: expected {name} of at least 1, got {params[name]!r}")
     if not 0 < params["level"] < 1:
@@ -243,8 +245,9 @@ def _count_recurrent(held: _Held, n: int) -> pd.DataFrame:
         for of, values in (("prediction", held.predicted), ("truth", held.observed)):
             for variant, entries in (("default", _largest(values, n)), ("published-code", largest(values.ravel(), n))):
                 for kind, names in zip(("perturbation", "gene"), held.names(entries), strict=True):
-                    rows += [(variant, of, kind, *item) for item in recurrence(names.tolist())]
-    return pd.DataFrame(rows, columns=["variant", "of", "kind", "name", "n"])
+                    found = recurrence(names.tolist())  # the most frequent first
+                    rows += [(variant, of, kind, *item, i < N_HIGHLIGHTED) for i, item in enumerate(found)]
+    return pd.DataFrame(rows, columns=["variant", "of", "kind", "name", "n", "highlighted"])
 
 
 def _largest(deviations: np.ndarray, n: int) -> np.ndarray:

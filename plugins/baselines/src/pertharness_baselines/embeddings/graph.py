@@ -10,7 +10,7 @@ import numpy as np
 from pertharness import DataError
 
 from pertharness_baselines.components import leading_eigenpairs
-from pertharness_baselines.embeddings.request import Request, answer, check_k
+from pertharness_baselines.embeddings.request import Request, answer, check_k, not_zeros
 from pertharness_baselines.embeddings.table import as_numbers, read_frame, required
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def embed_spectral(request: Request, k: int = 2) -> pd.DataFrame:
     weights, a loop counted twice: the eigenvectors of A + D of the largest eigenvalues in magnitude, times the square
     roots of these. That is ``embed_adjacency_matrix(no=k, which="lm", scaled=TRUE)`` of igraph, as in the authors'
     ``extract_pert_embedding_from_gears.R``, where k = 2; the paper's text says 10. Where the two directions of an edge
-    differ, the larger weight counts. A gene whose weights are all 0 is one of the n, but has no row: igraph's is zeros.
+    differ, the larger weight counts. A gene whose weights are all 0 is one of the n, but has no row: igraph's is zeros. So
+    is that of a gene without a path to those that make up the dimensions, which has none either.
 
     Raises
     ------
@@ -48,7 +49,8 @@ def embed_spectral(request: Request, k: int = 2) -> pd.DataFrame:
     path = required(request.source, "spectral", "P=spectral:go_essential_all.csv")
     graph = read_graph(path)
     adjacency = undirected(graph)
-    return answer(request, graph.genes, spectral(adjacency, k), f"spectral: {path.name}", diagonal(adjacency) > 0)
+    rows, has_weight = spectral(adjacency, k), diagonal(adjacency) > 0
+    return answer(request, graph.genes, rows, f"spectral: {path.name}", has_weight & not_zeros(rows))
 
 
 def read_graph(path: Path) -> Graph:

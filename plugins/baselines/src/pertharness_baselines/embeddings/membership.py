@@ -9,7 +9,7 @@ import numpy as np
 from pertharness import DataError
 
 from pertharness_baselines.components import fix_signs, leading_eigenpairs
-from pertharness_baselines.embeddings.request import Request, answer, check_k
+from pertharness_baselines.embeddings.request import Request, answer, check_k, not_zeros
 from pertharness_baselines.embeddings.table import as_numbers, read_frame, required
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ def embed_membership(request: Request, k: int = 10) -> pd.DataFrame:
     B / sqrt(d e'), times the square roots of S, largest first. The paper's text says that the spectral embedding of the
     pathway membership matrix has 10 dimensions, and no more than that (its code embeds a graph, see `embed_spectral`);
     the normalisation, which keeps large pathways from making up all dimensions, is that of Dhillon 2001,
-    doi 10.1145/502512.502550. A gene in no term has no row.
+    doi 10.1145/502512.502550. A gene in no term has no row, nor has one whose row is zeros, as that of a gene whose terms
+    share no gene with those that make up the dimensions.
 
     Raises
     ------
@@ -33,8 +34,8 @@ def embed_membership(request: Request, k: int = 10) -> pd.DataFrame:
     check_k("membership", k)
     path = required(request.source, "membership", "P=membership:pathways.csv")
     genes, matrix = read_membership(path)
-    in_a_term = np.asarray(matrix.sum(axis=1)).ravel() > 0
-    return answer(request, genes, bipartite(matrix, k), f"membership: {path.name}", in_a_term)
+    rows, in_a_term = bipartite(matrix, k), np.asarray(matrix.sum(axis=1)).ravel() > 0
+    return answer(request, genes, rows, f"membership: {path.name}", in_a_term & not_zeros(rows))
 
 
 def read_membership(path: Path) -> tuple[list[str], Any]:

@@ -86,6 +86,13 @@ def answer(
     return pd.DataFrame(values[[rows[label] for label in found]], index=pd.Index(found, name="label"), columns=columns)
 
 
+def not_zeros(values: np.ndarray) -> np.ndarray:
+    """Tell which rows are more than rounding, shape (n,): those of genes far from all of the dimensions are not."""
+    lengths = np.linalg.norm(values, axis=1)
+    told: np.ndarray = lengths > 1e-12 * lengths.max()  # eigenvectors of length 1 are off by some 1e-15
+    return told
+
+
 def check_k(name: str, k: int) -> None:
     """Refuse a number of dimensions below 1.
 
