@@ -256,13 +256,14 @@ def test_a_gene_whose_weights_are_all_0_has_no_row(tmp_path):
 
 def test_a_gene_apart_from_those_of_the_dimensions_has_no_row(tmp_path):
     (tmp_path / "g.csv").write_text("source,target,weight\nA,B,0.9\nC,D,0.1\n")
-    table = {k: list(_embed("spectral", tmp_path / "g.csv", kind="gene", k=k).index) for k in (2, 3)}
-    assert table == {2: ["A", "B"], 3: ["A", "B", "C", "D"]}
-    # Of the three parts, C's and D's is the one whose singular values are 1 and 1 / 2; the others have no second one.
-    (tmp_path / "m.csv").write_text("gene,t1,t2,t3\nA,1,1,0\nB,1,1,0\nC,0,0,0.5\nD,0,0,2\n")
-    for k in (1, 3):
-        rows = _embed("membership", tmp_path / "m.csv", kind="gene", k=k).to_numpy()
-        assert (np.linalg.norm(rows, axis=1) > 1e-6).all()
+    # Eigenvalues 0.9 / 3 +- 0.9 of A and B, 0.1 / 3 +- 0.1 of C and D: the third largest is the first of the latter.
+    found = {k: list(_embed("spectral", tmp_path / "g.csv", kind="gene", k=k).index) for k in (2, 3)}
+    assert found == {2: ["A", "B"], 3: ["A", "B", "C", "D"]}
+    (tmp_path / "m.csv").write_text("gene,term\nA,t1\nB,t1\nC,t2\nD,t2\n")
+    # Two singular values of 1, one for each term.
+    found = {k: _embed("membership", tmp_path / "m.csv", kind="gene", k=k) for k in (1, 2)}
+    assert (np.linalg.norm(found[1], axis=1) > 1e-6).all()
+    assert list(found[2].index) == ["A", "B", "C", "D"]
 
 
 def test_a_graph_gives_as_many_dimensions_as_it_has_genes(tmp_path):

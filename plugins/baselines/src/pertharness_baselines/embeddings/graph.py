@@ -37,8 +37,8 @@ def embed_spectral(request: Request, k: int = 2) -> pd.DataFrame:
     weights, a loop counted twice: the eigenvectors of A + D of the largest eigenvalues in magnitude, times the square
     roots of these. That is ``embed_adjacency_matrix(no=k, which="lm", scaled=TRUE)`` of igraph, as in the authors'
     ``extract_pert_embedding_from_gears.R``, where k = 2; the paper's text says 10. Where the two directions of an edge
-    differ, the larger weight counts. A gene whose weights are all 0 is one of the n, but has no row: igraph's is zeros. So
-    is that of a gene without a path to those that make up the dimensions, which has none either.
+    differ, the larger weight counts. Where igraph's row is zeros there is none here: of a gene whose weights are all 0,
+    which is one of the n nonetheless, and of one without a path to the genes that make up the dimensions.
 
     Raises
     ------

@@ -23,8 +23,8 @@ def embed_membership(request: Request, k: int = 10) -> pd.DataFrame:
     B / sqrt(d e'), times the square roots of S, largest first. The paper's text says that the spectral embedding of the
     pathway membership matrix has 10 dimensions, and no more than that (its code embeds a graph, see `embed_spectral`);
     the normalisation, which keeps large pathways from making up all dimensions, is that of Dhillon 2001,
-    doi 10.1145/502512.502550. A gene in no term has no row, nor has one whose row is zeros, as that of a gene whose terms
-    share no gene with those that make up the dimensions.
+    doi 10.1145/502512.502550. A gene in no term has no row, nor has one that no chain of terms joins to the genes that
+    make up the dimensions: it would be zeros.
 
     Raises
     ------
