@@ -63,7 +63,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_additive_deviates_from_nothing_against_the_half_too(demo: Run) -> None:
-    areas = demo.half[(demo.half["metric"] == "auprc") & (demo.half["variant"] == "default")].set_index("model")["value"]
+    areas = demo.half[(demo.half["metric"] == "auprc") & (demo.half["variant"] == "default")].set_index("model")[
+        "value"
+    ]
     assert areas.loc[["additive"]].isna().all()
     assert areas.loc[["mean", "no_change", DUPLICATE]].notna().all()
     # Without a value of the reference there is no zero to measure positions from.

@@ -384,6 +384,23 @@ def test_a_metric_of_whole_splits_ranks_only_models_that_answered_the_same():
     assert of(narrow, "good", metric="auprc")["set"] == "own"
 
 
+def test_a_variant_whose_values_are_no_match_has_neither_rank_nor_verdict():
+    scores = rows("additive", dict.fromkeys("ABCDEF", 5.0)) + rows("partial", dict.fromkeys("ABCDEF", 1.0))
+    for row in scores:
+        row["variant"] = "published-code"
+    offers = {
+        "l2": MetricOffer(
+            id="l2", direction="lower", best=0.0, variants=("published-code",), unranked=("published-code",)
+        )
+    }
+    tasks = {("demo", "double"): TaskSettings("additive", ("additive",))}
+    frame = build_leaderboard(pd.DataFrame(scores), offers, tasks, Comparison("l2", resamples=200), NO_STRATA, {})
+    assert of(frame, "partial")["value"] == 1.0
+    blank = ["rank", "rank_low", "rank_stability", "difference", "p_holm", "filled_value", "filled_rank"]
+    assert frame[blank].isna().all(axis=None)
+    assert set(frame["verdict"]) == {""}
+
+
 def test_training_seeds_are_averaged_before_splits_and_one_split_has_no_standard_error():
     frame = build(
         areas("m", [0.2, 0.6], training_seed=1) + areas("m", [0.4, None], training_seed=2) + areas("n", [0.5]),

@@ -304,7 +304,7 @@ def test_a_prediction_holds_the_answers_and_nothing_else(run: Run) -> None:
 def test_what_is_not_predicted_is_in_the_status_with_its_reason(run: Run) -> None:
     status = run.status("partial")
     assert status.unanswered == {"C": "never saw C"}
-    assert status.notes == ["1 genes are not predicted (first: 'NA': has no name)"]
+    assert status.notes == ["1 of 5 genes are not predicted (first: 'NA': has no name)"]
     assert run.status("selecting").unanswered == {}
 
 
@@ -363,7 +363,7 @@ def test_a_file_of_predictions_is_read_in_place_of_a_model(run: Run) -> None:
     assert list(prediction.obs["perturbation"]) == ["A+B"]
     assert np.array_equal(prediction.X[0], [0.5, 0.5, np.nan, np.nan, np.nan], equal_nan=True)
     assert status.unanswered == {"C": "not in the file of predictions"}
-    assert status.notes == ["3 genes are not predicted (first: 'C': not in the file)"]
+    assert status.notes == ["3 of 5 genes are not predicted (first: 'C': not in the file)"]
     assert status.phases == []
 
 

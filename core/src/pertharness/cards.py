@@ -118,6 +118,8 @@ class MetricOffer(_Strict):
     """None: there is no best value, better ones are always possible."""
     chance: float | None = None
     variants: tuple[str, ...] = ("default",)
+    unranked: tuple[str, ...] = ()
+    """Variants whose values of two models are no match, such as sums over the genes that a model happens to predict."""
     summary: str = ""
     reference: str = ""
 

@@ -273,8 +273,7 @@ def test_largest_of_all_splits_are_those_of_r(files):
     _, refs, _, _ = files
     for method, rows in _tidy(refs, "top200_class").groupby("method"):
         pooled = pd.concat(
-            _score(files, seed, method).artefacts["top500_class"].assign(seed=seed)
-            for seed in np.unique(rows["seed"])
+            _score(files, seed, method).artefacts["top500_class"].assign(seed=seed) for seed in np.unique(rows["seed"])
         )
         entries = largest(np.abs(pooled["predicted"].to_numpy()), len(rows))
         mine = pooled.iloc[entries]

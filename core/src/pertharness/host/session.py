@@ -112,7 +112,7 @@ def carry_out(
     leaderboard, tables, notes = _write_tables(recipe, plan, outcomes, store, folder, manifest)
     counts: Counter[str] = Counter(outcome.state for outcome in outcomes.values())
     counts.update(attempt.state for attempt in plan.attempts if attempt.reason)
-    fresh = sum(outcome.fresh for outcome in outcomes.values())
+    fresh = sum(outcome.fresh and outcome.state == "done" for outcome in outcomes.values())
     return Finished(folder, tables, leaderboard, counts, fresh, notes)
 
 

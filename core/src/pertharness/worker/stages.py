@@ -182,7 +182,7 @@ def _predictions(job: Job, folder: Path, phases: list[Phase]) -> Result:
     missing = prediction.uns.get("missing_genes", {})
     if missing:
         first, reason = next(iter(missing.items()))
-        notes.append(f"{len(missing)} genes are not predicted (first: {first!r}: {reason})")
+        notes.append(f"{len(missing)} of {controls.n_vars} genes are not predicted (first: {first!r}: {reason})")
     answers = zip(prediction.obs["perturbation"].astype(str), as_matrix(prediction), strict=True)
     bare = make_prediction(dict(answers), controls.var_names)  # nothing else that a plugin may have put there
     canonical.write(bare, folder / "prediction.h5ad")
@@ -253,9 +253,9 @@ def _scores(job: Job, folder: Path, phases: list[Phase]) -> Result:
 def _observations(job: Job, means: AnnData, queries: list[str]) -> tuple[AnnData, AnnData]:
     """Give the truth and the screen that a job scores against.
 
-    They are the means over all cells, with the layers of the halves where the job names these. Where its options say so,
-    the truth is that of the second half of the cells, of the queries that have one; the screen stays whole, since what
-    singles add up to must be what models that add them up have learnt from.
+    They are the means over all cells, with the layers of the halves where the job names these. Where its options say
+    so, the truth is that of the second half of the cells, of the queries that have one; the screen stays whole, since
+    what singles add up to must be what models that add them up have learnt from.
     """
     from pertharness.canonical import select
     from pertharness.halves import against_half, measured_twice, with_halves

@@ -30,7 +30,9 @@ _COVERAGE = TableOffer(name="gene_coverage", level="task", summary="Genes of the
 def _offer(name: str, summary: str, tables: tuple[TableOffer, ...] = (), **values: Any) -> ScorerOffer:
     """Give the offer of one of the metrics."""
     variants = ("default", "no-targets", "published-code", COMMON_GENES)
-    metric = MetricOffer(id=name, summary=summary, variants=variants, reference=_REFERENCE, **values)
+    metric = MetricOffer(
+        id=name, summary=summary, variants=variants, unranked=("published-code",), reference=_REFERENCE, **values
+    )
     return ScorerOffer(name=name, summary=summary, metrics=(metric,), tables=tables, params={"n_top": 1000})
 
 

@@ -145,7 +145,16 @@ def _compare(
     columns["reference"] = [task.reference] * len(labels)
     columns["selected_on_scored"] = ["yes" if selected else "" for selected in cube.selected]
     columns["note"] = tell(cube, inside, columns, task, why)
-    return columns | (_of_whole_splits(columns) if cube.whole_splits else {"se": [np.nan] * len(labels)})
+    columns |= _of_whole_splits(columns) if cube.whole_splits else {"se": [np.nan] * len(labels)}
+    return columns | (_unmatched(columns) if cube.unranked else {})
+
+
+def _unmatched(columns: Columns) -> Columns:
+    """Blank what compares models, of a variant whose values are no match."""
+    none = [np.nan] * len(columns["value"])
+    compared = ("rank", "difference", "p_holm", "filled")
+    blank = [name for name in columns if name.startswith(compared)]
+    return {**dict.fromkeys(blank, none), "verdict": [""] * len(none)}
 
 
 def _of_whole_splits(columns: Columns) -> Columns:

@@ -51,6 +51,8 @@ class Cube:
         Whether a row belongs to the test part.
     selected : np.ndarray
         Per model: whether it was selected on data that is scored here.
+    unranked : bool
+        Whether the values of two models are no match, by the metric's card.
     whole_splits : bool
         Whether a row is a split, scored as a whole: a metric of the level ``task``.
     answered : np.ndarray
@@ -72,6 +74,7 @@ class Cube:
     split: np.ndarray
     test: np.ndarray
     selected: np.ndarray
+    unranked: bool = False
     whole_splits: bool = False
     answered: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=bool))
     behind: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
@@ -204,5 +207,6 @@ def _cube(
         split=split,
         test=test,
         selected=selected,
+        unranked=name[-1] in offer.unranked,
         whole_splits=offer.level == "task",
     )

@@ -78,10 +78,18 @@ def _section(title: str, tables: list[Table], said: list[str]) -> Section:
     # A variant goes without saying where the usual one has no value either.
     implied = tuple(f"{name} (" for name in none)
     silent = [table.metric for table in rest if table.silent and not table.metric.startswith(implied)]
-    told = [f"no model has a value: {', '.join(silent)}"] if silent else []
     shown = [table for table in rest if not table.silent]
+    told = [f"no model has a value: {', '.join(_but_for(name, shown) for name in silent)}"] if silent else []
     splits = [table for table in shown if table.whole_splits]
     return Section(title, full, [table for table in shown if not table.whole_splits], splits, [*said, *told])
+
+
+def _but_for(metric: str, shown: list[Table]) -> str:
+    """Name a metric without values, with those of its variants that have some."""
+    others = [
+        table.metric.removeprefix(f"{metric} (")[:-1] for table in shown if table.metric.startswith(f"{metric} (")
+    ]
+    return metric + (f" (but for {', '.join(others)})" if others else "")
 
 
 def other_metrics(tables: Sequence[Table]) -> tuple[list[str], list[list[str]]]:

@@ -231,7 +231,8 @@ def _shortened(text: object) -> str:
 
 def _needs_reason(row: Row) -> bool:
     """Say whether a reader will ask why: nothing was scored, not all was, or there is no verdict."""
-    told = own_note(row["note"]) and row["verdict"] not in ("better", "worse") and row["set"] != "half"
+    silent = row["verdict"] in ("better", "worse") and "genes are not predicted" not in row["note"]
+    told = own_note(row["note"]) and not silent and row["set"] != "half"
     return bool(row["state"] != "done" or not row["set"] or told)
 
 
@@ -275,7 +276,8 @@ def _sentence(rows: list[Row], offer: MetricOffer, task: TaskSettings, compariso
 def _calibration(rows: list[Row], task: TaskSettings) -> str:
     """Say what the positions of a table are, or that it has no range for them."""
     said = {
-        "yes": f" Position: 0 is {task.reference}, 1 is {DUPLICATE}, {DEFINITION}.",
+        "yes": f" Position: 0 is {task.reference}, 1 is {DUPLICATE}, {DEFINITION}; by the scores of all against that "
+        "other half (value_half), not those against all cells that are shown.",
         "no": f" Not ranked: {NO_RANGE}.",
     }
     return said.get(rows[0].get("range", ""), "")
