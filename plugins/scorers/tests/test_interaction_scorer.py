@@ -1,5 +1,6 @@
 """The scorer of interactions on a small screen: what it gives, and what it makes of bad input."""
 
+import re
 from itertools import product
 
 import numpy as np
@@ -212,7 +213,7 @@ def test_screen_without_doubles_is_skipped():
 
 
 def test_too_few_values_for_a_null_are_skipped():
-    with pytest.raises(Skip, match="at least 500 values"):
+    with pytest.raises(Skip, match="holds: 28 of 28; 28 x 10 entries are too few for thresholds, at least 500 are"):
         _score(_noisy(), n_top=10)
 
 
@@ -221,8 +222,10 @@ def test_deviations_without_a_null_are_skipped():
     rows = [i for i, label in enumerate(flat.obs["perturbation"]) if "+" in label]
     every = [label for label in flat.obs["perturbation"] if "+" in label]
     flat.X[rows] = np.array(list(_additive(held=every).values()))
-    with pytest.raises(Skip, match="no thresholds for the deviations from additivity"):
+    with pytest.raises(Skip, match="no thresholds for the deviations from additivity") as caught:
         _score(_noisy(), screen=flat)
+    # Nobody can tell the scorer to leave out entries, or another number of bins.
+    assert not re.search("leave out|pct|raise bins|locfdr", str(caught.value))
 
 
 def test_tie_at_the_edge_of_the_panel_goes_to_the_first_gene():

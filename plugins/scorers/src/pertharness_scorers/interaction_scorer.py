@@ -20,6 +20,8 @@ from pertharness_scorers.curves import GRID
 from pertharness_scorers.detection import VARIANTS, detect
 from pertharness_scorers.deviations import Doubles, observe_doubles, take, without_rounding
 from pertharness_scorers.interactions import CLASSES, Call, call_interactions, classify, composition, is_called
+from pertharness_scorers.locfdr.checks import MINIMUM
+from pertharness_scorers.locfdr.no_null import NoNull
 from pertharness_scorers.panel import top_genes
 from pertharness_scorers.recurrence import largest, recurrence
 
@@ -90,9 +92,7 @@ def score_interactions(
     labels = [str(label) for label in screen.obs["perturbation"]]
     means = np.asarray(screen.X, dtype=np.float64)[:, panel]
     doubles = observe_doubles(labels, means, control_mean(screen)[panel])
-    if not doubles.labels:
-        n_lacking = len(doubles.left_out)
-        raise Skip(f"the screen has no double both of whose singles it holds ({n_lacking} doubles lack a single)")
+    _check_number(doubles, settings["stack"])
     call = _call(doubles.deviation.tobytes(), settings["stack"], settings["level"])
     genes = screen.var_names.to_numpy()[panel]
     tables = _describe_screen(doubles, genes, call)
@@ -112,6 +112,26 @@ def _check_params(params: dict[str, Any]) -> dict[str, Any]:
     return params
 
 
+def _check_number(doubles: Doubles, stack: int) -> None:
+    """Refuse a screen without doubles, or with too few entries for thresholds.
+
+    Raises
+    ------
+    Skip
+        With the numbers that there are.
+    """
+    n_doubles, n_genes = doubles.deviation.shape
+    n_all = n_doubles + len(doubles.left_out)
+    if not n_doubles:
+        raise Skip(f"the screen has no double both of whose singles it holds (of {n_all} in all)")
+    if n_doubles * n_genes * stack < MINIMUM:
+        copies = f" x {stack} copies" if stack > 1 else ""
+        raise Skip(
+            f"doubles both of whose singles the screen holds: {n_doubles} of {n_all}; {n_doubles} x {n_genes} "
+            f"entries{copies} are too few for thresholds, at least {MINIMUM} are needed"
+        )
+
+
 # Every model and split of a dataset is scored against the same call, and estimating it takes longer than the rest of
 # a score. The key is the content, so nothing can be stale; jobs of few datasets share a process.
 @lru_cache(maxsize=4)
@@ -121,12 +141,13 @@ def _call(deviations: bytes, stack: int, level: float) -> Call:
     Raises
     ------
     Skip
-        If its deviations are too few, or such that no null can be estimated: no model can be scored on this screen.
+        If its deviations are such that no null can be estimated: no model can be scored on this screen. What to do is
+        left out: the scorer has no such options.
     """
     try:
         return call_interactions(np.frombuffer(deviations), stack=stack, level=level)
-    except DataError as error:
-        raise Skip(f"no thresholds for the deviations from additivity: {error}") from None
+    except NoNull as error:
+        raise Skip(f"no thresholds for the deviations from additivity: {error.cause}") from None
 
 
 def _describe_screen(doubles: Doubles, genes: np.ndarray, call: Call) -> dict[str, pd.DataFrame]:

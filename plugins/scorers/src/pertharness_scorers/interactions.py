@@ -59,7 +59,7 @@ def call_interactions(deviation: np.ndarray, *, stack: int = 1, level: float = 0
 
     Raises
     ------
-    DataError
+    NoNull
         If there are fewer than 500 values, or no null can be estimated.
     """
     values = np.tile(deviation.ravel(), stack)

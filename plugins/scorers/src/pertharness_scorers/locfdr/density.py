@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from pertharness import DataError
+
+from pertharness_scorers.locfdr.no_null import NoNull
 
 EPSILON = float(np.finfo(float).eps)
 EDGE_FUZZ = 1e-7
@@ -95,13 +96,14 @@ def natural_basis(x: np.ndarray, df: int) -> np.ndarray:
     return np.column_stack([np.ones(len(x)), turned[:, 2:]])
 
 
-def fit_density(bins: Bins, df: int, remedy: str) -> Density:
+def fit_density(bins: Bins, df: int, outliers: tuple[str, str]) -> Density:
     """Fit the curve by Poisson regression, iterated as R's ``glm`` does: until the deviance changes by 1e-8 of itself.
 
     Raises
     ------
-    DataError
-        If the iterations run away, as they may where far outliers leave most bins empty; with `remedy`, what to do.
+    NoNull
+        If the iterations run away, as they may where far outliers leave most bins empty; with `outliers`, which these
+        are and what to do.
     """
     basis = natural_basis(bins.x, df)
     try:  # statsmodels refuses weights that are not finite by a ValueError
@@ -111,7 +113,8 @@ def fit_density(bins: Bins, df: int, remedy: str) -> Density:
         growth = np.nan
     if not 1 / RUNAWAY < growth < RUNAWAY:
         empty = f"{int((bins.counts == 0).sum())} of {len(bins.x)} bins are empty"
-        raise DataError(f"locfdr: the fit of a curve to the histogram ran away; {empty}: {remedy}")
+        which, remedy = outliers
+        raise NoNull(f"the fit of a curve to the histogram ran away; {empty}{which}", remedy)
     warnings = []
     if not converged:
         warnings.append("glm.fit: algorithm did not converge")

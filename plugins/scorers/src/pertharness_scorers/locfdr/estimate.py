@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pertharness import DataError
 
-from pertharness_scorers.locfdr.checks import check_options, checked_values, quartiles_of, remedy
+from pertharness_scorers.locfdr.checks import check_options, checked_values, outliers, quartiles_of
 from pertharness_scorers.locfdr.density import Bins, Density, count_bins, fit_density
+from pertharness_scorers.locfdr.no_null import NoNull
 from pertharness_scorers.locfdr.nulls import NullName, Nulls, estimate_nulls, middle_bins, null_table
 from pertharness_scorers.locfdr.table import Rates, bin_rates, level_crossings, non_null_distribution
 
@@ -91,7 +91,7 @@ def locfdr(values: np.ndarray, *, null: NullName = "mle", bins: int = 120, df: i
 
     Raises
     ------
-    DataError
+    NoNull
         If the values cannot be used, or where R stops: no bin between the quartiles (far outliers), or the null asked
         for cannot be estimated. It never turns to another null.
     RecipeError
@@ -103,14 +103,13 @@ def locfdr(values: np.ndarray, *, null: NullName = "mle", bins: int = 120, df: i
     with np.errstate(all="ignore"):  # what is not finite is looked for where it matters
         counted = count_bins(values, bins, pct)
         middle = middle_bins(values, quartiles, counted.x)
-        density = fit_density(counted, df, remedy(values, quartiles, bins))
+        density = fit_density(counted, df, outliers(values, quartiles, bins))
         nulls = estimate_nulls(values, quartiles, counted.x, middle, density, null)
         rates = bin_rates(counted, density, nulls, null)
     fdr = np.interp(values, counted.x, rates.chosen)
     if not np.isfinite(fdr).all():
-        raise DataError(
-            f"locfdr: null={null!r} gives no finite rate for these values: {remedy(values, quartiles, bins)}"
-        )
+        which, remedy = outliers(values, quartiles, bins)
+        raise NoNull(f"null={null!r} gives no finite rate for these values{which}", remedy)
     chosen = nulls.chosen
     return LocalFdr(
         fdr=fdr,

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from pertharness import DataError
 
-from pertharness_scorers.locfdr.checks import remedy
+from pertharness_scorers.locfdr.checks import outliers
 from pertharness_scorers.locfdr.density import EPSILON, Density
 from pertharness_scorers.locfdr.likelihood import Quartiles, TruncatedFit, log_fdr_errors, maximum_likelihood
 from pertharness_scorers.locfdr.matching import MatchedNull, match_centre, match_theoretical
+from pertharness_scorers.locfdr.no_null import NoNull
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,12 +49,12 @@ def middle_bins(values: np.ndarray, quartiles: Quartiles, x: np.ndarray) -> np.n
 
     Raises
     ------
-    DataError
+    NoNull
         If none has.
     """
     middle = (x > quartiles.low) & (x < quartiles.high)
     if not middle.any():
-        raise DataError(f"locfdr: {_few_bins(values, quartiles, len(x), 0)}")
+        raise NoNull(*_few_bins(values, quartiles, len(x), 0))
     return middle
 
 
@@ -65,7 +65,7 @@ def estimate_nulls(
 
     Raises
     ------
-    DataError
+    NoNull
         If the one asked for cannot be estimated.
     """
     n = len(values)
@@ -75,8 +75,8 @@ def estimate_nulls(
     likely, said = maximum_likelihood(values, quartiles)
     chosen = {"mle": likely, "theoretical": theoretical}.get(name, matched)
     if chosen is None:
-        cause = _no_likelihood(quartiles) if name == "mle" else _no_match(values, quartiles, middle)
-        raise DataError(f"locfdr: null={name!r} cannot be estimated: {cause}")
+        cause, remedy = _no_likelihood(quartiles) if name == "mle" else _no_match(values, quartiles, middle)
+        raise NoNull(f"null={name!r} cannot be estimated: {cause}", remedy)
     discrepant = name in ("central_matching", "split") and likely is not None and _differ(chosen, likely)
     warnings = (
         *([CM_FAILED] if matched is None else []),
@@ -110,30 +110,34 @@ def _differ(matched: MatchedNull | TruncatedFit, likely: TruncatedFit) -> bool:
     )
 
 
-def _no_match(values: np.ndarray, quartiles: Quartiles, middle: np.ndarray) -> str:
-    """Say why central matching failed."""
+def _no_match(values: np.ndarray, quartiles: Quartiles, middle: np.ndarray) -> tuple[str, str]:
+    """Say why central matching failed, and what to do."""
     if middle.sum() < 3:
-        return f"{_few_bins(values, quartiles, len(middle), int(middle.sum()))}; or take null='mle'"
+        cause, remedy = _few_bins(values, quartiles, len(middle), int(middle.sum()))
+        return cause, f"{remedy}; or take null='mle'"
     return (
         f"log f has no peak between the quartiles {quartiles.low:.6g} and {quartiles.high:.6g} that a normal density "
-        "would have; look at the histogram, or take null='mle'"
+        "would have",
+        "look at the histogram, or take null='mle'",
     )
 
 
-def _few_bins(values: np.ndarray, quartiles: Quartiles, n_bins: int, found: int) -> str:
-    """Say that the bins are too wide for the values between the quartiles."""
+def _few_bins(values: np.ndarray, quartiles: Quartiles, n_bins: int, found: int) -> tuple[str, str]:
+    """Say that the bins are too wide for the values between the quartiles, and what to do."""
+    which, remedy = outliers(values, quartiles, n_bins + 1)
     return (
         f"{found} of {n_bins} bins lie between the quartiles {quartiles.low:.6g} and {quartiles.high:.6g}, expected at "
-        f"least 3: {remedy(values, quartiles, n_bins + 1)}"
+        f"least 3{which}",
+        remedy,
     )
 
 
-def _no_likelihood(quartiles: Quartiles) -> str:
-    """Say why maximum likelihood failed."""
+def _no_likelihood(quartiles: Quartiles) -> tuple[str, str]:
+    """Say why maximum likelihood failed, and what to do."""
     return (
         f"the values between the quartiles {quartiles.low:.6g} and {quartiles.high:.6g} do not look normal, or are too "
-        "far from where the iteration starts, N(0, 1): bring them near 0 and to a scale of about 1, or take "
-        "null='central_matching'"
+        "far from where the iteration starts, N(0, 1)",
+        "bring them near 0 and to a scale of about 1, or take null='central_matching'",
     )
 
 
