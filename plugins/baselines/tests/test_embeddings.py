@@ -170,14 +170,17 @@ def test_numbers_and_na_may_be_labels(tmp_path):
         ("gene,d1\nA,1\nB,2\nA,3\n", "t.csv: the label 'A' has more than one row"),
         ("A,A,B\n1,2,3\n", "the label 'A' has more than one row"),
         ("gene,d1\nctrl,1\ncontrol,2\n", "the label 'control' has more than one row"),
-        ("gene,d1,d2\nA,1,2\nB,three,4\n", "'three' in row 3, column 2, is not a number"),
+        ("gene,d1,d2\nA,1,2\nB,three,4\n", "'three' in row 3, column 2, is not a number; leave out columns of text"),
         ("gene,d1\nA,1\nB,\0x\n", r"for 'B', dimension 1|in row 3, column 2"),
-        ("gene,d1,d2\nA,1,2\nB,,4\n", r"1 values are no finite numbers \(first: nan for 'B', dimension 1"),
+        ("gene,d1,d2\nA,1,2\nB,,4\n", r"no finite numbers: 1 of 4 values \(first: nan for 'B', dimension 1"),
         ("gene,d1\nA,inf\n", "no finite numbers"),
         ("gene,d1\nA,1,2\nB,1,2\n", "the header has 2 columns, the rows have 3"),
         ("gene\nA\n", "no column but that of the labels"),
-        ("gene,d1\n", "cannot be read as a table"),
-        ("", "cannot be read as a table"),
+        ("gene,d1\n", "t.csv has a header and no rows; expected"),
+        ("", "t.csv is empty"),
+        ("gene,d1\nA,1\nB,2,3\n", "cannot be read as a table: line 3 has 3 columns, the header has 2"),
+        ("gene;d1\nA;1,5\n", "separated by semicolons .*; expected commas between columns, and a point"),
+        ("gene\td1\nA\t1\n", "separated by tabs .*; a table with tabs is named .tsv"),
         ('gene,d1\n"A,1\n', "cannot be read as a table"),
     ],
 )
@@ -266,9 +269,11 @@ def test_a_gene_apart_from_those_of_the_dimensions_has_no_row(tmp_path):
     assert list(found[2].index) == ["A", "B", "C", "D"]
 
 
-def test_a_graph_gives_as_many_dimensions_as_it_has_genes(tmp_path):
+def test_a_graph_has_at_most_as_many_dimensions_as_genes(tmp_path):
     (tmp_path / "g.csv").write_text("source,target,weight\nA,B,1\n")
-    assert _embed("spectral", tmp_path / "g.csv", k=10).shape == (2, 2)
+    assert _embed("spectral", tmp_path / "g.csv", k=2).shape == (2, 2)
+    with pytest.raises(DataError, match="k is 3, the graph has 2 genes"):
+        _embed("spectral", tmp_path / "g.csv", k=3)
 
 
 @pytest.mark.parametrize(
@@ -278,7 +283,7 @@ def test_a_graph_gives_as_many_dimensions_as_it_has_genes(tmp_path):
         ("A,B,1\nA,B,1\n", r"'A' -> 'B' \(row 3, weight 1\) is there twice; keep one"),
         ("A,B,\nB,C,1\n", "has a weight that is no finite number"),
         ("A,B,much\n", "'much' in row 2"),
-        ("A,B,1\nA,,1\n,B,1\n", r"g.csv: row 3 names no source or no target \(2 such rows\)"),
+        ("A,B,1\nA,,1\n,B,1\n", r"g.csv: row 3 names no source or no target \(rows without: 2\)"),
         ("A,B,0\n", "all weights are 0"),
     ],
 )

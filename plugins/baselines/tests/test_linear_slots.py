@@ -400,6 +400,8 @@ def test_what_there_is_nothing_to_learn_from_is_skipped_with_the_reason():
         _predict(train, {"P": _table(rng, ["g20", CONTROL], 2)}, ["g20"])
     with pytest.raises(Skip, match="G has rows for 1 of 30 genes"):
         _predict(train, {"G": _table(rng, ["g20"], 2)}, ["g20"])
+    with pytest.raises(Skip, match=r"no embedding in the slot P, .*P=transfer:DATASET, variant=regression"):
+        _predict(train, {}, ["g20"], variant="regression")
     with pytest.raises(Skip, match="no perturbation but the control"):
         _predict(train[6:7].copy(), {}, ["g20"])
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pertharness import CONTROL, DataError, control_mean, make_prediction, targets_of
+from pertharness import CONTROL, DataError, Skip, control_mean, make_prediction, targets_of
 
 from pertharness_baselines.components import decompose
-from pertharness_baselines.slots import Side, both_sides, genes_with_rows, training_rows
+from pertharness_baselines.slots import Side, both_sides, genes_with_rows, side_of, training_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +70,8 @@ def fit_linear(
     DataError
         If `k` is below 1, `ridge` not above 0, or there is no such variant.
     Skip
-        If no training perturbation has a row in P, or fewer than two genes have one in G: nothing to learn from.
+        If no training perturbation has a row in P, or fewer than two genes have one in G: nothing to learn from. Also
+        if the variant ``regression`` is asked for without P.
     """
     if k < 1 or ridge <= 0:
         raise DataError(f"linear: expected k of at least 1 and ridge above 0, got k={k!r} and ridge={ridge!r}")
@@ -103,10 +104,18 @@ def fit_regression(train: AnnData, embeddings: Mapping[str, pd.DataFrame], k: in
     ------
     DataError
         If the slot G is filled.
+    Skip
+        If the slot P is not: the authors' script has always a P of another screen, and with components of the training
+        data the regression extrapolates far beyond what it has seen.
     """
     if "G" in embeddings:
         raise DataError("linear: the variant 'regression' has no slot G: its genes lie along axes of the training data")
-    perturbation = both_sides(train, embeddings, k)[1]
+    if "P" not in embeddings:
+        raise Skip(
+            "the variant 'regression' has no embedding in the slot P, which the published model takes from another "
+            "screen; expected e.g. linear[P=transfer:DATASET, variant=regression]"
+        )
+    perturbation = side_of(embeddings["P"])
     rows = training_rows(train, perturbation)
     labels = [str(label) for label in train.obs["perturbation"]]
     rows += [row for row, label in enumerate(labels) if label == CONTROL and CONTROL in perturbation.rows]

@@ -43,11 +43,14 @@ def embed_spectral(request: Request, k: int = 2) -> pd.DataFrame:
     Raises
     ------
     DataError
-        If the file is no list of edges, an edge has no name at an end, is there twice, or has a negative weight.
+        If the file is no list of edges, an edge has no name at an end, is there twice, or has a negative weight; or if
+        the graph has fewer than `k` genes, of which igraph makes an error, too.
     """
     check_k("spectral", k)
     path = required(request.source, "spectral", "P=spectral:go_essential_all.csv")
     graph = read_graph(path)
+    if k > len(graph.genes):
+        raise DataError(f"spectral: {path.name}: k is {k!r}, the graph has {len(graph.genes)} genes; expected no more")
     adjacency = undirected(graph)
     rows, has_weight = spectral(adjacency, k), diagonal(adjacency) > 0
     return answer(request, graph.genes, rows, f"spectral: {path.name}", has_weight & not_zeros(rows))
@@ -75,7 +78,7 @@ def read_graph(path: Path) -> Graph:
     columns = [frame[header.index(name)] for name in ("source", "target")]
     unnamed = (columns[0].isna() | columns[1].isna()).to_numpy()
     if unnamed.any():
-        what = f"row {int(unnamed.argmax()) + 2} names no source or no target ({int(unnamed.sum())} such rows)"
+        what = f"row {int(unnamed.argmax()) + 2} names no source or no target (rows without: {int(unnamed.sum())})"
         raise DataError(f"spectral: {path.name}: {what}; expected a gene at both ends of an edge")
     ends = [column.astype(str) for column in columns]
     weight = as_numbers(path, frame[[header.index(weights[0])]])[:, 0]
@@ -101,7 +104,7 @@ def _check_edges(path: Path, graph: Graph) -> None:
             row = int(wrong.argmax())
             edge = f"{graph.genes[graph.source[row]]!r} -> {graph.genes[graph.target[row]]!r}"
             what = f"the edge {edge} (row {row + 2}, weight {graph.weight[row]:g}) {problem}"
-            raise DataError(f"spectral: {path.name}: {what}; {advice} ({int(wrong.sum())} such edges)")
+            raise DataError(f"spectral: {path.name}: {what}; {advice} (edges like it: {int(wrong.sum())})")
     if not graph.weight.any():
         raise DataError(f"spectral: {path.name}: all weights are 0; expected similarities above 0")
 
@@ -123,7 +126,7 @@ def diagonal(adjacency: Any) -> np.ndarray:
 
 
 def spectral(adjacency: Any, k: int) -> np.ndarray:
-    """Give the embedding of `embed_spectral`, shape (n, k); of a graph of fewer than `k` genes, as many columns."""
+    """Give the embedding of `embed_spectral`, shape (n, k)."""
     from scipy import sparse
 
     values, vectors = leading_eigenpairs(adjacency + sparse.diags(diagonal(adjacency)), k)

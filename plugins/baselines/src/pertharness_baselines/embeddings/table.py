@@ -6,7 +6,7 @@ import csv
 import gzip
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 import numpy as np
 from pertharness import DataError
@@ -36,8 +36,8 @@ def embed_table(request: Request) -> pd.DataFrame:
     if len(bad):
         row, column = bad[0]
         raise DataError(
-            f"table: {path.name}: {len(bad)} values are no finite numbers (first: {values[row, column]} for "
-            f"{names[row]!r}, dimension {column + 1}); fill them, or leave such labels out"
+            f"table: {path.name}: no finite numbers: {len(bad)} of {values.size} values (first: {values[row, column]} "
+            f"for {names[row]!r}, dimension {column + 1}); fill them, or leave such labels out"
         )
     return answer(request, names, values, f"table: {path.name}")
 
@@ -79,22 +79,57 @@ def read_frame(path: Path) -> tuple[list[str], pd.DataFrame]:
     import pandas as pd
 
     separator = "\t" if ".tsv" in path.name.lower() else ","
-    opened = gzip.open if path.suffix == ".gz" else open
     try:
-        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+        with _open(path) as file:
             header = next(csv.reader(file, delimiter=separator), [])
+            _check_separator(path, header, separator)
             frame = pd.read_csv(
                 file, sep=separator, header=None, float_precision="round_trip", na_values=[""], keep_default_na=False,
                 low_memory=False,
             )  # fmt: skip
-    except (OSError, ValueError, csv.Error, EOFError) as error:  # pandas' errors are ValueErrors
+    except pd.errors.EmptyDataError:
+        there = "has a header and no rows" if header else "is empty"
+        raise DataError(f"{path.name} {there}; expected a header and at least one row below it") from None
+    except (OSError, ValueError, csv.Error, EOFError) as error:  # pandas' other errors are ValueErrors, too
+        cause = _ragged(path, separator) if isinstance(error, pd.errors.ParserError) else ""
         raise DataError(
-            f"{path.name} cannot be read as a table: {error}; expected a header and rows below it"
+            f"{path.name} cannot be read as a table: {cause or error}; expected a header and rows below it"
         ) from None
     if len(header) != frame.shape[1]:
         raise DataError(f"{path.name}: the header has {len(header)} columns, the rows have {frame.shape[1]}")
     frame.columns = pd.Index(range(len(header)))
     return header, frame
+
+
+def _open(path: Path) -> IO[str]:
+    opened = gzip.open if path.suffix == ".gz" else open
+    return cast("IO[str]", opened(path, "rt", encoding="utf-8-sig", newline=""))
+
+
+def _check_separator(path: Path, header: list[str], separator: str) -> None:
+    """Refuse a header of one column that another separator would make several."""
+    names = {",": "commas", "\t": "tabs", ";": "semicolons"}
+    for other, name in names.items():
+        if len(header) == 1 and other != separator and other in header[0]:
+            ending = "; a table with tabs is named .tsv" if other == "\t" else ""
+            raise DataError(
+                f"{path.name}: the columns are separated by {name} (header: {header[0]!r:.80}); expected "
+                f"{names[separator]} between columns, and a point in decimal numbers{ending}"
+            )
+
+
+def _ragged(path: Path, separator: str) -> str:
+    """Say which line is longer than the header; nothing where none is."""
+    try:
+        with _open(path) as file:
+            lines = csv.reader(file, delimiter=separator)
+            header = next(lines, [])
+            for row in lines:
+                if len(row) > len(header):
+                    return f"line {lines.line_num} has {len(row)} columns, the header has {len(header)}"
+    except csv.Error as error:
+        return str(error)
+    return ""
 
 
 def as_numbers(path: Path, frame: pd.DataFrame) -> np.ndarray:
@@ -117,7 +152,9 @@ def as_numbers(path: Path, frame: pd.DataFrame) -> np.ndarray:
                 values[row, place] = float(value)
             except ValueError:
                 what = f"{value!r} in row {row + 2}, column {column + 1}"
-                raise DataError(f"{path.name}: {what}, is not a number") from None
+                raise DataError(
+                    f"{path.name}: {what}, is not a number; leave out columns of text, or give it a number"
+                ) from None
     return values
 
 
