@@ -100,7 +100,7 @@ def test_no_number_is_blank_without_a_reason(reproduced: Reproduced) -> None:
         numbers = reproduced.numbers(short)
         assert (numbers["measured"].notna() ^ numbers["reason"].notna()).all()
         assert set(numbers.loc[numbers["measured"].isna(), "agrees"]) <= {"not measured"}
-    assert "not measured: adamson-held-out" in reproduced.said
+    assert "not measured: adamson held_out_common" in reproduced.said
     assert "DEMO, simulated data in place of the article's" in reproduced.said
     assert "Source Data, point by point: not compared: none of 41592_2025_2772_MOESM3_ESM.xlsx" in reproduced.said
 

@@ -79,7 +79,7 @@ def print_rows(rows: Sequence[Row], title: str, folder: Path) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from pertharness.host.reproduce.side_by_side import HEADER, cells
+    from pertharness.host.reproduce.side_by_side import HEADER, cells, not_measured
 
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for position, name in enumerate(HEADER):
@@ -88,11 +88,7 @@ def print_rows(rows: Sequence[Row], title: str, folder: Path) -> None:
         grid.add_row(*map(Text, cells(row)))
     click.echo(f"\n{title}")
     Console().print(grid)
-    reasons: dict[str, list[str]] = {}
-    for row in rows:
-        if row.reason:
-            reasons.setdefault(row.reason, []).append(row.id)
-    for reason, names in reasons.items():
+    for reason, names in not_measured(rows).items():
         click.echo(f"not measured: {', '.join(names)}: {reason}")
     click.echo(f"written to {folder / 'reproduction.csv'} and reproduction.md, with the source of each number")
 

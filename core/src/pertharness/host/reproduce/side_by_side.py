@@ -57,11 +57,22 @@ def title_of(benchmark: Benchmark, recipe: str, *, demo: bool) -> str:
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """Give the cells of `HEADER` for a row."""
+    """Give the cells of `HEADER` for a row, with the unit where there is a number."""
     measured, difference = row.measured, row.difference
-    shown = "not measured" if measured is None or difference is None else f"{measured:.7g}"
-    moved = "-" if difference is None else f"{difference:+.0f}" if difference.is_integer() else f"{difference:+.3g}"
+    shown = "not measured" if measured is None or difference is None else f"{measured:.7g}{row.unit}"
+    digits = "+.0f" if difference is not None and difference.is_integer() else "+.3g"
+    moved = "-" if difference is None else f"{difference:{digits}}{row.unit}"
     return row.figure, row.dataset, row.quantity, f"{row.published:.10g}{row.unit}", shown, moved
+
+
+def not_measured(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """Give the reasons why numbers were not measured, each with these numbers in the words of the table."""
+    reasons: dict[str, list[str]] = {}
+    for row in rows:
+        name = f"{row.dataset} {row.quantity}"
+        if row.reason and name not in reasons.setdefault(row.reason, []):
+            reasons[row.reason].append(name)
+    return reasons
 
 
 def write_rows(rows: Sequence[Row], folder: Path, title: str) -> None:
@@ -72,7 +83,7 @@ def write_rows(rows: Sequence[Row], folder: Path, title: str) -> None:
     write_text(folder / "reproduction.csv", str(frame.to_csv(index=False, lineterminator="\n")))
     lines = [f"# {title}", "", _line((*HEADER, "source")), _line(["---"] * (len(HEADER) + 1))]
     lines += [_line((*cells(row), row.source)) for row in rows]
-    reasons = [f"- `{row.id}` was not measured: {row.reason}" for row in rows if row.reason]
+    reasons = [f"- {', '.join(names)} not measured: {reason}" for reason, names in not_measured(rows).items()]
     write_text(folder / "reproduction.md", "\n".join([*lines, "", *reasons]).rstrip() + "\n")
 
 
