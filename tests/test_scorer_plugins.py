@@ -208,10 +208,14 @@ def test_the_command_lists_tables_and_prints_one(place: Place) -> None:
     assert printed == (place.run / "tables" / "rows.csv").read_text(encoding="utf-8")
     mine = place.pertharness("tables", "scored", "rows", "--model", "mean", "--dataset", "demo").stdout.splitlines()
     assert len(mine) == 1 + 6
-    assert place.pertharness("tables", "scored", "rows", "--dataset", "other").stdout.count("\n") == 1
+    for option, word in (("--dataset", "other"), ("--model", "men")):
+        refused = place.pertharness("tables", "scored", "rows", option, word, status=2)
+        assert f"has no row of the {option[2:]} {word!r}" in refused.stderr
     assert "did you mean 'rows'" in place.pertharness("tables", "scored", "row", status=2).stderr
     assert "has no models" in place.pertharness("tables", "scored", "facts", "--model", "x", status=2).stderr
-    assert "is not the folder of a run" in place.pertharness("tables", "gone", status=2).stderr
+    gone = place.pertharness("tables", "gone", status=2).stderr
+    assert "'runs/gone' is no run" in gone.replace(os.sep, "/")
+    assert "'scored'" in gone
 
 
 def test_where_a_compared_model_lacks_genes_all_are_scored_on_those_that_none_lacks(place: Place) -> None:

@@ -191,6 +191,13 @@ def test_an_embedding_is_a_job_of_its_own_and_fills_the_slot(tmp_path: Path) -> 
     assert embedding.key in prediction.needs
     assert prediction.job.embeddings["G"].parent.name == embedding.key
     assert plan.attempts[0].label == "embedded[G=embed:genes]"
+    assert embedding.title.startswith("embedding G=embed:genes on demo")
+
+
+def test_a_job_s_title_names_slots_and_parameters_as_the_leaderboard(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, models=["ridge", "ridge[k=4]"], seeds=[1])
+    titles = [node.title.split(" on ")[0] for node in nodes(plan, "predictions")]
+    assert titles == [attempt.label for attempt in plan.attempts] == ["ridge", "ridge[k=4]"]
 
 
 TWO = {"demo": {}, "other": {"offer": "demo", "params": {"seed": 2}}}
@@ -238,7 +245,7 @@ def test_a_copy_of_a_file_is_the_same_screen_and_another_file_is_not(tmp_path: P
 def test_an_embedding_that_nobody_offers_shows_the_model_as_skipped(tmp_path: Path) -> None:
     (attempt,) = plan_of(tmp_path, models=["embedded[G=embed:gens]"], seeds=[1]).attempts
     assert (attempt.state, attempt.prediction, attempt.label) == ("skipped", "", "embedded[G=embed:gens]")
-    assert attempt.reason.startswith("not installed: embedding 'gens'; did you mean 'genes'")
+    assert attempt.reason == "not installed: embedding 'gens'; did you mean 'genes'?"
 
 
 def test_a_file_s_content_is_in_the_key_and_only_its_name_on_the_leaderboard(tmp_path: Path) -> None:
@@ -295,6 +302,8 @@ def test_an_embedding_is_made_of_means_also_for_a_model_of_cells(tmp_path: Path)
         ({"datasets": {"demoo": {}}}, "did you mean 'demo'"),
         ({"scorers": ["l3"]}, "there is no scorer 'l3'; expected one of 'l2'"),
         ({"models": ["ridge[K=4]"]}, "no parameter 'K'"),
+        ({"models": ["embedded[G=4]"]}, "'G' of 'embedded' is a slot, not a parameter; .* as in G=random or G=table:"),
+        ({"models": ["embedded[g=random]"]}, "the slot 'G' has a capital; fill it with an embedding, as in G=random"),
         ({"models": ["ridge[k=four]"]}, "k is 'four'; expected a value such as 10"),
         ({"models": ["ridge[k=4.5]"]}, "k is 4.5"),
         ({"datasets": {"demo": {"params": {"sed": 1}}}}, "did you mean 'seed'"),
@@ -326,7 +335,7 @@ def test_a_model_that_is_not_installed_is_an_attempt_with_a_reason(tmp_path: Pat
     plan = plan_of(tmp_path, models=["mean", "geers"], seeds=[1])
     attempt = plan.attempts[1]
     assert (attempt.model, attempt.state, attempt.prediction) == ("geers", "skipped", "")
-    assert "not installed" in attempt.reason
+    assert attempt.reason == "not installed: 'geers'"  # no list of what there is, once per model
 
 
 def test_a_plugin_that_cannot_be_used_is_seen_when_every_model_was_asked_for(tmp_path: Path) -> None:

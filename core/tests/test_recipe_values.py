@@ -68,6 +68,11 @@ def test_what_is_no_model_is_refused(text):
         parse_model(text)
 
 
+def test_an_empty_value_is_told_with_an_example():
+    with pytest.raises(RecipeError, match=r"'P=' .* is not KEY=VALUE; expected e.g. k=4 or P=random"):
+        parse_model("linear[P=]")
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),

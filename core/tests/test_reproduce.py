@@ -138,6 +138,12 @@ def test_an_unknown_benchmark_is_told_with_what_there_is():
     assert list(papers()) == [PAPER]
 
 
+def test_a_misspelled_recipe_of_the_package_is_told_with_what_may_have_been_meant():
+    with pytest.raises(RecipeError, match="did you mean 'ahlmann-eltze-2025-double'"):
+        recipe_file(Path("ahlmann-eltze-2025-duble"))
+    assert recipe_file(Path("nowhere.toml")) == Path("nowhere.toml")
+
+
 MODELS = ("additive", "deep")
 
 
@@ -233,7 +239,7 @@ def test_the_table_says_of_every_number_what_it_is_or_why_not(tmp_path):
     (run.folder / "tables" / "interaction_call.csv").unlink()
     asked = [
         number("singles", value=3), number("doubles", value=5),
-        number("class_share", "buffering", 2.46, tolerance=0.05),
+        number("class_share", "buffering", 2.46, tolerance=0.05, unit="%"),
         number("held_out_common", value=24), number("call", "upper", 0.2),
     ]  # fmt: skip
     rows = compare(run, asked)
@@ -245,7 +251,8 @@ def test_the_table_says_of_every_number_what_it_is_or_why_not(tmp_path):
     assert list(table["published"]) == [3, 5, 2.46, 24, 0.2]
     page = (run.folder / "reproduction.md").read_text(encoding="utf-8")
     assert "| Fig. 1 | norman | doubles | 5 | 4 | -1 | a test |" in page
-    assert "- `call` was not measured: the run has no table 'interaction_call'" in page
+    assert "| Fig. 1 | norman | class_share buffering | 2.46% | 2.5% | +0.04% | a test |" in page
+    assert "- norman call upper not measured: the run has no table 'interaction_call'" in page
 
 
 def test_the_title_says_that_the_demo_cannot_agree():

@@ -12,6 +12,7 @@ import numpy as np
 
 from pertharness.errors import RecipeError, StoreError
 from pertharness.host.cli.options import FILE, store_option
+from pertharness.host.did_you_mean import expected
 from pertharness.host.leaderboard.settings import model_label
 from pertharness.host.session import MANIFEST_FORMAT as FORMAT
 from pertharness.host.store import Store
@@ -46,9 +47,9 @@ def export(run: Path, folder: Path, store: Path | None) -> None:
         parts += [f"training{attempt['training_seed']}"] if attempt["training_seed"] > 1 else []
         _export(source, folder / (re.sub(r"[^A-Za-z0-9._=+-]+", "_", "-".join(parts)) + ".h5ad"), records, attempt)
         written += 1
-    click.echo(f"{written} predictions written to {folder}")
+    click.echo(f"{written} prediction{'s' * (written != 1)} written to {folder}")
     if gone:
-        raise StoreError(f"{gone} predictions are gone: name the run's store with --store, or run it again")
+        raise StoreError(f"predictions that are gone: {gone}; name the run's store with --store, or run it again")
 
 
 def _export(source: Path, target: Path, records: Store, attempt: dict[str, Any]) -> None:
@@ -81,6 +82,10 @@ def read_manifest(run: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:
             raise ValueError(f"format {manifest['format']!r} of manifest.json, this version reads {FORMAT}")
+    except (FileNotFoundError, NotADirectoryError):
+        known = sorted(path.parent.name for path in run.parent.glob("*/manifest.json"))
+        what = "is not the folder of a run (it has no manifest.json)" if run.exists() else "is no run"
+        raise RecipeError(f"{str(run)!r} {what}; in {str(run.parent)!r}: {expected(run.name, known)}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RecipeError(f"{str(run)!r} is not the folder of a run ({error}); name one such as runs/demo") from None
     return manifest

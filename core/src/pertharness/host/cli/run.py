@@ -173,7 +173,7 @@ def check_installed(recipe: Any, registry: Any) -> None:
     from pertharness.host.plan.embeddings import not_installed
 
     for spec in recipe.models:
-        absent = not_installed(registry, spec)
+        absent = not_installed(registry, spec, expected)
         if absent or find_model(registry, spec) is None:
             said = [f"there is no model {spec.text()!r}", expected(spec.name, registry.models)]
             if absent:

@@ -45,10 +45,15 @@ def tables(run: str, name: str | None, dataset: str | None, model: str | None, a
         return
     if name not in known:
         raise RecipeError(f"{str(folder)!r} has no table {name!r}; {expected(name, known)}")
-    with (folder / "tables" / f"{name}.csv").open(newline="", encoding="utf-8") as file:
+    path = folder / "tables" / f"{name}.csv"
+    with path.open(newline="", encoding="utf-8") as file:
         reader = csv.reader(file)
         header = next(reader)
         wanted = _wanted(header, reader, name, dataset, model)
+        first = list(itertools.islice(wanted, 1))
+        if not first and (dataset is not None or model is not None):
+            raise RecipeError(_no_row(path, dataset, model))
+        wanted = itertools.chain(first, wanted)
         if sys.stdout.isatty() and not as_csv:
             _lay_out(header, wanted)
         else:
@@ -74,6 +79,20 @@ def _wanted(header: Row, rows: Iterator[Row], name: str, dataset: str | None, mo
         return model is None or model in (plain, model_label(plain, row[place["params"]]))
 
     return filter(fits, rows)
+
+
+def _no_row(path: Path, dataset: str | None, model: str | None) -> str:
+    """Say which dataset or model a table has no row of, and of which it has some."""
+    known: dict[str, dict[str, None]] = {"dataset": {}, "model": {}}  # as sets, in the order of the table
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            known["dataset"][row["dataset"]] = None
+            if model is not None:
+                known["model"] |= {row["model"]: None, model_label(row["model"], row["params"]): None}
+    for kind, asked in (("dataset", dataset), ("model", model)):
+        if asked is not None and asked not in known[kind]:
+            return f"the table {path.stem!r} has no row of the {kind} {asked!r}; {expected(asked, known[kind])}"
+    return f"the table {path.stem!r} has no row of the model {model!r} for the dataset {dataset!r}"
 
 
 def _print_csv(rows: Iterator[Row]) -> None:

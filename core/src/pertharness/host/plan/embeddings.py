@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from pertharness.cards import EmbeddingOffer, ModelOffer
 from pertharness.errors import RecipeError
 from pertharness.files import canonical_json
-from pertharness.host.did_you_mean import expected
+from pertharness.host.did_you_mean import close_to, expected
 from pertharness.host.hardware import missing_hardware
 from pertharness.host.plan.inputs import plan_split
 from pertharness.host.plan.planner import Planner, find_offer, with_defaults
@@ -24,12 +24,12 @@ def find_embedding(registry: Registry, spec: EmbeddingSpec) -> Offered[Embedding
     return look_up(registry.embeddings, spec.full_name)
 
 
-def not_installed(registry: Registry, spec: ModelSpec) -> str:
-    """Say which embedding of a model nobody offers, and what may have been meant; nothing where there is none such."""
+def not_installed(registry: Registry, spec: ModelSpec, hint: Callable[[str, Iterable[str]], str]) -> str:
+    """Say which embedding of a model nobody offers, with a `hint`; nothing where there is none such."""
     missing = [made for made in spec.slots.values() if find_embedding(registry, made) is None]
     if not missing:
         return ""
-    return f"embedding {missing[0].full_name!r}; {expected(missing[0].name, registry.embeddings)}"
+    return "; ".join(filter(None, (f"embedding {missing[0].full_name!r}", hint(missing[0].name, registry.embeddings))))
 
 
 def why_not(planner: Planner, task: Task, spec: ModelSpec) -> str:
@@ -38,7 +38,7 @@ def why_not(planner: Planner, task: Task, spec: ModelSpec) -> str:
     Where the other screen is the task's own, its means would be those of the perturbations to predict; the same model
     can still be of use for the recipe's other screens.
     """
-    if absent := not_installed(planner.registry, spec):
+    if absent := not_installed(planner.registry, spec, close_to):
         return f"not installed: {absent}"
     for made in spec.slots.values():
         if _offer_of(planner, made).takes_reference and _is_same_screen(planner, made.argument, str(task.dataset)):
@@ -94,14 +94,17 @@ def plan_embeddings(
         kind = offer.slots[slot]
         if kind not in _offer_of(planner, made).kinds:
             raise RecipeError(f"{spec.text()!r}: {made.name!r} gives no {kind} embedding, which {slot!r} needs")
-        keys[slot] = _plan_embedding(planner, task, split_seed, made, kind, training_seed)
+        keys[slot] = _plan_embedding(planner, task, split_seed, slot, made, kind, training_seed)
     return keys
 
 
 def _plan_embedding(
-    planner: Planner, task: Task, split_seed: int, made: EmbeddingSpec, kind: str, training_seed: int
+    planner: Planner, task: Task, split_seed: int, slot: str, made: EmbeddingSpec, kind: str, training_seed: int
 ) -> str:
-    """Add the job that makes one embedding; it gets means, whatever the model gets."""
+    """Add the job that makes one embedding; it gets means, whatever the model gets.
+
+    Its title names the first `slot` that it fills; other models may have it in another of the same kind.
+    """
     found = find_offer(planner.registry.embeddings, made.full_name, "embedding")
     offer: EmbeddingOffer = found.offer
     split = plan_split(planner, task, split_seed, "pseudobulk")
@@ -121,7 +124,7 @@ def _plan_embedding(
         params=with_defaults(offer, made.params, made.shown().text()),
     ).model_copy(update={"inputs": files, "references": references})  # fmt: skip
     needs = tuple(inputs[name] for name in ("split", "reference") if name in inputs)
-    title = f"embedding {made.shown().text()} on {task.dataset} {task.name} seed {split_seed}"
+    title = f"embedding {slot}={made.shown().text()} on {task.dataset} {task.name} seed {split_seed}"
     return planner.node(
         job, found.plugin, needs=needs, title=title, cheap=offer.cheap, preflight=_preflight(planner, offer)
     )

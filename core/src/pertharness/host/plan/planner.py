@@ -115,14 +115,27 @@ def with_defaults(
     """
     unknown = [name for name in given if name not in offer.params]
     if unknown:
-        raise RecipeError(
-            f"{where}: {offer.name!r} has no parameter {unknown[0]!r}; {expected(unknown[0], offer.params)}"
-        )
+        raise RecipeError(f"{where}: {_unknown(offer, unknown[0])}")
     for name, value in given.items():
         if not _is_alike(value, offer.params[name]):
             usual = offer.params[name]
             raise RecipeError(f"{where}: {name} is {value!r}; expected a value such as {usual!r}")
     return {**offer.params, **given}
+
+
+def _unknown(offer: DatasetOffer | EmbeddingOffer | ModelOffer | ScorerOffer, name: str) -> str:
+    """Say that an offer has no parameter of a name, and how its slots are filled, which may have been meant."""
+    slots = offer.slots if isinstance(offer, ModelOffer) else ()
+    if name.upper() in slots:
+        slot = name.upper()
+        what = "a slot, not a parameter" if name in slots else f"no parameter; the slot {slot!r} has a capital"
+        return f"{name!r} of {offer.name!r} is {what}; fill it with an embedding, as in {_filled(slot)}"
+    said = f"{offer.name!r} has no parameter {name!r}; {expected(name, offer.params)}"
+    return said + (f"; or an embedding in a slot, as in {_filled(next(iter(slots)))}" if slots else "")
+
+
+def _filled(slot: str) -> str:
+    return f"{slot}=random or {slot}=table:FILE.csv"
 
 
 def _is_alike(value: Any, usual: Any) -> bool:

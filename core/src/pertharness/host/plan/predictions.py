@@ -8,7 +8,7 @@ from typing import Any
 
 from pertharness.cards import ModelOffer
 from pertharness.files import sha256_file
-from pertharness.host.did_you_mean import expected
+from pertharness.host.did_you_mean import close_to
 from pertharness.host.hardware import missing_hardware
 from pertharness.host.plan.embeddings import by_chance, plan_embeddings, shown_slots, why_not
 from pertharness.host.plan.inputs import plan_split
@@ -26,7 +26,9 @@ def plan_model(planner: Planner, task: Task, seed: int, spec: ModelSpec, scorers
     offered = find_model(planner.registry, spec)
     shown = shown_model(planner.registry, spec)
     if offered is None:
-        reason = f"not installed: {shown.text()!r}; {expected(spec.name, planner.registry.models)}"
+        # No list of what there is: a recipe may have many that are not installed, and a leaderboard notes each.
+        absent = (f"not installed: {shown.text()!r}", close_to(spec.name, planner.registry.models))
+        reason = "; ".join(filter(None, absent))
         shown, plugin, seeds = replace(spec, slots=shown.slots), spec.plugin or "", planner.recipe.training_seeds
     else:
         reason, plugin = why_not(planner, task, spec), offered.plugin.ref.name
@@ -66,7 +68,7 @@ def _plan_prediction(
         "predictions", plugin, inputs={"split": split, **inputs}, name=offer.name, params=params, seed=training_seed,
         task=job_task(task, seed), options={"score_on": list(task.score_on)},
     )  # fmt: skip
-    named = ModelSpec(None, offer.name, shown_slots(planner.registry, spec)).text()
+    named = label_of(planner.registry, spec)
     record = planner.store.record
     parts = {"train": "train.h5ad", **({"val": "val.h5ad"} if offer.uses_validation else {}), "split": "split.json"}
     level = "dataset.h5ad" if offer.input == "cells" else "pseudobulk.h5ad"

@@ -135,7 +135,7 @@ def _read_params(written: str, whole: str) -> dict[str, Any]:
     for argument in _arguments(written, whole):
         key, _, value = (part.strip() for part in argument.partition("="))
         if not _KEY.fullmatch(key) or not value:
-            raise RecipeError(f"{argument.strip()!r} in {whole!r} is not KEY=VALUE")
+            raise RecipeError(f"{argument.strip()!r} in {whole!r} is not KEY=VALUE; expected e.g. k=4 or P=random")
         if key in params:
             raise RecipeError(f"{key!r} is there twice in {whole!r}; give it one value")
         params[key] = _read_value(value)

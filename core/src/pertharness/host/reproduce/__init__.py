@@ -10,10 +10,24 @@ _FOLDER = Path(__file__).parent
 
 
 def recipe_file(wanted: Path) -> Path:
-    """Give the path of a recipe: a file of the user's, or else a recipe of the package by its name."""
-    own = _FOLDER / "recipes" / f"{wanted.name}.toml"
-    is_name = wanted.name == str(wanted) and not wanted.exists()
-    return own if is_name and own.is_file() else wanted
+    """Give the path of a recipe: a file of the user's, or else a recipe of the package by its name.
+
+    Raises
+    ------
+    RecipeError
+        If a name is that of neither, with the recipes of the package.
+    """
+    from pertharness.host.did_you_mean import expected
+
+    known = {path.stem: path for path in sorted((_FOLDER / "recipes").glob("*.toml"))}
+    if wanted.name != str(wanted) or wanted.exists() or wanted.suffix == ".toml":
+        return wanted
+    if wanted.name not in known:
+        raise RecipeError(
+            f"there is no recipe {wanted.name!r}, neither a file nor one that pertharness brings; "
+            f"{expected(wanted.name, known)}, or a TOML file"
+        )
+    return known[wanted.name]
 
 
 def published_file(paper: str) -> Path:
