@@ -23,10 +23,10 @@ from scipy import sparse
 Faults = dict[str, tuple[str, list[str]]]
 
 PREDICT: Faults = {
-    "other_genes": ("prediction.var_names = ['A', 'B', 'C', 'X']", ["1 genes are missing", "['D']", "['X']"]),
-    "fewer_genes": ("prediction = prediction[:, :3].copy()", ["1 genes are missing", "['D']"]),
+    "other_genes": ("prediction.var_names = ['A', 'B', 'C', 'X']", ["genes are missing: 1", "['D']", "['X']"]),
+    "fewer_genes": ("prediction = prediction[:, :3].copy()", ["genes are missing: 1", "['D']"]),
     "other_order": ("prediction = prediction[:, ::-1].copy()", ["another order", "gene 0 is 'D', expected 'A'"]),
-    "nan": ("prediction.X[1, 3] = np.nan", ["1 values are not finite", "nan", "query 'C'", "gene 'D'"]),
+    "nan": ("prediction.X[1, 3] = np.nan", ["values are not finite", "nan", "query 'C'", "gene 'D'"]),
     "infinite": ("prediction.X[0, 1] = -np.inf", ["-inf", "query 'A+B'", "gene 'B'"]),
     "missing_query": ("prediction = prediction[:1].copy()", ["1 of 2 queries", "'C'", "unanswered"]),
     "extra_query": ("prediction.obs['perturbation'] = ['C', 'Z']", ["query 'Z' was not asked for", "A+B, C"]),

@@ -186,8 +186,8 @@ class Guard:
             query, gene = prediction.obs["perturbation"].iloc[row], prediction.var_names[column]
             raise self._refuse(
                 "predict",
-                f"{int(bad.sum())} values are not finite (first: {values[row, column]} for the query {query!r}, gene "
-                f"{gene!r}); leave such queries unanswered, or name genes that cannot be predicted in "
+                f"{int(bad.sum())} of {bad.size} values are not finite (first: {values[row, column]} for the query "
+                f"{query!r}, gene {gene!r}); leave such queries unanswered, or name genes that cannot be predicted in "
                 "uns['missing_genes']",
             )
 
@@ -302,8 +302,8 @@ def check_genes(found: pd.Index, expected: pd.Index, refuse: Any) -> None:
     absent, extra = [g for g in expected if g not in set(found)], [g for g in found if g not in set(expected)]
     if absent or extra:
         what = (
-            f"{len(absent)} genes are missing (first: {absent[:1]}), "
-            f"{len(extra)} are not of the dataset (first: {extra[:1]})"
+            f"genes are missing: {len(absent)} (first: {absent[:1]}), "
+            f"and not of the dataset: {len(extra)} (first: {extra[:1]})"
         )
     else:
         place = next(i for i, (a, b) in enumerate(zip(found, expected, strict=True)) if a != b)

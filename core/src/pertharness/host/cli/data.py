@@ -113,7 +113,8 @@ def check_command(dataset: str, store: Path | None, **given: Any) -> None:
     singles = sum("+" not in label for label in labels) - 1
     several = len(labels) - 1 - singles
     rows = f"{facts['n_obs']} {'cells' if facts['level'] == 'cells' else 'means'}"
-    click.echo(f"{dataset}: {rows}, {facts['n_genes']} genes, {singles} singles, {several} of several targets")
+    targets = f"{singles} single{'s' * (singles != 1)}, {several} of several targets"
+    click.echo(f"{dataset}: {rows}, {facts['n_genes']} genes, {targets}")
 
 
 @data.command("info")

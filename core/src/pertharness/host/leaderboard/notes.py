@@ -36,7 +36,7 @@ def tell(cube: Cube, inside: np.ndarray, columns: Mapping[str, Any], task: TaskS
         if columns["set"][i] == "" and columns["scored"][i]:
             told.append("scored nothing of the common set")
         if not cube.whole_splits and columns["verdict"][i] == "undecided" and n_shared < FEWEST_PERTURBATIONS:
-            told.append(f"{n_shared:.0f} perturbations shared, {FEWEST_PERTURBATIONS} are needed for a verdict")
+            told.append(f"perturbations shared: {n_shared:.0f}, for a verdict {FEWEST_PERTURBATIONS} are needed")
         if not compared and not cube.whole_splits:
             told.append(_no_reference(labels, task))
         notes.append("; ".join(" ".join(part.split()) for part in told if part))

@@ -32,7 +32,7 @@ def double(labels: Sequence[Labelled], seed: int, variant: str, params: Mapping[
     doubles = [x.perturbation for x in ordered if len(x.targets) == 2]
     if len(doubles) < 4:
         raise SplitError(
-            f"{len(doubles)} doubles among the perturbations; a split of kind 'double' needs at least 4, "
+            f"doubles among the perturbations: {len(doubles)}; a split of kind 'double' needs at least 4, "
             "two for train and one each for test and val; try kind 'unseen'"
         )
     rng = _generator(seed)
@@ -73,7 +73,7 @@ def unseen(labels: Sequence[Labelled], seed: int, variant: str, params: Mapping[
     fewest = folds if folds > 2 else 4
     if len(singles) < fewest:
         raise SplitError(
-            f"{len(singles)} singles are too few for {folds} folds of a split of kind 'unseen': "
+            f"singles among the perturbations: {len(singles)}, too few for {folds} folds of a split of kind 'unseen': "
             f"expected at least {fewest}; set folds lower or hold out perturbations with a split file"
         )
     rng = _generator((seed - 1) // folds)
