@@ -227,7 +227,8 @@ def test_the_leaderboard_is_what_the_scores_say(run: Run) -> None:
             if model in values.index:
                 assert row["value"] == pytest.approx(values[model], rel=1e-10)
                 assert row["low"] <= row["value"] <= row["high"]
-                assert row["rank"] == ranks[model]
+                # A sum over the genes that a model happens to predict is no match for another's.
+                assert row["rank"] == ranks[model] if variant != "published-code" else np.isnan(row["rank"])
             else:
                 assert np.isnan(row["rank"])
 
