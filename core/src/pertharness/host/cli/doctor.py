@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 @store_option
 def doctor(store: Path | None) -> None:
     """Show the machine, the store and every plugin; exit 1 if a plugin cannot be used."""
+    from pertharness.host.cli.env import environment_rows
+    from pertharness.host.environments.folder import open_folder
     from pertharness.host.fetch import default_folder
     from pertharness.host.hardware import read_machine
     from pertharness.host.registry import open_registry
@@ -41,8 +43,10 @@ def doctor(store: Path | None) -> None:
         *_data(registry, default_folder()),
     ]
     rows += [
-        (f"plugin {name}", f"{p.ref.version}, module {p.ref.module}") for name, p in sorted(registry.plugins.items())
+        (f"plugin {name}", f"{p.ref.version}, module {p.ref.module}, {'its environment' if p.place else 'installed'}")
+        for name, p in sorted(registry.plugins.items())
     ]
+    rows += [(f"environment {name}", ", ".join(filter(None, said))) for name, *said in environment_rows(open_folder())]
     rows += _models(registry, machine, default_folder(), records.root)
     rows += [(f"plugin {one.plugin}", f"CANNOT BE USED ({one.state}): {one.message}") for one in registry.problems]
     for line in columns(rows):

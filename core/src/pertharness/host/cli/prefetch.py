@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pertharness.host.cli.options import FILE, store_option
+from pertharness.host.cli.run import registry_of
 from pertharness.host.cli.weights import accept_option, bring_all
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @accept_option
 @store_option
 def prefetch(recipe: Path, *, accept: bool, store: Path | None) -> None:
-    """Fetch the data, weights and side files that RECIPE needs; afterwards it runs without a network.
+    """Bring the environments, data, weights and side files that RECIPE needs; then it runs without a network.
 
     RECIPE is a file, or the name of a recipe that pertharness brings. Exit status 1 if something was not to be had.
     """
@@ -33,14 +34,16 @@ def prefetch(recipe: Path, *, accept: bool, store: Path | None) -> None:
     from pertharness.host.store import Store
 
     wanted = read_recipe(recipe_file(recipe))
-    registry = open_registry(Store.open(store))
+    registry = registry_of(wanted, Store.open(store), build=True)
     folder = default_folder()
     fine = fetch_data(wanted, registry, folder)
     files, unknown = files_of(wanted, registry)
     for name in unknown:
         click.echo(f"{name}: NOT INSTALLED")
     fine &= bring_all(files, folder, accept=accept)
-    if unknown or not fine:
+    for problem in registry.problems:
+        click.echo(f"plugin {problem.plugin!r} cannot be used ({problem.state}): {problem.message}")
+    if unknown or not fine or registry.problems:
         sys.exit(1)
 
 
