@@ -112,8 +112,8 @@ def _parts(version: str) -> tuple[int, ...]:
 def find_gpus() -> tuple[Gpu, ...]:
     """Give the GPUs that the NVIDIA driver shows; where ``CUDA_VISIBLE_DEVICES`` is set, those that it names."""
     shown = {}
-    for line in _output(_QUERY).splitlines():
-        index, uuid, *name, memory = (part.strip() for part in line.split(","))
+    rows = [[part.strip() for part in line.split(",")] for line in _output(_QUERY).splitlines()]
+    for index, uuid, *name, memory in (row for row in rows if len(row) >= 4):  # else words: "No devices were found"
         gb = float(memory) * 1.048576 / 1000 if memory.replace(".", "", 1).isdecimal() else None  # MiB, or [N/A]
         shown[index] = Gpu(uuid, ",".join(name), gb)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
