@@ -29,7 +29,6 @@ def prefetch(recipe: Path, *, accept: bool, store: Path | None) -> None:
     """
     from pertharness.host.fetch import default_folder
     from pertharness.host.recipe import read_recipe
-    from pertharness.host.registry import open_registry
     from pertharness.host.reproduce import recipe_file
     from pertharness.host.store import Store
 
