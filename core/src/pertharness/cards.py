@@ -76,6 +76,8 @@ class EmbeddingOffer(_Strict):
     needs: Needs = Needs()
     weights: tuple[RemoteFile, ...] = ()
     """Weights and side files: fetched by ``pertharness weights fetch``, given to the hook as ``files``."""
+    file_params: tuple[str, ...] = ()
+    """Parameters that name files of the user's, by absolute path, or none if empty. Their content enters the key."""
     params: dict[str, Any] = {}
     takes_file: bool = False
     """The recipe names a file, ``NAME:FILE``, which the hook gets as ``source``."""
@@ -110,6 +112,8 @@ class ModelOffer(_Strict):
     needs: Needs = Needs()
     weights: tuple[RemoteFile, ...] = ()
     """Weights and side files: fetched by ``pertharness weights fetch``, given to the hook as ``files``."""
+    file_params: tuple[str, ...] = ()
+    """Parameters that name files of the user's, by absolute path, or none if empty. Their content enters the key."""
     reference: str = ""
     licence: str = "unknown"
     pretraining: str = "none"

@@ -11,7 +11,7 @@ from pertharness.files import canonical_json
 from pertharness.host.did_you_mean import expected
 from pertharness.host.plan.inputs import plan_split
 from pertharness.host.plan.planner import Planner, find_offer, with_defaults
-from pertharness.host.plan.weights import gpu_memory, missing_here, plan_weights
+from pertharness.host.plan.weights import gpu_memory, hashes_of_params, missing_here, plan_weights
 from pertharness.host.recipe import EmbeddingSpec, ModelSpec
 from pertharness.host.recipe import TaskChoice as Task
 from pertharness.host.registry import Offered, Registry, look_up
@@ -115,10 +115,11 @@ def _plan_embedding(
         references[made.argument] = planner.store.record("datasets", key) / "pseudobulk.h5ad"
     elif made.argument:
         raise RecipeError(f"{made.shown().text()!r}: {made.name!r} takes no file and no dataset; write {made.name!r}")
+    params = with_defaults(offer, made.params, made.shown().text())
+    hashes = inputs | weights.hashes() | hashes_of_params(planner, offer, params, made.shown().text())
     job = planner.job(
-        "embeddings", found.plugin, inputs=inputs | weights.hashes(), name=offer.name, options={"kind": kind},
+        "embeddings", found.plugin, inputs=hashes, name=offer.name, options={"kind": kind}, params=params,
         seed=planner.recipe.training_seeds[0] if offer.deterministic else training_seed,
-        params=with_defaults(offer, made.params, made.shown().text()),
     ).model_copy(update={"inputs": files | weights.inputs(), "references": references})  # fmt: skip
     needs = tuple(inputs[name] for name in ("split", "reference") if name in inputs)
     title = f"embedding {made.shown().text()} on {task.dataset} {task.name} seed {split_seed}"

@@ -13,7 +13,7 @@ from pertharness.host.plan.embeddings import by_chance, plan_embeddings, shown_s
 from pertharness.host.plan.inputs import plan_split
 from pertharness.host.plan.planner import Planner, Scorers, add_attempt, job_task, with_defaults
 from pertharness.host.plan.scores import plan_scores
-from pertharness.host.plan.weights import Given, gpu_memory, missing_here, plan_weights
+from pertharness.host.plan.weights import Given, gpu_memory, hashes_of_params, missing_here, plan_weights
 from pertharness.host.recipe import ModelSpec, PredictionChoice
 from pertharness.host.recipe import TaskChoice as Task
 from pertharness.host.registry import Offered, Registry, look_up
@@ -72,6 +72,7 @@ def _plan_prediction(
     # A dataset may have the name of a slot, or be called split.
     inputs = {f"reference {name}": key for name, key in references.items()}
     inputs |= {f"slot {slot}": key for slot, key in embeddings.items()} | weights.hashes()
+    inputs |= hashes_of_params(planner, offer, params, spec.text())
     job = planner.job(
         "predictions", plugin, inputs={"split": split, **inputs}, name=offer.name, params=params, seed=training_seed,
         task=job_task(task, seed), options={"score_on": list(task.score_on)},

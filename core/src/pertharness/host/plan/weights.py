@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pertharness.cards import EmbeddingOffer, ModelOffer, Needs
-from pertharness.errors import FetchError
+from pertharness.errors import FetchError, RecipeError
 from pertharness.host.fetch import default_folder
 from pertharness.host.hardware import missing_hardware, needs_gpu
 from pertharness.host.plan.planner import Planner
@@ -64,6 +65,24 @@ def _refusal(problem: str) -> Callable[[Path], None]:
         raise FetchError(problem)
 
     return refuse
+
+
+def hashes_of_params(
+    planner: Planner, offer: ModelOffer | EmbeddingOffer, params: Mapping[str, Any], where: str
+) -> dict[str, str]:
+    """Give what enters the key of files that parameters name.
+
+    Raises
+    ------
+    RecipeError
+        If one is not there, or is not named by an absolute path: a job runs in a folder of its own.
+    """
+    named = {name: Path(str(params[name])) for name in offer.file_params if params.get(name)}
+    for name, path in named.items():
+        if not path.is_absolute() or not path.is_file():
+            what = "is no absolute path" if not path.is_absolute() else "is not there, or no file"
+            raise RecipeError(f"{where}: {name} is {str(path)!r}, which {what}; expected the absolute path of a file")
+    return {f"file {name}": planner.hash_of(path) for name, path in named.items()}
 
 
 def missing_here(planner: Planner, needs: Needs, given: Given) -> str | None:
