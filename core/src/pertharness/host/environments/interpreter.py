@@ -25,7 +25,7 @@ points = m.entry_points(group="pertharness")
 mine = {p.name: p for p in points if p.dist}.get(sys.argv[1])
 print(json.dumps({
     "python": platform.python_version(), "pertharness": places("pertharness"),
-    "packages": {d.metadata["Name"]: d.version for d in m.distributions() if d.metadata["Name"]},
+    "packages": {d.metadata["Name"]: d.version for d in reversed([*m.distributions()]) if d.metadata["Name"]},
     "plugin": mine and [mine.value, mine.dist.version, mine.dist.metadata["Name"], places(mine.value.split(".")[0])],
 }))
 """

@@ -43,14 +43,14 @@ def write_lock(path: Path, *, python: str | None = None, upgrade: bool = False) 
     version = python or _python(project.get("requires-python", ""), str(path))
     uv = find_uv()
     with tempfile.TemporaryDirectory(prefix="pertharness-lock-") as scratch:
-        core_wheel(Path(scratch) / "core")
+        core = core_wheel(Path(scratch))
         wanted, out = Path(scratch) / "worker.in", Path(scratch) / LOCK
-        wanted.write_text(f"{PROJECT}\n", encoding="utf-8")
+        wanted.write_text(f"{PROJECT} @ {core.as_uri()}\n", encoding="utf-8")
         if target.exists() and not upgrade:
             out.write_text(target.read_text(encoding="utf-8"), encoding="utf-8")
         uv(
             "pip", "compile", (path / "pyproject.toml").absolute(), wanted, "--python-version", version,
-            "--find-links", Path(scratch) / "core", "--no-emit-package", PROJECT, "--no-header", "--no-annotate",
+            "--no-emit-package", PROJECT, "--no-header", "--no-annotate",
             "--output-file", out, cwd=path, what=f"the requirements of {str(path)!r}, with a worker's",
         )  # fmt: skip
         lines = [line for line in out.read_text(encoding="utf-8").splitlines() if _is_pin(line)]

@@ -32,7 +32,6 @@ SETTINGS = (
     Setting("index-url", "UV_DEFAULT_INDEX", ("UV_INDEX_URL",), in_file=("index-url", "index")),
     Setting("extra-index-url", "UV_INDEX", ("UV_EXTRA_INDEX_URL",), in_file=("extra-index-url", "index")),
     Setting("find-links", "UV_FIND_LINKS", separator=",", in_file=("find-links",)),
-    Setting("no-index", "UV_NO_INDEX", in_file=("no-index",)),
     Setting("trusted-host", "UV_INSECURE_HOST", in_file=("allow-insecure-host",)),
     Setting("timeout", "UV_HTTP_TIMEOUT"),
     Setting("default-timeout", "UV_HTTP_TIMEOUT"),
@@ -42,27 +41,39 @@ SETTINGS = (
 )
 """https://pip.pypa.io/en/stable/topics/configuration and https://docs.astral.sh/uv/reference/environment."""
 
+_INDEXES = ("index-url", "extra-index-url")
 OF_THE_HOST = (
     "VIRTUAL_ENV", "CONDA_PREFIX", "UV_PYTHON", "UV_SYSTEM_PYTHON", "UV_PROJECT_ENVIRONMENT", "UV_CONSTRAINT",
-    "UV_OVERRIDE", "__PYVENV_LAUNCHER__",
+    "UV_OVERRIDE", "UV_EXCLUDE", "UV_WORKING_DIR", "UV_PROJECT", "__PYVENV_LAUNCHER__",
 )  # fmt: skip
 """Variables that belong to another environment and would change what is put into this one."""
 
 
-def build_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """Give the variables of a build: the user's without those of another environment, pip's settings told to uv.
+@dataclass(frozen=True)
+class Told:
+    """What uv is told: environment variables, and options of its commands that bring packages."""
+
+    variables: Mapping[str, str]
+    options: tuple[str, ...] = ()
+
+
+def settings_for_uv(environ: Mapping[str, str]) -> Told:
+    """Give the user's variables without those of another environment, and pip's settings told to uv.
 
     What the user has told uv itself, by variable or in ``uv.toml``, goes before what pip is told.
     """
     kept = {name: value for name, value in environ.items() if not name.startswith("PYTHON") and name not in OF_THE_HOST}
     told, in_file = pip_settings(environ), _keys_of_uv(environ)
+    no_index = "no-index" in told  # for which uv has no variable
     for setting in SETTINGS:
-        said = told.get(setting.pip)
+        said = "" if no_index and setting.pip in _INDEXES else told.get(setting.pip)
         if said and not in_file & {*setting.in_file} and not any(kept.get(n) for n in (setting.uv, *setting.also)):
             kept[setting.uv] = setting.separator.join(said.split())
             if setting.pip == "extra-index-url":  # pip takes the best version of all indexes, uv the first index
                 kept.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
-    return {**kept, "PATH": _path(environ), "NO_COLOR": "1", "UV_NO_PROGRESS": "1"}
+    return Told(
+        {**kept, "PATH": _path(environ), "NO_COLOR": "1", "UV_NO_PROGRESS": "1"}, ("--no-index",) if no_index else ()
+    )
 
 
 def pip_settings(environ: Mapping[str, str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pertharness.errors import BuildError
-from pertharness.host.environments.settings import build_variables
+from pertharness.host.environments.settings import Told, settings_for_uv
 
 DISK_FULL = "the disk is full; nothing was left half: make room and say the same again"
 HINTS = {
@@ -41,12 +41,12 @@ class Uv:
     ----------
     program
         Path of uv.
-    variables
-        Its environment variables.
+    told
+        Its environment variables and options.
     """
 
     program: Path
-    variables: Mapping[str, str]
+    told: Told
 
     def __call__(self, *arguments: str | Path, cwd: Path, what: str) -> str:
         """Call uv and give what it printed, warnings first.
@@ -63,9 +63,10 @@ class Uv:
 
     def attempt(self, *arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
         """Call uv, whatever comes of it."""
-        command = [str(self.program), *map(str, arguments)]
+        brings = arguments[0] == "build" or arguments[:2] in (("pip", "install"), ("pip", "compile"))
+        command = [str(self.program), *map(str, arguments), *(self.told.options if brings else ())]
         return subprocess.run(
-            command, cwd=cwd, env=dict(self.variables), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            command, cwd=cwd, env=dict(self.told.variables), stdin=subprocess.DEVNULL, capture_output=True, text=True,
         )  # fmt: skip
 
 
@@ -82,18 +83,19 @@ def find_uv(environ: Mapping[str, str] = os.environ) -> Uv:
     packaged = [Path(place).parents[3] / "bin" for place in (spec.submodule_search_locations or [] if spec else [])]
     for folder in (beside, *packaged):
         if (folder / "uv").is_file():
-            return Uv(folder / "uv", build_variables(environ))
+            return Uv(folder / "uv", settings_for_uv(environ))
     program = shutil.which("uv", path=environ.get("PATH"))
     if program is None:
         raise BuildError("uv, which builds environments, is not here; pip install uv")
-    return Uv(Path(program), build_variables(environ))
+    return Uv(Path(program), settings_for_uv(environ))
 
 
 def explain(stderr: str) -> str:
     """Give uv's complaint on one line, and what to do about it where that is known."""
-    lines = [_MARK.sub("", line.strip()) for line in stderr.splitlines()]
-    words = " ".join(line.strip() for line in lines if line.strip() and not _NOISE.match(line.strip()))
-    words = re.sub(r"No solution found when resolving dependencies:?\s*", "", words)
+    told = [line.strip() for line in stderr.splitlines()]
+    lines = [_MARK.sub("; ", line, count=1) for line in told if line and not _NOISE.match(line)]
+    words = " ".join(lines).replace(" ; ", "; ").removeprefix("; ")
+    words = re.sub(r"No solution found when resolving dependencies:?;?\s*", "", words)
     words = re.sub(r",? ?we can conclude that your requirements are unsatisfiable\.?", "", words)
     hint = next((told for pattern, told in HINTS.items() if re.search(pattern, stderr)), "")
     if hint == DISK_FULL:
