@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
+import threading
 import zipfile
 from hashlib import sha256
 from pathlib import Path
@@ -160,6 +162,32 @@ def test_a_recorded_file_is_used_from_a_folder_that_cannot_be_written(tmp_path: 
     finally:
         for folder in (tmp_path / "data", path.parent):
             folder.chmod(0o755)
+
+
+def test_a_damaged_file_is_brought_anew_when_asked_to(tmp_path: Path) -> None:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(BODY)))
+            self.end_headers()
+            self.wfile.write(BODY)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        one = declared(url=f"http://127.0.0.1:{server.server_address[1]}/model.pt", sha256=sha256(BODY).hexdigest())
+        path = bring(one, tmp_path)
+        path.write_bytes(BODY[:4])
+        with pytest.raises(FetchError, match="weights fetch deep --again"):
+            bring(one, tmp_path)
+        assert bring(one, tmp_path, again=True) == path
+        assert examine(one, tmp_path, tmp_path).sha256 == sha256(BODY).hexdigest()
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_a_card_names_each_file_once() -> None:
