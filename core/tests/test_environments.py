@@ -237,13 +237,15 @@ def test_two_builds_at_once_make_one(shelf: Shelf) -> None:
     assert [name for name in left(shelf.envs) if name.startswith(".")] == []
 
 
-def test_what_a_killed_build_left_is_swept_away(shelf: Shelf) -> None:
-    gone = subprocess.Popen([sys.executable, "-c", "pass"])
-    gone.wait()
-    half = shelf.envs.root / f".building-tiny-0123456789ab-{gone.pid}"
-    half.mkdir(parents=True)
+def test_what_a_killed_build_left_is_swept_away_and_what_a_living_one_makes_is_not(shelf: Shelf) -> None:
+    gone, alive = (shelf.envs.root / f".building-{name}-0123456789ab-7" for name in ("gone", "alive"))
+    gone.mkdir(parents=True)
+    alive.mkdir()
+    lock = shelf.envs.lock("alive-0123456789ab")
+    assert lock is not None
     shelf.build()
-    assert not half.exists()
+    assert (gone.exists(), alive.exists()) == (False, True)
+    lock.release()
 
 
 WATCHFUL = """

@@ -72,7 +72,7 @@ def build(
     try:
         folder.root.mkdir(parents=True, exist_ok=True)
         meant = resolve(asked, folder, base or Path.cwd())
-        with tempfile.TemporaryDirectory(prefix=".bring-", dir=folder.root) as scratch:
+        with tempfile.TemporaryDirectory(prefix="pertharness-env-") as scratch:
             say(f"{asked}: reading {meant}")
             wheel = bring(meant, uv, Path(scratch))
             core = read_wheel(core_wheel(Path(scratch) / "core"))
@@ -88,7 +88,7 @@ def build(
 def _build_spec(spec: Spec, folder: Folder, uv: Uv, *, again: bool, say: Say) -> Environment:
     """Build a spec, or take what is there, while no other process builds the same."""
     with _locked(folder, spec, say):
-        _sweep(folder)
+        _sweep(folder, spec.folder)
         marker = folder.root / spec.folder / MARKER
         there = next((one for one in folder.built() if one.folder == spec.folder), None)
         state, why = fitness(folder, there) if there else ("broken", "its last build did not come to its end")
@@ -118,20 +118,17 @@ def _locked(folder: Folder, spec: Spec, say: Say) -> Iterator[None]:
         lock.release()
 
 
-def _sweep(folder: Folder) -> None:
-    """Remove what builds that were killed have left: nobody holds their locks, or this process does."""
+def _sweep(folder: Folder, mine: str) -> None:
+    """Remove what builds that were killed have left: their locks are free, or held by this very build of `mine`."""
     for path in folder.root.glob(f"{HALF}*"):
-        pid = path.name.rpartition("-")[2]
-        if not (pid.isdigit() and int(pid) != os.getpid() and _alive(int(pid))):
+        name = path.name.removeprefix(HALF).rpartition("-")[0]
+        lock = None if name == mine else folder.lock(name)
+        if name == mine or lock is not None:
             shutil.rmtree(path, ignore_errors=True)
+        if lock is not None:
+            lock.release()
     for path in folder.root.glob(".removed-*"):
         shutil.rmtree(path, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    import psutil
-
-    return bool(psutil.pid_exists(pid))
 
 
 def _make(spec: Spec, folder: Folder, uv: Uv, say: Say) -> Environment:

@@ -18,6 +18,6 @@ from pertharness.host.recipe.values import EmbeddingSpec, ModelSpec, parse_model
 
 __all__ = [
     "Comparison", "DatasetChoice", "EmbeddingSpec", "EnvironmentChoice", "ModelSpec", "PredictionChoice", "Recipe",
-    "Resources", "SplitChoice", "TaskChoice", "demo_recipe", "make_recipe", "parse_model", "parse_models", "parse_recipe",
-    "parse_seeds", "read_recipe", "recipe_text", "write_recipe",
+    "Resources", "SplitChoice", "TaskChoice", "demo_recipe", "make_recipe", "parse_model", "parse_models",
+    "parse_recipe", "parse_seeds", "read_recipe", "recipe_text", "write_recipe",
 ]  # fmt: skip
