@@ -8,30 +8,31 @@ from pathlib import Path
 
 import pytest
 from pertharness.errors import BuildError
-from pertharness.host.environments.settings import pip_settings, settings_for_uv
+from pertharness.host.environments.settings import Told, pip_settings, settings_for_uv
 from pertharness.host.environments.spec import locked
 from pertharness.host.environments.uv import DISK_FULL, explain, find_uv, warnings_of
 
 
-def told(tmp_path: Path, config: str = "", uv: str = "", **variables: str) -> dict[str, str]:
+def told(tmp_path: Path, config: str = "", uv: str = "", **variables: str) -> Told:
     """Give what uv is told where a user has these files and variables."""
     (tmp_path / "pip.conf").write_text(config)
     (tmp_path / "uv").mkdir()
     (tmp_path / "uv" / "uv.toml").write_text(uv)
     home = {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), "PIP_CONFIG_FILE": str(tmp_path / "pip.conf")}
-    return dict(settings_for_uv({"PATH": os.environ["PATH"], **home, **variables}).variables)
+    return settings_for_uv({"PATH": os.environ["PATH"], **home, **variables})
 
 
 def test_variables_of_pip_are_told_to_uv(tmp_path: Path) -> None:
-    found = told(
+    both = told(
         tmp_path, PIP_INDEX_URL="https://a/simple", PIP_EXTRA_INDEX_URL="https://b/simple https://c/simple",
         PIP_FIND_LINKS="/wheels /more", PIP_CERT="/ca.pem", PIP_PROXY="http://p:1", PIP_DEFAULT_TIMEOUT="180",
         PIP_TRUSTED_HOST="a", PIP_CLIENT_CERT="/me.pem",
     )  # fmt: skip
+    found = both.variables
     assert found["UV_DEFAULT_INDEX"] == "https://a/simple"
     assert found["UV_INDEX"] == "https://b/simple https://c/simple"
     assert found["UV_INDEX_STRATEGY"] == "unsafe-best-match"
-    assert found["UV_FIND_LINKS"] == "/wheels,/more"
+    assert both.options == ("--find-links", "/wheels", "--find-links", "/more")
     assert (found["SSL_CERT_FILE"], found["SSL_CLIENT_CERT"]) == ("/ca.pem", "/me.pem")
     assert (found["ALL_PROXY"], found["UV_HTTP_TIMEOUT"], found["UV_INSECURE_HOST"]) == ("http://p:1", "180", "a")
 
@@ -40,7 +41,8 @@ def test_files_of_pip_are_told_where_pip_is_there_and_its_variables_win(tmp_path
     pytest.importorskip("pip")
     config = "[global]\nindex-url = https://file/simple\nfind-links = /g\n    /h\n[install]\nfind-links = /i\n    /j\n"
     found = told(tmp_path, config, PIP_INDEX_URL="https://variable/simple")
-    assert (found["UV_DEFAULT_INDEX"], found["UV_FIND_LINKS"]) == ("https://variable/simple", "/i,/j")
+    assert found.variables["UV_DEFAULT_INDEX"] == "https://variable/simple"
+    assert found.options == ("--find-links", "/i", "--find-links", "/j")
 
 
 @pytest.mark.parametrize(
@@ -53,8 +55,9 @@ def test_files_of_pip_are_told_where_pip_is_there_and_its_variables_win(tmp_path
 )
 def test_what_uv_itself_was_told_wins(tmp_path: Path, uv: str, variables: dict[str, str]) -> None:
     found = told(tmp_path, "", uv, PIP_FIND_LINKS="/p", PIP_INDEX_URL="https://p/simple", **variables)
-    assert found.get("UV_FIND_LINKS") == variables.get("UV_FIND_LINKS")
-    assert "UV_DEFAULT_INDEX" not in found
+    assert found.options == ()
+    assert found.variables.get("UV_FIND_LINKS") == variables.get("UV_FIND_LINKS")
+    assert "UV_DEFAULT_INDEX" not in found.variables
 
 
 def test_no_index_leaves_no_index_and_no_is_no(tmp_path: Path) -> None:
@@ -67,7 +70,7 @@ def test_no_index_leaves_no_index_and_no_is_no(tmp_path: Path) -> None:
 
 def test_variables_of_another_environment_stay_outside(tmp_path: Path) -> None:
     other = {"PYTHONPATH": "/x", "PYTHONHOME": "/x", "VIRTUAL_ENV": "/x", "UV_PYTHON": "2.7", "UV_CONSTRAINT": "/c.txt"}
-    found = told(tmp_path, **other, LANG="C")
+    found = told(tmp_path, **other, LANG="C").variables
     assert not {*other} & {*found}
     assert found["LANG"] == "C"
 
@@ -76,7 +79,7 @@ def test_interpreters_of_pyenv_are_on_the_path_and_its_shims_are_not(tmp_path: P
     for version in ("3.10.1", "3.12.2"):
         (tmp_path / "pyenv" / "versions" / version / "bin").mkdir(parents=True)
     root = tmp_path / "pyenv"
-    found = told(tmp_path, PYENV_ROOT=str(root), PATH=f"{root / 'shims'}{os.pathsep}/bin")
+    found = told(tmp_path, PYENV_ROOT=str(root), PATH=f"{root / 'shims'}{os.pathsep}/bin").variables
     versions = [str(root / "versions" / version / "bin") for version in ("3.12.2", "3.10.1")]
     assert found["PATH"].split(os.pathsep) == ["/bin", *versions]
 

@@ -23,7 +23,8 @@ class Setting:
     uv: str
     also: tuple[str, ...] = ()
     """Other variables by which a user may have told uv; `uv` is then left alone."""
-    separator: str = " "
+    option: str = ""
+    """Said by this option instead, once for each value: uv 0.5 takes but one value of the variable."""
     in_file: tuple[str, ...] = ()
     """Keys of ``uv.toml`` that say the same."""
 
@@ -31,7 +32,7 @@ class Setting:
 SETTINGS = (
     Setting("index-url", "UV_DEFAULT_INDEX", ("UV_INDEX_URL",), in_file=("index-url", "index")),
     Setting("extra-index-url", "UV_INDEX", ("UV_EXTRA_INDEX_URL",), in_file=("extra-index-url", "index")),
-    Setting("find-links", "UV_FIND_LINKS", separator=",", in_file=("find-links",)),
+    Setting("find-links", "UV_FIND_LINKS", option="--find-links", in_file=("find-links",)),
     Setting("trusted-host", "UV_INSECURE_HOST", in_file=("allow-insecure-host",)),
     Setting("timeout", "UV_HTTP_TIMEOUT"),
     Setting("default-timeout", "UV_HTTP_TIMEOUT"),
@@ -65,15 +66,18 @@ def settings_for_uv(environ: Mapping[str, str]) -> Told:
     kept = {name: value for name, value in environ.items() if not name.startswith("PYTHON") and name not in OF_THE_HOST}
     told, in_file = pip_settings(environ), _keys_of_uv(environ)
     no_index = "no-index" in told  # for which uv has no variable
+    options = ["--no-index"] if no_index else []
     for setting in SETTINGS:
-        said = "" if no_index and setting.pip in _INDEXES else told.get(setting.pip)
-        if said and not in_file & {*setting.in_file} and not any(kept.get(n) for n in (setting.uv, *setting.also)):
-            kept[setting.uv] = setting.separator.join(said.split())
-            if setting.pip == "extra-index-url":  # pip takes the best version of all indexes, uv the first index
-                kept.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
-    return Told(
-        {**kept, "PATH": _path(environ), "NO_COLOR": "1", "UV_NO_PROGRESS": "1"}, ("--no-index",) if no_index else ()
-    )
+        said = "" if no_index and setting.pip in _INDEXES else told.get(setting.pip, "")
+        if not said or in_file & {*setting.in_file} or any(kept.get(name) for name in (setting.uv, *setting.also)):
+            continue
+        if setting.option:
+            options += [part for value in said.split() for part in (setting.option, value)]
+        else:
+            kept[setting.uv] = " ".join(said.split())
+        if setting.pip == "extra-index-url":  # pip takes the best version of all indexes, uv the first index
+            kept.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
+    return Told({**kept, "PATH": _path(environ), "NO_COLOR": "1", "UV_NO_PROGRESS": "1"}, tuple(options))
 
 
 def pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
