@@ -31,6 +31,7 @@ MODEL = ModelOffer(
     tasks=("double", "single"),
     input="cells",
     params=PARAMS,
+    file_params=tuple(PATHS),
     uses_validation=True,
     weights=DECLARED,
     reference=REFERENCE,
@@ -47,6 +48,7 @@ EMBEDDING = EmbeddingOffer(
     licence="MIT",
     weights=DECLARED,
     params={"k": 2, **PATHS},
+    file_params=tuple(PATHS),
     deterministic=True,
     cheap=True,
 )

@@ -29,7 +29,6 @@ def predict_gears(fitted: Fitted, controls: AnnData, queries: list[str], seed: i
     with guest():
         seed_numpy(seed)
         fitted.gears.saved_pred.clear()  # else a query asked again would not be drawn again
-        fitted.gears.saved_logvar_sum.clear()
         means = {query: predict(fitted.gears, list(targets_of(query))) for query in queries if not reasons[query]}
     unanswered = {query: reason for query, reason in reasons.items() if reason}
     return make_prediction(means, controls.var_names, unanswered)
@@ -37,9 +36,7 @@ def predict_gears(fitted: Fitted, controls: AnnData, queries: list[str], seed: i
 
 def _from_draws(gears: Any, targets: list[str]) -> np.ndarray:
     """Give the prediction of cell-gears itself, shape (n_genes,)."""
-    found = gears.predict([targets])
-    means = found[0] if gears.config["uncertainty"] else found
-    return np.asarray(next(iter(means.values())), dtype=np.float64)
+    return np.asarray(next(iter(gears.predict([targets]).values())), dtype=np.float64)
 
 
 def _from_all(gears: Any, targets: list[str]) -> np.ndarray:
@@ -56,9 +53,7 @@ def _from_all(gears: Any, targets: list[str]) -> np.ndarray:
     total = np.zeros(len(gears.gene_list))
     with torch.no_grad():
         for batch in DataLoader(graphs, BATCH, shuffle=False):
-            values = model(batch.to(gears.device))
-            values = values[0] if gears.config["uncertainty"] else values
-            total += values.cpu().numpy().astype(np.float64).sum(axis=0)
+            total += model(batch.to(gears.device)).cpu().numpy().astype(np.float64).sum(axis=0)
     return total / len(cells)
 
 

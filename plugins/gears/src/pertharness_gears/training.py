@@ -24,10 +24,11 @@ PROTOCOLS = ("paper", "corrected")
 SAMPLINGS = ("protocol", "upstream", "all")
 NETWORK: dict[str, Any] = {
     "hidden_size": 64, "num_go_gnn_layers": 1, "num_gene_gnn_layers": 1, "num_similar_genes_go_graph": 20,
-    "num_similar_genes_co_express_graph": 20, "coexpress_threshold": 0.4, "uncertainty": False, "uncertainty_reg": 1.0,
-    "direction_lambda": 0.1,
+    "num_similar_genes_co_express_graph": 20, "coexpress_threshold": 0.4, "direction_lambda": 0.1,
 }  # fmt: skip
-"""Arguments of ``model_initialize``; ``decoder_hidden_size`` is left out, as it changes nothing in 0.1.2."""
+"""Arguments of ``model_initialize``. Left out: ``decoder_hidden_size``, which changes nothing in 0.1.2, and
+``uncertainty``, whose loss ends with an error on a CPU (a leaf variable changed in place) and whose variances nothing
+here would use."""
 OPTIMISER: dict[str, Any] = {"epochs": 20, "lr": 1e-3, "weight_decay": 5e-4}
 """Arguments of ``train``."""
 PARAMS: dict[str, Any] = {

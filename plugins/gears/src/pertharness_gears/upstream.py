@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import sys
 import warnings
 from collections.abc import Iterator
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from pertharness import Skip
 
 
-def load_gears() -> ModuleType:
+def load_gears() -> None:
     """Import cell-gears, whose import silences all warnings of the process for good, without that.
 
     Raises
@@ -28,8 +28,7 @@ def load_gears() -> ModuleType:
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import gears
-    return gears
+        import gears  # noqa: F401
 
 
 @contextlib.contextmanager
@@ -38,8 +37,7 @@ def guest() -> Iterator[None]:
 
     It fetches whatever file it misses, keeps the answer whatever that was, and takes it for the file from then on.
     """
-    import requests
-
+    requests: Any = importlib.import_module("requests")
     before = requests.get
     requests.get = _no_network
     try:
