@@ -142,6 +142,7 @@ def test_corrected_draws_another_control_whenever_a_cell_is_seen(trained):
     assert set(seen) <= {tuple(cell.tolist()) for cell in controls}
 
 
+@pytest.mark.filterwarnings("ignore")  # those of cell-gears itself
 def test_the_hooks_equal_a_plain_script_of_cell_gears(torch, gene2go, tmp_path):
     posed = pose("double", "cells")
     params = {**SHORT, "epochs": 2, "gene2go": str(gene2go)}

@@ -1,6 +1,6 @@
 """Time GEARS' training in the harness's hooks beside a plain script that drives the same package.
 
-    ENVIRONMENT/bin/python benchmarks/gears.py [CELLS] [GENES] [EPOCHS] [REPEATS]
+    ENVIRONMENT/bin/python benchmarks/gears_training.py [CELLS] [GENES] [EPOCHS] [REPEATS]
 
 Run with the Python of the plugin's environment (``pertharness env build gears``); one thread. The two are done in turn
 on one made-up screen, and the best processor times are compared; the target is a ratio of at most 1.05.
