@@ -48,6 +48,8 @@ def test_held_out_cells_are_no_part_of_what_it_asks_for():
     [
         ({"epochs": 3}, "there is no parameter 'epochs'"),
         ({"max_epochs": 0}, r"train\.max_epochs: .* greater than or equal to 1; it is 0"),
+        ({"max_epochs": 4}, r"max_epochs is 4; expected at least 2 and at least check_val_every_n_epoch \(5\)"),
+        ({"validation_share": 0}, r"own\.validation_share: .* greater than 0; it is 0"),
         ({"protocol": "mine"}, r"own\.protocol: .*'paper' or 'corrected'; it is 'mine'"),
         ({"recon_loss": "gauss"}, "model.recon_loss: .*it is 'gauss'"),
     ],

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from anndata import read_h5ad
-from pertharness import Skip
+from pertharness import DataError, Skip
 from pertharness.testing import conformance, pose
 from pertharness_cpa import OFFER, fit, predict
+from pertharness_cpa.layout import lay_out, read_screen
 from pertharness_cpa.predicting import mean_expression, predict_counts
-from pertharness_cpa.settings import read_settings
+from pertharness_cpa.settings import OwnSettings, read_settings
 from pertharness_cpa.training import train_cpa, upstream_class
 
 pytestmark = [
@@ -127,8 +128,11 @@ def test_both_scales_and_drawn_controls_are_to_be_had(double, tmp_path):
     assert 0 < np.abs(drawn[query] - scaled[query]).max() < 0.5
 
 
-def test_training_without_validation_cells_works(double, tmp_path):
-    assert np.isfinite(_answer(double, tmp_path, validation_share=0.0)[double.queries[0]]).all()
+def test_weights_that_were_never_validated_are_refused(double, tmp_path):
+    screen = read_screen(double.train, OwnSettings())
+    adata = lay_out(screen, np.zeros(len(screen.conditions), dtype=bool))
+    with pytest.raises(DataError, match="random weights that training began with"):
+        train_cpa(adata, read_settings(FEW), seed=1, device="cpu", folder=tmp_path)
 
 
 def test_nothing_of_an_earlier_data_set_is_left_in_the_class():

@@ -85,9 +85,9 @@ def why_not(query: str, singles: frozenset[str]) -> str | None:
 
 
 def validation_rows(n_cells: int, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Draw the rows that validate, of the training cells: shape (n_cells,), True for `share` of them."""
+    """Draw the rows that validate, of the training cells: shape (n_cells,), True for `share` of them, one at least."""
     is_valid = np.zeros(n_cells, dtype=bool)
-    is_valid[rng.permutation(n_cells)[: round(share * n_cells)]] = True
+    is_valid[rng.permutation(n_cells)[: max(1, round(share * n_cells))]] = True
     return is_valid
 
 

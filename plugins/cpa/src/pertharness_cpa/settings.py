@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pertharness import DataError
 from pertharness.jobs import describe_invalid
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 PUBLISHED_SEED = 8206
 """Handed to upstream's constructor by the published script, whatever the seed of the run."""
@@ -75,13 +75,23 @@ class TrainSettings(_Strict):
     early_stopping_patience: int = Field(5, ge=1)
     check_val_every_n_epoch: int = Field(5, ge=1)
 
+    @model_validator(mode="after")
+    def _is_validated(self) -> TrainSettings:
+        """Refuse a training that ends before upstream looks at the validation cells: see ``training.check_trained``."""
+        if self.max_epochs < max(2, self.check_val_every_n_epoch):
+            raise ValueError(
+                f"max_epochs is {self.max_epochs}; expected at least 2 and at least check_val_every_n_epoch "
+                f"({self.check_val_every_n_epoch}): upstream gives back the best validated weights, and would have none"
+            )
+        return self
+
 
 class OwnSettings(_Strict):
     """What is decided here and not upstream; README.md says what each does."""
 
     protocol: Literal["paper", "corrected"] = "paper"
     output_scale: Literal["cp10k", "upstream"] = "cp10k"
-    validation_share: float = Field(0.1, ge=0, lt=1)
+    validation_share: float = Field(0.1, gt=0, lt=1)
     control_cells: int = Field(0, ge=0)
     inexact_cells: float = Field(0.01, ge=0, le=1)
 
@@ -118,6 +128,6 @@ def read_settings(params: Mapping[str, Any]) -> Settings:
     try:
         return Settings.model_validate(given)
     except ValidationError as error:
-        place = error.errors(include_url=False)[0]["loc"]
-        value = params.get(str(place[-1]))
-        raise DataError(f"cpa: the parameter {describe_invalid(error)}; it is {value!r}") from None
+        name = str(error.errors(include_url=False)[0]["loc"][-1])
+        given_value = f"; it is {params[name]!r}" if name in params else ""
+        raise DataError(f"cpa: parameters, {describe_invalid(error)}{given_value}") from None

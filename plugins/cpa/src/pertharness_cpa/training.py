@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pertharness import Skip
+from pertharness import DataError, Skip
 
 from pertharness_cpa.layout import CONTROL_NAME, DOSE_KEY, HELD_OUT, PERTURBATION_KEY, SPLIT_KEY, TRAIN, VALID
 from pertharness_cpa.settings import MAX_TARGETS, Settings
@@ -78,6 +78,8 @@ def train_cpa(adata: AnnData, settings: Settings, *, seed: int, device: str, fol
     ------
     Skip
         If the device is a GPU that upstream's torch cannot compute on.
+    DataError
+        If no validation gave a number.
     """
     cpa = upstream_class()
     use_gpu = _gpu_of(device)
@@ -95,7 +97,22 @@ def train_cpa(adata: AnnData, settings: Settings, *, seed: int, device: str, fol
             use_gpu=use_gpu, plan_kwargs=settings.plan.model_dump(), save_path=False, enable_progress_bar=False,
             **settings.train.model_dump(),
         )  # fmt: skip
+    check_trained(model)
     return Trained(model, dict(model.pert_encoder))
+
+
+def check_trained(model: Any) -> None:
+    """Refuse weights that were never validated: they are the random ones that training began with.
+
+    After training, scvi-tools 0.20.3 puts back the weights with the best metric on the validation cells; where there
+    are no such cells, or the metric was never a number, those are the ones from before the first step.
+    """
+    best = [one.best_module_metric_val for one in model.trainer.callbacks if hasattr(one, "best_module_metric_val")]
+    if not best or best[0] == float("-inf"):
+        raise DataError(
+            "CPA's metric on the validation cells was never a number, so that it gives back the random weights that "
+            "training began with; give it more training cells, or a larger validation_share"
+        )
 
 
 @contextlib.contextmanager
