@@ -173,6 +173,17 @@ def harness(options: argparse.Namespace) -> Iterator[Line]:
         yield Line("overhead of the harness per cheap job, one at a time", own, each, hooks_s / len(records), "0.3 s")
 
 
+def environments(options: argparse.Namespace) -> Iterator[Line]:
+    """Measure a second environment with torch, its packages in uv's cache."""
+    from environments import ROOT, measure
+
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        found = measure(ROOT / "plugins" / "gears", Path(folder))
+    size = f"{found.packages} packages, {found.size_mb:.0f} MB, of which {found.added_mb:.1f} MB are new on the disk"
+    yield Line(f"second environment of {size}", found.second_s, "uv venv, uv pip install", found.uv_s, "20 s")
+    yield Line("environment that is there, unchanged", found.unchanged_s, "building it", found.second_s)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -181,14 +192,17 @@ def main() -> None:
     parser.add_argument("--scanpy", default=sys.executable, metavar="PYTHON", help="an interpreter that has scanpy")
     parser.add_argument("--csr", action="store_true", help="leave out CSC and dense files")
     parser.add_argument("--rounds", type=int, default=3, help="how often the ways of a file are timed by turns")
-    parser.add_argument("--only", choices=("files", "scores", "harness"), help="a part of the table")
+    parser.add_argument("--only", choices=("files", "scores", "harness", "environments"), help="a part of the table")
     options = parser.parse_args()
     options.scanpy_version = scanpy_version(options.scanpy)
     print("| what | time | against | ratio | target | peak memory |\n|---|---|---|---|---|---|")
     parts = {"files": [*options.cells], "scores": [0], "harness": [0]}
+    if options.only == "environments":  # it may have to fetch a gigabyte first
+        parts = {"environments": [0]}
     for part, sizes in parts.items():
         for size in sizes if options.only in (None, part) else ():
-            made = files(options, size) if part == "files" else {"scores": scores, "harness": harness}[part](options)
+            others = {"scores": scores, "harness": harness, "environments": environments}
+            made = files(options, size) if part == "files" else others[part](options)
             for line in made:
                 print(line, flush=True)
     if not options.scanpy_version:

@@ -174,7 +174,7 @@ def test_a_model_that_sees_what_is_scored_is_marked(whole: Run) -> None:
 def test_what_cannot_run_here_is_skipped_with_the_reason(whole: Run) -> None:
     board, done = whole
     assert board.loc["gpu", "state"] == board.loc["lazy", "state"] == "skipped"
-    assert "needs a CUDA device; the device is 'cpu': use --device cuda" in board.loc["gpu", "note"]
+    assert "needs a CUDA device; " in board.loc["gpu", "note"]
     assert "not on a Sunday" in board.loc["lazy", "note"]
     assert "gpu: skipped: needs a CUDA device" in done.stdout.replace("\n", " ")
 

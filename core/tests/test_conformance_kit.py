@@ -285,3 +285,36 @@ def test_fixtures_give_the_planted_data(planted_cells, planted_means, planted_ta
     assert planted_cells.shape == (208, 40)
     assert planted_means.shape == (15, 40)
     assert planted_task.task.name in {"double", "single"}
+
+
+WEIGHTY = """
+from pertharness import CONTROL, Card, ModelOffer, RemoteFile, hookimpl, make_prediction
+FILES = (RemoteFile(url="http://127.0.0.1:9/w", filename="w.txt"),
+         RemoteFile(url="http://127.0.0.1:9/x", filename="x.txt", optional=True))
+
+@hookimpl
+def describe():
+    usual = dict(summary="s", tasks=("single",), input="pseudobulk", information="training", deterministic=True)
+    return Card(models=(ModelOffer(name="m", weights=FILES, **usual), ModelOffer(name="o", weights=FILES[1:], **usual)))
+
+@hookimpl
+def fit(name, train, files):
+    assert sorted(files) == (["w.txt"] if name == "m" else [])
+    return sum(float(path.read_text()) for path in files.values()), train.X.mean(axis=0)
+
+@hookimpl
+def predict(model, controls, queries):
+    return make_prediction({query: model[0] + model[1] for query in queries}, controls.var_names)
+"""
+
+
+def test_an_offer_gets_the_weights_that_are_there_and_is_skipped_without_those_that_it_needs(tmp_path, monkeypatch):
+    (tmp_path / "weighty.py").write_text(WEIGHTY)
+    (tmp_path / "w.txt").write_text("0.5")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    ref = PluginRef(name="weighty", module="weighty", version="0")
+    with pytest.raises(Skip, match=r"needs the file 'w\.txt': pertharness weights fetch m"):
+        run_check("m-single-answers", ref)
+    run_check("m-single-answers", ref, {"w.txt": tmp_path / "w.txt"})
+    run_check("o-single-answers", ref)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from pertharness.errors import PertharnessError
-from pertharness.host.fingerprint import environment_hash, source_hash, worker_hash
+from pertharness.host.fingerprint import environment_hash, required_versions, source_hash, worker_hash
 
 
 def write_distribution(folder: Path, name: str, version: str, requires: tuple[str, ...] = ()) -> PathDistribution:
@@ -47,12 +47,12 @@ def test_only_what_a_plugin_requires_enters(tmp_path: Path, monkeypatch: pytest.
     plugin = write_distribution(site, "someplugin", "1", ("somelib>=1", "otherlib; extra == 'plots'"))
     write_distribution(site, "somelib", "1.0")
     monkeypatch.syspath_prepend(site)
-    first = environment_hash(plugin)
+    first = environment_hash(required_versions(plugin))
     write_distribution(site, "unrelated", "1")
     write_distribution(site, "otherlib", "1")
-    assert environment_hash(plugin) == first
+    assert environment_hash(required_versions(plugin)) == first
     (site / "somelib-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: somelib\nVersion: 2.0\n")
-    assert environment_hash(plugin) != first
+    assert environment_hash(required_versions(plugin)) != first
 
 
 def test_the_worker_side_enters_and_the_host_side_does_not() -> None:
@@ -60,5 +60,7 @@ def test_the_worker_side_enters_and_the_host_side_does_not() -> None:
 
     root = Path(pertharness.__file__).parent
     assert len(worker_hash()) == 64
-    assert environment_hash(distribution("pertharness")) == environment_hash(distribution("pertharness"))
+    versions = required_versions(distribution("pertharness"))
+    assert environment_hash(versions) == environment_hash(dict(reversed(versions.items())))
+    assert environment_hash(versions) != environment_hash(versions, "3.10.99")
     assert (root / "host" / "runner.py").exists()

@@ -415,3 +415,45 @@ def test_a_metric_of_curves_ranks_nothing_and_one_of_perturbations_goes_before_o
     assert primary_metric(plan, "task") == "task"
     with pytest.raises(RecipeError, match="no scorer of this run gives 'curve'"):
         primary_metric(plan, "curve")
+
+
+def test_a_file_that_a_parameter_names_enters_the_key_by_its_content(tmp_path: Path) -> None:
+    offer = model("reader", params={"terms": ""}, file_params=("terms",))
+    registry = make_registry()
+    registry.models["reader"] = Offered(MINE, offer)
+    path = tmp_path / "terms.csv"
+    path.write_text("a")
+    named = {"models": [f"reader[terms={path}]"], "seeds": [1]}
+    before = keys(plan_of(tmp_path, registry, **named), "predictions")
+    assert keys(plan_of(tmp_path, registry, **named), "predictions") == before
+    path.write_text("b")
+    assert keys(plan_of(tmp_path, registry, **named), "predictions") != before
+    path.unlink()
+    with pytest.raises(RecipeError, match=r"terms is .* which is not there, or no file; expected the absolute path"):
+        plan_of(tmp_path, registry, **named)
+    with pytest.raises(RecipeError, match=r"'terms\.csv', which is no absolute path"):
+        plan_of(tmp_path, registry, models=["reader[terms=terms.csv]"])
+
+
+def test_weights_enter_the_key_by_their_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERTHARNESS_DATA", str(tmp_path / "data"))
+    file = {"url": "http://127.0.0.1:9/w", "filename": "w.bin", "licence": "MIT"}
+    path = tmp_path / "data" / "weights" / "mine" / "w.bin"
+    path.parent.mkdir(parents=True)
+    registry = make_registry()
+
+    def key_of(**fields: Any) -> tuple[str, list[str]]:
+        registry.models["heavy"] = Offered(MINE, model("heavy", weights=[{**file, **fields}]))
+        (node,) = nodes(plan_of(tmp_path, registry, models=["heavy"], seeds=[1]), "predictions")
+        return node.key, [role for role in node.job.inputs if role.startswith("weights/")]
+
+    missing, optional = key_of(), key_of(optional=True)
+    assert missing[1] == optional[1] == []
+    path.write_bytes(b"one")
+    one = key_of()
+    assert one == key_of(optional=True)
+    assert one[1] == ["weights/w.bin"]
+    assert len({missing[0], optional[0], one[0]}) == 3
+    path.unlink()
+    assert key_of()[0] == one[0]  # what was done with it is still found
+    assert key_of(optional=True)[0] == optional[0]

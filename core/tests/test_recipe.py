@@ -308,3 +308,24 @@ def test_files_that_belong_to_other_data_are_refused_with_the_demo():
     split = '[datasets.a]\n[[tasks]]\nname = "double"\nsplit = { kind = "file", file = "s.json" }\n'
     with pytest.raises(RecipeError, match="cannot be used with the demo data"):
         demo_recipe(parse_recipe(split, "x.toml", BASE))
+
+
+def test_environments_are_paths_from_the_recipe_requirements_or_interpreters(tmp_path):
+    text = (
+        '[environments]\ncpa = "plugins/cpa"\ngears = "pertharness-gears==0.1.0"\nown = "git+https://localhost/x.git"\n'
+    )
+    recipe = parse_recipe(text + 'mine = { python = "venv/bin/python" }\n', "r.toml", tmp_path)
+    plugins = {name: choice.plugin for name, choice in recipe.environments.items()}
+    assert plugins == {
+        "cpa": str(tmp_path / "plugins" / "cpa"), "gears": "pertharness-gears==0.1.0",
+        "own": "git+https://localhost/x.git", "mine": None,
+    }  # fmt: skip
+    assert recipe.environments["mine"].python == tmp_path / "venv" / "bin" / "python"
+    assert parse_recipe(recipe_text(recipe), "again", Path("/elsewhere")) == recipe
+
+
+@pytest.mark.parametrize("wrong", ['""', "{}", '{ plugin = "a", python = "b" }', "3", '{ pyton = "b" }'])
+def test_an_environment_that_is_none_is_refused_with_its_line(wrong):
+    told = r"r\.toml:2: environments\.cpa.*: (expected|unknown key; did you mean 'python')"
+    with pytest.raises(RecipeError, match=told):
+        parse_recipe(f"[environments]\ncpa = {wrong}\n", "r.toml", Path())

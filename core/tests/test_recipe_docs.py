@@ -10,8 +10,8 @@ from pertharness.host.splits import KINDS
 DOCS = Path(__file__).parents[2] / "docs"
 SECTIONS = {
     "At the top": recipes.Recipe, "[datasets.NAME]": recipes.DatasetChoice, "[[tasks]]": recipes.TaskChoice,
-    "split": recipes.SplitChoice, "[[predictions]]": recipes.PredictionChoice, "[comparison]": recipes.Comparison,
-    "[resources]": recipes.Resources,
+    "split": recipes.SplitChoice, "[[predictions]]": recipes.PredictionChoice,
+    "[environments]": recipes.EnvironmentChoice, "[comparison]": recipes.Comparison, "[resources]": recipes.Resources,
 }  # fmt: skip
 
 

@@ -20,16 +20,25 @@ class _Strict(BaseModel):
 
 
 class RemoteFile(_Strict):
-    """A file that the harness fetches before a job."""
+    """A file that the harness fetches before a job: a dataset, weights, or a side file such as a gene ontology."""
 
     url: str
     filename: str
+    """A plain name, also that of the local file; of several files of a plugin each has its own."""
     sha256: str | None = None
-    """None: not known; recorded when the file is first fetched and checked from then on."""
+    """Of the file as published. None: not known; recorded when it is first fetched and checked from then on."""
     member: str | None = None
     """Name of the wanted file inside an archive; its folder there does not matter."""
     size_mb: float | None = None
     licence: str = "unknown"
+    """SPDX identifier where there is one; weights whose licence is not a known open one have to be confirmed."""
+    optional: bool = False
+    """Of weights and side files: a job is done without it, and the plugin decides what that means."""
+
+    @property
+    def wanted(self) -> str:
+        """Name of the file that a hook gets: the archive's member, or the file itself."""
+        return self.member or self.filename
 
 
 class Needs(_Strict):
@@ -39,6 +48,8 @@ class Needs(_Strict):
     """Smallest CUDA version, e.g. ``"12.1"``; None: runs without a GPU."""
     gpu_memory_gb: float = 0.0
     ram_gb: float = 0.0
+    disk_gb: float = 0.0
+    """Free space for what a job writes while it runs."""
 
 
 class DatasetOffer(_Strict):
@@ -64,6 +75,9 @@ class EmbeddingOffer(_Strict):
     licence: str = "unknown"
     needs: Needs = Needs()
     weights: tuple[RemoteFile, ...] = ()
+    """Weights and side files: fetched by ``pertharness weights fetch``, given to the hook as ``files``."""
+    file_params: tuple[str, ...] = ()
+    """Parameters that name files of the user's, by absolute path, or none if empty. Their content enters the key."""
     params: dict[str, Any] = {}
     takes_file: bool = False
     """The recipe names a file, ``NAME:FILE``, which the hook gets as ``source``."""
@@ -97,6 +111,9 @@ class ModelOffer(_Strict):
     """Takes seconds: several such jobs share one process."""
     needs: Needs = Needs()
     weights: tuple[RemoteFile, ...] = ()
+    """Weights and side files: fetched by ``pertharness weights fetch``, given to the hook as ``files``."""
+    file_params: tuple[str, ...] = ()
+    """Parameters that name files of the user's, by absolute path, or none if empty. Their content enters the key."""
     reference: str = ""
     licence: str = "unknown"
     pretraining: str = "none"
@@ -169,3 +186,15 @@ class Card(_Strict):
     embeddings: tuple[EmbeddingOffer, ...] = ()
     models: tuple[ModelOffer, ...] = ()
     scorers: tuple[ScorerOffer, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_each_file_once(self) -> Card:
+        offered = [file for offer in self.embeddings for file in offer.weights]
+        offered += [file for offer in self.models for file in offer.weights]
+        known: dict[str, RemoteFile] = {}
+        origins: dict[str, str] = {}
+        for file in offered:
+            same = known.setdefault(file.wanted, file).model_copy(update={"optional": file.optional})
+            if same != file or origins.setdefault(file.filename, file.url) != file.url:
+                raise ValueError(f"two different files are called {file.wanted!r}; give each a name of its own")
+        return self

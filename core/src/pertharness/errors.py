@@ -27,6 +27,10 @@ class FetchError(PertharnessError):
     """A file could not be brought from its source, or is not the one that was expected."""
 
 
+class BuildError(PertharnessError):
+    """A plugin's environment could not be built."""
+
+
 class ContractError(PertharnessError):
     """A plugin broke a contract: the record becomes ``invalid``."""
 

@@ -49,24 +49,27 @@ def load_dataset(name: str, source: Path | None, params: Mapping[str, Any]) -> A
 @hookspec(firstresult=True)
 def embed(
     name: str, kind: str, source: Path | None, train: AnnData, references: Mapping[str, AnnData], labels: list[str],
-    params: Mapping[str, Any], device: str, seed: int, workdir: Path,
+    files: Mapping[str, Path], params: Mapping[str, Any], device: str, seed: int, workdir: Path,
 ) -> pd.DataFrame:  # fmt: skip
     """Give an embedding: one row per label that has one, indexed by label, numeric columns.
 
     ``kind`` is ``"gene"`` or ``"perturbation"``. A label without an embedding is left out. ``source`` is the file, and
-    ``references`` the dataset, that the recipe names, if the card says that the embedding takes one.
+    ``references`` the dataset, that the recipe names, if the card says that the embedding takes one. ``files`` holds
+    the weights and side files of the card, name -> path; all are there but those that the card calls optional.
     """
 
 
 @hookspec(firstresult=True)
 def fit(
     name: str, train: AnnData, val: AnnData | None, task: Task, embeddings: Mapping[str, pd.DataFrame],
-    references: Mapping[str, AnnData], params: Mapping[str, Any], device: str, seed: int, workdir: Path,
+    references: Mapping[str, AnnData], files: Mapping[str, Path], params: Mapping[str, Any], device: str, seed: int,
+    workdir: Path,
 ) -> object:  # fmt: skip
     """Give a fitted model: any object, handed to ``predict`` in the same process.
 
     ``train`` holds the training perturbations and the controls, as cells or as one row per perturbation, whichever the
-    card asks for; it must not be changed. ``val`` is None unless the card says ``uses_validation``.
+    card asks for; it must not be changed. ``val`` is None unless the card says ``uses_validation``. ``files`` is as for
+    ``embed``.
     """
 
 

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pertharness.hookspecs import PROTOCOL
 
 FORMAT = 1
+WEIGHTS = "weights/"
+"""Before the name of a file: its role among a job's inputs."""
 Stage = Literal["cards", "datasets", "splits", "halves", "embeddings", "predictions", "scores", "checks"]
 State = Literal["done", "skipped", "failed", "invalid", "timeout", "crashed"]
 
@@ -53,12 +55,16 @@ class Job(_Strict):
     device: str = "cpu"
     threads: int = 1
     inputs: dict[str, Path] = {}
-    """Role -> file: ``source``, ``dataset``, ``split``, ``train``, ``val``, ``prediction``, ..."""
+    """Role -> file: ``source``, ``dataset``, ``split``, ``train``, ``val``, ``prediction``, ``weights/NAME``, ..."""
     references: dict[str, Path] = {}
     embeddings: dict[str, Path] = {}
     task: Task | None = None
     options: dict[str, Any] = {}
     """What the stage itself needs, e.g. ``input`` of a split job."""
+
+    def files(self) -> dict[str, Path]:
+        """Give the weights and side files by name, as a hook gets them."""
+        return {role[len(WEIGHTS) :]: path for role, path in self.inputs.items() if role.startswith(WEIGHTS)}
 
 
 def describe_invalid(error: ValueError) -> str:

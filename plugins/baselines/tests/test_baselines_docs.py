@@ -29,7 +29,7 @@ def test_example_of_a_model_runs_as_a_plugin():
         ["g1", "g2"],
     )
     around = {"name": "median", "task": None, "device": "cpu", "seed": 0, "workdir": Path()}
-    model = manager.hook.fit(train=train, val=None, embeddings={}, references={}, params={}, **around)
+    model = manager.hook.fit(train=train, val=None, embeddings={}, references={}, files={}, params={}, **around)
     prediction = manager.hook.predict(model=model, controls=train[:1], queries=["D", "A+B"], oracle=None, **around)
     assert list(prediction.obs["perturbation"]) == ["D", "A+B"]
     assert prediction.X.tolist() == [[2.0, 4.0], [2.0, 4.0]]

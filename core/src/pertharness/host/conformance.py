@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pertharness.cards import Card
+from pertharness.cards import Card, EmbeddingOffer, ModelOffer
 from pertharness.errors import PertharnessError, RecipeError
 from pertharness.host.did_you_mean import expected
-from pertharness.host.hardware import missing_hardware
+from pertharness.host.fetch import default_folder
+from pertharness.host.hardware import Machine, missing_hardware, read_machine
 from pertharness.host.nodes import Node, Outcome
 from pertharness.host.registry import find_plugins
 from pertharness.host.runner import Runner
 from pertharness.host.store import Store
-from pertharness.jobs import Job, PluginRef
+from pertharness.host.weights import Declared, examine
+from pertharness.jobs import WEIGHTS, Job, PluginRef
 from pertharness.testing.checks import Check, card_checks, list_checks
 
 Verdict = Literal["ok", "skipped", "FAILED"]
@@ -70,9 +72,10 @@ def check_plugin(name: str, store: Store, limits: Limits) -> Iterator[Tried]:
     The first check of each offer comes before the others of that offer, which are not tried where it fails.
     """
     ref, python = find_subject(name)
+    files: dict[str, Path] = {}
 
     def node(check: Check) -> Node:
-        job = Job(key=check.id, stage="checks", plugin=ref, name=check.id)
+        job = Job(key=check.id, stage="checks", plugin=ref, name=check.id, inputs=files)
         needs = (check.needs,) if check.needs else ()
         return Node(
             job=job, python=python, title=check.id, needs=needs, cheap=True, timeout_s=limits.timeout_s,
@@ -91,7 +94,9 @@ def check_plugin(name: str, store: Store, limits: Limits) -> Iterator[Tried]:
         return
     described = Card.model_validate_json((store.record("cards", "card") / "card.json").read_bytes())
     checks = [check for check in list_checks(described) if check.kind != "card"]
-    lacking = {check.id: reason for check in checks if (reason := _lacks(described, check))}
+    files |= _files_here(described, ref.name, store)
+    machine = read_machine(store.root)
+    lacking = {check.id: reason for check in checks if (reason := _lacks(described, check, machine))}
     outcomes = Runner(store).run(node(check) for check in checks if check.id not in lacking)
     for check in checks:
         if check.id in lacking:
@@ -100,14 +105,25 @@ def check_plugin(name: str, store: Store, limits: Limits) -> Iterator[Tried]:
             yield _judge(check, outcomes[check.id])
 
 
-def _lacks(card: Card, check: Check) -> str | None:
-    """Say what this machine lacks for a check of a model."""
-    if check.kind != "models":
+def _lacks(card: Card, check: Check, machine: Machine) -> str | None:
+    """Say what this machine lacks for a check of a model or an embedding."""
+    offers: dict[str, tuple[ModelOffer, ...] | tuple[EmbeddingOffer, ...]] = {
+        "models": card.models, "embeddings": card.embeddings,
+    }  # fmt: skip
+    offer = next((offer for offer in offers.get(check.kind, ()) if offer.name == check.offer), None)
+    if offer is None:
         return None
-    offer = next(offer for offer in card.models if offer.name == check.offer)
-    if offer.oracle:
+    if isinstance(offer, ModelOffer) and offer.oracle:
         return "needs values of the held-out cells (an oracle), which this version does not hand out"
-    return missing_hardware(offer.needs, "cpu")
+    return missing_hardware(offer.needs, "cpu", machine)
+
+
+def _files_here(card: Card, plugin: str, store: Store) -> dict[str, Path]:
+    """Give those weights and side files of a plugin that are there and whole, by role."""
+    declared = [Declared(plugin, offer.name, file) for offer in card.models for file in offer.weights]
+    declared += [Declared(plugin, offer.name, file) for offer in card.embeddings for file in offer.weights]
+    found = [examine(one, default_folder(), store.root) for one in declared]
+    return {WEIGHTS + one.declared.file.wanted: one.path for one in found if one.condition == "there"}
 
 
 def _judge(check: Check, outcome: Outcome) -> Tried:

@@ -6,6 +6,8 @@ import importlib.util
 import os
 import platform
 import re
+from collections.abc import Mapping, Sequence
+from importlib.machinery import PathFinder
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -15,8 +17,15 @@ from pertharness.files import canonical_json, sha256_file, sha256_text
 WORKER_SIDE = Path(__file__).parents[1]
 
 
-def source_hash(module: str) -> str:
+def source_hash(module: str, places: Sequence[Path] | None = None) -> str:
     """Give the sha256 over the files of a module or package, found without importing it.
+
+    Parameters
+    ----------
+    module
+        Its full name.
+    places
+        Folders of packages to look in, in place of this interpreter's.
 
     Raises
     ------
@@ -24,10 +33,13 @@ def source_hash(module: str) -> str:
         If there is no such module.
     """
     top, *parts = module.split(".")
-    spec = importlib.util.find_spec(top)  # of a name without a dot, so nothing is imported
-    places = list(spec.submodule_search_locations or []) if spec else []
-    found = [Path(place, *parts) for place in places]
-    if not places and spec and spec.origin:
+    if places is not None:
+        spec = PathFinder.find_spec(top, [str(place) for place in places])
+    else:
+        spec = importlib.util.find_spec(top)  # of a name without a dot, so nothing is imported
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    found = [Path(folder, *parts) for folder in folders]
+    if not folders and spec and spec.origin:
         found = [Path(spec.origin)]
     files = [
         file
@@ -41,10 +53,16 @@ def source_hash(module: str) -> str:
     return _hash_files(files)
 
 
-def worker_hash() -> str:
-    """Give the sha256 over the worker side of this package: a change of host side or testing kit alters no record."""
+def worker_hash(folder: Path = WORKER_SIDE) -> str:
+    """Give the sha256 over the worker side of this package: a change of host side or testing kit alters no record.
+
+    Parameters
+    ----------
+    folder
+        Of the package, here or in another environment.
+    """
     others = {"host", "testing"}
-    kept = [path for path in sorted(WORKER_SIDE.rglob("*.py")) if not others & {*path.relative_to(WORKER_SIDE).parts}]
+    kept = [path for path in sorted(folder.rglob("*.py")) if not others & {*path.relative_to(folder).parts}]
     return _hash_files(kept)
 
 
@@ -54,10 +72,23 @@ def _hash_files(paths: list[Path]) -> str:
     return sha256_text(canonical_json([(path.relative_to(base).as_posix(), sha256_file(path)) for path in kept]))
 
 
-def environment_hash(root: Distribution) -> str:
-    """Give the sha256 over name and version of all that a distribution requires, and of the interpreter.
+def environment_hash(versions: Mapping[str, str], python_version: str = "") -> str:
+    """Give the sha256 over packages with their versions, the harness's worker side and the version of the interpreter.
 
-    Only what the plugin requires, directly or not, enters: another plugin beside it alters none of its records.
+    Parameters
+    ----------
+    versions
+        Normalised name -> version, as `required_versions` gives them.
+    python_version
+        Of this interpreter by default.
+    """
+    return sha256_text(canonical_json([python_version or platform.python_version(), worker_hash(), dict(versions)]))
+
+
+def required_versions(root: Distribution) -> dict[str, str]:
+    """Give name and version of all that a distribution and pertharness require, directly or not.
+
+    Only what the plugin requires enters the keys of its records: another plugin beside it alters none of them.
     pertharness itself enters by `worker_hash` instead of its version.
     """
     versions: dict[str, str] = {}
@@ -72,7 +103,7 @@ def environment_hash(root: Distribution) -> str:
             continue
         versions[name] = found.version
         todo.extend(_requirements(found))
-    return sha256_text(canonical_json([platform.python_version(), worker_hash(), versions]))
+    return versions
 
 
 def _requirements(found: Distribution) -> list[str]:

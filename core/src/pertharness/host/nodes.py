@@ -29,6 +29,8 @@ class Node:
         Gives the reason why the job cannot be done on this machine or on this data, or None. Asked anew in every run.
     cheap
         May share a process with other cheap jobs of the same plugin.
+    gpu_gb
+        Memory of the GPU that it is to have for itself, 0 for any; None if it takes none.
     """
 
     job: Job
@@ -38,6 +40,7 @@ class Node:
     prepare: Callable[[Path], None] | None = None
     preflight: Callable[[], str | None] | None = None
     cheap: bool = False
+    gpu_gb: float | None = None
     timeout_s: float | None = None
     memory_mb: float | None = None
 

@@ -25,6 +25,8 @@ from pertharness.worker.main import DISK_FULL, LOG_TAIL, tail
 from pertharness.worker.meter import tree_rss
 
 MEMORY_INTERVAL_S = 0.25
+_OF_THE_CALLER = frozenset({"PWD", "OLDPWD", "_", "VIRTUAL_ENV", "CONDA_PREFIX", "__PYVENV_LAUNCHER__"})
+"""Variables that say where the command was called, or from which environment."""
 LOG_LIMIT = 64_000_000
 """Bytes: more than anybody reads, and little beside the data."""
 
@@ -142,15 +144,24 @@ def _cut(log: Path) -> None:
                 file.write(b"\n[pertharness: the log was cut here, it grew too large]\n")
 
 
-def start_worker(store: Store, nodes: Sequence[Node], locks: dict[str, Lock]) -> WorkerProcess:
-    """Start one worker for jobs of one interpreter, each of whose folders is locked and holds its ``job.json``."""
+def start_worker(store: Store, nodes: Sequence[Node], locks: dict[str, Lock], gpu: str | None = None) -> WorkerProcess:
+    """Start one worker for jobs of one interpreter, each of whose folders is locked and holds its ``job.json``.
+
+    `gpu` is the only one that the worker is to see, as ``CUDA_VISIBLE_DEVICES`` calls it; `locks` may hold a lock on it
+    too, which then ends with the worker.
+    """
     files = [str(store.work(node.key) / JOB) for node in nodes]
     # Nothing that tells a plugin where the user keeps data: not the folder in which the command was called, either.
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("PERTHARNESS_", "PYTHON")) and name not in ("PWD", "OLDPWD", "_")
+        if not name.startswith(("PERTHARNESS_", "PYTHON")) and name not in _OF_THE_CALLER
     }
+    # What the plugin starts itself is of its own environment, too: its programs first, no packages of the user's.
+    path = os.pathsep.join([str(nodes[0].python.parent), os.environ.get("PATH", os.defpath)])
+    kept |= {"PATH": path, "PYTHONNOUSERSITE": "1"}
+    if gpu is not None:
+        kept["CUDA_VISIBLE_DEVICES"] = gpu
     output = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
     popen = subprocess.Popen(
         [str(nodes[0].python), "-I", "-m", "pertharness.worker", *files],

@@ -1,27 +1,27 @@
-"""The plugins that are installed beside the harness, and what their cards offer. No plugin is imported here."""
+"""The plugins, installed beside the harness or in environments, and what their cards offer. None is imported here."""
 
 from __future__ import annotations
 
 import os
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
 from pertharness import __version__
 from pertharness.cards import Card, DatasetOffer, EmbeddingOffer, ModelOffer, ScorerOffer
-from pertharness.errors import PertharnessError
 from pertharness.files import canonical_json, sha256_text
-from pertharness.hookspecs import PROJECT, PROTOCOL
-from pertharness.host.fingerprint import environment_hash, source_hash
+from pertharness.hookspecs import PROTOCOL
+from pertharness.host.environments.folder import Folder, open_folder
+from pertharness.host.environments.plugins import find_environments, merge
 from pertharness.host.nodes import Node, Outcome
+from pertharness.host.plugins import Plugin as Plugin
+from pertharness.host.plugins import Problem as Problem
+from pertharness.host.plugins import find_installed
 from pertharness.host.store import Store
-from pertharness.jobs import Job, PluginRef, State, describe_invalid
+from pertharness.jobs import Job, describe_invalid
 
 Offer = TypeVar("Offer", DatasetOffer, EmbeddingOffer, ModelOffer, ScorerOffer)
 
@@ -31,39 +31,11 @@ FIRST = ("datasets", "baselines", "scorers")
 
 
 @dataclass(frozen=True)
-class Plugin:
-    """A plugin, the interpreter that runs it, and the hashes that enter the keys of its records."""
-
-    ref: PluginRef
-    python: Path
-    source: str
-    environment: str
-
-    def identity(self) -> dict[str, str]:
-        """Give what enters a key."""
-        return {
-            "name": self.ref.name,
-            "version": self.ref.version,
-            "source": self.source,
-            "environment": self.environment,
-        }
-
-
-@dataclass(frozen=True)
 class Offered(Generic[Offer]):
     """An offer and the plugin that makes it."""
 
     plugin: Plugin
     offer: Offer
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A plugin that cannot be used, and why."""
-
-    plugin: str
-    state: State
-    message: str
 
 
 @dataclass
@@ -82,12 +54,25 @@ class Registry:
     problems: list[Problem] = field(default_factory=list)
 
 
-def open_registry(store: Store) -> Registry:
-    """Find the installed plugins and read their cards, from the store where plugin and environment are unchanged."""
+def open_registry(store: Store, named: Mapping[str, Plugin] | None = None, failed: Sequence[Problem] = ()) -> Registry:
+    """Find the plugins and read their cards, from the store where plugin and environment are unchanged.
+
+    Parameters
+    ----------
+    store
+        Where cards are kept.
+    named
+        Plugins with interpreters that a recipe names: in place of all else under their names.
+    failed
+        What went wrong with plugins that a recipe names: in place of all else under their names.
+    """
     from pertharness.host.runner import Runner
 
     registry = Registry()
     registry.plugins, registry.problems = find_plugins()
+    told = {*(named or {}), *(one.plugin for one in failed)}
+    registry.plugins = {name: one for name, one in registry.plugins.items() if name not in told} | dict(named or {})
+    registry.problems = [*(one for one in registry.problems if one.plugin not in told), *failed]
     nodes = {name: _card_node(plugin) for name, plugin in registry.plugins.items()}
     # A card that could not be had is asked for anew every time: the cause may lie outside the plugin; it costs little.
     every_state_but_done = frozenset({"failed", "invalid", "timeout", "crashed", "skipped"})
@@ -106,37 +91,19 @@ def open_registry(store: Store) -> Registry:
     return registry
 
 
-def find_plugins() -> tuple[dict[str, Plugin], list[Problem]]:
-    """Give the plugins by name, and those that cannot be used: two of one name, or a module that is not there."""
-    points = sorted(entry_points(group=PROJECT), key=lambda point: (point.name, point.value))
-    distinct = list({(point.name, point.value, _distribution_name(point)): point for point in points}.values())
-    count = Counter(point.name for point in distinct)
-    plugins: dict[str, Plugin] = {}
-    problems = []
-    for name in sorted(count):
-        mine = [point for point in distinct if point.name == name]
-        if len(mine) > 1:
-            owners = " and ".join(f"{_distribution_name(point)} ({point.value})" for point in mine)
-            problems.append(
-                Problem(name, "invalid", f"two plugins are called {name!r}: {owners}; uninstall one of them")
-            )
-            continue
-        try:
-            plugins[name] = _plugin(mine[0])
-        except PertharnessError as error:
-            problems.append(Problem(name, "failed", str(error)))
-    return plugins, problems
+def find_plugins(folder: Folder | None = None) -> tuple[dict[str, Plugin], list[Problem]]:
+    """Give the plugins by name, installed or in environments, and those that cannot be used.
 
-
-def _plugin(point: EntryPoint) -> Plugin:
-    if point.dist is None:
-        raise PertharnessError(f"the plugin {point.name!r} belongs to no distribution; install it with pip")
-    ref = PluginRef(name=point.name, module=point.value, version=point.dist.version)
-    return Plugin(ref, Path(sys.executable), source_hash(point.value), environment_hash(point.dist))
-
-
-def _distribution_name(point: EntryPoint) -> str:
-    return point.dist.name if point.dist is not None else "no distribution"
+    Parameters
+    ----------
+    folder
+        Of the environments; the user's by default.
+    """
+    installed, problems = find_installed()
+    built, more = find_environments(folder or open_folder())
+    plugins, clashes = merge(installed, built)
+    problems = [*problems, *more, *clashes]
+    return {name: plugin for name, plugin in plugins.items() if name not in {one.plugin for one in problems}}, problems
 
 
 def _card_node(plugin: Plugin) -> Node:

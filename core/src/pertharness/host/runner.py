@@ -11,6 +11,8 @@ from typing import Protocol
 
 from pertharness.errors import PertharnessError, Skip
 from pertharness.files import write_text
+from pertharness.host.gpus import find_place, shares_gpu
+from pertharness.host.hardware import Gpu
 from pertharness.host.lock import Lock
 from pertharness.host.nodes import Node, Outcome
 from pertharness.host.process import WorkerProcess, start_worker
@@ -51,15 +53,20 @@ class Runner:
         States of records that are to be made again.
     observer
         Display.
+    gpus
+        Those of this machine: each goes to one worker at a time, also where several runs share the store. Without any,
+        jobs that are to have one are carried out like the others.
     """
 
     def __init__(
-        self, store: Store, *, slots: int = 1, retry: frozenset[str] = frozenset(), observer: Observer | None = None
-    ) -> None:
+        self, store: Store, *, slots: int = 1, retry: frozenset[str] = frozenset(), observer: Observer | None = None,
+        gpus: tuple[Gpu, ...] = (),
+    ) -> None:  # fmt: skip
         self.store = store
         self.slots = slots
         self.retry = retry
         self.observer = observer
+        self.gpus = gpus
         self.outcomes: dict[str, Outcome] = {}
         self._waiting: dict[str, Node] = {}
         self._running: list[WorkerProcess] = []
@@ -120,6 +127,10 @@ class Runner:
         ready = [node for node in self._waiting.values() if all(need in self.outcomes for need in node.needs)]
         while free > 0 and ready:
             first = ready[0]
+            place = find_place(first, self.gpus, self.store)
+            if place is None:  # until a GPU is free, the others go on
+                ready = [node for node in ready if not shares_gpu(node, first)]
+                continue
             alike = [node for node in ready if node.cheap and shares(node, first)] if first.cheap else [first]
             # What is alike is spread over the free slots, unless other work waits for these: a process has its price.
             others = len({_process(node) if node.cheap else (node.key,) for node in ready}) - 1
@@ -129,8 +140,10 @@ class Runner:
             locks = {node.key: lock for node in chosen if (lock := self._claim(node)) is not None}
             mine = [node for node in chosen if node.key in locks]
             if mine:
-                self._running.append(start_worker(self.store, mine, locks))
+                self._running.append(start_worker(self.store, mine, locks | place.locks, place.visible))
                 free -= 1
+            else:
+                place.release()
             for node in mine:
                 del self._waiting[node.key]
                 if self.observer:
@@ -205,7 +218,7 @@ def _process(node: Node) -> tuple[object, ...]:
     """
     job = node.job
     split = job.inputs.get("split") if job.stage in ("predictions", "embeddings") else None
-    return node.python, job.plugin, job.threads, job.device, job.stage, split
+    return node.python, job.plugin, job.threads, job.device, job.stage, split, node.gpu_gb
 
 
 def _outcome(status: Status, *, fresh: bool) -> Outcome:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pertharness import __version__
 from pertharness.errors import FetchError, RecipeError
 from pertharness.files import sha256_file, write_text
+from pertharness.host.hardware import find_gpus
 from pertharness.host.nodes import Outcome
 from pertharness.host.plan import Plan, Source, build_plan, half_plan, plan_common_genes, primary_metric
 from pertharness.host.recipe import Recipe, write_recipe
@@ -103,7 +104,8 @@ def carry_out(
     """
     started = datetime.now(timezone.utc)
     write_recipe(recipe, folder / "recipe.toml")
-    runner = Runner(store, slots=slots, retry=retry, observer=observer)
+    gpus = find_gpus() if recipe.resources.device.startswith("cuda") else ()
+    runner = Runner(store, slots=slots, retry=retry, observer=observer, gpus=gpus)
     common = plan_common_genes(plan, runner.run(plan.nodes.values()), store)
     if common and observer:
         observer.planned(len(common))
@@ -193,7 +195,13 @@ def _manifest(
         }
         for a in [*plan.attempts, *plan.duplicates]
     ]  # fmt: skip
-    plugins = {name: {**one.identity(), "python": str(one.python)} for name, one in registry.plugins.items()}
+    plugins = {
+        name: {
+            **one.identity(), "python": str(one.python), "python_version": one.python_version,
+            "environment_folder": one.place, "packages": dict(one.packages),
+        }
+        for name, one in registry.plugins.items()
+    }  # fmt: skip
     return {
         "format": MANIFEST_FORMAT, "name": recipe.name, "pertharness": __version__, "python": platform.python_version(),
         "platform": platform.platform(), "cores": os.cpu_count(), "command": command, "store": str(store.root),

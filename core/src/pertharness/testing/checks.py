@@ -7,8 +7,9 @@ scorers, ``card-check`` for the card.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pertharness.cards import Card
@@ -68,8 +69,17 @@ def list_checks(card: Card) -> list[Check]:
     return checks
 
 
-def run_check(check_id: str, ref: PluginRef) -> None:
+def run_check(check_id: str, ref: PluginRef, files: Mapping[str, Path] | None = None) -> None:
     """Carry out one check in the working directory.
+
+    Parameters
+    ----------
+    check_id
+        One of `list_checks`.
+    ref
+        The plugin.
+    files
+        Those of its weights and side files that are there, by name; an offer that needs another is not tried.
 
     Raises
     ------
@@ -78,19 +88,18 @@ def run_check(check_id: str, ref: PluginRef) -> None:
     Skip
         If the check cannot be done, with the reason.
     """
-    subject = Subject(ref)
+    subject = Subject(ref, tuple(sorted((files or {}).items())))
     known = {check.id: check for check in card_checks()}
     if check_id not in known:
         known = {check.id: check for check in list_checks(subject.card())}
     check = known[check_id]
-    check.function(subject if check.kind == "card" else _open_trial(ref, check.kind, check.offer, check.part))
+    check.function(subject if check.kind == "card" else _open_trial(subject, check.kind, check.offer, check.part))
 
 
 # What a trial made (a fitted model's answer, a table of scores) serves all checks of the process.
 @functools.lru_cache(maxsize=4)
-def _open_trial(ref: PluginRef, kind: str, offer: str, part: str) -> Any:
+def _open_trial(subject: Subject, kind: str, offer: str, part: str) -> Any:
     """Give what the checks of one offer work on."""
-    subject = Subject(ref)
     found = next(one for one in getattr(subject.card(), kind) if one.name == offer)
     return _TRIALS[kind](subject, found, part)
 

@@ -32,8 +32,9 @@ class EmbeddingTrial:
         Raises
         ------
         Skip
-            If the embedding takes a file.
+            If the embedding takes a file, or needs weights that are not there.
         """
+        files = self.subject.files_of(self.offer)
         if self.offer.takes_file:
             raise Skip("it takes a file, which the kit does not have; test it on one of your own")
         references = {"planted_b": planted_means(context="planted_b")} if self.offer.takes_reference else {}
@@ -41,8 +42,8 @@ class EmbeddingTrial:
         with working_folder() as workdir:
             table: pd.DataFrame = embed(
                 name=self.offer.name, kind=self.kind, source=None, train=self.train.copy(), references=references,
-                labels=list(self.labels if labels is None else labels), params=self.offer.params, device="cpu", seed=1,
-                workdir=workdir,
+                labels=list(self.labels if labels is None else labels), files=files, params=self.offer.params,
+                device="cpu", seed=1, workdir=workdir,
             )  # fmt: skip
         return table
 

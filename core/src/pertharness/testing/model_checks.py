@@ -72,13 +72,14 @@ class ModelTrial:
         given = {"train": train, "controls": controls}
         before = {name: digest(adata) for name, adata in given.items()}
         asked = self.posed.queries if queries is None else queries
+        files = self.subject.files_of(self.offer)
         common: dict[str, Any] = {"name": self.offer.name, "task": self.posed.task, "device": "cpu", "seed": seed}
         fit, predict = (self.subject.hook(name, self.offer.name, guarded=guarded) for name in ("fit", "predict"))
         with working_folder() as workdir:
             model = fit(
                 train=train, val=self.posed.val.copy() if val and self.offer.uses_validation else None,
-                embeddings=_embeddings(self.offer.slots), references=self.posed.references, params=self.offer.params,
-                workdir=workdir, **common,
+                embeddings=_embeddings(self.offer.slots), references=self.posed.references, files=files,
+                params=self.offer.params, workdir=workdir, **common,
             )  # fmt: skip
             prediction = predict(
                 model=model, controls=controls, queries=list(asked), oracle=None, workdir=workdir, **common

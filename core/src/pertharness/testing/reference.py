@@ -13,6 +13,7 @@ from pertharness import cards, hookspecs
 ARGUMENTS = {
     "name": "which of the plugin's offers is asked for",
     "source": "file that the offer or the recipe named, fetched and checked; None if there is none",
+    "files": "weights and side files of the card, fetched and checked: name -> path; an optional one may be absent",
     "params": "parameters of the offer: its defaults, and what the recipe set",
     "kind": '`"gene"` or `"perturbation"`: what the rows are',
     "train": "AnnData of the training perturbations and the controls; must not be changed. "

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from pertharness.cards import Card
+from pertharness.cards import Card, EmbeddingOffer, ModelOffer
 from pertharness.errors import Skip
 from pertharness.jobs import Job, PluginRef
 from pertharness.worker.guard import Guard
@@ -21,9 +21,10 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Subject:
-    """A plugin under test."""
+    """A plugin under test, and those of its weights and side files that are there."""
 
     ref: PluginRef
+    files: tuple[tuple[str, Path], ...] = ()
 
     def job(self, offer: str = "") -> Job:
         """Give a job of the plugin, as the Guard wants it."""
@@ -39,6 +40,20 @@ class Subject:
         """
         job = self.job(offer)
         return implemented(guarded_hooks(job, []) if guarded else load_plugin(job).hook, name, job)
+
+    def files_of(self, offer: EmbeddingOffer | ModelOffer) -> dict[str, Path]:
+        """Give the weights and side files of an offer.
+
+        Raises
+        ------
+        Skip
+            If one that it cannot do without is not there.
+        """
+        there = dict(self.files)
+        for file in offer.weights:
+            if not file.optional and file.wanted not in there:
+                raise Skip(f"needs the file {file.wanted!r}: pertharness weights fetch {offer.name}")
+        return {file.wanted: there[file.wanted] for file in offer.weights if file.wanted in there}
 
     def guard(self, offer: str) -> Guard:
         """Give the Guard of one offer."""

@@ -150,7 +150,8 @@ def _embeddings(job: Job, folder: Path, phases: list[Phase]) -> Result:
     labels = [str(gene) for gene in train.var_names] if kind == "gene" else [CONTROL, *sorted(targets)]
     table = implemented(guarded_hooks(job, phases), "embed", job)(
         name=job.name, kind=kind, source=job.inputs.get("source"), train=train, references=_references(job),
-        labels=labels, params=job.params, device=job.device, seed=job.seed, workdir=folder / "scratch",
+        labels=labels, files=job.files(), params=job.params, device=job.device, seed=job.seed,
+        workdir=folder / "scratch",
     )  # fmt: skip
     write_embedding(table, folder / "embedding.h5ad")
     # The control needs none: models know what to make of it.
@@ -202,7 +203,7 @@ def _fit_and_predict(
     embeddings = {slot: read_embedding(path) for slot, path in job.embeddings.items()}
     model = fit(
         name=job.name, train=train, val=val, task=task, embeddings=embeddings, references=_references(job),
-        params=job.params, device=job.device, seed=job.seed, workdir=folder / "scratch",
+        files=job.files(), params=job.params, device=job.device, seed=job.seed, workdir=folder / "scratch",
     )  # fmt: skip
     return predict(
         name=job.name, model=model, controls=controls, queries=list(queries), oracle=None, task=task,
@@ -275,7 +276,7 @@ def _checks(job: Job, folder: Path, phases: list[Phase]) -> Result:
     """Carry out one check of the conformance kit; it leaves nothing but its status."""
     from pertharness.testing.checks import run_check
 
-    run_check(job.name, job.plugin)
+    run_check(job.name, job.plugin, job.files())
     return Result([])
 
 

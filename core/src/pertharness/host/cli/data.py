@@ -151,12 +151,12 @@ def _facts(name: str, offer: DatasetOffer, folder: Path) -> dict[str, Any]:
 
 def fetch_shown(name: str, source: RemoteFile, *, folder: Path | None = None, again: bool = False) -> Path:
     """Give the local file of a published dataset; what is not there is fetched, its progress shown."""
-    with _shown(name) as progress:
+    with shown_progress(name) as progress:
         return fetch(source, name=name, folder=folder or default_folder(), progress=progress, again=again)
 
 
 @contextlib.contextmanager
-def _shown(name: str) -> Iterator[Progress]:
+def shown_progress(name: str) -> Iterator[Progress]:
     """Show a bar on a terminal, else now and then a line."""
     if not sys.stderr.isatty():
         yield _lines(name, lambda line: click.echo(line, err=True))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,44 +14,88 @@ from pertharness import __version__
 from pertharness.host.cli.inspect import columns
 from pertharness.host.cli.options import store_option
 
+if TYPE_CHECKING:
+    from pertharness.cards import EmbeddingOffer, ModelOffer
+    from pertharness.host.hardware import Machine
+    from pertharness.host.registry import Offered, Registry
+
 
 @click.command(short_help="Show machine, store and plugins, and what is wrong with them.")
 @store_option
 def doctor(store: Path | None) -> None:
     """Show the machine, the store and every plugin; exit 1 if a plugin cannot be used."""
-    import psutil
-
+    from pertharness.host.cli.env import environment_rows
+    from pertharness.host.environments.folder import open_folder
     from pertharness.host.fetch import default_folder
-    from pertharness.host.hardware import gpus, missing_hardware
+    from pertharness.host.hardware import read_machine
     from pertharness.host.registry import open_registry
     from pertharness.host.store import STAGES, Store
 
     records = Store.open(store)
     registry = open_registry(records)
-    disk = shutil.disk_usage(records.root)
+    machine = read_machine(records.root)
     counts = ", ".join(f"{_count(records.root / stage)} {stage}" for stage in STAGES)
     rows = [
         ("pertharness", f"{__version__}, Python {platform.python_version()} at {sys.executable}"),
-        (
-            "machine",
-            f"{platform.platform()}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 1e9:.0f} GB of memory",
-        ),
-        ("GPU", "; ".join(f"{name}, {memory:.0f} GB" for name, memory in gpus()) or "none that nvidia-smi shows"),
-        ("store", f"{records.root}: {counts}; {disk.free / 1e9:.0f} GB free"),
-        ("data", f"{default_folder()}"),
+        ("machine", f"{platform.platform()}, {os.cpu_count()} cores, {machine.ram_gb:.0f} GB of memory"),
+        ("GPU", _gpus(machine)),
+        ("store", f"{records.root}: {counts}; {machine.disk_gb:.0f} GB free"),
+        *_data(registry, default_folder()),
     ]
     rows += [
-        (f"plugin {name}", f"{p.ref.version}, module {p.ref.module}") for name, p in sorted(registry.plugins.items())
+        (f"plugin {name}", f"{p.ref.version}, module {p.ref.module}, {'its environment' if p.place else 'installed'}")
+        for name, p in sorted(registry.plugins.items())
     ]
-    devices = "cuda" if gpus() else "cpu"
-    for name, one in sorted(registry.models.items()):
-        lacks = missing_hardware(one.offer.needs, devices)
-        rows.append((f"model {name}", f"lacks: {lacks}" if lacks else "can run here"))
+    rows += [(f"environment {name}", ", ".join(filter(None, said))) for name, *said in environment_rows(open_folder())]
+    rows += _models(registry, machine, default_folder(), records.root)
     rows += [(f"plugin {one.plugin}", f"CANNOT BE USED ({one.state}): {one.message}") for one in registry.problems]
     for line in columns(rows):
         click.echo(line)
     if registry.problems:
         sys.exit(1)
+
+
+def _gpus(machine: Machine) -> str:
+    """Say which GPUs there are, and which CUDA version their driver runs."""
+    if not machine.gpus:
+        return "none that nvidia-smi shows and CUDA_VISIBLE_DEVICES leaves"
+    cuda = f"; CUDA {machine.cuda}" if machine.cuda else ""
+    sizes = [f"{gpu.memory_gb:.0f} GB" if gpu.memory_gb else "memory unknown" for gpu in machine.gpus]
+    return "; ".join(f"{gpu.name}, {size}" for gpu, size in zip(machine.gpus, sizes, strict=True)) + cuda
+
+
+def _data(registry: Registry, folder: Path) -> list[tuple[str, str]]:
+    """Say which published datasets are there."""
+    from pertharness.host.fetch import local_file
+
+    published = {name: one.offer.source for name, one in sorted(registry.datasets.items()) if one.offer.source}
+    here = [name for name, source in published.items() if local_file(source, name, folder)]
+    away = [name for name in published if name not in here]
+    said = [f"fetched: {', '.join(here) or 'none'}"] + ([f"not fetched: {', '.join(away)}"] if away else [])
+    return [("data", f"{folder}: {'; '.join(said)}")]
+
+
+def _models(registry: Registry, machine: Machine, folder: Path, memory: Path) -> list[tuple[str, str]]:
+    """Say of each model and embedding that needs something what is there of it, and what it would still need."""
+    from pertharness.host.hardware import missing_hardware
+    from pertharness.host.weights import all_declared, declared_by, examine
+
+    found = {(one.plugin, one.file.wanted): examine(one, folder, memory) for one in all_declared(registry)}
+    rows = [
+        (f"weights {one.declared.plugin}", f"{one.declared.title}: {one.reason or f'there, {one.path}'}")
+        for one in found.values()
+    ]
+    offers: list[tuple[str, Offered[ModelOffer] | Offered[EmbeddingOffer]]] = [
+        *((f"model {name}", one) for name, one in sorted(registry.models.items())),
+        *((f"embedding {name}", one) for name, one in sorted(registry.embeddings.items())),
+    ]
+    for title, offered in offers:
+        files = [found[one.plugin, one.file.wanted] for one in declared_by(registry, offered)]
+        needed = [one for one in files if one.condition == "damaged" or not one.declared.file.optional]
+        lacks = [missing_hardware(offered.offer.needs, "cuda", machine) or "", *(one.reason for one in needed)]
+        said = "; ".join(filter(None, lacks))
+        rows.append((title, f"lacks: {said}" if said else "can run here"))
+    return rows
 
 
 def _count(folder: Path) -> int:

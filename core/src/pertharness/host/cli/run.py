@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 @calibrate_option
 @click.option("--name", help="Name of the run (default: the recipe's, or the data's).")
 @click.option("--out", type=FILE, help="Folder of the run (default: runs/NAME).")
+@click.option("--build", is_flag=True, help="Build the environments that are missing, broken or outdated.")
 @click.option("--dry-run", is_flag=True, help="Show the plan, with what is there already, and stop.")
 @data_options
 @running_options
@@ -54,6 +55,7 @@ def run(
     everything: bool,
     store: Path | None,
     out: Path | None,
+    build: bool,
     dry_run: bool,
     retry: tuple[str, ...],
     **given: Any,
@@ -79,7 +81,7 @@ def run(
     if recipe is None and given["demo"]:
         raise click.UsageError("--demo is for a recipe; --all runs on the demo data unless --data names others")
     wanted = make_recipe(recipe, given)
-    end_run(carry_out_run(wanted, store, out, retry, named=given["models"] is not None, dry_run=dry_run))
+    end_run(carry_out_run(wanted, store, out, retry, named=given["models"] is not None, dry_run=dry_run, build=build))
 
 
 def make_recipe(path: Path | None, given: dict[str, Any]) -> Any:
@@ -117,7 +119,7 @@ def make_recipe(path: Path | None, given: dict[str, Any]) -> Any:
 
 def carry_out_run(
     recipe: Any, store_path: Path | None, out: Path | None, retry: tuple[str, ...], *, named: bool = False,
-    dry_run: bool = False,
+    dry_run: bool = False, build: bool = False,
 ) -> Finished | None:  # fmt: skip
     """Plan, run, print; give what came of it, None for a dry run.
 
@@ -127,12 +129,11 @@ def carry_out_run(
 
     from pertharness.host.cli.data import fetch_shown
     from pertharness.host.display import make_display
-    from pertharness.host.registry import open_registry
     from pertharness.host.session import carry_out, plan_run
     from pertharness.host.store import Store
 
     store = Store.open(store_path)
-    registry = open_registry(store)
+    registry = registry_of(recipe, store, build=build)
     if named:
         check_installed(recipe, registry)
     plan = plan_run(recipe, registry, store, fetch_shown)
@@ -151,6 +152,27 @@ def carry_out_run(
         )  # fmt: skip
     print_finished(finished, registry)
     return finished
+
+
+def registry_of(recipe: Any, store: Any, *, build: bool = False) -> Any:
+    """Give the plugins for a recipe; `build`: after its environments, and those of models that nobody offers."""
+    from pertharness.host.environments.folder import open_folder
+    from pertharness.host.environments.wanted import build_wanted, missing_plugins, named_interpreters, try_build
+    from pertharness.host.registry import open_registry
+
+    def say(line: str) -> None:
+        click.echo(line, err=True)
+
+    named, problems = named_interpreters(recipe)
+    if not build:
+        return open_registry(store, named, problems)
+    folder = open_folder()
+    problems += build_wanted(recipe, folder, say)
+    registry = open_registry(store, named, problems)
+    if missing := missing_plugins(recipe, registry):
+        problems += [problem for name in missing if (problem := try_build(name, name, folder, say))]
+        registry = open_registry(store, named, problems)
+    return registry
 
 
 def end_run(*finished: Finished | None) -> None:

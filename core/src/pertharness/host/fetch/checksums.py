@@ -73,10 +73,10 @@ def record(path: Path, folder: Path, *, sha256: str, url: str) -> None:
         write_text(folder / FILE_NAME, text + "\n")
 
 
-def check(found: str, *, what: str, name: str, pinned: str | None, entry: Entry | None) -> None:
+def check(found: str, *, what: str, name: str, command: str, pinned: str | None, entry: Entry | None) -> None:
     """Compare a sum with the pinned one or, where none is pinned, with the recorded one.
 
-    `what` names the file in the message, `name` the offer.
+    `what` names the file in the message, `name` the offer, `command` is what fetches it.
 
     Raises
     ------
@@ -86,11 +86,11 @@ def check(found: str, *, what: str, name: str, pinned: str | None, entry: Entry 
     if pinned is not None and found != pinned.lower():
         raise FetchError(
             f"{what} is not the expected file: its sha256 is {found}, the offer {name!r} expects {pinned.lower()}; "
-            f"`pertharness data fetch {name} --again` brings it anew. If that gives the same sum, the published file "
+            f"`{command} --again` brings it anew. If that gives the same sum, the published file "
             "has changed: look for a newer version of the plugin that offers it"
         )
     if pinned is None and entry is not None and found != entry.sha256:
         raise FetchError(
             f"{what} has changed: its sha256 is {found}, recorded on {entry.date} was {entry.sha256}; "
-            f"`pertharness data fetch {name} --again` brings the published file anew and records what comes"
+            f"`{command} --again` brings the published file anew and records what comes"
         )

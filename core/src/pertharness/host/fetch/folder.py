@@ -37,6 +37,8 @@ class Place:
     source: RemoteFile
     name: str
     folder: Path
+    command: str
+    """What fetches it, as a user types it."""
 
     @property
     def download(self) -> Path:
@@ -46,7 +48,7 @@ class Place:
     @property
     def wanted(self) -> Path:
         """The file that a job reads: the member of the archive, or the download itself."""
-        return self.folder / self.name / (self.source.member or self.source.filename)
+        return self.folder / self.name / self.source.wanted
 
 
 def default_folder() -> Path:
@@ -57,8 +59,8 @@ def default_folder() -> Path:
     return Path(given).expanduser() if given else user_data_path("pertharness") / "data"
 
 
-def place_of(source: RemoteFile, name: str, folder: Path) -> Place:
-    """Give where the files of an offer lie.
+def place_of(source: RemoteFile, name: str, folder: Path, command: str = "") -> Place:
+    """Give where the files of an offer lie; `command` is what fetches them where ``pertharness data fetch`` does not.
 
     Raises
     ------
@@ -68,7 +70,7 @@ def place_of(source: RemoteFile, name: str, folder: Path) -> Place:
     for part in (*name.split("/"), source.filename, source.member):  # an offer may be called plugin/name
         if part is not None and (part.startswith(".") or "/" in part or "\\" in part or not part.strip()):
             raise FetchError(f"offer {name!r}: {part!r} is not a plain file name; correct the plugin's card")
-    return Place(source, name, folder.absolute())
+    return Place(source, name, folder.absolute(), command or f"pertharness data fetch {name}")
 
 
 def local_file(source: RemoteFile, name: str, folder: Path) -> Path | None:
@@ -79,7 +81,7 @@ def local_file(source: RemoteFile, name: str, folder: Path) -> Path | None:
 
 def fetch(
     source: RemoteFile, *, name: str, folder: Path, progress: Progress | None = None, again: bool = False,
-    patience: Patience = PATIENCE,
+    patience: Patience = PATIENCE, command: str = "",
 ) -> Path:  # fmt: skip
     """Give the wanted local file, checked; fetch and unpack it if it is not there.
 
@@ -97,13 +99,15 @@ def fetch(
         Fetch even if the file is there, and record what comes in place of what was recorded.
     patience
         How often and how long to try.
+    command
+        What messages tell to fetch with; else ``pertharness data fetch``.
 
     Raises
     ------
     FetchError
         The file was not brought, is not the expected one, cannot be unpacked or cannot be written.
     """
-    place = place_of(source, name, folder)
+    place = place_of(source, name, folder, command)
     with _disk_explained(place):
         if not again and place.wanted.is_file() and recorded(place.wanted, place.folder):
             _checked(place, place.wanted)  # writes nothing: a shared folder may be read-only
@@ -165,7 +169,7 @@ def _retrieve(place: Place, new: Path, progress: Progress | None, patience: Pati
         raise FetchError(f"{error}\n{_by_hand(place)}") from error
     digest = sha256_file(new)
     entry = None if again else recorded(place.download, place.folder)
-    check(digest, what=url, name=place.name, pinned=place.source.sha256, entry=entry)
+    check(digest, what=url, name=place.name, command=place.command, pinned=place.source.sha256, entry=entry)
     return digest
 
 
@@ -176,7 +180,7 @@ def _unpack(place: Place, archive: Path, *, again: bool) -> None:
         extract_member(archive, place.source.member, place.wanted)
     except FetchError as error:
         raise FetchError(
-            f"{place.name!r} cannot be unpacked: {error}\n`pertharness data fetch {place.name} --again` brings the "
+            f"{place.name!r} cannot be unpacked: {error}\n`{place.command} --again` brings the "
             f"archive anew; or put a good copy there. {_by_hand(place)}"
         ) from error
     digest = _checked(place, place.wanted, again=again)
@@ -188,7 +192,8 @@ def _checked(place: Place, path: Path, *, again: bool = False) -> str:
     _check_kind(path, what=str(path), suffix=path.suffix)
     digest = sha256_file(path)
     pinned = place.source.sha256 if path == place.download else None
-    check(digest, what=str(path), name=place.name, pinned=pinned, entry=None if again else recorded(path, place.folder))
+    entry = None if again else recorded(path, place.folder)
+    check(digest, what=str(path), name=place.name, command=place.command, pinned=pinned, entry=entry)
     return digest
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pertharness.cards import EmbeddingOffer, ModelOffer
 from pertharness.errors import RecipeError
 from pertharness.files import canonical_json
 from pertharness.host.did_you_mean import close_to, expected
-from pertharness.host.hardware import missing_hardware
 from pertharness.host.plan.inputs import plan_split
 from pertharness.host.plan.planner import Planner, find_offer, with_defaults
+from pertharness.host.plan.weights import gpu_memory, hashes_of_params, missing_here, plan_weights
 from pertharness.host.recipe import EmbeddingSpec, ModelSpec
 from pertharness.host.recipe import TaskChoice as Task
 from pertharness.host.registry import Offered, Registry, look_up
@@ -109,7 +108,9 @@ def _plan_embedding(
     offer: EmbeddingOffer = found.offer
     split = plan_split(planner, task, split_seed, "pseudobulk")
     folder = planner.store.record("splits", split)
-    inputs, references, files = {"split": split}, {}, {"split": folder / "split.json", "train": folder / "train.h5ad"}
+    weights = plan_weights(planner, found)
+    inputs, references = {"split": split}, {}
+    files = {"split": folder / "split.json", "train": folder / "train.h5ad"}
     if offer.takes_file:
         files["source"] = _file_of(made)
         inputs["source"] = planner.hash_of(files["source"])
@@ -118,16 +119,18 @@ def _plan_embedding(
         references[made.argument] = planner.store.record("datasets", key) / "pseudobulk.h5ad"
     elif made.argument:
         raise RecipeError(f"{made.shown().text()!r}: {made.name!r} takes no file and no dataset; write {made.name!r}")
+    params = with_defaults(offer, made.params, made.shown().text())
+    hashes = inputs | weights.hashes() | hashes_of_params(planner, offer, params, made.shown().text())
     job = planner.job(
-        "embeddings", found.plugin, inputs=inputs, name=offer.name, options={"kind": kind},
+        "embeddings", found.plugin, inputs=hashes, name=offer.name, options={"kind": kind}, params=params,
         seed=planner.recipe.training_seeds[0] if offer.deterministic else training_seed,
-        params=with_defaults(offer, made.params, made.shown().text()),
-    ).model_copy(update={"inputs": files, "references": references})  # fmt: skip
+    ).model_copy(update={"inputs": files | weights.inputs(), "references": references})  # fmt: skip
     needs = tuple(inputs[name] for name in ("split", "reference") if name in inputs)
     title = f"embedding {slot}={made.shown().text()} on {task.dataset} {task.name} seed {split_seed}"
     return planner.node(
-        job, found.plugin, needs=needs, title=title, cheap=offer.cheap, preflight=_preflight(planner, offer)
-    )
+        job, found.plugin, needs=needs, title=title, cheap=offer.cheap, prepare=weights.prepare,
+        preflight=lambda: missing_here(planner, offer.needs, weights), gpu_gb=gpu_memory(planner, offer),
+    )  # fmt: skip
 
 
 def _offer_of(planner: Planner, made: EmbeddingSpec) -> EmbeddingOffer:
@@ -154,8 +157,3 @@ def _dataset_of(planner: Planner, made: EmbeddingSpec) -> str:
     asked = made.shown().argument
     what = f"there is no dataset {asked!r} in this recipe" if asked else f"{made.name!r} is made of another screen"
     raise RecipeError(f"{made.shown().text()!r}: {what}; {expected(asked, planner.plan.datasets)}")
-
-
-def _preflight(planner: Planner, offer: EmbeddingOffer) -> Callable[[], Any]:
-    """Give a function that says what an embedding misses on this machine, or None."""
-    return lambda: missing_hardware(offer.needs, planner.recipe.resources.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from pertharness.errors import RecipeError
 from pertharness.files import canonical_json, sha256_file, sha256_text
 from pertharness.hookspecs import PROTOCOL
 from pertharness.host.did_you_mean import expected
+from pertharness.host.hardware import Machine, read_machine
 from pertharness.host.nodes import Node
 from pertharness.host.plan.model import Attempt, Plan
 from pertharness.host.recipe import ModelSpec, Recipe
@@ -37,6 +39,13 @@ class Planner:
     plan: Plan
     hashes: dict[Path, str] = field(default_factory=dict)
     """Of the files of embeddings, each read once."""
+    weights: dict[tuple[str, ...], Any] = field(default_factory=dict)
+    """Of each offer, what `pertharness.host.plan.weights` found."""
+
+    @functools.cached_property
+    def machine(self) -> Machine:
+        """What jobs can have here, looked at once, when the first job asks."""
+        return read_machine(self.store.root)
 
     def hash_of(self, path: Path) -> str:
         """Give the sha256 of a file."""

@@ -9,15 +9,16 @@ from typing import Any
 from pertharness.cards import ModelOffer
 from pertharness.files import sha256_file
 from pertharness.host.did_you_mean import close_to
-from pertharness.host.hardware import missing_hardware
 from pertharness.host.plan.embeddings import by_chance, plan_embeddings, shown_slots, why_not
 from pertharness.host.plan.inputs import plan_split
 from pertharness.host.plan.planner import Planner, Scorers, add_attempt, job_task, with_defaults
 from pertharness.host.plan.scores import plan_scores
+from pertharness.host.plan.weights import Given, gpu_memory, hashes_of_params, missing_here, plan_weights
 from pertharness.host.recipe import ModelSpec, PredictionChoice
 from pertharness.host.recipe import TaskChoice as Task
 from pertharness.host.registry import Offered, Registry, look_up
 from pertharness.host.split_job import queries_of
+from pertharness.jobs import State
 
 
 def plan_model(planner: Planner, task: Task, seed: int, spec: ModelSpec, scorers: Scorers) -> None:
@@ -26,16 +27,14 @@ def plan_model(planner: Planner, task: Task, seed: int, spec: ModelSpec, scorers
     offered = find_model(planner.registry, spec)
     shown = shown_model(planner.registry, spec)
     if offered is None:
-        # No list of what there is: a recipe may have many that are not installed, and a leaderboard notes each.
-        absent = (f"not installed: {shown.text()!r}", close_to(spec.name, planner.registry.models))
-        reason = "; ".join(filter(None, absent))
+        reason, state = _why_absent(planner.registry, spec, shown)
         shown, plugin, seeds = replace(spec, slots=shown.slots), spec.plugin or "", planner.recipe.training_seeds
     else:
-        reason, plugin = why_not(planner, task, spec), offered.plugin.ref.name
+        reason, state, plugin = why_not(planner, task, spec), "skipped", offered.plugin.ref.name
         seeds = planner.recipe.training_seeds[: None if by_chance(planner.registry, offered.offer, spec) else 1]
     for training_seed in seeds:
         if offered is None or reason:
-            add_attempt(planner, task, seed, training_seed, plugin, shown, split, reason=reason)
+            add_attempt(planner, task, seed, training_seed, plugin, shown, split, reason=reason, state=state)
             continue
         prediction = _plan_prediction(planner, task, seed, training_seed, spec, offered, split)
         add_attempt(
@@ -43,6 +42,16 @@ def plan_model(planner: Planner, task: Task, seed: int, spec: ModelSpec, scorers
             scores=plan_scores(planner, task, seed, split, prediction, shown.text(), scorers),
             uses_validation=offered.offer.uses_validation,
         )  # fmt: skip
+
+
+def _why_absent(registry: Registry, spec: ModelSpec, shown: ModelSpec) -> tuple[str, State]:
+    """Say why nobody offers a model: its plugin cannot be used, or there is none."""
+    for problem in registry.problems:
+        if problem.plugin in (spec.plugin, spec.name):
+            return f"plugin {problem.plugin!r} cannot be used: {problem.message}", problem.state
+    # No list of what there is: a recipe may have many that are not installed, and a leaderboard notes each.
+    said = (f"not installed: {shown.text()!r}", close_to(spec.name, registry.models))
+    return "; ".join(filter(None, said)), "skipped"
 
 
 def _plan_prediction(
@@ -61,9 +70,11 @@ def _plan_prediction(
     params = with_defaults(offer, spec.params, spec.text())
     references = {name: planner.plan.datasets[name] for name in task.references}
     embeddings = plan_embeddings(planner, task, seed, spec, offer, training_seed)
+    weights = plan_weights(planner, offered)
     # A dataset may have the name of a slot, or be called split.
     inputs = {f"reference {name}": key for name, key in references.items()}
-    inputs |= {f"slot {slot}": key for slot, key in embeddings.items()}
+    inputs |= {f"slot {slot}": key for slot, key in embeddings.items()} | weights.hashes()
+    inputs |= hashes_of_params(planner, offer, params, spec.text())
     job = planner.job(
         "predictions", plugin, inputs={"split": split, **inputs}, name=offer.name, params=params, seed=training_seed,
         task=job_task(task, seed), options={"score_on": list(task.score_on)},
@@ -73,14 +84,15 @@ def _plan_prediction(
     parts = {"train": "train.h5ad", **({"val": "val.h5ad"} if offer.uses_validation else {}), "split": "split.json"}
     level = "dataset.h5ad" if offer.input == "cells" else "pseudobulk.h5ad"
     files = {
-        "inputs": {role: record("splits", split) / file for role, file in parts.items()},
+        "inputs": {role: record("splits", split) / file for role, file in parts.items()} | weights.inputs(),
         "references": {name: record("datasets", key) / level for name, key in references.items()},
         "embeddings": {slot: record("embeddings", key) / "embedding.h5ad" for slot, key in embeddings.items()},
     }
     return planner.node(
         job.model_copy(update=files), plugin, needs=(split, *references.values(), *embeddings.values()),
         title=f"{named} on {task.dataset} {task.name} seed {seed}", cheap=offer.cheap,
-        preflight=_preflight(planner, offer, split, task),
+        preflight=_preflight(planner, offer, split, task, weights), prepare=weights.prepare,
+        gpu_gb=gpu_memory(planner, offer),
     )  # fmt: skip
 
 
@@ -131,7 +143,7 @@ def plan_file(planner: Planner, task: Task, seed: int, entry: PredictionChoice, 
     )
 
 
-def _preflight(planner: Planner, offer: ModelOffer, split: str, task: Task) -> Any:
+def _preflight(planner: Planner, offer: ModelOffer, split: str, task: Task, weights: Given) -> Any:
     """Give a function that says why a model cannot do a task here, or None."""
 
     def reason() -> str | None:
@@ -147,7 +159,7 @@ def _preflight(planner: Planner, offer: ModelOffer, split: str, task: Task) -> A
         if not kinds & set(offer.tasks):
             asked = " or ".join(f"{kind}s" for kind in sorted(kinds))
             return f"does not predict {asked} (its card: {', '.join(offer.tasks)})"
-        return missing_hardware(offer.needs, planner.recipe.resources.device)
+        return missing_here(planner, offer.needs, weights)
 
     return reason
 

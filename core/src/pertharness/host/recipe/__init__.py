@@ -6,6 +6,7 @@ from pertharness.host.recipe.demo import demo_recipe
 from pertharness.host.recipe.models import (
     Comparison,
     DatasetChoice,
+    EnvironmentChoice,
     PredictionChoice,
     Recipe,
     Resources,
@@ -16,7 +17,7 @@ from pertharness.host.recipe.read import make_recipe, parse_recipe, read_recipe,
 from pertharness.host.recipe.values import EmbeddingSpec, ModelSpec, parse_model, parse_models, parse_seeds
 
 __all__ = [
-    "Comparison", "DatasetChoice", "EmbeddingSpec", "ModelSpec", "PredictionChoice", "Recipe", "Resources",
-    "SplitChoice", "TaskChoice", "demo_recipe", "make_recipe", "parse_model", "parse_models", "parse_recipe",
-    "parse_seeds", "read_recipe", "recipe_text", "write_recipe",
+    "Comparison", "DatasetChoice", "EmbeddingSpec", "EnvironmentChoice", "ModelSpec", "PredictionChoice", "Recipe",
+    "Resources", "SplitChoice", "TaskChoice", "demo_recipe", "make_recipe", "parse_model", "parse_models",
+    "parse_recipe", "parse_seeds", "read_recipe", "recipe_text", "write_recipe",
 ]  # fmt: skip

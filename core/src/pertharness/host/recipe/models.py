@@ -181,6 +181,33 @@ class Comparison(_Part):
     calibrate: bool = False
 
 
+def _place(value: Any, info: ValidationInfo) -> Any:
+    """Make the path of a folder or a wheel absolute; what is a name, a requirement or an address stays as it is."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"expected the folder, wheel, requirement or git address of a plugin as text, got {value!r}")
+    is_path = "://" not in value and not value.startswith("git+") and ("/" in value or value.endswith(".whl"))
+    return str(_path(value, info)) if is_path or value in (".", "..") else value
+
+
+class EnvironmentChoice(_Part):
+    """Where a plugin's environment comes from: what `env build` builds it of, or an interpreter that has it all."""
+
+    plugin: Annotated[str, BeforeValidator(_place)] | None = None
+    python: RecipePath | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_text(cls, data: Any) -> Any:
+        """Take a text for the plugin."""
+        return {"plugin": data} if isinstance(data, str) else data
+
+    @model_validator(mode="after")
+    def _names_one(self) -> EnvironmentChoice:
+        if (self.plugin is None) == (self.python is None):
+            raise ValueError("expected what the environment is built of as text, or { python = PATH }")
+        return self
+
+
 class Resources(_Part):
     """What the jobs may use; None: no limit, and for `jobs` as many as fit the cores."""
 
@@ -203,6 +230,7 @@ class Recipe(_Part):
     datasets: dict[Label, DatasetChoice] = {}
     tasks: Annotated[tuple[TaskChoice, ...], _MANY] = ()
     predictions: Annotated[tuple[PredictionChoice, ...], _MANY] = ()
+    environments: dict[Name, EnvironmentChoice] = {}
     comparison: Comparison = Comparison()
     resources: Resources = Resources()
 

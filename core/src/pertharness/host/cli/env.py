@@ -1,0 +1,142 @@
+"""``pertharness env``: the environments of plugins."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pertharness.host.cli.inspect import columns
+from pertharness.host.cli.options import FILE
+
+if TYPE_CHECKING:
+    from pertharness.host.environments.folder import Environment, Folder
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+@click.group()
+def env() -> None:
+    """Build, list, show and remove the environments of plugins.
+
+    They lie in the user's data folder, or where PERTHARNESS_ENVS says.
+    """
+
+
+@env.command()
+@click.argument("plugins", nargs=-1, metavar="[NAME|PATH|REQUIREMENT|GIT-URL]...")
+@click.option("--all", "everything", is_flag=True, help="Build again what is broken or outdated.")
+@click.option("--python", type=FILE, help="Interpreter to build with, in place of one that uv finds or brings.")
+@click.option("--cpu", "cpu_only", is_flag=True, help="Take the usual lock also where there is a GPU.")
+@click.option("--again", is_flag=True, help="Build also what is unchanged.")
+def build(plugins: tuple[str, ...], everything: bool, python: Path | None, cpu_only: bool, again: bool) -> None:
+    """Build the environments of plugins, and use them from now on; what is unchanged is used as it is.
+
+    A name means the plugin of an environment that is known, of a folder plugins/NAME, or of the package
+    pertharness-NAME. Exit status 1 if one could not be built.
+    """
+    from pertharness.errors import BuildError
+    from pertharness.host.environments.build import build as build_one
+    from pertharness.host.environments.folder import open_folder
+    from pertharness.host.environments.wanted import rebuild
+
+    if bool(plugins) == everything:
+        raise click.UsageError("name a plugin, or say --all for those that are broken or outdated")
+    if python is not None and not python.is_file():
+        raise click.UsageError(f"--python {str(python)!r}: there is no such file; expected the path of an interpreter")
+    folder = open_folder()
+    failed = len(rebuild(folder, _say)) if everything else 0
+    for asked in plugins:
+        try:
+            built = build_one(asked, folder, python=python, cpu_only=cpu_only, again=again, say=_say)
+            click.echo(f"{built.name} {built.version}: {folder.place(built)}")
+        except BuildError as error:
+            click.echo(f"error: {error}", err=True)
+            failed += 1
+    if failed:
+        sys.exit(1)
+
+
+@env.command("list")
+def list_() -> None:
+    """List the environments: name, version, state, Python, size of the lock, where the plugin came from."""
+    from pertharness.host.environments.folder import open_folder
+
+    folder = open_folder()
+    rows = environment_rows(folder)
+    if not rows:
+        click.echo(f"no environments in {folder.root}; make one: pertharness env build NAME")
+    for line in columns(rows):
+        click.echo(line)
+
+
+def environment_rows(folder: Folder) -> list[tuple[str, ...]]:
+    """Give what there is to say of each environment on a line."""
+    from pertharness.host.environments.folder import fitness
+
+    rows: list[tuple[str, ...]] = []
+    used = set()
+    for name, one in folder.all_current():
+        if one is None:
+            rows.append((name, "", "broken", "", "", "its file cannot be read; build it again"))
+            continue
+        state, why = fitness(folder, one)
+        used.add(one.folder)
+        rows.append(_row(one, state, why))
+    return rows + [_row(one, "old", "") for one in folder.built() if one.folder not in used]
+
+
+def _row(one: Environment, state: str, why: str) -> tuple[str, ...]:
+    packages = f"{len(one.packages)} packages"
+    return (one.name, one.version, state, f"Python {one.python}", packages, f"{one.folder}  {why or one.asked}")
+
+
+@env.command()
+@click.argument("name")
+def show(name: str) -> None:
+    """Show what the environment NAME is made of, with the version of every package."""
+    from pertharness.errors import BuildError
+    from pertharness.host.environments.folder import fitness, open_folder
+
+    folder = open_folder()
+    one = folder.current(name)
+    if one is None:
+        known = ", ".join(known for known, _ in folder.all_current()) or "none"
+        raise BuildError(f"there is no environment {name!r}; there are: {known}")
+    state, why = fitness(folder, one)
+    facts = {
+        "name": one.name, "plugin": f"{one.distribution} {one.version}, module {one.module}", "asked for as": one.asked,
+        "state": f"{state}: {why}" if why else state, "folder": str(folder.place(one)),
+        "Python": f"{one.python} of {one.interpreter}, asked for {one.wanted_python}", "lock": one.lock,
+        "built": f"{one.built}, in {one.seconds:g} s",
+    }  # fmt: skip
+    rows = [*facts.items(), *(("note", note) for note in one.notes)]
+    for line in columns([*rows, *((f"  {package}", version) for package, version in one.packages.items())]):
+        click.echo(line)
+
+
+@env.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--old", "old_only", is_flag=True, help="Only those that are no longer in use.")
+def remove(names: tuple[str, ...], old_only: bool) -> None:
+    """Remove environments; packages that others share stay in uv's cache."""
+    from pertharness.host.environments.folder import open_folder
+
+    for name in names:
+        for folder in open_folder().remove(name, old_only=old_only) or ["nothing"]:
+            click.echo(f"{name}: removed {folder}")
+
+
+@env.command()
+@click.argument("path", type=FILE, default=Path())
+@click.option("--python", help="Version of Python that the lock is for, e.g. 3.10.")
+@click.option("--upgrade", is_flag=True, help="Take the newest versions instead of those in the lock.")
+def lock(path: Path, python: str | None, upgrade: bool) -> None:
+    """Write requirements.lock of the plugin in the folder PATH: what its pyproject.toml requires, and a worker."""
+    from pertharness.host.environments.lockfile import write_lock
+
+    click.echo(f"wrote {write_lock(path, python=python, upgrade=upgrade)}")

@@ -1,0 +1,86 @@
+"""``pertharness prefetch``: all that a recipe needs from the network, in one go."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pertharness.host.cli.options import FILE, store_option
+from pertharness.host.cli.run import registry_of
+from pertharness.host.cli.weights import accept_option, bring_all
+
+if TYPE_CHECKING:
+    from pertharness.host.recipe import Recipe
+    from pertharness.host.registry import Registry
+    from pertharness.host.weights import Declared
+
+
+@click.command(short_help="Fetch data, weights and side files of a recipe, for nodes without a network.")
+@click.argument("recipe", type=FILE)
+@accept_option
+@store_option
+def prefetch(recipe: Path, *, accept: bool, store: Path | None) -> None:
+    """Bring the environments, data, weights and side files that RECIPE needs; then it runs without a network.
+
+    RECIPE is a file, or the name of a recipe that pertharness brings. Exit status 1 if something was not to be had.
+    """
+    from pertharness.host.fetch import default_folder
+    from pertharness.host.recipe import read_recipe
+    from pertharness.host.reproduce import recipe_file
+    from pertharness.host.store import Store
+
+    wanted = read_recipe(recipe_file(recipe))
+    registry = registry_of(wanted, Store.open(store), build=True)
+    folder = default_folder()
+    fine = fetch_data(wanted, registry, folder)
+    files, unknown = files_of(wanted, registry)
+    for name in unknown:
+        click.echo(f"{name}: NOT INSTALLED")
+    fine &= bring_all(files, folder, accept=accept)
+    for problem in registry.problems:
+        click.echo(f"plugin {problem.plugin!r} cannot be used ({problem.state}): {problem.message}")
+    if unknown or not fine or registry.problems:
+        sys.exit(1)
+
+
+def fetch_data(recipe: Recipe, registry: Registry, folder: Path) -> bool:
+    """Fetch the published datasets of a recipe; False where one was not to be had."""
+    from pertharness.errors import FetchError
+    from pertharness.host.cli.data import fetch_shown
+    from pertharness.host.fetch import local_file
+    from pertharness.host.plan.planner import find_offer
+
+    fine = True
+    for name, entry in recipe.datasets.items():
+        source = find_offer(registry.datasets, entry.offer, "dataset").offer.source
+        if entry.file is not None or source is None:
+            click.echo(f"{name}: there, {entry.file or 'built in'}")
+            continue
+        was_there = local_file(source, entry.offer, folder) is not None
+        try:
+            path = fetch_shown(entry.offer, source, folder=folder)
+            click.echo(f"{name}: {'there' if was_there else 'fetched'}, licence {source.licence}: {path}")
+        except FetchError as error:
+            click.echo(f"{name}: FAILED, {error}")
+            fine = False
+    return fine
+
+
+def files_of(recipe: Recipe, registry: Registry) -> tuple[list[Declared], list[str]]:
+    """Give the files that the models of a recipe and the embeddings of their slots declare, and what nobody offers."""
+    from pertharness.host.recipe import parse_model
+    from pertharness.host.registry import look_up
+    from pertharness.host.weights import declared_by
+
+    out = {parse_model(name).full_name for name in recipe.left_out}
+    specs = recipe.models or [parse_model(name) for name in registry.models if name not in out]
+    found = {spec.full_name: look_up(registry.models, spec.full_name) for spec in specs}
+    slots = [made.full_name for spec in specs for made in spec.slots.values()]
+    made_of = {name: look_up(registry.embeddings, name) for name in slots}
+    offers = [offered for offered in (*found.values(), *made_of.values()) if offered is not None]
+    files = {(one.plugin, one.file.wanted): one for offered in offers for one in declared_by(registry, offered)}
+    unknown = [name for offered in (found, made_of) for name, one in offered.items() if one is None]
+    return list(files.values()), unknown

@@ -1,0 +1,108 @@
+"""``pertharness weights``: the weights and side files that models and embeddings need."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from pertharness.errors import FetchError
+from pertharness.host.cli.data import shown_progress
+from pertharness.host.cli.inspect import columns
+from pertharness.host.fetch import default_folder
+from pertharness.host.fetch.licences import restricts
+from pertharness.host.registry import open_registry
+from pertharness.host.store import Store
+from pertharness.host.weights import Declared, Found, LicenceError, all_declared, bring, declared_under, examine
+
+_FOLDER = click.option(
+    "--folder", type=click.Path(file_okay=False, path_type=Path), help="Folder of published files. [PERTHARNESS_DATA]"
+)
+_STORE = click.option(
+    "--store", type=click.Path(file_okay=False, path_type=Path), help="Folder of records. [PERTHARNESS_STORE]"
+)
+accept_option = click.option(
+    "--accept-licence", "accept", is_flag=True, help="Confirm the licences that restrict use; asked once per file."
+)
+
+
+@click.group()
+def weights() -> None:
+    """List and fetch the weights and side files of models and embeddings."""
+
+
+@weights.command("list")
+@click.argument("name", required=False)
+@_FOLDER
+@_STORE
+def list_command(name: str | None, folder: Path | None, store: Path | None) -> None:
+    """List the files that NAME (a model, an embedding or a plugin) declares, or all."""
+    records = Store.open(store)
+    registry = open_registry(records)
+    declared = declared_under(registry, name) if name else all_declared(registry)
+    rows = [describe(examine(one, folder or default_folder(), records.root)) for one in declared]
+    for line in columns(rows) or [f"{name or 'no installed plugin'}: no weights or side files declared"]:
+        click.echo(line)
+
+
+def describe(found: Found) -> tuple[str, ...]:
+    """Give plugin, file, size, licence and what is there, as a row."""
+    file = found.declared.file
+    size = "" if file.size_mb is None else f"{file.size_mb:.3g} MB"
+    use = "optional" if file.optional else "needed"
+    licence = f"licence {file.licence}" + (", to be confirmed" if restricts(file.licence) else "")
+    state = {"there": str(found.path), "missing": "not fetched"}.get(found.condition, f"DAMAGED: {found.reason}")
+    if found.condition == "missing" and found.path.is_file():
+        state = "licence not confirmed"
+    return found.declared.plugin, file.wanted, size, use, licence, state
+
+
+@weights.command("fetch")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--again", is_flag=True, help="Fetch even if the file is there, and record its checksum anew.")
+@accept_option
+@_FOLDER
+@_STORE
+def fetch_command(
+    names: tuple[str, ...], *, again: bool, accept: bool, folder: Path | None, store: Path | None
+) -> None:
+    """Fetch the files of models, embeddings or plugins; what is there already is checked and kept.
+
+    A licence that restricts use has to be confirmed once, with --accept-licence. Exit status 1 if a file was not to be
+    had.
+    """
+    registry = open_registry(Store.open(store))
+    fine = True
+    for name in names:
+        declared = declared_under(registry, name)
+        if not declared:
+            click.echo(f"{name}: nothing to fetch")
+        fine &= bring_all(declared, folder or default_folder(), accept=accept, again=again)
+    if not fine:
+        sys.exit(1)
+
+
+def bring_all(declared: Sequence[Declared], folder: Path, *, accept: bool, again: bool = False) -> bool:
+    """Fetch files unless they are there, and say so; False where one was not to be had, which stops no other."""
+    had = [_bring_shown(one, folder, accept=accept, again=again) for one in declared]
+    return all(had)
+
+
+def _bring_shown(declared: Declared, folder: Path, *, accept: bool, again: bool) -> bool:
+    """Fetch one file unless it is there, and say so with its licence; False where it was not to be had."""
+    title = f"{declared.offer}: {declared.file.wanted}"
+    licence = f"licence {declared.file.licence}"
+    was_there = declared.place(folder).wanted.is_file() and not again
+    try:
+        with shown_progress(title) as progress:
+            path = bring(declared, folder, accept=accept, again=again, progress=progress)
+    except LicenceError as error:
+        click.echo(f"{title}: NOT FETCHED, {error}")
+        return False
+    except FetchError as error:
+        click.echo(f"{title}: FAILED, {error}")
+        return False
+    click.echo(f"{title}: {'there' if was_there else 'fetched'}, {licence}: {path}")
+    return True

@@ -1,0 +1,228 @@
+"""Building an environment: beside its place, under a lock, and moved there when it is whole."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from pertharness.errors import BuildError
+from pertharness.files import write_text
+from pertharness.hookspecs import PROJECT
+from pertharness.host.environments.folder import (
+    MARKER,
+    Environment,
+    Folder,
+    discard,
+    fitness,
+    packages_in,
+    site_packages,
+)
+from pertharness.host.environments.source import bring, resolve
+from pertharness.host.environments.spec import Spec, locked, make_spec
+from pertharness.host.environments.uv import DISK_FULL, Uv, explain, find_uv, warnings_of
+from pertharness.host.environments.wheels import core_wheel, normal_name, read_wheel, requirement_name
+from pertharness.host.fingerprint import source_hash, worker_hash
+from pertharness.host.hardware import find_gpus
+
+Say = Callable[[str], None]
+HALF = ".building-"
+_COMPLAINT = re.compile(r"^The package `([^`]+)` requires `([^`]+)`, but (.+)$", re.MULTILINE)
+_POLL_S = 0.2
+
+
+def build(
+    asked: str, folder: Folder, *, python: Path | None = None, cpu_only: bool = False, again: bool = False,
+    base: Path | None = None, say: Say = lambda _: None,
+) -> Environment:  # fmt: skip
+    """Build the environment of a plugin and put it to use; one that is there and whole is used as it is.
+
+    Parameters
+    ----------
+    asked
+        Name, folder, wheel, requirement or git address of the plugin.
+    folder
+        Where environments lie.
+    python
+        Interpreter in place of the one that the plugin's ``requires-python`` finds.
+    cpu_only
+        Take the usual lock also where there is a GPU and the plugin has one for CUDA.
+    again
+        Build it also where it is there.
+    base
+        Where relative paths start; the current folder by default.
+    say
+        Told of each step, a line at a time.
+
+    Raises
+    ------
+    BuildError
+        With the package, or the Python, that stood in the way, and what to do. What was there before stays.
+    """
+    uv = find_uv()
+    try:
+        folder.root.mkdir(parents=True, exist_ok=True)
+        meant = resolve(asked, folder, base or Path.cwd())
+        with tempfile.TemporaryDirectory(prefix="pertharness-env-") as scratch:
+            say(f"{asked}: reading {meant}")
+            wheel = bring(meant, uv, Path(scratch))
+            core = read_wheel(core_wheel(Path(scratch) / "core"))
+            spec = make_spec(wheel, core, meant, python=python, cuda=not cpu_only and bool(find_gpus()))
+            return _build_spec(spec, folder, uv, again=again, say=say)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise BuildError(f"{asked}: {DISK_FULL} ({str(folder.root)!r})") from None
+        where = f"{str(error.filename or folder.root)!r}: {error.strerror or error}"
+        raise BuildError(f"{asked}: {where}; name another folder in PERTHARNESS_ENVS") from None
+
+
+def _build_spec(spec: Spec, folder: Folder, uv: Uv, *, again: bool, say: Say) -> Environment:
+    """Build a spec, or take what is there, while no other process builds the same."""
+    with _locked(folder, spec, say):
+        _sweep(folder, spec.folder)
+        marker = folder.root / spec.folder / MARKER
+        there = next((one for one in folder.built() if one.folder == spec.folder), None)
+        state, why = fitness(folder, there) if there else ("broken", "its last build did not come to its end")
+        if there and state == "ok" and not again:
+            say(f"{spec.name}: unchanged, {marker.parent}")
+            environment = there.model_copy(update={"asked": spec.asked})
+        else:
+            if marker.parent.exists() and not again:
+                say(f"{spec.name}: built again, because {why}")
+            environment = _make(spec, folder, uv, say)
+        folder.use(environment)
+        return environment
+
+
+@contextmanager
+def _locked(folder: Folder, spec: Spec, say: Say) -> Iterator[None]:
+    """Hold the lock on an environment's folder; wait while another process builds it."""
+    lock = folder.lock(spec.folder)
+    if lock is None:
+        say(f"{spec.name}: another process builds it; waiting")
+    while lock is None:
+        time.sleep(_POLL_S)
+        lock = folder.lock(spec.folder)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _sweep(folder: Folder, mine: str) -> None:
+    """Remove what builds that were killed have left: their locks are free, or held by this very build of `mine`."""
+    for path in folder.root.glob(f"{HALF}*"):
+        name = path.name.removeprefix(HALF).rpartition("-")[0]
+        lock = None if name == mine else folder.lock(name)
+        if name == mine or lock is not None:
+            shutil.rmtree(path, ignore_errors=True)
+        if lock is not None:
+            lock.release()
+    for path in folder.root.glob(".removed-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _make(spec: Spec, folder: Folder, uv: Uv, say: Say) -> Environment:
+    """Build in a folder of its own and move it to its place; whatever happens, nothing half is left there."""
+    half = folder.root / f"{HALF}{spec.folder}-{os.getpid()}"
+    started = time.monotonic()
+    try:
+        interpreter, version = _make_venv(spec, half, uv)
+        say(f"{spec.name}: Python {version}; installing {len(locked(spec.lock))} packages of its {spec.lock_name}")
+        notes, excused = _install(spec, half, uv), _check(spec, half, uv)
+        environment = Environment(
+            name=spec.name, module=spec.module, distribution=spec.wheel.distribution, version=spec.wheel.version,
+            folder=spec.folder, hash=spec.hash, source=source_hash(spec.module, [site_packages(half)]),
+            worker=worker_hash(), asked=spec.asked, lock=spec.lock_name, python=version, interpreter=interpreter,
+            wanted_python=spec.python, packages=packages_in(half), notes=[*notes, *excused],
+            built=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - started, 1),
+        )  # fmt: skip
+        write_text(half / MARKER, environment.model_dump_json(indent=1))
+        discard(folder.root / spec.folder)
+        half.rename(folder.root / spec.folder)
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
+    for note in [*notes, *([f"{len(excused)} unmet requirements are excused by the plugin"] if excused else [])]:
+        say(f"{spec.name}: note: {note}")
+    say(f"{spec.name}: built in {environment.seconds:g} s, {folder.root / spec.folder}")
+    return environment
+
+
+def _make_venv(spec: Spec, half: Path, uv: Uv) -> tuple[str, str]:
+    """Make an empty environment that stays whole when it is moved; give its base interpreter and its version."""
+    done = uv.attempt("venv", "--relocatable", "--no-project", "--python", spec.python, half, cwd=half.parent)
+    if done.returncode:
+        raise BuildError(_no_python(spec, done.stderr))
+    text = (half / "pyvenv.cfg").read_text(encoding="utf-8")
+    found = dict(line.split(" = ", 1) for line in text.splitlines() if " = " in line)
+    version = found.get("version_info", found.get("version", ""))
+    try:
+        fits = SpecifierSet(spec.wheel.requires_python).contains(version)
+    except InvalidSpecifier:
+        fits = True
+    if not fits:
+        raise BuildError(
+            f"plugin {spec.name!r} requires Python {spec.wheel.requires_python}, {spec.python} is {version}; "
+            "leave out --python, or name an interpreter that fits"
+        )
+    return str((half / "bin" / "python").resolve()), version
+
+
+def _no_python(spec: Spec, stderr: str) -> str:
+    said = explain(stderr)
+    if said == DISK_FULL:
+        return f"plugin {spec.name!r}: {said}"
+    how = "install it (pyenv install, uv python install), or name it with --python PATH"
+    return (
+        f"plugin {spec.name!r} needs Python {spec.python}, which is not here and could not be brought; {how} ({said})"
+    )
+
+
+def _install(spec: Spec, half: Path, uv: Uv) -> list[str]:
+    """Install harness, plugin and lock, and give uv's warnings."""
+    requirements = half / spec.lock_name
+    requirements.write_text(spec.lock, encoding="utf-8")
+    target = ("pip", "install", "--python", half / "bin" / "python", "--no-deps")
+    own = [spec.core.path, spec.wheel.path]
+    printed = uv(*target, "--offline", *own, cwd=half, what=f"plugin {spec.name!r}: installing itself and pertharness")
+    printed += uv(*target, "-r", requirements, cwd=half, what=f"plugin {spec.name!r}: its {spec.lock_name}")
+    wanted = {PROJECT: spec.core.version, normal_name(spec.wheel.distribution): spec.wheel.version}
+    there = packages_in(half)
+    for name, version in wanted.items():
+        if there.get(name) != version:
+            raise BuildError(f"plugin {spec.name!r}: its {spec.lock_name} names {name} itself; remove that line")
+    return warnings_of(printed)
+
+
+def _check(spec: Spec, half: Path, uv: Uv) -> list[str]:
+    """Check that all requirements are met but for those that the plugin excuses; give those as notes."""
+    done = uv.attempt("pip", "check", "--python", half / "bin" / "python", cwd=half)
+    excuses = {(normal_name(one.package), requirement_name(one.requirement)): one for one in spec.excused}
+    complaints = _COMPLAINT.findall(done.stderr + done.stdout)
+    notes, bad = [], []
+    for package, requirement, but in complaints:
+        excuse = excuses.get((normal_name(package), requirement_name(requirement)))
+        said = f"{package} requires {requirement}, but {but.replace('`', '')}"
+        if excuse:
+            notes.append(f"{said}; excused: {excuse.reason}")
+        else:
+            bad.append(said)
+    if done.returncode and not complaints:
+        bad.append((done.stderr + done.stdout).strip()[-600:])
+    if bad:
+        more = f" (and {len(bad) - 3} more)" if len(bad) > 3 else ""
+        raise BuildError(
+            f"plugin {spec.name!r}: its {spec.lock_name} does not fit together: {'; '.join(bad[:3])}{more}; "
+            "mend the lock (pertharness env lock), or excuse it in environment.toml with the reason"
+        )
+    return notes

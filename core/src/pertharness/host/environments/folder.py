@@ -1,0 +1,188 @@
+"""The folder of all environments: what is built there, which is in use, and whether it is still whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pertharness.errors import BuildError, PertharnessError
+from pertharness.files import write_text
+from pertharness.host.environments.wheels import normal_name
+from pertharness.host.fingerprint import source_hash, worker_hash
+from pertharness.host.lock import Lock, try_lock
+
+FORMAT = 1
+MARKER = "environment.json"
+Fitness = Literal["ok", "outdated", "broken"]
+
+
+class Environment(BaseModel):
+    """What an environment is made of, as its ``environment.json`` says.
+
+    Attributes
+    ----------
+    folder
+        Name of its folder, which ends with the beginning of `hash`.
+    source
+        sha256 over the plugin's files.
+    worker
+        sha256 over the worker side of the harness in it.
+    python, interpreter
+        Version, and the interpreter that it was made from.
+    wanted_python
+        What was asked for: a version specifier, or the path of an interpreter.
+    packages
+        Normalised name -> version of all that is in it.
+    notes
+        What is odd and known: versions that were yanked, requirements that are excused.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = FORMAT
+    name: str
+    module: str
+    distribution: str
+    version: str
+    folder: str
+    hash: str
+    source: str
+    worker: str
+    asked: str
+    lock: str
+    python: str
+    interpreter: str
+    wanted_python: str
+    packages: dict[str, str]
+    notes: list[str] = []
+    built: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of environments; ``NAME.json`` beside them says which of a plugin's is in use."""
+
+    root: Path
+
+    def current(self, name: str) -> Environment | None:
+        """Give the environment of a plugin that is in use, or None."""
+        return _read(self.root / f"{name}.json")
+
+    def all_current(self) -> Iterator[tuple[str, Environment | None]]:
+        """Give what is in use of every plugin, None where its file cannot be read."""
+        for path in sorted(self.root.glob("*.json")):
+            yield path.stem, _read(path)
+
+    def built(self) -> list[Environment]:
+        """Give all environments whose folder is there, also those that are no longer in use."""
+        found = [_read(path) for path in sorted(self.root.glob(f"*/{MARKER}")) if not path.parent.name.startswith(".")]
+        return [one for one in found if one is not None]
+
+    def place(self, environment: Environment) -> Path:
+        """Give the folder of an environment."""
+        return self.root / environment.folder
+
+    def python(self, environment: Environment) -> Path:
+        """Give the interpreter of an environment."""
+        return self.place(environment) / "bin" / "python"
+
+    def use(self, environment: Environment) -> None:
+        """Put an environment to use for its plugin."""
+        write_text(self.root / f"{environment.name}.json", environment.model_dump_json(indent=1))
+
+    def lock(self, name: str) -> Lock | None:
+        """Give the lock on what is built under a name, None where another process has it."""
+        return try_lock(self.root / f".{name}.lock")
+
+    def remove(self, name: str, *, old_only: bool = False) -> list[str]:
+        """Remove the environments of a plugin, or those that are no longer in use, and give their folders' names.
+
+        Raises
+        ------
+        BuildError
+            If there is none.
+        """
+        kept = self.current(name) if old_only else None
+        found = [one.folder for one in self.built() if one.name == name and (kept is None or one.folder != kept.folder)]
+        pointer = self.root / f"{name}.json"
+        if not found and not old_only and not pointer.exists():
+            known = ", ".join(path.stem for path in sorted(self.root.glob("*.json"))) or "none"
+            raise BuildError(f"there is no environment {name!r}; there are: {known}")
+        if not old_only:
+            pointer.unlink(missing_ok=True)
+        for folder in found:
+            discard(self.root / folder)
+        return found
+
+
+def open_folder(path: Path | None = None) -> Folder:
+    """Give the folder at `path`, else at ``PERTHARNESS_ENVS``, else in the user's data folder; it need not exist."""
+    named = os.environ.get("PERTHARNESS_ENVS")
+    if path is None and named:
+        path = Path(named)
+    if path is None:
+        import platformdirs
+
+        path = Path(platformdirs.user_data_dir("pertharness")) / "environments"
+    return Folder(path.expanduser().absolute())
+
+
+def discard(path: Path) -> None:
+    """Remove a folder, out of sight first, so that nobody meets a half of it."""
+    gone = path.with_name(f".removed-{path.name}-{os.getpid()}")
+    try:
+        path.rename(gone)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def site_packages(place: Path) -> Path:
+    """Give where an environment's packages lie; a path that is not there if it has none."""
+    return next(iter(sorted(place.glob("lib/python3*/site-packages"))), place / "lib" / "site-packages")
+
+
+def packages_in(place: Path) -> dict[str, str]:
+    """Give normalised name and version of all packages of an environment, read from its files."""
+    found = distributions(path=[str(site_packages(place))])
+    return dict(sorted((normal_name(one.name), one.version) for one in found if one.name))
+
+
+def fitness(folder: Folder, environment: Environment) -> tuple[Fitness, str]:
+    """Say whether an environment can be used as it was built, and if not why."""
+    place = folder.place(environment)
+    if not place.is_dir():
+        return "broken", "its folder is gone"
+    marker = _read(place / MARKER)
+    if marker is None or marker.hash != environment.hash:
+        return "broken", f"its {MARKER} is missing or another's"
+    if not folder.python(environment).exists():
+        return "broken", f"its interpreter is gone ({environment.interpreter})"
+    there = packages_in(place)
+    if lost := [name for name, version in environment.packages.items() if there.get(name) != version]:
+        return "broken", f"of its packages {', '.join(lost[:5])} {'is' if len(lost) == 1 else 'are'} missing or changed"
+    try:
+        source = source_hash(environment.module, [site_packages(place)])
+    except PertharnessError:
+        source = ""
+    if source != environment.source:
+        return "broken", f"the files of {environment.module!r} in it were changed"
+    if environment.worker != worker_hash():
+        return "outdated", "it holds another version of pertharness than the one that is running"
+    return "ok", ""
+
+
+def _read(path: Path) -> Environment | None:
+    try:
+        found = Environment.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return found if found.format == FORMAT else None

@@ -1,0 +1,74 @@
+"""A plugin in an interpreter that somebody made by other means: asked what it has, without importing any of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from pertharness import __version__
+from pertharness.errors import BuildError
+from pertharness.hookspecs import PROJECT
+from pertharness.host.environments.wheels import normal_name
+from pertharness.host.fingerprint import environment_hash, source_hash, worker_hash
+from pertharness.host.plugins import Plugin
+from pertharness.jobs import PluginRef
+
+_ASK = """
+import importlib.metadata as m, importlib.util as u, json, platform, sys
+def places(name):
+    spec = u.find_spec(name)
+    return [] if spec is None else list(spec.submodule_search_locations or [spec.origin])
+points = m.entry_points(group="pertharness")
+mine = {p.name: p for p in points if p.dist}.get(sys.argv[1])
+print(json.dumps({
+    "python": platform.python_version(), "pertharness": places("pertharness"),
+    "packages": {d.metadata["Name"]: d.version for d in reversed([*m.distributions()]) if d.metadata["Name"]},
+    "plugin": mine and [mine.value, mine.dist.version, mine.dist.metadata["Name"], places(mine.value.split(".")[0])],
+}))
+"""
+"""The names of top-level modules have no dot, so that finding them imports nothing."""
+
+
+def plugin_of(python: Path, name: str) -> Plugin:
+    """Give the plugin of a name that an interpreter has.
+
+    Raises
+    ------
+    BuildError
+        If it cannot be run, has no such plugin, or another version of the harness.
+    """
+    said = _ask(python, name)
+    if said["plugin"] is None:
+        raise BuildError(f"{str(python)!r} has no plugin {name!r}; install it there, with pertharness")
+    worker = worker_hash(Path(said["pertharness"][0])) if said["pertharness"] else ""
+    if worker != worker_hash():
+        raise BuildError(
+            f"{str(python)!r} has {'another version of' if worker else 'no'} pertharness; "
+            f"install this one there, {__version__}, the same sources"
+        )
+    module, version, distribution, places = said["plugin"]
+    packages = {normal_name(key): value for key, value in sorted(said["packages"].items())}
+    others = {key: value for key, value in packages.items() if key not in (PROJECT, normal_name(distribution))}
+    source = source_hash(module, [Path(place).parent for place in places])
+    ref = PluginRef(name=name, module=module, version=version)
+    return Plugin(
+        ref=ref, python=python, source=source, environment=environment_hash(others, said["python"]),
+        place=str(python.parent.parent), python_version=said["python"], packages=packages,
+    )  # fmt: skip
+
+
+def _ask(python: Path, name: str) -> dict[str, Any]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    try:
+        done = subprocess.run(
+            [str(python), "-I", "-c", _ASK, name], capture_output=True, text=True, env=kept, timeout=120
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise BuildError(f"the interpreter {str(python)!r} cannot be run: {error}") from None
+    if done.returncode:
+        raise BuildError(f"{str(python)!r} does not say what it has: {done.stderr.strip()[-300:]}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found

@@ -1,0 +1,141 @@
+"""What a plugin says of its environment: its Python, its lock, and where metadata are wrong. It is not imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pertharness.errors import BuildError
+from pertharness.files import canonical_json, sha256_text
+from pertharness.host.environments.wheels import Wheel, normal_name
+from pertharness.host.recipe.position import toml
+from pertharness.jobs import describe_invalid
+
+FORMAT = 1
+LOCK = "requirements.lock"
+CUDA_LOCK = "requirements-cuda.lock"
+SETTINGS = "environment.toml"
+
+
+class Excuse(BaseModel):
+    """A requirement of a package that its environment does not meet, on purpose."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    package: str
+    requirement: str
+    """Name of what is required, with or without its version."""
+    reason: str
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    excused: tuple[Excuse, ...] = ()
+
+
+@dataclass(frozen=True)
+class Spec:
+    """An environment as it is to be built.
+
+    Attributes
+    ----------
+    name, module
+        Of the plugin.
+    python
+        Version that the plugin requires, e.g. ``==3.10.*``, or the path of an interpreter.
+    lock_name, lock
+        Which lock, and its text.
+    asked
+        How the plugin was asked for.
+    hash
+        sha256 over all that the environment is made of.
+    """
+
+    name: str
+    module: str
+    wheel: Wheel
+    core: Wheel
+    python: str
+    lock_name: str
+    lock: str
+    excused: tuple[Excuse, ...]
+    asked: str
+
+    @property
+    def hash(self) -> str:
+        """Give the name of the content."""
+        parts = [FORMAT, self.name, self.python, self.lock, self.wheel.content, self.core.content]
+        return sha256_text(canonical_json(parts))
+
+    @property
+    def folder(self) -> str:
+        """Give the name of the environment's folder."""
+        return f"{self.name}-{self.hash[:12]}"
+
+
+def make_spec(wheel: Wheel, core: Wheel, asked: str, *, python: Path | None = None, cuda: bool = False) -> Spec:
+    """Give the environment that a plugin's wheel asks for.
+
+    Parameters
+    ----------
+    wheel, core
+        Of the plugin, and of the harness.
+    python
+        Interpreter in place of the one that the plugin's requires-python would find.
+    cuda
+        Take the lock for CUDA where the plugin has one.
+
+    Raises
+    ------
+    BuildError
+        If the wheel holds no plugin, or several, or no lock that says exactly what belongs into its environment.
+    """
+    if len(wheel.plugins) != 1:
+        found = ", ".join(wheel.plugins) or "none"
+        raise BuildError(f"{asked}: {wheel.distribution} has to offer one plugin under 'pertharness'; it has {found}")
+    ((name, module),) = wheel.plugins.items()
+    package = module.split(".")[0]
+    texts = {lock: wheel.read(f"{package}/{lock}") for lock in ([CUDA_LOCK, LOCK] if cuda else [LOCK])}
+    chosen = next((lock for lock, text in texts.items() if text is not None), None)
+    if chosen is None:
+        raise BuildError(
+            f"plugin {name!r} ({asked}): there is no {package}/{LOCK} in its package, which says what belongs into its "
+            "environment; its author makes one with: pertharness env lock PATH"
+        )
+    lock = texts[chosen] or ""
+    _check_lock(lock, f"plugin {name!r}: {package}/{chosen}")
+    said = _read_settings(wheel.read(f"{package}/{SETTINGS}") or "", f"plugin {name!r}: {package}/{SETTINGS}")
+    wanted = str(python.absolute()) if python else wheel.requires_python or ">=3.10"
+    return Spec(name, module, wheel, core, wanted, chosen, lock, said.excused, asked)
+
+
+def locked(lock: str) -> dict[str, str]:
+    """Give the versions that a lock names, by normalised name."""
+    texts = [line.split("#")[0].strip() for line in lock.splitlines()]
+    found = [Requirement(text) for text in texts if text]
+    return {normal_name(one.name): next(iter(one.specifier)).version for one in found}
+
+
+def _check_lock(lock: str, where: str) -> None:
+    """Refuse lines that are not one exact version each."""
+    for number, line in enumerate(lock.splitlines(), 1):
+        text = line.split("#")[0].strip()
+        try:
+            exact = not text or [one.operator for one in Requirement(text).specifier] == ["=="]
+        except InvalidRequirement:
+            exact = False
+        if not exact or "*" in text:
+            raise BuildError(
+                f"{where}, line {number}: {text!r} is not NAME==VERSION, which every line of a lock has to be"
+            )
+
+
+def _read_settings(text: str, where: str) -> _Settings:
+    try:
+        return _Settings.model_validate(toml.loads(text))
+    except (toml.TOMLDecodeError, ValidationError) as error:
+        raise BuildError(f"{where}: {describe_invalid(error)}") from None

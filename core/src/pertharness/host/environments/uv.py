@@ -1,0 +1,109 @@
+"""Calls of uv, and what its complaints mean for somebody who asked for an environment."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pertharness.errors import BuildError
+from pertharness.host.environments.settings import Told, settings_for_uv
+
+DISK_FULL = "the disk is full; nothing was left half: make room and say the same again"
+HINTS = {
+    r"No space left on device|os error 28|os error 122|File too large": DISK_FULL,
+    r"not found in the package registry|not found in the provided package locations|no version of":
+        "check name and version, and pip's or uv's index and find-links settings",
+    r"does not satisfy Python": "its lock is for another Python: see requires-python of the plugin, or --python PATH",
+    r"dns error|client error \(Connect\)|Network connectivity is disabled|error sending request":
+        "there is no network, or not this index: build where there is one, or name a folder of wheels in UV_FIND_LINKS",
+    r"has no wheels|no wheels with a matching": "there is no built package for this machine or this Python",
+    r"Git operation failed|Git executable not found": "check the address and the name of branch or tag",
+}  # fmt: skip
+_MARK = re.compile(r"^(?:error:|cause:|Caused by:|[×├╰─▶►▸│ ]+)\s*", re.IGNORECASE)  # noqa: RUF001 - as uv prints it
+_NOISE = re.compile(
+    r"^(?:Using |Resolved |Prepared |Installed |Creating |Checked |Building |warning:|hint:|DEBUG |\+ )"
+)
+_WARNING = re.compile(r"^warning: (.*)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Uv:
+    """uv as it is called for one build.
+
+    Attributes
+    ----------
+    program
+        Path of uv.
+    told
+        Its environment variables and options.
+    """
+
+    program: Path
+    told: Told
+
+    def __call__(self, *arguments: str | Path, cwd: Path, what: str) -> str:
+        """Call uv and give what it printed, warnings first.
+
+        Raises
+        ------
+        BuildError
+            `what`, and uv's words.
+        """
+        done = self.attempt(*arguments, cwd=cwd)
+        if done.returncode:
+            raise BuildError(f"{what}: {explain(done.stderr)}")
+        return done.stderr + done.stdout
+
+    def attempt(self, *arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+        """Call uv, whatever comes of it."""
+        brings = arguments[0] == "build" or arguments[:2] in (("pip", "install"), ("pip", "compile"))
+        command = [str(self.program), *map(str, arguments), *(self.told.options if brings else ())]
+        return subprocess.run(
+            command, cwd=cwd, env=dict(self.told.variables), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        )  # fmt: skip
+
+
+def find_uv(environ: Mapping[str, str] = os.environ) -> Uv:
+    """Give uv: the one that was installed with the harness, else the one on the path.
+
+    Raises
+    ------
+    BuildError
+        If there is none.
+    """
+    spec = importlib.util.find_spec("uv")
+    beside = Path(sys.executable).parent
+    packaged = [Path(place).parents[3] / "bin" for place in (spec.submodule_search_locations or [] if spec else [])]
+    for folder in (beside, *packaged):
+        if (folder / "uv").is_file():
+            return Uv(folder / "uv", settings_for_uv(environ))
+    program = shutil.which("uv", path=environ.get("PATH"))
+    if program is None:
+        raise BuildError("uv, which builds environments, is not here; pip install uv")
+    return Uv(Path(program), settings_for_uv(environ))
+
+
+def explain(stderr: str) -> str:
+    """Give uv's complaint on one line, and what to do about it where that is known."""
+    told = [line.strip() for line in stderr.splitlines()]
+    lines = [_MARK.sub("; ", line, count=1) for line in told if line and not _NOISE.match(line)]
+    words = " ".join(lines).replace(" ; ", "; ").removeprefix("; ")
+    words = re.sub(r"No solution found when resolving dependencies:?;?\s*", "", words)
+    words = re.sub(r",? ?we can conclude that your requirements are unsatisfiable\.?", "", words)
+    hint = next((told for pattern, told in HINTS.items() if re.search(pattern, stderr)), "")
+    if hint == DISK_FULL:
+        return hint
+    said = words[:600].rstrip(" .") or "uv ended without a word"
+    return f"{said}; {hint}" if hint else said
+
+
+def warnings_of(printed: str) -> list[str]:
+    """Give what uv warned of: versions that were yanked, links that were not possible."""
+    return list(dict.fromkeys(text.strip() for text in _WARNING.findall(printed)))

@@ -1,0 +1,92 @@
+"""The plugins that are installed beside the harness. None is imported here."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+from pertharness.errors import PertharnessError
+from pertharness.hookspecs import PROJECT
+from pertharness.host.fingerprint import environment_hash, required_versions, source_hash
+from pertharness.jobs import PluginRef, State
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A plugin, the interpreter that runs it, and the hashes that enter the keys of its records.
+
+    Attributes
+    ----------
+    place
+        Folder of its environment; empty if it is installed beside the harness.
+    python_version, packages
+        What it runs on: normalised name -> version.
+    """
+
+    ref: PluginRef
+    python: Path
+    source: str
+    environment: str
+    place: str = ""
+    python_version: str = ""
+    packages: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def identity(self) -> dict[str, str]:
+        """Give what enters a key."""
+        return {
+            "name": self.ref.name,
+            "version": self.ref.version,
+            "source": self.source,
+            "environment": self.environment,
+        }
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A plugin that cannot be used, and why."""
+
+    plugin: str
+    state: State
+    message: str
+
+
+def find_installed() -> tuple[dict[str, Plugin], list[Problem]]:
+    """Give the installed plugins by name, and those that cannot be used: two of one name, or one without its module."""
+    points = sorted(entry_points(group=PROJECT), key=lambda point: (point.name, point.value))
+    distinct = list({(point.name, point.value, _distribution_name(point)): point for point in points}.values())
+    count = Counter(point.name for point in distinct)
+    plugins: dict[str, Plugin] = {}
+    problems = []
+    for name in sorted(count):
+        mine = [point for point in distinct if point.name == name]
+        if len(mine) > 1:
+            owners = " and ".join(f"{_distribution_name(point)} ({point.value})" for point in mine)
+            problems.append(
+                Problem(name, "invalid", f"two plugins are called {name!r}: {owners}; uninstall one of them")
+            )
+            continue
+        try:
+            plugins[name] = _plugin(mine[0])
+        except PertharnessError as error:
+            problems.append(Problem(name, "failed", str(error)))
+    return plugins, problems
+
+
+def _plugin(point: EntryPoint) -> Plugin:
+    if point.dist is None:
+        raise PertharnessError(f"the plugin {point.name!r} belongs to no distribution; install it with pip")
+    ref = PluginRef(name=point.name, module=point.value, version=point.dist.version)
+    versions = required_versions(point.dist)
+    return Plugin(
+        ref, Path(sys.executable), source_hash(point.value), environment_hash(versions),
+        python_version=platform.python_version(), packages=versions,
+    )  # fmt: skip
+
+
+def _distribution_name(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else "no distribution"

@@ -1,0 +1,80 @@
+"""The protocol ``corrected``: what cell-gears 0.1.2 does other than it says, put right by its own means.
+
+Each function undoes one peculiarity; ``README.md`` lists them with what is left as it is.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def smooth_every_cell(gears: Any) -> None:
+    """Let the co-expression graph smooth the gene embeddings of all cells of a batch.
+
+    cell-gears repeats the genes for every cell and does not repeat the edges, so that only the first cell's genes have
+    neighbours. These embeddings do not depend on the cell: what the first has, all have.
+    """
+    n_genes = gears.num_genes
+
+    def repeat_first(module: Any, given: Any, smoothed: Any) -> Any:
+        return smoothed[:n_genes].repeat(len(smoothed) // n_genes, 1)
+
+    for layer in gears.model.layers_emb_pos:
+        layer.register_forward_hook(repeat_first)
+
+
+def coexpression_of_all(data: Any, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the co-expression graph over all training cells, as arguments of ``model_initialize``.
+
+    cell-gears leaves the doubles out: it takes the conditions whose names hold "ctrl".
+    """
+    from gears.utils import GeneSimNetwork, get_similarity_network
+
+    cells = data.adata[data.adata.obs["condition"].isin(data.set2conditions["train"]).to_numpy()].copy()
+    cells.obs = cells.obs[[]].assign(condition="ctrl")
+    # The network is kept as a file by a name that would be that of the uncorrected one.
+    Path(data.data_path, "all").mkdir()
+    edges = get_similarity_network(
+        "co-express", cells, params["coexpress_threshold"], params["num_similar_genes_co_express_graph"],
+        data.data_path, "all", data.split, data.seed, data.train_gene_set_size, {"train": ["ctrl"]},
+    )  # fmt: skip
+    network = GeneSimNetwork(edges, list(data.gene_names), node_map=data.node_map)
+    return {"G_coexpress": network.edge_index, "G_coexpress_weight": network.edge_weight}
+
+
+def redraw_controls(data: Any, batch_size: int, seed: int) -> None:
+    """Pair each perturbed training cell with another random control whenever it is seen.
+
+    cell-gears draws one for each cell, once and for all. The pairs of the validation data stay, so that epochs are
+    compared on the same ones.
+    """
+    import torch
+    from torch_geometric.loader import DataLoader
+
+    controls = torch.tensor(data.ctrl_adata.X.toarray())
+    rng = np.random.default_rng(seed)
+
+    class Redrawn(torch.utils.data.Dataset):  # type: ignore[misc]
+        """The cells of a loader, each with a control that is drawn when it is asked for."""
+
+        def __init__(self, cells: list[Any]) -> None:
+            self.cells = cells
+
+        def __len__(self) -> int:
+            return len(self.cells)
+
+        def __getitem__(self, i: int) -> Any:
+            cell = self.cells[i]
+            if cell.pert == "ctrl":
+                return cell
+            cell = copy.copy(cell)
+            cell.x = controls[int(rng.integers(len(controls)))][:, None]
+            return cell
+
+    cells = data.dataloader["train_loader"].dataset
+    data.dataloader["train_loader"] = DataLoader(Redrawn(cells), batch_size=batch_size, shuffle=True, drop_last=True)

@@ -1,0 +1,178 @@
+"""The side files: which genes have which terms of the Gene Ontology, and the graph of perturbed genes made of them."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pertharness import DataError, RemoteFile, Skip
+
+_DATAVERSE = "https://dataverse.harvard.edu/api/access/datafile/"
+GENE2GO = RemoteFile(url=f"{_DATAVERSE}6153417", filename="gene2go_all.pkl", optional=True)
+PERT_GENES = RemoteFile(url=f"{_DATAVERSE}6934320", filename="essential_all_data_pert_genes.pkl", optional=True)
+GRAPH = RemoteFile(
+    url=f"{_DATAVERSE}6934319", filename="go_essential_all.tar.gz", member="go_essential_all.csv", optional=True
+)
+DECLARED = (GENE2GO, PERT_GENES, GRAPH)
+"""The files that cell-gears 0.1.2 downloads itself, if it is let. Optional: a parameter may name others."""
+PATHS: dict[str, Any] = {"gene2go": "", "pert_genes": "", "graph": ""}
+"""Parameters that name files of the user's; empty: the declared file, if it is there."""
+
+
+@dataclass(frozen=True)
+class SideFiles:
+    """Where the side files are.
+
+    Attributes
+    ----------
+    gene2go
+        Gene -> terms.
+    pert_genes
+        Genes of the graph; None: those of `graph`, or else those of the data.
+    graph
+        Edges ``source,target,importance``; None: made of `gene2go`.
+    """
+
+    gene2go: Path
+    pert_genes: Path | None
+    graph: Path | None
+
+
+def find_files(files: Mapping[str, Path], params: Mapping[str, Any]) -> SideFiles:
+    """Give the files that the parameters name, and for the others those that were fetched.
+
+    A user's gene2go comes with the user's own graph or with one made of it: the published graph and its genes belong to
+    the published gene2go.
+
+    Raises
+    ------
+    Skip
+        If there is no gene2go; says what to fetch.
+    DataError
+        If a parameter names a file that is not there.
+    """
+    named = {name: _named(name, str(params[name])) for name in PATHS if params[name]}
+    fetched = {name: files[file.wanted] for name, file in zip(PATHS, DECLARED, strict=True) if file.wanted in files}
+    if "gene2go" in named:
+        fetched = {}
+    elif "graph" in named:
+        fetched.pop("pert_genes", None)
+    found = {**fetched, **named}
+    if "gene2go" not in found:
+        raise Skip(
+            f"GEARS needs the Gene Ontology terms of genes, {GENE2GO.filename!r}, which is not there: run "
+            f"'pertharness weights fetch gears' ({GENE2GO.url}), or name a file: gears[gene2go=/PATH/gene2go.pkl]"
+        )
+    return SideFiles(found["gene2go"], found.get("pert_genes"), found.get("graph"))
+
+
+def _named(param: str, text: str) -> Path:
+    """Give the path that a parameter names."""
+    path = Path(text).expanduser()
+    if not path.is_absolute() or not path.is_file():
+        why = "is not a file" if path.is_absolute() else "is not an absolute path, and jobs work in their own folders"
+        raise DataError(f"gears: {param}={text!r} {why}; expected the path of a file")
+    return path
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """An unpickler of dicts, sets, lists and texts: a pickle can run any code, these cannot."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Give one of the few classes that such a file may name."""
+        if (module, name) in _PLAIN:
+            return _PLAIN[module, name]
+        raise pickle.UnpicklingError(f"it names {module}.{name}, and only dicts, sets, lists and texts are read")
+
+
+_PLAIN = {("builtins", kind.__name__): kind for kind in (set, frozenset, list, dict)}
+
+
+def read_pickle(path: Path) -> Any:
+    """Read a pickle of dicts, sets, lists and texts; nothing in it is run.
+
+    Raises
+    ------
+    DataError
+        If it is no pickle, or one of anything else.
+    """
+    try:
+        with path.open("rb") as file:
+            return _PlainUnpickler(file).load()
+    except (pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
+        # Half a file, and one of another format, end in any of these.
+        raise DataError(f"gears: {path.name} cannot be read as a pickle: {error}; fetch it again") from None
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"gears: {path.name} cannot be read as JSON: {error}") from None
+
+
+def _read_rows(path: Path) -> list[list[str]]:
+    """Give the rows of a CSV below its header."""
+    import csv
+
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return [row for row in csv.reader(file) if row][1:]
+
+
+def _genes_from_rows(path: Path) -> list[str]:
+    return [row[0] for row in _read_rows(path)]
+
+
+def _terms_from_rows(path: Path) -> dict[str, list[str]]:
+    """Read a CSV of two columns, gene and term."""
+    terms: dict[str, list[str]] = {}
+    for number, row in enumerate(_read_rows(path), start=2):
+        if len(row) != 2:
+            raise DataError(f"gears: {path.name}, row {number}: {row!r}; expected two columns, gene and term")
+        terms.setdefault(row[0], []).append(row[1])
+    return terms
+
+
+_TERMS: dict[str, Callable[[Path], Any]] = {".pkl": read_pickle, ".json": _read_json, ".csv": _terms_from_rows}
+_GENES: dict[str, Callable[[Path], Any]] = {".pkl": read_pickle, ".json": _read_json, ".csv": _genes_from_rows}
+
+
+def _read(path: Path, readers: Mapping[str, Callable[[Path], Any]]) -> Any:
+    if path.suffix not in readers:
+        raise DataError(f"gears: {path.name!r} ends in none of {', '.join(readers)}")
+    return readers[path.suffix](path)
+
+
+def read_gene2go(path: Path) -> dict[str, frozenset[str]]:
+    """Give the terms of each gene, of a pickle or a JSON of a dict, or a CSV with a row per gene and term.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or is something else.
+    """
+    found = _read(path, _TERMS)
+    if not isinstance(found, dict) or not found:
+        raise DataError(f"gears: {path.name} holds a {type(found).__name__}; expected a dict: gene -> terms")
+    for gene, terms in found.items():
+        if not isinstance(gene, str) or not isinstance(terms, (set, frozenset, list, tuple)):
+            raise DataError(f"gears: {path.name} gives {gene!r} a {type(terms).__name__}; expected terms of a gene")
+    return {gene: frozenset(terms) for gene, terms in found.items()}
+
+
+def read_genes(path: Path) -> list[str]:
+    """Give the genes of a list, in a pickle, a JSON or the first column of a CSV.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or is something else.
+    """
+    found = _read(path, _GENES)
+    if not isinstance(found, (list, set, frozenset)) or not all(isinstance(gene, str) for gene in found):
+        raise DataError(f"gears: {path.name} holds a {type(found).__name__}; expected a list of gene symbols")
+    return list(found)

@@ -1,0 +1,66 @@
+"""The published package as a guest: imported quietly, kept from the network, its global seeds set at one place."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from pertharness import Skip
+
+
+def load_gears() -> None:
+    """Import cell-gears, whose import silences all warnings of the process for good, without that.
+
+    Raises
+    ------
+    Skip
+        If it is not installed here.
+    """
+    if importlib.util.find_spec("gears") is None:
+        raise Skip(
+            f"cell-gears is not installed in {sys.prefix}: build the plugin's environment: pertharness env build gears"
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import gears  # noqa: F401
+
+
+@contextlib.contextmanager
+def guest() -> Iterator[None]:
+    """Keep cell-gears from downloading and from warning while the block runs.
+
+    It fetches whatever file it misses, keeps the answer whatever that was, and takes it for the file from then on.
+    """
+    requests: Any = importlib.import_module("requests")
+    before = requests.get
+    requests.get = _no_network
+    try:
+        with warnings.catch_warnings():
+            # Of scanpy, pandas and torch, at what cell-gears asks of them.
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        requests.get = before
+
+
+def _no_network(url: str, *args: Any, **kwargs: Any) -> Any:
+    """Refuse a download."""
+    raise OSError(f"cell-gears asked for {url}; the harness gives it all its files, and no network")
+
+
+def seed_numpy(seed: int) -> None:
+    """Seed numpy's global generator: which control a cell is paired with, which controls a prediction starts from."""
+    np.random.seed(seed)
+
+
+def seed_torch(seed: int) -> None:
+    """Seed torch's global generators: initial weights, order of the cells."""
+    import torch
+
+    torch.manual_seed(seed)
