@@ -14,6 +14,9 @@ from pertharness.hookspecs import hookimpl
 from pertharness.jobs import Phase
 
 INTERVAL_S = 0.05
+"""Between two samples of the memory, at least."""
+SHARE = 0.005
+"""Of the time that a hook takes, what sampling may cost: asking for children looks at every process of the machine."""
 
 
 class Meter:
@@ -72,8 +75,11 @@ class _Peak:
         self._thread.start()
 
     def _sample(self) -> None:
-        while not self._done.wait(INTERVAL_S):
+        pause = INTERVAL_S
+        while not self._done.wait(pause):
+            before = time.thread_time()
             self.rss = max(self.rss, tree_rss(self.process))
+            pause = max(INTERVAL_S, (time.thread_time() - before) / SHARE)
 
     def stop(self) -> None:
         """End the sampling with a last sample."""
