@@ -7,9 +7,9 @@ from functools import cache
 import anndata
 import numpy as np
 import pytest
-from pertharness.canonical import check_dataset, describe_perturbations, pseudobulk
+from pertharness.canonical import check_dataset, describe_perturbations, pseudobulk, select
 from pertharness.datasets import load_dataset
-from pertharness.datasets.demo import demo_gene2go, demo_truth
+from pertharness.datasets.demo import demo_gene2go, demo_truth, gene2go_of_demo
 from pertharness.errors import DataError
 
 SMALL = {"n_genes": 120, "n_singles": 8, "n_doubles": 6, "n_controls": 20, "n_cells": 8}
@@ -151,6 +151,15 @@ def test_gene2go_has_terms_for_each_gene_and_is_not_in_the_data() -> None:
     assert list(terms) == list(adata.var_names)
     assert len({name for names in terms.values() for name in names if name.startswith("GO:DEMO")}) == 8
     assert list(adata.var.columns) == ["ensembl_id"]
+
+
+def test_cells_of_the_demo_have_its_terms_and_others_none() -> None:
+    params = {**SMALL, "seed": 7, "replicate": 2}
+    adata = load_dataset("demo", None, params)
+    given = select(adata, ["control"])
+    assert gene2go_of_demo(given) == demo_gene2go(params) != demo_gene2go({**params, "seed": 8})
+    given.uns["pertharness"]["origin"] = "another screen, seed 7"
+    assert gene2go_of_demo(given) is None
 
 
 def test_a_wrong_parameter_is_named() -> None:

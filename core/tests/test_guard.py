@@ -39,6 +39,8 @@ PREDICT: Faults = {
     "missing_genes_list": ("prediction.uns['missing_genes'] = ['D']", ["uns['missing_genes'] is a list", "gene"]),
     "missing_genes_unknown": ("prediction.uns['missing_genes'] = {'X': 'why'}", ["names 'X'", "not a gene"]),
     "missing_gene_given": ("prediction.uns['missing_genes'] = {'D': 'why'}", ["names 'D'", "has values", "NaN"]),
+    "notes_text": ("prediction.uns['notes'] = 'slow'", ["uns['notes'] is a str", "list of texts"]),
+    "notes_numbers": ("prediction.uns['notes'] = ['slow', 3]", ["uns['notes'] holds 3", "texts"]),
     "not_anndata": ("return prediction.to_df()", ["gave DataFrame, expected an AnnData"]),
     "nothing": ("return None", ["gave NoneType, expected an AnnData"]),
     "no_values": ("return ad.AnnData(obs=prediction.obs, var=prediction.var)", ["'object'", "expected numbers"]),

@@ -78,6 +78,7 @@ def predict(name, model, controls, queries, task, workdir):
     y0[-1] = np.nan
     prediction = p.make_prediction({"A+B": y0}, controls.var_names, {"C": "never saw C"})
     prediction.uns["missing_genes"] = {"NA": "has no name"}
+    prediction.uns["notes"] = ["B was left aside"]
     prediction.obs["mine"], prediction.layers["mine"] = 1, prediction.X
     return prediction
 
@@ -304,7 +305,7 @@ def test_a_prediction_holds_the_answers_and_nothing_else(run: Run) -> None:
 def test_what_is_not_predicted_is_in_the_status_with_its_reason(run: Run) -> None:
     status = run.status("partial")
     assert status.unanswered == {"C": "never saw C"}
-    assert status.notes == ["1 of 5 genes are not predicted (first: 'NA': has no name)"]
+    assert status.notes == ["B was left aside", "1 of 5 genes are not predicted (first: 'NA': has no name)"]
     assert run.status("selecting").unanswered == {}
 
 

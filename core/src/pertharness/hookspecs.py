@@ -83,6 +83,7 @@ def predict(
     Rows: the answered queries, named in ``obs["perturbation"]``; columns: the genes of ``controls``, in their order;
     ``X`` float64, log1p of counts per 10 000. ``uns["unanswered"]``: query -> why it was not answered. A gene that the
     model cannot predict is a column of NaN, with the reason in ``uns["missing_genes"]``: gene -> reason.
+    ``uns["notes"]``: a list of lines for the record and whoever runs it.
     """
 
 

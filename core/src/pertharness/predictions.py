@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def make_prediction(
     means: Mapping[str, np.ndarray], genes: Iterable[str], unanswered: Mapping[str, str] | None = None,
-    missing_genes: Mapping[str, str] | None = None,
+    missing_genes: Mapping[str, str] | None = None, notes: Sequence[str] = (),
 ) -> AnnData:  # fmt: skip
     """Give a prediction in the form that ``predict`` has to return.
 
@@ -27,6 +27,8 @@ def make_prediction(
         Query -> why the model does not answer it.
     missing_genes
         Gene -> why the model cannot predict it; NaN in every row of `means`.
+    notes
+        What else a reader of the results should know, such as training cells that were left aside; a line each.
 
     Returns
     -------
@@ -39,5 +41,6 @@ def make_prediction(
     names: Sequence[str] = list(genes)
     rows = np.array(list(means.values()), dtype=np.float64).reshape(len(means), len(names))
     obs = pd.DataFrame({"perturbation": list(means)}, index=[str(i) for i in range(len(means))])
-    uns = {"unanswered": dict(unanswered or {}), **({"missing_genes": dict(missing_genes)} if missing_genes else {})}
+    said = {"missing_genes": dict(missing_genes or {}), "notes": list(notes)}
+    uns = {"unanswered": dict(unanswered or {}), **{field: value for field, value in said.items() if value}}
     return AnnData(X=rows, obs=obs, var=pd.DataFrame(index=names), uns=uns)

@@ -32,7 +32,11 @@ def test_training_conditions_outside_the_graph_are_left_out_and_named():
     plan = plan_conditions(task.train, task.val, GENES - {"KLF1"}, 32, 0)
     assert "KLF1" not in plan.train
     assert "CEBPE+KLF1" in plan.left_out
-    assert "KLF1 is left out of the training: KLF1 is not in the GO graph" in plan.notes
+    assert plan.left_out["KLF1"] == "KLF1 is not in the GO graph"
+    n_given = len({*task.train.obs["perturbation"], *task.val.obs["perturbation"]}) - 1  # the control is none
+    first, reason = next(iter(plan.left_out.items()))
+    words = f"{len(plan.left_out)} of {n_given} training perturbations are left out (first: {first!r}: {reason})"
+    assert plan.notes == [words]
     assert not [label for label in (*plan.train, *plan.val) if "KLF1" in label.split("+")]
 
 

@@ -61,7 +61,9 @@ def test_only_cells_of_train_and_val_reach_it(trained):
     left_out = ["TP53", "MYC+TP53"]
     given = [part[~part.obs["perturbation"].isin(left_out)] for part in (posed.train, posed.val)]
     np.testing.assert_array_equal(model.gears.adata.X.toarray(), np.vstack([part.X.toarray() for part in given]))
-    assert any("TP53 is not in the GO graph" in note for note in model.notes)
+    (note,) = _answer(posed, model).uns["notes"]
+    assert note.startswith("2 of ")
+    assert note.endswith("perturbations are left out (first: 'TP53': TP53 is not in the GO graph)")
 
 
 def test_queries_outside_the_graph_are_not_answered_by_name(trained):

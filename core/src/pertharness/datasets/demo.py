@@ -8,6 +8,7 @@ Symbols (``DEMO0001``) and Ensembl ids (``ENSGDEMO00001``) are made up.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,7 @@ DISPERSION = 0.25
 """Negative-binomial dispersion: variance = mean + DISPERSION mean^2."""
 MEAN_TOTAL = 2500.0
 """Mean counts per cell."""
+ORIGIN = "simulated by pertharness, seed {seed}, replicate {replicate}"
 BUFFERED, SYNERGISTIC = 0.3, 1.9
 """Factors of the additive effect, at genes with a planted interaction."""
 
@@ -97,7 +99,7 @@ def load_demo(name: str, source: Path | None, params: Mapping[str, Any]) -> AnnD
     var = pd.DataFrame(index=pd.Index(model.genes, dtype=object))
     ids = [f"ENSGDEMO{i + 1:05d}" for i in range(len(model.genes))]
     var["ensembl_id"] = pd.Series(ids, index=var.index, dtype=object)
-    origin = f"simulated by pertharness, seed {options.seed}, replicate {options.replicate}"
+    origin = ORIGIN.format(seed=options.seed, replicate=options.replicate)
     fields = {"name": name, "level": "cells", "scale": SCALE, "modality": "crispra", "origin": origin, "notes": ""}
     adata = AnnData(X=logs.astype(np.float32), obs=obs, var=var, layers={"counts": counts_csr}, uns={KEY: fields})
     check_dataset(adata, name)
@@ -127,6 +129,16 @@ def demo_gene2go(params: Mapping[str, Any] | None = None) -> dict[str, list[str]
     noise = np.random.default_rng([options.seed, 2]).integers(0, 20, len(model.genes))
     terms = zip(model.genes, model.programmes, noise, strict=True)
     return {gene: [f"GO:DEMO{programme + 1:02d}", f"GO:NOISE{other + 1:02d}"] for gene, programme, other in terms}
+
+
+def gene2go_of_demo(adata: AnnData) -> dict[str, list[str]] | None:
+    """Give `demo_gene2go` of the demo that these rows are from; None if they are from other data.
+
+    For models that need terms of genes: the Gene Ontology knows nothing of genes that were made up.
+    """
+    origin = str(adata.uns.get(KEY, {}).get("origin", ""))
+    seed = re.fullmatch(ORIGIN.format(seed=r"(\d+)", replicate=r"\d+"), origin)
+    return demo_gene2go({"seed": int(seed[1]), "n_genes": adata.n_vars}) if seed else None
 
 
 def _make_model(options: DemoOptions) -> DemoModel:

@@ -120,6 +120,7 @@ class Guard:
         self.check_columns(prediction, controls)
         self.check_queries(prediction, queries)
         self.check_values(prediction)
+        self.check_notes(prediction)
         return prediction
 
     def check_form(self, prediction: Any) -> None:
@@ -190,6 +191,15 @@ class Guard:
                 f"{query!r}, gene {gene!r}); leave such queries unanswered, or name genes that cannot be predicted in "
                 "uns['missing_genes']",
             )
+
+    def check_notes(self, prediction: AnnData) -> None:
+        """Check that what a prediction says beside its values is a list of texts."""
+        notes = prediction.uns.get("notes", [])
+        if not isinstance(notes, (list, tuple)):
+            raise self._refuse("predict", f"uns['notes'] is a {type(notes).__name__}, expected a list of texts")
+        other = [note for note in notes if not isinstance(note, str)]
+        if other:
+            raise self._refuse("predict", f"uns['notes'] holds {other[0]!r}, expected texts")
 
     def _check_anndata(self, hook: str, value: Any) -> None:
         from anndata import AnnData

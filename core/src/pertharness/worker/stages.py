@@ -180,6 +180,7 @@ def _predictions(job: Job, folder: Path, phases: list[Phase]) -> Result:
     else:
         prediction = _fit_and_predict(job, folder, phases, train, controls, queries)
     unanswered = {str(query): str(reason) for query, reason in prediction.uns.get("unanswered", {}).items()}
+    notes += prediction.uns.get("notes", [])
     missing = prediction.uns.get("missing_genes", {})
     if missing:
         first, reason = next(iter(missing.items()))

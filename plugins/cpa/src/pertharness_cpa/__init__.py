@@ -86,7 +86,7 @@ def predict(model: object, controls: AnnData, queries: list[str], device: str, s
         )
     trained = model.trained or _train(model, sorted(asked), device, seed, workdir)
     means = _counterfactuals(replace(model, trained=trained), asked, seed)
-    return make_prediction(means, controls.var_names, unanswered)
+    return make_prediction(means, controls.var_names, unanswered, notes=model.screen.notes)
 
 
 def _train(fitted: Fitted, held_out: Sequence[str], device: str, seed: int, workdir: Path) -> Trained:

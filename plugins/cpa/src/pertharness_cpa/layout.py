@@ -33,6 +33,8 @@ class Screen:
     genes: list[str]
     singles: frozenset[str]
     """Genes that were perturbed alone."""
+    notes: tuple[str, ...]
+    """Where the counts are from and which cells were left out."""
 
     def controls(self) -> np.ndarray:
         """Give the rows of the controls."""
@@ -50,7 +52,7 @@ def dose_of(condition: str) -> str:
 
 
 def read_screen(train: AnnData, own: OwnSettings) -> Screen:
-    """Take from the training cells what upstream can be trained with, and say what was left out.
+    """Take from the training cells what upstream can be trained with, and note what was left out.
 
     Raises
     ------
@@ -67,9 +69,10 @@ def read_screen(train: AnnData, own: OwnSettings) -> Screen:
             f"CPA predicts pairs of genes that were perturbed alone; there are {len(singles)} such genes and "
             f"{int((labels == CONTROL).sum())} control cells in the training data"
         )
-    print(f"cpa: {counts.note}; {int((~small).sum())} cells with more than {MAX_TARGETS} targets are left out")
+    many = int((~small).sum())
+    notes = [counts.note, *([f"{many} cells with more than {MAX_TARGETS} targets are left out"] if many else [])]
     conditions = [condition_of(label) for label in labels]
-    return Screen(counts.matrix, counts.totals, conditions, list(map(str, train.var_names)), singles)
+    return Screen(counts.matrix, counts.totals, conditions, list(map(str, train.var_names)), singles, tuple(notes))
 
 
 def why_not(query: str, singles: frozenset[str]) -> str | None:

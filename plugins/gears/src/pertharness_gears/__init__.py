@@ -7,13 +7,15 @@ Roohani, Huang & Leskovec, Nature Biotechnology 2024, doi 10.1038/s41587-023-019
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pertharness import Card, EmbeddingOffer, ModelOffer, hookimpl, targets_of
+from pertharness.datasets.demo import gene2go_of_demo
 
 from pertharness_gears.files import DECLARED, PATHS, find_files
-from pertharness_gears.graph import Ontology, open_ontology
+from pertharness_gears.graph import Ontology, make_ontology, open_ontology
 from pertharness_gears.training import PARAMS, Fitted, fit_gears
 
 if TYPE_CHECKING:
@@ -88,5 +90,13 @@ def predict(model: Fitted, controls: AnnData, queries: list[str], seed: int) -> 
 
 
 def _ontology(train: AnnData, perturbed: list[str], files: Mapping[str, Path], params: Mapping[str, Any]) -> Ontology:
-    """Read the side files; what has no list of genes takes those of the data."""
-    return open_ontology(find_files(files, params), [*map(str, train.var_names), *perturbed])
+    """Read the side files; what has no list of genes takes those of the data.
+
+    The demo's genes are made up, so that no published file knows them: it has made-up terms of its own.
+    """
+    of_data = [*map(str, train.var_names), *perturbed]
+    terms = None if any(params[name] for name in PATHS) else gene2go_of_demo(train)
+    if terms is None:
+        return open_ontology(find_files(files, params), of_data)
+    made_up = make_ontology({gene: frozenset(of_gene) for gene, of_gene in terms.items()}, of_data)
+    return replace(made_up, notes=("the demo's made-up terms are taken for the Gene Ontology",))

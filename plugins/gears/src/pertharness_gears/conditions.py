@@ -31,7 +31,7 @@ class Plan:
     left_out
         Perturbation -> reason.
     notes
-        What else there is to say.
+        What a reader of the results should know of it, a line each.
     """
 
     train: list[str]
@@ -79,7 +79,11 @@ def plan_conditions(train: AnnData, val: AnnData | None, genes: Set[str], batch_
             f"GEARS can be given {len(perturbed)} of {len(n_train) - 1} training perturbations; it needs one, and one "
             f"more to validate (left out: {first!r}: {reason})"
         )
-    notes = [f"{label} is left out of the training: {reason}" for label, reason in left_out.items()]
+    notes = []
+    if left_out:
+        first, reason = next(iter(left_out.items()))
+        n_given = len({*n_train, *n_val} - {CONTROL})
+        notes.append(f"{len(left_out)} of {n_given} training perturbations are left out (first: {first!r}: {reason})")
     if not validated:
         held_out = perturbed[int(np.random.default_rng(seed).integers(len(perturbed)))]
         trained, validated = [label for label in trained if label != held_out], [held_out]

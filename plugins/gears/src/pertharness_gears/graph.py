@@ -34,11 +34,14 @@ class Ontology:
         Genes that can be perturbed, sorted: the nodes of the graph.
     edges
         All edges between them, before the cut to the strongest: columns ``source``, ``target``, ``importance``.
+    notes
+        What a reader of the results should know of it.
     """
 
     terms: dict[str, frozenset[str]]
     genes: list[str]
     edges: pd.DataFrame
+    notes: tuple[str, ...] = ()
 
 
 def open_ontology(side: SideFiles, of_data: Iterable[str]) -> Ontology:
@@ -57,12 +60,18 @@ def open_ontology(side: SideFiles, of_data: Iterable[str]) -> Ontology:
     DataError
         If a file is not what it has to be.
     """
-    gene2go = read_gene2go(side.gene2go)
     given = read_edges(side.graph) if side.graph else None
     if side.pert_genes:
         wanted: Iterable[str] = read_genes(side.pert_genes)
     else:
         wanted = of_data if given is None else [*given["source"], *given["target"]]
+    return make_ontology(read_gene2go(side.gene2go), wanted, given)
+
+
+def make_ontology(
+    gene2go: Mapping[str, frozenset[str]], wanted: Iterable[str], given: pd.DataFrame | None = None
+) -> Ontology:
+    """Give the genes among `wanted` that have terms, with the edges of a graph that is given, or else those made."""
     genes = sorted({gene for gene in wanted if gene2go.get(gene)})
     terms = {gene: gene2go[gene] for gene in genes}
     if given is None:

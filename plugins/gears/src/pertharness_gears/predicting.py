@@ -31,7 +31,7 @@ def predict_gears(fitted: Fitted, controls: AnnData, queries: list[str], seed: i
         fitted.gears.saved_pred.clear()  # else a query asked again would not be drawn again
         means = {query: predict(fitted.gears, list(targets_of(query))) for query in queries if not reasons[query]}
     unanswered = {query: reason for query, reason in reasons.items() if reason}
-    return make_prediction(means, controls.var_names, unanswered)
+    return make_prediction(means, controls.var_names, unanswered, notes=fitted.notes)
 
 
 def _from_draws(gears: Any, targets: list[str]) -> np.ndarray:

@@ -52,7 +52,7 @@ class Fitted:
     sampling
         ``upstream`` or ``all``: the control cells that a prediction starts from.
     notes
-        What was left out of the training.
+        What a reader of the results should know of the training.
     """
 
     gears: Any
@@ -97,8 +97,8 @@ def fit_gears(
     """
     check_params(params)
     plan = plan_conditions(train, val, frozenset(ontology.genes), params["batch_size"], seed)
-    for note in plan.notes:
-        print(f"gears: {note}", file=sys.stderr)
+    for label, reason in plan.left_out.items():
+        print(f"gears: {label} is left out of the training: {reason}", file=sys.stderr)
     load_gears()
     corrected = params["protocol"] == "corrected"
     with guest():
@@ -112,7 +112,7 @@ def fit_gears(
     sampling = params["control_sampling"]
     if sampling == "protocol":
         sampling = "all" if corrected else "upstream"
-    return Fitted(gears, frozenset(ontology.genes), sampling, plan.notes)
+    return Fitted(gears, frozenset(ontology.genes), sampling, [*ontology.notes, *plan.notes])
 
 
 def _pert_data(adata: AnnData, plan: Plan, ontology: Ontology, batch_size: int, seed: int, folder: Path) -> Any:
