@@ -212,6 +212,30 @@ def test_a_broken_environment_is_named_and_built_again_while_others_go_on(shelf:
     assert "tiny" in find_plugins()[0]
 
 
+def test_a_file_damaged_through_its_links_is_found_and_fetched_again(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("UV_LINK_MODE", "hardlink")
+    built = shelf.build()
+    file = site_packages(shelf.envs.place(built)) / "here.pth"
+    whole = file.read_text()
+    os.truncate(file, 3)  # of one inode: in the environment and in uv's cache
+    why = "1 file of here is missing or damaged (first: here.pth)"
+    assert fitness(shelf.envs, built) == ("broken", why)
+    assert fitness(shelf.envs, built, every_file=False) == ("ok", "")  # a quick look does not see it
+    assert why in find_plugins(every_file=True)[1][-1].message
+    done = shelf.command("env", "build", "tiny")
+    assert done.returncode == 0, done.stderr
+    assert f"tiny: built again, because {why}" in done.stderr
+    assert "note: uv's cache held damaged files of here; they were fetched again" in done.stderr
+    assert file.read_text() == whole
+    assert fitness(shelf.envs, built) == ("ok", "")
+    os.truncate(file, 0)
+    run = shelf.command("run", "--all", "--models", "tiny", "--dry-run")
+    assert (run.returncode, "here.pth" in run.stderr) == (2, True)
+
+
 def test_another_version_of_the_harness_makes_an_environment_outdated(shelf: Shelf) -> None:
     built = shelf.build()
     old = built.model_copy(update={"worker": "0" * 64})

@@ -54,7 +54,9 @@ class Registry:
     problems: list[Problem] = field(default_factory=list)
 
 
-def open_registry(store: Store, named: Mapping[str, Plugin] | None = None, failed: Sequence[Problem] = ()) -> Registry:
+def open_registry(
+    store: Store, named: Mapping[str, Plugin] | None = None, failed: Sequence[Problem] = (), *, every_file: bool = False
+) -> Registry:
     """Find the plugins and read their cards, from the store where plugin and environment are unchanged.
 
     Parameters
@@ -65,11 +67,13 @@ def open_registry(store: Store, named: Mapping[str, Plugin] | None = None, faile
         Plugins with interpreters that a recipe names: in place of all else under their names.
     failed
         What went wrong with plugins that a recipe names: in place of all else under their names.
+    every_file
+        Look at every file of the environments, as before a run: a damaged one would fail the jobs, one after another.
     """
     from pertharness.host.runner import Runner
 
     registry = Registry()
-    registry.plugins, registry.problems = find_plugins()
+    registry.plugins, registry.problems = find_plugins(every_file=every_file)
     told = {*(named or {}), *(one.plugin for one in failed)}
     registry.plugins = {name: one for name, one in registry.plugins.items() if name not in told} | dict(named or {})
     registry.problems = [*(one for one in registry.problems if one.plugin not in told), *failed]
@@ -91,16 +95,18 @@ def open_registry(store: Store, named: Mapping[str, Plugin] | None = None, faile
     return registry
 
 
-def find_plugins(folder: Folder | None = None) -> tuple[dict[str, Plugin], list[Problem]]:
+def find_plugins(folder: Folder | None = None, *, every_file: bool = False) -> tuple[dict[str, Plugin], list[Problem]]:
     """Give the plugins by name, installed or in environments, and those that cannot be used.
 
     Parameters
     ----------
     folder
         Of the environments; the user's by default.
+    every_file
+        See `open_registry`.
     """
     installed, problems = find_installed()
-    built, more = find_environments(folder or open_folder())
+    built, more = find_environments(folder or open_folder(), every_file=every_file)
     plugins, clashes = merge(installed, built)
     problems = [*problems, *more, *clashes]
     return {name: plugin for name, plugin in plugins.items() if name not in {one.plugin for one in problems}}, problems

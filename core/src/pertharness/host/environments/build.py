@@ -30,6 +30,7 @@ from pertharness.host.environments.folder import (
 from pertharness.host.environments.source import bring, resolve
 from pertharness.host.environments.spec import Spec, locked, make_spec
 from pertharness.host.environments.uv import DISK_FULL, Uv, explain, find_uv, warnings_of
+from pertharness.host.environments.whole import damaged_packages, describe_damage
 from pertharness.host.environments.wheels import core_wheel, normal_name, read_wheel, requirement_name
 from pertharness.host.fingerprint import source_hash, worker_hash
 from pertharness.host.hardware import find_gpus
@@ -138,7 +139,7 @@ def _make(spec: Spec, folder: Folder, uv: Uv, say: Say) -> Environment:
     try:
         interpreter, version = _make_venv(spec, half, uv)
         say(f"{spec.name}: Python {version}; installing {len(locked(spec.lock))} packages of its {spec.lock_name}")
-        notes, excused = _install(spec, half, uv), _check(spec, half, uv)
+        notes, excused = [*_install(spec, half, uv), *_mend(spec, half, uv)], _check(spec, half, uv)
         environment = Environment(
             name=spec.name, module=spec.module, distribution=spec.wheel.distribution, version=spec.wheel.version,
             folder=spec.folder, hash=spec.hash, source=source_hash(spec.module, [site_packages(half)]),
@@ -188,11 +189,11 @@ def _no_python(spec: Spec, stderr: str) -> str:
     )
 
 
-def _install(spec: Spec, half: Path, uv: Uv) -> list[str]:
+def _install(spec: Spec, half: Path, uv: Uv, *options: str) -> list[str]:
     """Install harness, plugin and lock, and give uv's warnings."""
     requirements = half / spec.lock_name
     requirements.write_text(spec.lock, encoding="utf-8")
-    target = ("pip", "install", "--python", half / "bin" / "python", "--no-deps")
+    target = ("pip", "install", "--python", half / "bin" / "python", "--no-deps", *options)
     own = [spec.core.path, spec.wheel.path]
     printed = uv(*target, "--offline", *own, cwd=half, what=f"plugin {spec.name!r}: installing itself and pertharness")
     printed += uv(*target, "-r", requirements, cwd=half, what=f"plugin {spec.name!r}: its {spec.lock_name}")
@@ -202,6 +203,19 @@ def _install(spec: Spec, half: Path, uv: Uv) -> list[str]:
         if there.get(name) != version:
             raise BuildError(f"plugin {spec.name!r}: its {spec.lock_name} names {name} itself; remove that line")
     return warnings_of(printed)
+
+
+def _mend(spec: Spec, half: Path, uv: Uv) -> list[str]:
+    """Install again what came damaged out of uv's cache, and say so: what was done to a linked file was done to it."""
+    damaged = damaged_packages(site_packages(half))
+    if not damaged:
+        return []
+    names = sorted(damaged)
+    uv("cache", "clean", *names, cwd=half, what=f"plugin {spec.name!r}: {describe_damage(damaged)}, in uv's cache too")
+    _install(spec, half, uv, *(word for name in names for word in ("--reinstall-package", name)))
+    if damaged := damaged_packages(site_packages(half)):
+        raise BuildError(f"plugin {spec.name!r}: {describe_damage(damaged)} whenever it is installed; ask its authors")
+    return [f"uv's cache held damaged files of {', '.join(names)}; they were fetched again"]
 
 
 def _check(spec: Spec, half: Path, uv: Uv) -> list[str]:

@@ -10,15 +10,18 @@ from pertharness.host.plugins import Plugin, Problem
 from pertharness.jobs import PluginRef
 
 
-def find_environments(folder: Folder) -> tuple[dict[str, Plugin], list[Problem]]:
-    """Give the plugins of the environments that are in use, and those that cannot be used as they are."""
+def find_environments(folder: Folder, *, every_file: bool = False) -> tuple[dict[str, Plugin], list[Problem]]:
+    """Give the plugins of the environments that are in use, and those that cannot be used as they are.
+
+    `every_file`: those with a damaged file among them, see `fitness`.
+    """
     plugins, problems = {}, []
     for name, environment in folder.all_current():
         if environment is None:
             why = f"{folder.root / name!s}.json cannot be read; build its environment again: pertharness env build"
             problems.append(Problem(name, "failed", f"{why} {name}"))
             continue
-        state, why = fitness(folder, environment)
+        state, why = fitness(folder, environment, every_file=every_file)
         if state == "ok":
             plugins[name] = _plugin(folder, environment)
         else:

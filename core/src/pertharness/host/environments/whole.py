@@ -1,0 +1,48 @@
+"""Whether the files of installed packages are what was installed.
+
+uv links files from its cache into every environment: what damages one of them damages all, and the cache as well.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_UNCHECKED = (".pyc", ".h", ".hpp", ".cuh")
+"""Files that Python writes anew, and those that only compilers read, thousands in torch."""
+
+
+def damaged_packages(packages: Path) -> dict[str, list[str]]:
+    """Give the files that are missing or of another size than when they were installed, by package.
+
+    Sizes alone: sums over the gigabytes of an environment would take longer than most jobs.
+
+    Parameters
+    ----------
+    packages
+        Folder in which packages are installed.
+    """
+    found: dict[str, list[str]] = {}
+    for record in sorted(packages.glob("*.dist-info/RECORD")):
+        for line in record.read_text(encoding="utf-8", errors="replace").splitlines():
+            path, _, size = line.rpartition(",")
+            path = path.rpartition(",")[0].strip('"')
+            # Text, not Path: there are tens of thousands.
+            if size and not path.endswith(_UNCHECKED) and _size(f"{packages}/{path}") != int(size):
+                found.setdefault(record.parent.name.split("-")[0], []).append(path)
+    return found
+
+
+def describe_damage(damaged: dict[str, list[str]]) -> str:
+    """Say what `damaged_packages` found."""
+    name, files = next(iter(damaged.items()))
+    n = sum(map(len, damaged.values()))
+    which = f"of {name}" if len(damaged) == 1 else f"of {len(damaged)} packages"
+    return f"{n} {'files' if n > 1 else 'file'} {which} {'are' if n > 1 else 'is'} missing or damaged (first: {files[0]})"
+
+
+def _size(path: str) -> int | None:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return None
