@@ -30,8 +30,8 @@ from pertharness.host.environments.folder import (
 from pertharness.host.environments.source import bring, resolve
 from pertharness.host.environments.spec import Spec, locked, make_spec
 from pertharness.host.environments.uv import DISK_FULL, Uv, explain, find_uv, warnings_of
-from pertharness.host.environments.whole import damaged_packages, describe_damage
 from pertharness.host.environments.wheels import core_wheel, normal_name, read_wheel, requirement_name
+from pertharness.host.environments.whole import damaged_packages, describe_damage
 from pertharness.host.fingerprint import source_hash, worker_hash
 from pertharness.host.hardware import find_gpus
 

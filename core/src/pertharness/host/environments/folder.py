@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pertharness.errors import BuildError, PertharnessError
 from pertharness.files import write_text
-from pertharness.host.environments.whole import damaged_packages, describe_damage
 from pertharness.host.environments.wheels import normal_name
+from pertharness.host.environments.whole import damaged_packages, describe_damage
 from pertharness.host.fingerprint import source_hash, worker_hash
 from pertharness.host.lock import Lock, try_lock
 

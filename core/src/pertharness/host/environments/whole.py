@@ -27,7 +27,6 @@ def damaged_packages(packages: Path) -> dict[str, list[str]]:
         for line in record.read_text(encoding="utf-8", errors="replace").splitlines():
             path, _, size = line.rpartition(",")
             path = path.rpartition(",")[0].strip('"')
-            # Text, not Path: there are tens of thousands.
             if size and not path.endswith(_UNCHECKED) and _size(f"{packages}/{path}") != int(size):
                 found.setdefault(record.parent.name.split("-")[0], []).append(path)
     return found
@@ -38,11 +37,12 @@ def describe_damage(damaged: dict[str, list[str]]) -> str:
     name, files = next(iter(damaged.items()))
     n = sum(map(len, damaged.values()))
     which = f"of {name}" if len(damaged) == 1 else f"of {len(damaged)} packages"
-    return f"{n} {'files' if n > 1 else 'file'} {which} {'are' if n > 1 else 'is'} missing or damaged (first: {files[0]})"
+    files_are = f"{n} files {which} are" if n > 1 else f"1 file {which} is"
+    return f"{files_are} missing or damaged (first: {files[0]})"
 
 
 def _size(path: str) -> int | None:
     try:
-        return os.stat(path).st_size
+        return os.stat(path).st_size  # noqa: PTH116 - a Path of each of tens of thousands takes longer than asking
     except OSError:
         return None
