@@ -193,7 +193,7 @@ def _install(spec: Spec, half: Path, uv: Uv, *options: str) -> list[str]:
     """Install harness, plugin and lock, and give uv's warnings."""
     requirements = half / spec.lock_name
     requirements.write_text(spec.lock, encoding="utf-8")
-    target = ("pip", "install", "--python", half / "bin" / "python", "--no-deps", *options)
+    target: tuple[str | Path, ...] = ("pip", "install", "--python", half / "bin" / "python", "--no-deps", *options)
     own = [spec.core.path, spec.wheel.path]
     printed = uv(*target, "--offline", *own, cwd=half, what=f"plugin {spec.name!r}: installing itself and pertharness")
     printed += uv(*target, "-r", requirements, cwd=half, what=f"plugin {spec.name!r}: its {spec.lock_name}")
