@@ -9,32 +9,24 @@ most 1.05. The predictions have to be equal.
 
 from __future__ import annotations
 
-import os
-
-os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
-
-import contextlib
 import sys
-import tempfile
-import time
-import warnings
-from collections.abc import Callable
 from pathlib import Path
+
+from training import SEED, compare, predict_in_harness  # before numpy: it sets the number of threads
+
+# isort: split
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from pertharness import CONTROL, Task, targets_of
+from pertharness import CONTROL, targets_of
 from pertharness.canonical import select
 from pertharness.datasets import load_dataset
-from pertharness.jobs import Job, PluginRef
-from pertharness.worker.stages import guarded_hooks
 from pertharness_cpa import OFFER
 from pertharness_cpa.layout import validation_rows
 from pertharness_cpa.settings import PUBLISHED_SEED, Settings
 
-SEED, N_QUERIES = 1, 10
-TASK = Task(dataset="demo", name="double", split_kind="double", split_seed=1)
+N_QUERIES = 10
 
 
 def make_task(n_genes: int) -> tuple[AnnData, list[str]]:
@@ -44,17 +36,6 @@ def make_task(n_genes: int) -> tuple[AnnData, list[str]]:
     singles = {label for label in labels if len(targets_of(label)) == 1}
     queries = [label for label in labels if len(targets_of(label)) == 2 and singles.issuperset(targets_of(label))]
     return select(screen, [label for label in labels if label not in queries[:N_QUERIES]]), queries[:N_QUERIES]
-
-
-def by_harness(train: AnnData, queries: list[str], epochs: int, home: Path) -> np.ndarray:
-    """Fit and predict as a job does."""
-    plugin = PluginRef(name="cpa", module="pertharness_cpa", version="0")
-    hooks = guarded_hooks(Job(key="benchmark", stage="predictions", plugin=plugin, name="cpa"), [])
-    common = {"name": "cpa", "task": TASK, "device": "cpu", "seed": SEED, "workdir": home}
-    params = OFFER.params | {"max_epochs": epochs}
-    model = hooks.fit(train=train, val=None, embeddings={}, references={}, params=params, files={}, **common)
-    controls = select(train, [CONTROL])
-    return np.asarray(hooks.predict(model=model, controls=controls, queries=queries, oracle=None, **common).X)
 
 
 def by_script(train: AnnData, queries: list[str], epochs: int, home: Path) -> np.ndarray:
@@ -96,40 +77,19 @@ def by_script(train: AnnData, queries: list[str], epochs: int, home: Path) -> np
     return np.array(means)
 
 
-def seconds(work: Callable[[Path], np.ndarray]) -> tuple[float, float, np.ndarray]:
-    """Give processor time, wall time and result of some work in a folder of its own, its chatter thrown away."""
-    with (
-        tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as nowhere, warnings.catch_warnings(),
-        contextlib.redirect_stderr(nowhere), contextlib.redirect_stdout(nowhere),
-    ):  # fmt: skip
-        warnings.simplefilter("ignore")
-        wall, processor = time.perf_counter(), time.process_time()
-        result = work(Path(folder))
-        return time.process_time() - processor, time.perf_counter() - wall, result
-
-
 def main() -> None:
     """Time both."""
     import cpa  # noqa: F401
-    import torch
 
-    torch.set_num_threads(1)
     given = [int(text) for text in sys.argv[1:]]
     n_genes, epochs, repeats = [*given, *(500, 20, 3)[len(given) :]]
     train, queries = make_task(n_genes)
-    ways = {"harness": by_harness, "script": by_script}
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
-    results = {}
-    for _ in range(repeats):
-        for name, way in ways.items():
-            processor, wall, results[name] = seconds(lambda home, way=way: way(train, queries, epochs, home))
-            times[name].append((processor, wall))
-    best = {name: [min(column) for column in zip(*rows, strict=True)] for name, rows in times.items()}
-    print(f"{train.n_obs} cells, {n_genes} genes, {epochs} epochs; best of {repeats}; processor (wall) time")
-    for name, (processor, wall) in best.items():
-        print(f"{name}: {processor:.2f} s ({wall:.2f} s)")
-    difference = np.abs(results["harness"] - results["script"]).max()
-    print(f"ratio: {best['harness'][0] / best['script'][0]:.3f}; predictions differ by at most {difference:.1g}")
+    compare(
+        f"CPA, {train.n_obs} cells, {n_genes} genes, {epochs} epochs",
+        lambda home: predict_in_harness(OFFER, "pertharness_cpa", train, None, queries, {"max_epochs": epochs}, home),
+        lambda home: by_script(train, queries, epochs, home),
+        repeats,
+    )
 
 
 if __name__ == "__main__":

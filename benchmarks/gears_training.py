@@ -1,4 +1,4 @@
-"""Time GEARS' training in the harness's hooks beside a plain script that drives the same package.
+"""Time GEARS inside the harness, Meter and Guard included, beside a plain script that drives the same package.
 
     ENVIRONMENT/bin/python benchmarks/gears_training.py [CELLS] [GENES] [EPOCHS] [REPEATS]
 
@@ -8,28 +8,24 @@ on one made-up screen, and the best processor times are compared; the target is 
 
 from __future__ import annotations
 
-import os
-
-os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
-
-import contextlib
 import pickle
 import sys
-import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
+
+from training import SEED, compare, predict_in_harness  # before numpy: it sets the number of threads
+
+# isort: split
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 from pertharness import CONTROL
-from pertharness_gears import MODEL, fit, predict
+from pertharness_gears import MODEL
 from pertharness_gears.conditions import assemble, plan_conditions
 from pertharness_gears.graph import make_edges
 from scipy import sparse
 
-N_PERTURBED, N_TERMS, SEED = 20, 60, 1
+N_PERTURBED, N_TERMS = 20, 60
 
 
 def make_screen(n_cells: int, n_genes: int) -> tuple[AnnData, AnnData, dict[str, set[str]]]:
@@ -46,13 +42,12 @@ def make_screen(n_cells: int, n_genes: int) -> tuple[AnnData, AnnData, dict[str,
     return adata[~is_val].copy(), adata[is_val].copy(), terms
 
 
-def by_hooks(train: AnnData, val: AnnData, terms: dict[str, set[str]], epochs: int, home: Path) -> np.ndarray:
+def in_harness(train: AnnData, val: AnnData, terms: dict[str, set[str]], epochs: int, home: Path) -> np.ndarray:
     """Fit and predict as a job does."""
     (home / "gene2go.pkl").write_bytes(pickle.dumps(terms))
-    params = {**MODEL.params, "epochs": epochs, "gene2go": str(home / "gene2go.pkl")}
-    model = fit(train=train, val=val, files={}, params=params, device="cpu", seed=SEED, workdir=home)
+    params = {"epochs": epochs, "gene2go": str(home / "gene2go.pkl")}
     queries = list(train.var_names[1 : N_PERTURBED + 1])
-    return np.asarray(predict(model=model, controls=train, queries=queries, seed=SEED).X)
+    return predict_in_harness(MODEL, "pertharness_gears", train, val, queries, params, home)
 
 
 def by_script(train: AnnData, val: AnnData, terms: dict[str, set[str]], epochs: int, home: Path) -> np.ndarray:
@@ -83,38 +78,19 @@ def by_script(train: AnnData, val: AnnData, terms: dict[str, set[str]], epochs: 
     return np.array([model.predict([[gene]])[gene] for gene in train.var_names[1 : N_PERTURBED + 1]], dtype=np.float64)
 
 
-def seconds(work: Callable[[Path], np.ndarray]) -> tuple[float, float, np.ndarray]:
-    """Give processor time, wall time and result of some work in a folder of its own, its chatter thrown away."""
-    with (
-        tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as nowhere,
-        contextlib.redirect_stderr(nowhere), contextlib.redirect_stdout(nowhere),
-    ):  # fmt: skip
-        wall, processor = time.perf_counter(), time.process_time()
-        result = work(Path(folder))
-        return time.process_time() - processor, time.perf_counter() - wall, result
-
-
 def main() -> None:
     """Time both."""
-    import torch
+    import gears  # noqa: F401
 
-    torch.set_num_threads(1)
     given = [int(text) for text in sys.argv[1:]]
     n_cells, n_genes, epochs, repeats = [*given, *(1500, 500, 3, 3)[len(given) :]]
-    train, val, terms = make_screen(n_cells, n_genes)
-    ways = {"hooks": by_hooks, "script": by_script}
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
-    results = {}
-    for _ in range(repeats):
-        for name, way in ways.items():
-            processor, wall, results[name] = seconds(lambda home, way=way: way(train, val, terms, epochs, home))
-            times[name].append((processor, wall))
-    best = {name: [min(column) for column in zip(*rows, strict=True)] for name, rows in times.items()}
-    print(f"{n_cells} cells, {n_genes} genes, {epochs} epochs; best of {repeats}; processor (wall) time")
-    for name, (processor, wall) in best.items():
-        print(f"{name}: {processor:.2f} s ({wall:.2f} s)")
-    same = np.array_equal(results["hooks"], results["script"])
-    print(f"ratio: {best['hooks'][0] / best['script'][0]:.3f}; equal predictions: {same}")
+    screen = make_screen(n_cells, n_genes)
+    compare(
+        f"GEARS, {n_cells} cells, {n_genes} genes, {epochs} epochs",
+        lambda home: in_harness(*screen, epochs, home),
+        lambda home: by_script(*screen, epochs, home),
+        repeats,
+    )
 
 
 if __name__ == "__main__":
