@@ -158,6 +158,7 @@ def test_without_weights_a_model_is_skipped_and_the_reason_says_what_to_do(place
     said = place.call("doctor")
     assert "model heavy" in said
     assert "lacks: needs the file 'heavy.txt'" in said
+    assert "can run here; optional files that are not: extra.txt" in said
 
 
 def test_check_skips_an_offer_without_its_weights(place: Place) -> None:
@@ -167,6 +168,7 @@ def test_check_skips_an_offer_without_its_weights(place: Place) -> None:
 
 
 def test_a_restricting_licence_is_shown_and_has_to_be_accepted_once(place: Place) -> None:
+    assert "CC-BY-NC-4.0, to be confirmed" in place.call("weights", "list", "heavy")
     said = place.call("prefetch", "r.toml", status=1)
     assert "heavy.txt: NOT FETCHED" in said
     assert "licence 'CC-BY-NC-4.0' may restrict its use" in said
@@ -174,7 +176,7 @@ def test_a_restricting_licence_is_shown_and_has_to_be_accepted_once(place: Place
     assert not (place.weights / "heavy.txt").exists()
     said = place.call("weights", "fetch", "heavy", "--accept-licence")
     assert "heavy: heavy.txt: fetched, licence CC-BY-NC-4.0" in said
-    assert "CC-BY-NC-4.0, to be confirmed" in place.call("weights", "list", "heavy")
+    assert "CC-BY-NC-4.0, confirmed" in place.call("weights", "list", "heavy")
     assert "there" in place.call("weights", "fetch", "weighty")
     assert "demo: there, built in" in place.call("prefetch", "r.toml")
 

@@ -105,7 +105,10 @@ def declared_under(registry: Registry, name: str) -> list[Declared]:
 
 
 def _once(files: Iterable[Declared]) -> list[Declared]:
-    return list({(one.plugin, one.file.wanted): one for one in files}.values())
+    first: dict[tuple[str, str], Declared] = {}
+    for one in files:
+        first.setdefault((one.plugin, one.file.wanted), one)
+    return list(first.values())
 
 
 def examine(declared: Declared, folder: Path, memory: Path) -> Found:

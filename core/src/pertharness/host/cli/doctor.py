@@ -82,7 +82,7 @@ def _models(registry: Registry, machine: Machine, folder: Path, memory: Path) ->
 
     found = {(one.plugin, one.file.wanted): examine(one, folder, memory) for one in all_declared(registry)}
     rows = [
-        (f"weights {one.declared.plugin}", f"{one.declared.title}: {one.reason or f'there, {one.path}'}")
+        (f"weights {one.declared.plugin}", one.reason or f"{one.declared.title} is there, {one.path}")
         for one in found.values()
     ]
     offers: list[tuple[str, Offered[ModelOffer] | Offered[EmbeddingOffer]]] = [
@@ -94,7 +94,9 @@ def _models(registry: Registry, machine: Machine, folder: Path, memory: Path) ->
         needed = [one for one in files if one.condition == "damaged" or not one.declared.file.optional]
         lacks = [missing_hardware(offered.offer.needs, "cuda", machine) or "", *(one.reason for one in needed)]
         said = "; ".join(filter(None, lacks))
-        rows.append((title, f"lacks: {said}" if said else "can run here"))
+        absent = [one.declared.file.wanted for one in files if one.condition == "missing" and one not in needed]
+        without = f"; optional files that are not: {', '.join(absent)}" if absent else ""
+        rows.append((title, f"lacks: {said}" if said else f"can run here{without}"))
     return rows
 
 

@@ -12,7 +12,7 @@ from pertharness.errors import FetchError
 from pertharness.host.cli.data import shown_progress
 from pertharness.host.cli.inspect import columns
 from pertharness.host.fetch import default_folder
-from pertharness.host.fetch.licences import restricts
+from pertharness.host.fetch.licences import has_to_be_confirmed, restricts
 from pertharness.host.registry import open_registry
 from pertharness.host.store import Store
 from pertharness.host.weights import Declared, Found, LicenceError, all_declared, bring, declared_under, examine
@@ -42,17 +42,19 @@ def list_command(name: str | None, folder: Path | None, store: Path | None) -> N
     records = Store.open(store)
     registry = open_registry(records)
     declared = declared_under(registry, name) if name else all_declared(registry)
-    rows = [describe(examine(one, folder or default_folder(), records.root)) for one in declared]
+    here = folder or default_folder()
+    rows = [describe(examine(one, here, records.root), here) for one in declared]
     for line in columns(rows) or [f"{name or 'no installed plugin'}: no weights or side files declared"]:
         click.echo(line)
 
 
-def describe(found: Found) -> tuple[str, ...]:
+def describe(found: Found, folder: Path) -> tuple[str, ...]:
     """Give plugin, file, size, licence and what is there, as a row."""
     file = found.declared.file
     size = "" if file.size_mb is None else f"{file.size_mb:.3g} MB"
     use = "optional" if file.optional else "needed"
-    licence = f"licence {file.licence}" + (", to be confirmed" if restricts(file.licence) else "")
+    word = "to be confirmed" if has_to_be_confirmed(file, folder) else "confirmed"
+    licence = f"licence {file.licence}" + (f", {word}" if restricts(file.licence) else "")
     state = {"there": str(found.path), "missing": "not fetched"}.get(found.condition, f"DAMAGED: {found.reason}")
     if found.condition == "missing" and found.path.is_file():
         state = "licence not confirmed"
