@@ -10,7 +10,8 @@ from pertharness.testing import planted_cells, pose
 from pertharness.testing.planted import DOUBLES, SINGLES
 from pertharness_gears import MODEL, fit
 from pertharness_gears.conditions import assemble, plan_conditions, upstream_name, why_not
-from pertharness_gears.training import check_params
+from pertharness_gears.files import PATHS
+from pertharness_gears.settings import default_params, read_settings
 
 GENES = frozenset(SINGLES)
 
@@ -110,15 +111,27 @@ def test_a_gene_that_is_there_twice_is_refused():
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"protocol": "papers"}, "protocol='papers'; expected 'paper' or 'corrected'"),
-        ({"control_sampling": 300}, "control_sampling=300"),
-        ({"epochs": 0}, "epochs=0; expected at least 1"),
-        ({"batch_size": 1}, "batch_size=1; expected at least 2"),
+        ({"protocol": "papers"}, "'paper' or 'corrected'; it is 'papers'"),
+        ({"control_sampling": 300}, "control_sampling.*it is 300"),
+        ({"epochs": 0}, "epochs.*greater than or equal to 1; it is 0"),
+        ({"epochs": "many"}, "epochs.*integer.*it is 'many'"),
+        ({"batch_size": 1}, "batch_size.*greater than or equal to 2; it is 1"),
+        ({"lr": -1}, "lr.*greater than 0; it is -1"),
+        ({"num_similar_genes_go_graph": -5}, "num_similar_genes_go_graph.*; it is -5"),
+        ({"coexpress_threshold": float("nan")}, "coexpress_threshold.*it is nan"),
     ],
 )
 def test_a_wrong_parameter_is_refused(change, why):
     with pytest.raises(DataError, match=why):
-        check_params({**MODEL.params, **change})
+        read_settings({**MODEL.params, **change})
+
+
+def test_all_published_settings_are_parameters():
+    names = {name for name in MODEL.params if name not in PATHS}
+    assert names == set(default_params())
+    assert read_settings(MODEL.params).sampling == "upstream"
+    assert read_settings({"protocol": "corrected"}).sampling == "all"
+    assert read_settings({"protocol": "corrected", "control_sampling": "upstream"}).sampling == "upstream"
 
 
 @pytest.mark.skipif(importlib.util.find_spec("gears") is not None, reason="cell-gears is installed here")

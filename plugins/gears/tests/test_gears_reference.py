@@ -13,7 +13,7 @@ from pertharness import join_targets
 from pertharness_gears import MODEL, embed, fit, predict
 from pertharness_gears.embedding import embed_edges
 from pertharness_gears.graph import make_edges, strongest
-from pertharness_gears.training import NETWORK
+from pertharness_gears.settings import Network
 
 SHARED = Path(os.environ.get("PERTHARNESS_SHARED", Path(__file__).parents[4] / "shared"))
 FIXTURE, TABLES = SHARED / "fixtures" / "gears", SHARED / "reference"
@@ -59,7 +59,7 @@ def seed(screen):
     n_perts = len(json.loads((FIXTURE / "gene2go.json").read_text()))
     sizes = {
         "num_genes": len(expected["genes"]), "num_perts": n_perts, "device": "cpu", "no_perturb": False,
-        "decoder_hidden_size": 16, "uncertainty": False, **NETWORK,
+        "decoder_hidden_size": 16, "uncertainty": False, **Network().model_dump(),
     }  # fmt: skip
     line = next(line for line in (FIXTURE / "README.md").read_text().splitlines() if "Seed s:" in line)
     for seed in map(int, re.findall(r"\d+", line.split("Seed s:")[1].split(".")[0])):

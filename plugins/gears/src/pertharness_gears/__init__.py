@@ -16,7 +16,8 @@ from pertharness.datasets.demo import gene2go_of_demo
 
 from pertharness_gears.files import DECLARED, PATHS, find_files
 from pertharness_gears.graph import Ontology, make_ontology, open_ontology
-from pertharness_gears.training import PARAMS, Fitted, fit_gears
+from pertharness_gears.settings import default_params, read_settings
+from pertharness_gears.training import Fitted, fit_gears
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +33,7 @@ MODEL = ModelOffer(
     ),
     tasks=("double", "single"),
     input="cells",
-    params=PARAMS,
+    params={**default_params(), **PATHS},
     file_params=tuple(PATHS),
     uses_validation=True,
     weights=DECLARED,
@@ -76,9 +77,10 @@ def fit(
     workdir: Path,
 ) -> Fitted:  # fmt: skip
     """Train GEARS on the cells of `train`; `val` chooses the epoch."""
+    settings = read_settings(params)
     labels = [label for part in (train, val) if part is not None for label in part.obs["perturbation"].unique()]
     ontology = _ontology(train, [target for label in labels for target in targets_of(label)], files, params)
-    return fit_gears(train, val, ontology, params, device, seed, workdir)
+    return fit_gears(train, val, ontology, settings, device, seed, workdir)
 
 
 @hookimpl

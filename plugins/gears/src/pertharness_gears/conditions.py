@@ -75,9 +75,11 @@ def plan_conditions(train: AnnData, val: AnnData | None, genes: Set[str], batch_
         raise Skip(f"there are {n_train.get(CONTROL, 0)} control cells; GEARS needs at least {FEWEST_CELLS}")
     if len(perturbed) + len(validated) < 2 or not perturbed:
         first, reason = next(iter(left_out.items()), ("none", "there are no more"))
+        known = f"{len(genes)} genes, such as {', '.join(sorted(genes)[:3])}" if genes else "none of the data's genes"
         raise Skip(
             f"GEARS can be given {len(perturbed)} of {len(n_train) - 1} training perturbations; it needs one, and one "
-            f"more to validate (left out: {first!r}: {reason})"
+            f"more to validate (left out: {first!r}: {reason}). The graph has {known}: name targets and genes by the "
+            "symbols of gene2go, or name another file: gears[gene2go=/PATH/TO/FILE]"
         )
     notes = []
     if left_out:

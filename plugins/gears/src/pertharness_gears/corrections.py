@@ -6,11 +6,12 @@ Each function undoes one peculiarity; ``README.md`` lists them with what is left
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from pertharness_gears.settings import Network
 
 
 def smooth_every_cell(gears: Any) -> None:
@@ -28,7 +29,7 @@ def smooth_every_cell(gears: Any) -> None:
         layer.register_forward_hook(repeat_first)
 
 
-def coexpression_of_all(data: Any, params: Mapping[str, Any]) -> dict[str, Any]:
+def coexpression_of_all(data: Any, network: Network) -> dict[str, Any]:
     """Give the co-expression graph over all training cells, as arguments of ``model_initialize``.
 
     cell-gears leaves the doubles out: it takes the conditions whose names hold "ctrl".
@@ -40,11 +41,11 @@ def coexpression_of_all(data: Any, params: Mapping[str, Any]) -> dict[str, Any]:
     # The network is kept as a file by a name that would be that of the uncorrected one.
     Path(data.data_path, "all").mkdir()
     edges = get_similarity_network(
-        "co-express", cells, params["coexpress_threshold"], params["num_similar_genes_co_express_graph"],
+        "co-express", cells, network.coexpress_threshold, network.num_similar_genes_co_express_graph,
         data.data_path, "all", data.split, data.seed, data.train_gene_set_size, {"train": ["ctrl"]},
     )  # fmt: skip
-    network = GeneSimNetwork(edges, list(data.gene_names), node_map=data.node_map)
-    return {"G_coexpress": network.edge_index, "G_coexpress_weight": network.edge_weight}
+    graph = GeneSimNetwork(edges, list(data.gene_names), node_map=data.node_map)
+    return {"G_coexpress": graph.edge_index, "G_coexpress_weight": graph.edge_weight}
 
 
 def redraw_controls(data: Any, batch_size: int, seed: int) -> None:

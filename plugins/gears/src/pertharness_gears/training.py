@@ -4,37 +4,20 @@ from __future__ import annotations
 
 import pickle
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pertharness import DataError
-
 from pertharness_gears.conditions import Plan, assemble, plan_conditions, upstream_name
 from pertharness_gears.corrections import coexpression_of_all, redraw_controls, smooth_every_cell
-from pertharness_gears.files import GENE2GO, PATHS, PERT_GENES
+from pertharness_gears.files import GENE2GO, PERT_GENES
 from pertharness_gears.graph import Ontology, strongest
+from pertharness_gears.settings import Settings
 from pertharness_gears.upstream import guest, load_gears, seed_numpy, seed_torch
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-PROTOCOLS = ("paper", "corrected")
-SAMPLINGS = ("protocol", "upstream", "all")
-NETWORK: dict[str, Any] = {
-    "hidden_size": 64, "num_go_gnn_layers": 1, "num_gene_gnn_layers": 1, "num_similar_genes_go_graph": 20,
-    "num_similar_genes_co_express_graph": 20, "coexpress_threshold": 0.4, "direction_lambda": 0.1,
-}  # fmt: skip
-"""Arguments of ``model_initialize``. Left out: ``decoder_hidden_size``, which changes nothing in 0.1.2, and
-``uncertainty``, whose loss ends with an error on a CPU (a leaf variable changed in place) and whose variances nothing
-here would use."""
-OPTIMISER: dict[str, Any] = {"epochs": 20, "lr": 1e-3, "weight_decay": 5e-4}
-"""Arguments of ``train``."""
-PARAMS: dict[str, Any] = {
-    **NETWORK, **OPTIMISER, **PATHS, "batch_size": 32, "protocol": "paper", "control_sampling": "protocol",
-}  # fmt: skip
-"""The published settings (doi 10.1038/s41587-023-01905-6)."""
 TRAIN_GENE_SET_SIZE = 0.75
 """Part of a file name of cell-gears, without any other effect where the split is given."""
 
@@ -61,28 +44,9 @@ class Fitted:
     notes: list[str]
 
 
-def check_params(params: Mapping[str, Any]) -> None:
-    """Refuse a protocol or a sampling that is none, and sizes below 1.
-
-    Raises
-    ------
-    DataError
-        If there is one.
-    """
-    for name, allowed in (("protocol", PROTOCOLS), ("control_sampling", SAMPLINGS)):
-        if params[name] not in allowed:
-            raise DataError(f"gears: {name}={params[name]!r}; expected {' or '.join(map(repr, allowed))}")
-    for name in ("batch_size", "epochs", "hidden_size"):
-        if params[name] < 1:
-            raise DataError(f"gears: {name}={params[name]!r}; expected at least 1")
-    if params["batch_size"] < 2:
-        raise DataError("gears: batch_size=1; expected at least 2, as batches are normalised")
-
-
 def fit_gears(
-    train: AnnData, val: AnnData | None, ontology: Ontology, params: Mapping[str, Any], device: str, seed: int,
-    workdir: Path,
-) -> Fitted:  # fmt: skip
+    train: AnnData, val: AnnData | None, ontology: Ontology, settings: Settings, device: str, seed: int, workdir: Path
+) -> Fitted:
     """Train GEARS on cells of log1p CP10k; the best epoch on the validation data is kept.
 
     With ``protocol="paper"`` the random numbers are drawn as in a plain script that seeds numpy before
@@ -92,27 +56,22 @@ def fit_gears(
     ------
     Skip
         If cell-gears is not installed, or too few perturbations have their genes in the GO graph.
-    DataError
-        If a parameter is none of the allowed ones.
     """
-    check_params(params)
-    plan = plan_conditions(train, val, frozenset(ontology.genes), params["batch_size"], seed)
+    own = settings.own
+    plan = plan_conditions(train, val, frozenset(ontology.genes), own.batch_size, seed)
     for label, reason in plan.left_out.items():
         print(f"gears: {label} is left out of the training: {reason}", file=sys.stderr)
     load_gears()
-    corrected = params["protocol"] == "corrected"
+    corrected = own.protocol == "corrected"
     with guest():
-        data = _pert_data(assemble(train, val, plan), plan, ontology, params["batch_size"], seed, workdir / "gears")
+        data = _pert_data(assemble(train, val, plan), plan, ontology, own.batch_size, seed, workdir / "gears")
         if corrected:
-            redraw_controls(data, params["batch_size"], seed)
-        gears = _model(data, ontology, params, device, seed)
+            redraw_controls(data, own.batch_size, seed)
+        gears = _model(data, ontology, settings, device, seed)
         if corrected:
             smooth_every_cell(gears)
-        gears.train(**{name: params[name] for name in OPTIMISER})
-    sampling = params["control_sampling"]
-    if sampling == "protocol":
-        sampling = "all" if corrected else "upstream"
-    return Fitted(gears, frozenset(ontology.genes), sampling, [*ontology.notes, *plan.notes])
+        gears.train(**settings.optimiser.model_dump())
+    return Fitted(gears, frozenset(ontology.genes), settings.sampling, [*ontology.notes, *plan.notes])
 
 
 def _pert_data(adata: AnnData, plan: Plan, ontology: Ontology, batch_size: int, seed: int, folder: Path) -> Any:
@@ -134,17 +93,17 @@ def _pert_data(adata: AnnData, plan: Plan, ontology: Ontology, batch_size: int, 
     return data
 
 
-def _model(data: Any, ontology: Ontology, params: Mapping[str, Any], device: str, seed: int) -> Any:
+def _model(data: Any, ontology: Ontology, settings: Settings, device: str, seed: int) -> Any:
     """Give the untrained model, its GO graph made of the strongest edges of each gene (itself counts as one more)."""
     from gears import GEARS
     from gears.utils import GeneSimNetwork
 
-    edges = strongest(ontology.edges, params["num_similar_genes_go_graph"] + 1)
+    edges = strongest(ontology.edges, settings.network.num_similar_genes_go_graph + 1)
     network = GeneSimNetwork(edges, list(data.pert_names), node_map=data.node_map_pert)
     graphs = {"G_go": network.edge_index, "G_go_weight": network.edge_weight}
-    if params["protocol"] == "corrected":
-        graphs.update(coexpression_of_all(data, params))
+    if settings.own.protocol == "corrected":
+        graphs.update(coexpression_of_all(data, settings.network))
     seed_torch(seed)
     gears = GEARS(data, device=device)
-    gears.model_initialize(**{name: params[name] for name in NETWORK}, **graphs)
+    gears.model_initialize(**settings.network.model_dump(), **graphs)
     return gears

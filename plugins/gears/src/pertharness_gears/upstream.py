@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import importlib.util
 import sys
+import types
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -26,9 +27,34 @@ def load_gears() -> None:
         raise Skip(
             f"cell-gears is not installed in {sys.prefix}: build the plugin's environment: pertharness env build gears"
         )
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _without_dcor():
         warnings.simplefilter("ignore")
         import gears  # noqa: F401
+
+
+@contextlib.contextmanager
+def _without_dcor() -> Iterator[None]:
+    """Put an empty module in the place of dcor while cell-gears is imported.
+
+    dcor compiles itself when it is imported, for half a minute, into files of the environment; of two jobs that do so
+    at once one reads what the other has half written, and is ended by LLVM. cell-gears takes a single function of it,
+    for interaction scores of its own, which are not asked for here.
+    """
+    if "dcor" in sys.modules or "gears" in sys.modules:
+        yield
+        return
+    stand_in = types.ModuleType("dcor")
+    stand_in.__dict__["distance_correlation"] = _no_dcor
+    sys.modules["dcor"] = stand_in
+    try:
+        yield
+    finally:
+        del sys.modules["dcor"]
+
+
+def _no_dcor(*args: Any) -> Any:
+    """Refuse what is left out."""
+    raise NotImplementedError("distance correlations of cell-gears are not available inside the harness")
 
 
 @contextlib.contextmanager
