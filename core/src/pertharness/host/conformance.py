@@ -34,11 +34,14 @@ class Tried:
     message: str = ""
 
 
+USUAL_S, TRAINING_S = 30.0, 900.0
+
+
 @dataclass(frozen=True)
 class Limits:
-    """What one check may take."""
+    """What one check may take; seconds that are None: `USUAL_S`, or `TRAINING_S` where a model is no cheap one."""
 
-    timeout_s: float
+    timeout_s: float | None = None
     memory_mb: float | None = None
 
 
@@ -73,19 +76,20 @@ def check_plugin(name: str, store: Store, limits: Limits) -> Iterator[Tried]:
     """
     ref, python = find_subject(name)
     files: dict[str, Path] = {}
+    slow: set[str] = set()
 
     def node(check: Check) -> Node:
         job = Job(key=check.id, stage="checks", plugin=ref, name=check.id, inputs=files)
         needs = (check.needs,) if check.needs else ()
         return Node(
-            job=job, python=python, title=check.id, needs=needs, cheap=True, timeout_s=limits.timeout_s,
-            memory_mb=limits.memory_mb,
+            job=job, python=python, title=check.id, needs=needs, cheap=True, memory_mb=limits.memory_mb,
+            timeout_s=limits.timeout_s or (TRAINING_S if check.kind == "models" and check.offer in slow else USUAL_S),
         )  # fmt: skip
 
     first = card_checks()
     card = Node(
         job=Job(key="card", stage="cards", plugin=ref), python=python, title="card", cheap=True,
-        timeout_s=limits.timeout_s,
+        timeout_s=limits.timeout_s or USUAL_S,
     )  # fmt: skip
     runner = Runner(store)
     outcomes = runner.run([card, *map(node, first)])
@@ -94,6 +98,7 @@ def check_plugin(name: str, store: Store, limits: Limits) -> Iterator[Tried]:
         return
     described = Card.model_validate_json((store.record("cards", "card") / "card.json").read_bytes())
     checks = [check for check in list_checks(described) if check.kind != "card"]
+    slow |= {offer.name for offer in described.models if not offer.cheap}
     files |= _files_here(described, ref.name, store)
     machine = read_machine(store.root)
     lacking = {check.id: reason for check in checks if (reason := _lacks(described, check, machine))}
