@@ -106,20 +106,25 @@ class WorkerProcess:
             name = signal.Signals(-code).name if -code in set(signal.Signals) else f"number {-code}"
             hint = "; this is how the system ends a process when memory runs out" if name == "SIGKILL" else ""
             return "crashed", name, f"the worker was ended by the signal {name}{hint}"
-        return "crashed", "Exit", f"the worker ended with exit status {code} and without an answer"
+        words = [line.strip() for line in self._said(self.nodes[0]).splitlines() if line.strip()]
+        last = f"; its last words: {words[-1][:300]}" if words else ""
+        return "crashed", "Exit", f"the worker ended with exit status {code} and without an answer{last}"
 
     def _end(self, state: State, type_: str, message: str) -> tuple[Node, Status]:
         node = self.nodes.pop(0)
         return node, self._write(node, state, type_, message)
 
     def _write(self, node: Node, state: State, type_: str, message: str) -> Status:
-        folder = self.store.work(node.key)
+        log = self._said(node)
+        status = Status(key=node.key, state=state, type=type_, message=message, log_tail=log, device=node.job.device)
+        write_text(self.store.work(node.key) / STATUS, status.model_dump_json(indent=1))
+        return status
+
+    def _said(self, node: Node) -> str:
+        """Give the end of a job's log, and of what the worker said outside of any job."""
         self.output.seek(0)
         said = self.output.read()[-LOG_TAIL:].decode("utf-8", "replace")
-        log = tail(folder / LOG) + said
-        status = Status(key=node.key, state=state, type=type_, message=message, log_tail=log, device=node.job.device)
-        write_text(folder / STATUS, status.model_dump_json(indent=1))
-        return status
+        return tail(self.store.work(node.key) / LOG) + said
 
     def kill(self) -> None:
         """End the worker and every child that stayed in its session."""
