@@ -7,14 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from pertharness.errors import BuildError
@@ -23,110 +22,14 @@ from pertharness.host.environments.folder import MARKER, Environment, Folder, fi
 from pertharness.host.environments.interpreter import plugin_of
 from pertharness.host.environments.lockfile import write_lock
 from pertharness.host.environments.plugins import find_environments, merge
-from pertharness.host.environments.wheels import core_wheel, read_wheel, worker_requirements, write_wheel
+from pertharness.host.environments.wheels import core_wheel, read_wheel
 from pertharness.host.environments.wheels import requirement_name as name_of
 from pertharness.host.fingerprint import source_hash
 from pertharness.host.registry import find_plugins, open_registry
 from pertharness.host.store import Store
 
-PERTHARNESS = str(Path(sys.executable).with_name("pertharness"))
-THIS_PYTHON = f"=={sys.version_info.major}.{sys.version_info.minor}.*"
-PINS = [*(f"{name_of(text)}==99" for text in worker_requirements()), "here==1.0"]
-PLUGIN = """
-import os, sys
-from pertharness import Card, ModelOffer, hookimpl, make_prediction
-OFFER = ModelOffer(name="tiny", summary="s", tasks=("double", "single"), input="pseudobulk", information="controls",
-                   cheap=True, deterministic=True)
-
-@hookimpl
-def describe():
-    return Card(models=(OFFER,))
-
-@hookimpl
-def fit(train):
-    return "nothing"
-
-@hookimpl
-def predict(controls, queries):
-    mean = controls.X.mean(axis=0)
-    return make_prediction({query: mean for query in queries}, controls.var_names)
-"""
-
-
-def wheel(folder: Path, name: str, version: str = "1.0", *, requires: tuple[str, ...] = (), **more: object) -> Path:
-    """Write a wheel with the files of `more["files"]`; a plugin if `more["points"]` names its module."""
-    lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
-    lines += [f"Requires-Dist: {text}" for text in requires]
-    lines += [f"Requires-Python: {more['python']}"] if more.get("python") else []
-    info = {"METADATA": "\n".join([*lines, ""]).encode()}
-    if more.get("points"):
-        info["entry_points.txt"] = f"[pertharness]\n{more['points']}\n".encode()
-    files = {path: text.encode() for path, text in dict(more.get("files") or {}).items()}  # type: ignore[call-overload]
-    return write_wheel(folder, name, version, files, info)
-
-
-@dataclass(frozen=True)
-class Shelf:
-    """A folder of wheels that stands for the index, and one of environments.
-
-    What a worker requires is there by name only; the modules come by a .pth file from the packages that run this test.
-    """
-
-    root: Path
-
-    @property
-    def envs(self) -> Folder:
-        return Folder(self.root / "envs")
-
-    @property
-    def wheels(self) -> Path:
-        return self.root / "wheels"
-
-    def lock(self, *more: str) -> str:
-        return "\n".join(["# all of it", *PINS, *more])
-
-    def plugin(self, version: str = "1.0", *, lock: str | None = None, text: str = PLUGIN, **more: object) -> Path:
-        """Write the wheel of the plugin `tiny`."""
-        files = {"pertharness_tiny/__init__.py": text, "pertharness_tiny/requirements.lock": lock or self.lock()}
-        files |= dict(more.pop("extra", {}))  # type: ignore[call-overload]
-        usual: dict[str, object] = {"python": THIS_PYTHON, "points": "tiny = pertharness_tiny"}
-        return wheel(self.root / "own", "pertharness-tiny", version, files=files, **usual | more)  # type: ignore[arg-type]
-
-    def build(self, **more: object) -> Environment:
-        return build(str(self.plugin(**more)), self.envs)  # type: ignore[arg-type]
-
-    def command(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [PERTHARNESS, *arguments], cwd=self.root, env={**os.environ, **variables}, capture_output=True, text=True
-        )
-        assert "Traceback" not in done.stdout + done.stderr, done.stderr
-        return done
-
-
-@pytest.fixture(scope="module")
-def stocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("shelf")
-    for text in worker_requirements():
-        wheel(root / "wheels", name_of(text), "99")
-    site = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"
-    wheel(root / "wheels", "here", files={"here.pth": site})
-    return root
-
-
-@pytest.fixture
-def shelf(stocked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
-    for name in [name for name in os.environ if name.startswith(("UV_", "PIP_"))]:
-        monkeypatch.delenv(name)
-    settings = {
-        "PIP_FIND_LINKS": str(stocked / "wheels"), "PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull,
-        "UV_CACHE_DIR": str(stocked / "cache"),
-        "UV_PYTHON_DOWNLOADS": "never",
-        "XDG_CONFIG_HOME": str(tmp_path), "PERTHARNESS_ENVS": str(tmp_path / "envs"),
-        "PERTHARNESS_STORE": str(tmp_path / "store"),
-    }  # fmt: skip
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    return Shelf(tmp_path)
+if TYPE_CHECKING:
+    from conftest import Shelf
 
 
 def left(folder: Folder) -> list[str]:
@@ -151,7 +54,7 @@ def test_an_environment_holds_its_lock_the_plugin_and_the_worker_side(shelf: She
 def test_what_is_unchanged_is_used_and_what_changed_is_built_beside_it(shelf: Shelf) -> None:
     first = shelf.build()
     assert shelf.build() == first
-    wheel(shelf.wheels, "more")
+    shelf.wheel(shelf.wheels, "more")
     second = shelf.build(lock=shelf.lock("# the same packages under another text"))
     assert second.folder != first.folder
     assert shelf.envs.current("tiny") == second
@@ -163,53 +66,6 @@ def test_what_is_unchanged_is_used_and_what_changed_is_built_beside_it(shelf: Sh
     assert left(shelf.envs) == []
     with pytest.raises(BuildError, match="there is no environment 'tiny'; there are: none"):
         shelf.envs.remove("tiny")
-
-
-def _no_folder(place: Path) -> None:
-    shutil.rmtree(place)
-
-
-def _no_interpreter(place: Path) -> None:
-    (place / "bin" / "python").unlink()
-
-
-def _no_package(place: Path) -> None:
-    shutil.rmtree(site_packages(place) / "here-1.0.dist-info")
-
-
-def _no_marker(place: Path) -> None:
-    (place / MARKER).unlink()
-
-
-def _other_source(place: Path) -> None:
-    path = site_packages(place) / "pertharness_tiny" / "__init__.py"
-    path.unlink()  # a link into uv's cache
-    path.write_text("a = 1")
-
-
-HARM = {
-    "its folder is gone": _no_folder, "its interpreter is gone": _no_interpreter, "here is missing": _no_package,
-    "its environment.json is missing": _no_marker, "files of 'pertharness_tiny' in it were changed": _other_source,
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("told", HARM)
-def test_a_broken_environment_is_named_and_built_again_while_others_go_on(shelf: Shelf, told: str) -> None:
-    built = shelf.build()
-    HARM[told](shelf.envs.place(built))
-    plugins, problems = find_plugins()
-    assert "datasets" in plugins
-    assert "tiny" not in plugins
-    (problem,) = [one for one in problems if one.plugin == "tiny"]
-    assert (problem.state, told in problem.message) == ("failed", True)
-    assert "pertharness env build tiny" in problem.message
-    done = shelf.command("env", "build", "tiny")
-    assert done.returncode == 0, done.stderr
-    again = shelf.envs.current("tiny")
-    assert again is not None
-    assert again.folder == built.folder
-    assert fitness(shelf.envs, again) == ("ok", "")
-    assert "tiny" in find_plugins()[0]
 
 
 def test_a_file_damaged_through_its_links_is_found_and_fetched_again(
@@ -251,7 +107,9 @@ def test_another_version_of_the_harness_makes_an_environment_outdated(shelf: She
 def test_two_builds_at_once_make_one(shelf: Shelf) -> None:
     path = str(shelf.plugin())
     calls = [
-        subprocess.Popen([PERTHARNESS, "env", "build", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [shelf.program, "env", "build", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         for _ in range(2)
     ]
     said = [call.communicate() for call in calls]
@@ -303,7 +161,7 @@ def test_a_lock_that_cannot_be_installed_names_the_package_and_leaves_nothing(sh
 
 
 def test_requirements_that_are_not_met_have_to_be_excused(shelf: Shelf) -> None:
-    wheel(shelf.wheels, "greedy", requires=("notthere>=2", "numpy<1"))
+    shelf.wheel(shelf.wheels, "greedy", requires=("notthere>=2", "numpy<1"))
     more = {"lock": shelf.lock("greedy==1.0")}
     os.environ["PIP_FIND_LINKS"] += f" {shelf.wheels}"  # the fixture restores it
     with pytest.raises(BuildError, match="requires notthere>=2, but it's not installed; greedy requires numpy<1"):
@@ -329,12 +187,12 @@ def test_a_python_that_is_not_here_is_named(shelf: Shelf, monkeypatch: pytest.Mo
 
 
 def test_a_wheel_without_lock_or_plugin_is_refused(shelf: Shelf) -> None:
-    bare = {"pertharness_tiny/__init__.py": PLUGIN}
-    path = wheel(shelf.root, "pertharness-tiny", files=bare, points="tiny = pertharness_tiny")
+    bare = {"pertharness_tiny/__init__.py": shelf.text}
+    path = shelf.wheel(shelf.root, "pertharness-tiny", files=bare, points="tiny = pertharness_tiny")
     with pytest.raises(BuildError, match=r"no pertharness_tiny/requirements\.lock .* pertharness env lock PATH"):
         build(str(path), shelf.envs)
-    with pytest.raises(BuildError, match="has to offer one plugin under 'pertharness'; it has none"):
-        build(str(wheel(shelf.root, "other", files=bare)), shelf.envs)
+    with pytest.raises(BuildError, match=r"other 1\.0 offers no pertharness plugin \(no entry point"):
+        build(str(shelf.wheel(shelf.root, "other", files=bare)), shelf.envs)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(BuildError, match="is not a whole wheel"):
         build(str(path), shelf.envs)
@@ -354,7 +212,7 @@ class Quiet(SimpleHTTPRequestHandler):
 def index(shelf: Shelf, stocked: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A simple index (PEP 503) on this machine, with a package one of whose versions was yanked."""
     root = shelf.root / "index"
-    for path in [*(stocked / "wheels").iterdir(), wheel(shelf.root / "x", "bad", "1.0"), shelf.plugin()]:
+    for path in [*(stocked / "wheels").iterdir(), shelf.wheel(shelf.root / "x", "bad", "1.0"), shelf.plugin()]:
         name = "-".join(path.name.split("-")[:1]).replace("_", "-")
         (root / "simple" / name).mkdir(parents=True)
         shutil.copy(path, root / "simple" / name)
@@ -387,32 +245,6 @@ def test_a_yanked_version_is_installed_and_said(shelf: Shelf, index: Path) -> No
     assert "it loses cells" in note
 
 
-BACKEND = """
-import zipfile
-from pathlib import Path
-def build_wheel(folder, config_settings=None, metadata_directory=None):
-    name = "pertharness_tiny-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(Path(folder) / name, "w") as archive:
-        for path in sorted(Path("wheel").rglob("*")):
-            if path.is_file():
-                archive.write(path, path.relative_to("wheel"))
-    return name
-"""
-
-
-@pytest.fixture
-def source(shelf: Shelf) -> Path:
-    """The source folder of the plugin, with a build backend of its own, so that nothing has to be brought for it."""
-    folder = shelf.root / "plugins" / "tiny"
-    shutil.unpack_archive(shelf.plugin(), folder / "wheel", "zip")
-    (folder / "backend.py").write_text(BACKEND)
-    system = 'requires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
-    points = '[project.entry-points.pertharness]\ntiny = "pertharness_tiny"\n'
-    project = 'name = "pertharness-tiny"\nversion = "1.0"\ndependencies = ["here"]\n'
-    (folder / "pyproject.toml").write_text(f"[build-system]\n{system}\n[project]\n{project}\n{points}")
-    return folder
-
-
 def test_a_folder_a_name_and_git_are_the_same_environment(shelf: Shelf, source: Path) -> None:
     built = build("plugins/tiny", shelf.envs, base=shelf.root)
     assert built.asked == str(source)
@@ -423,8 +255,7 @@ def test_a_folder_a_name_and_git_are_the_same_environment(shelf: Shelf, source: 
         subprocess.run(["git", *identity, *arguments], cwd=source, check=True, capture_output=True)
     from_git = build(f"git+{source.as_uri()}", shelf.envs)
     assert from_git.folder == built.folder
-    path = source / "wheel" / "pertharness_tiny" / "__init__.py"
-    path.write_text(path.read_text() + "\nNEW = 1\n")
+    shutil.unpack_archive(shelf.plugin(text=f"{shelf.text}\nNEW = 1\n"), source / "wheel", "zip")
     assert build("tiny", shelf.envs, base=shelf.root).folder == built.folder  # of git: what was committed
     assert build("plugins/tiny", shelf.envs, base=shelf.root).folder != built.folder
 
@@ -434,7 +265,7 @@ def test_a_lock_is_complete_exact_and_says_nothing_of_indexes(shelf: Shelf, sour
     path = write_lock(source)
     lines = path.read_text().splitlines()
     assert lines[0].startswith("# The environment of pertharness-tiny")
-    assert lines[1:] == sorted(PINS)
+    assert lines[1:] == sorted(shelf.pins)
     (source / "pyproject.toml").write_text((source / "pyproject.toml").read_text().replace('"here"', '"absent>=3"'))
     with pytest.raises(BuildError, match="absent"):
         write_lock(source)
@@ -471,7 +302,7 @@ def test_nothing_of_the_caller_leaks_in(shelf: Shelf) -> None:
     }  # fmt: skip
     os.environ.update(variables)  # of this process: the command itself could not start with them
     try:
-        built = shelf.build(text=PLUGIN + WATCHFUL)
+        built = shelf.build(text=shelf.text + WATCHFUL)
         registry = open_registry(Store.open(shelf.root / "store"))
     finally:
         for name in variables:
@@ -523,8 +354,8 @@ broken = "{broken}"
 
 
 def test_run_build_makes_what_is_missing_and_the_others_run(shelf: Shelf) -> None:
-    files = {"pertharness_broken/__init__.py": PLUGIN, "pertharness_broken/requirements.lock": "nosuch==1"}
-    bad = wheel(shelf.root, "pertharness-broken", files=files, points="broken = pertharness_broken")
+    files = {"pertharness_broken/__init__.py": shelf.text, "pertharness_broken/requirements.lock": "nosuch==1"}
+    bad = shelf.wheel(shelf.root, "pertharness-broken", files=files, points="broken = pertharness_broken")
     recipe = RECIPE.format(tiny=shelf.plugin(), broken=bad)
     (shelf.root / "r.toml").write_text(recipe)
     done = shelf.command("run", "r.toml", "--out", "out", "--build")
@@ -557,7 +388,7 @@ def test_a_full_disk_leaves_nothing_and_says_so(shelf: Shelf) -> None:
     path, disk = shelf.plugin(extra={"pertharness_tiny/table.bin": "x" * 2_000_000}), shelf.root / "disk"
     disk.mkdir()
     mount = f"mount -t tmpfs -o size=1m tmpfs {disk}"
-    script = f"{mount} && {PERTHARNESS} env build {path}; code=$?; ls -A {disk}; exit $code"
+    script = f"{mount} && {shelf.program} env build {path}; code=$?; ls -A {disk}; exit $code"
     probe = subprocess.run(["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", str(disk)], capture_output=True)
     if probe.returncode:
         pytest.skip("no file system may be mounted here")
@@ -567,6 +398,7 @@ def test_a_full_disk_leaves_nothing_and_says_so(shelf: Shelf) -> None:
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
     assert "the disk is full" in done.stderr
+    assert f"(no room in: the environments' {str(disk)!r})" in done.stderr
     assert "Traceback" not in done.stderr
     assert [name for name in done.stdout.split() if not name.endswith(".lock")] == []
 

@@ -19,6 +19,17 @@ def _say(line: str) -> None:
     click.echo(line, err=True)
 
 
+def _opened() -> Folder:
+    """Give the folder of environments; it need not exist."""
+    from pertharness.errors import BuildError
+    from pertharness.host.environments.folder import open_folder
+
+    folder = open_folder()
+    if folder.root.exists() and not folder.root.is_dir():
+        raise BuildError(f"{str(folder.root)!r} is a file; expected a folder: name another in PERTHARNESS_ENVS")
+    return folder
+
+
 @click.group()
 def env() -> None:
     """Build, list, show and remove the environments of plugins.
@@ -31,24 +42,24 @@ def env() -> None:
 @click.argument("plugins", nargs=-1, metavar="[NAME|PATH|REQUIREMENT|GIT-URL]...")
 @click.option("--all", "everything", is_flag=True, help="Build again what is broken or outdated.")
 @click.option("--python", type=FILE, help="Interpreter to build with, in place of one that uv finds or brings.")
-@click.option("--cpu", "cpu_only", is_flag=True, help="Take the usual lock also where there is a GPU.")
+@click.option("--cpu/--no-cpu", "cpu_only", default=None, help="Take the usual lock also where there is a GPU.")
 @click.option("--again", is_flag=True, help="Build also what is unchanged.")
-def build(plugins: tuple[str, ...], everything: bool, python: Path | None, cpu_only: bool, again: bool) -> None:
+def build(plugins: tuple[str, ...], everything: bool, python: Path | None, cpu_only: bool | None, again: bool) -> None:
     """Build the environments of plugins, and use them from now on; what is unchanged is used as it is.
 
     A name means the plugin of an environment that is known, of a folder plugins/NAME, or of the package
-    pertharness-NAME. Exit status 1 if one could not be built.
+    pertharness-NAME. What is built again by its name, or with --all, gets the --python and --cpu that it had.
+    Exit status 1 if one could not be built.
     """
     from pertharness.errors import BuildError
     from pertharness.host.environments.build import build as build_one
-    from pertharness.host.environments.folder import open_folder
     from pertharness.host.environments.wanted import rebuild
 
     if bool(plugins) == everything:
         raise click.UsageError("name a plugin, or say --all for those that are broken or outdated")
     if python is not None and not python.is_file():
         raise click.UsageError(f"--python {str(python)!r}: there is no such file; expected the path of an interpreter")
-    folder = open_folder()
+    folder = _opened()
     failed = len(rebuild(folder, _say)) if everything else 0
     for asked in plugins:
         try:
@@ -64,9 +75,7 @@ def build(plugins: tuple[str, ...], everything: bool, python: Path | None, cpu_o
 @env.command("list")
 def list_() -> None:
     """List the environments: name, version, state, Python, size of the lock, where the plugin came from."""
-    from pertharness.host.environments.folder import open_folder
-
-    folder = open_folder()
+    folder = _opened()
     rows = environment_rows(folder)
     if not rows:
         click.echo(f"no environments in {folder.root}; make one: pertharness env build NAME")
@@ -100,18 +109,22 @@ def _row(one: Environment, state: str, why: str) -> tuple[str, ...]:
 def show(name: str) -> None:
     """Show what the environment NAME is made of, with the version of every package."""
     from pertharness.errors import BuildError
-    from pertharness.host.environments.folder import fitness, open_folder
+    from pertharness.host.environments.folder import fitness
 
-    folder = open_folder()
+    folder = _opened()
     one = folder.current(name)
+    known = [known for known, _ in folder.all_current()]
+    if one is None and name in known:
+        file = f"{folder.root / name!s}.json"
+        raise BuildError(f"{file!r} cannot be read; build it again: pertharness env build {name}")
     if one is None:
-        known = ", ".join(known for known, _ in folder.all_current()) or "none"
-        raise BuildError(f"there is no environment {name!r}; there are: {known}")
+        raise BuildError(f"there is no environment {name!r}; there are: {', '.join(known) or 'none'}")
     state, why = fitness(folder, one)
     facts = {
         "name": one.name, "plugin": f"{one.distribution} {one.version}, module {one.module}", "asked for as": one.asked,
         "state": f"{state}: {why}" if why else state, "folder": str(folder.place(one)),
-        "Python": f"{one.python} of {one.interpreter}, asked for {one.wanted_python}", "lock": one.lock,
+        "Python": f"{one.python} of {one.interpreter}, asked for {one.wanted_python}",
+        "lock": one.lock + (", asked for with --cpu" if one.cpu_only else ""),
         "built": f"{one.built}, in {one.seconds:g} s",
     }  # fmt: skip
     rows = [*facts.items(), *(("note", note) for note in one.notes)]
@@ -124,10 +137,8 @@ def show(name: str) -> None:
 @click.option("--old", "old_only", is_flag=True, help="Only those that are no longer in use.")
 def remove(names: tuple[str, ...], old_only: bool) -> None:
     """Remove environments; packages that others share stay in uv's cache."""
-    from pertharness.host.environments.folder import open_folder
-
     for name in names:
-        for folder in open_folder().remove(name, old_only=old_only) or ["nothing"]:
+        for folder in _opened().remove(name, old_only=old_only) or ["nothing"]:
             click.echo(f"{name}: removed {folder}")
 
 

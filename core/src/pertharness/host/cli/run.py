@@ -170,7 +170,7 @@ def registry_of(recipe: Any, store: Any, *, build: bool = False) -> Any:
     problems += build_wanted(recipe, folder, say)
     registry = open_registry(store, named, problems, every_file=True)
     if missing := missing_plugins(recipe, registry):
-        problems += [problem for name in missing if (problem := try_build(name, name, folder, say))]
+        problems += [problem for name in missing if (problem := try_build(name, name, folder, say, guessed=True))]
         registry = open_registry(store, named, problems, every_file=True)
     return registry
 

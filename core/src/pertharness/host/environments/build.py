@@ -10,10 +10,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
-
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from pertharness.errors import BuildError
 from pertharness.files import write_text
@@ -27,9 +26,10 @@ from pertharness.host.environments.folder import (
     packages_in,
     site_packages,
 )
-from pertharness.host.environments.source import bring, resolve
+from pertharness.host.environments.pythons import takes
+from pertharness.host.environments.source import NAME, bring, resolve
 from pertharness.host.environments.spec import Spec, locked, make_spec
-from pertharness.host.environments.uv import DISK_FULL, Uv, explain, find_uv, warnings_of
+from pertharness.host.environments.uv import DISK_FULL, Uv, find_uv, warnings_of
 from pertharness.host.environments.wheels import core_wheel, normal_name, read_wheel, requirement_name
 from pertharness.host.environments.whole import damaged_packages, describe_damage
 from pertharness.host.fingerprint import source_hash, worker_hash
@@ -39,11 +39,12 @@ Say = Callable[[str], None]
 HALF = ".building-"
 _COMPLAINT = re.compile(r"^The package `([^`]+)` requires `([^`]+)`, but (.+)$", re.MULTILINE)
 _POLL_S = 0.2
+RETRY = "--retry failed --retry crashed"
 
 
 def build(
-    asked: str, folder: Folder, *, python: Path | None = None, cpu_only: bool = False, again: bool = False,
-    base: Path | None = None, say: Say = lambda _: None,
+    asked: str, folder: Folder, *, python: Path | None = None, cpu_only: bool | None = None, again: bool = False,
+    before: Environment | None = None, base: Path | None = None, say: Say = lambda _: None,
 ) -> Environment:  # fmt: skip
     """Build the environment of a plugin and put it to use; one that is there and whole is used as it is.
 
@@ -54,11 +55,13 @@ def build(
     folder
         Where environments lie.
     python
-        Interpreter in place of the one that the plugin's ``requires-python`` finds.
+        Interpreter in place of the one that the plugin's ``requires-python`` finds; by default that of `before`.
     cpu_only
-        Take the usual lock also where there is a GPU and the plugin has one for CUDA.
+        Take the usual lock also where there is a GPU and the plugin has one for CUDA; by default as `before`.
     again
         Build it also where it is there.
+    before
+        The plugin's last environment, which counts if it came from the same place; of a name what it stands for.
     base
         Where relative paths start; the current folder by default.
     say
@@ -69,21 +72,40 @@ def build(
     BuildError
         With the package, or the Python, that stood in the way, and what to do. What was there before stays.
     """
-    uv = find_uv()
+    uv = replace(find_uv(), root=folder.root)
     try:
         folder.root.mkdir(parents=True, exist_ok=True)
         meant = resolve(asked, folder, base or Path.cwd())
+        known = before or (folder.last(asked) if NAME.fullmatch(asked) else None)
+        if known and known.asked == meant:
+            python = python or _python_before(known)
+            cpu_only = known.cpu_only if cpu_only is None else cpu_only
         with tempfile.TemporaryDirectory(prefix="pertharness-env-") as scratch:
             say(f"{asked}: reading {meant}")
             wheel = bring(meant, uv, Path(scratch))
             core = read_wheel(core_wheel(Path(scratch) / "core"))
-            spec = make_spec(wheel, core, meant, python=python, cuda=not cpu_only and bool(find_gpus()))
+            cuda = not cpu_only and bool(find_gpus())
+            spec = make_spec(wheel, core, meant, python=python, cuda=cuda, cpu_only=bool(cpu_only))
             return _build_spec(spec, folder, uv, again=again, say=say)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise BuildError(f"{asked}: {DISK_FULL} ({str(folder.root)!r})") from None
+            raise BuildError(f"{asked}: {uv.disk_full()}") from None
         where = f"{str(error.filename or folder.root)!r}: {error.strerror or error}"
         raise BuildError(f"{asked}: {where}; name another folder in PERTHARNESS_ENVS") from None
+
+
+def _python_before(known: Environment) -> Path | None:
+    """Give the interpreter that an environment was asked for with, None if it was not asked for with any."""
+    python = Path(known.wanted_python)
+    if not python.is_absolute():
+        return None
+    if not python.is_file():
+        raise BuildError(
+            f"plugin {known.name!r} was built with --python {str(python)!r}, which is gone; name another: "
+            f"pertharness env build {known.name} --python PATH, or take the usual one: "
+            f"pertharness env remove {known.name}, then pertharness env build {known.asked}"
+        )
+    return python
 
 
 def _build_spec(spec: Spec, folder: Folder, uv: Uv, *, again: bool, say: Say) -> Environment:
@@ -91,15 +113,19 @@ def _build_spec(spec: Spec, folder: Folder, uv: Uv, *, again: bool, say: Say) ->
     with _locked(folder, spec, say):
         _sweep(folder, spec.folder)
         marker = folder.root / spec.folder / MARKER
-        there = next((one for one in folder.built() if one.folder == spec.folder), None)
+        known = [*folder.built(), *filter(None, [folder.current(spec.name)])]
+        there = next((one for one in known if one.folder == spec.folder), None)
         state, why = fitness(folder, there) if there else ("broken", "its last build did not come to its end")
         if there and state == "ok" and not again:
             say(f"{spec.name}: unchanged, {marker.parent}")
-            environment = there.model_copy(update={"asked": spec.asked})
+            environment = there.model_copy(update={"asked": spec.asked, "cpu_only": spec.cpu_only})
         else:
-            if marker.parent.exists() and not again:
+            before = bool(there) or marker.parent.exists()
+            if before and state != "ok":
                 say(f"{spec.name}: built again, because {why}")
             environment = _make(spec, folder, uv, say)
+            if before and state == "broken":
+                say(f"{spec.name}: what failed in it stays on record; run with {RETRY} to do it again")
         folder.use(environment)
         return environment
 
@@ -144,7 +170,7 @@ def _make(spec: Spec, folder: Folder, uv: Uv, say: Say) -> Environment:
             name=spec.name, module=spec.module, distribution=spec.wheel.distribution, version=spec.wheel.version,
             folder=spec.folder, hash=spec.hash, source=source_hash(spec.module, [site_packages(half)]),
             worker=worker_hash(), asked=spec.asked, lock=spec.lock_name, python=version, interpreter=interpreter,
-            wanted_python=spec.python, packages=packages_in(half), notes=[*notes, *excused],
+            wanted_python=spec.python, cpu_only=spec.cpu_only, packages=packages_in(half), notes=[*notes, *excused],
             built=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             seconds=round(time.monotonic() - started, 1),
         )  # fmt: skip
@@ -161,28 +187,28 @@ def _make(spec: Spec, folder: Folder, uv: Uv, say: Say) -> Environment:
 
 def _make_venv(spec: Spec, half: Path, uv: Uv) -> tuple[str, str]:
     """Make an empty environment that stays whole when it is moved; give its base interpreter and its version."""
-    done = uv.attempt("venv", "--relocatable", "--no-project", "--python", spec.python, half, cwd=half.parent)
+    named = Path(spec.python).is_absolute()
+    wanted = spec.python if named else ",".join(text for text in (spec.python, spec.core.requires_python) if text)
+    done = uv.attempt("venv", "--relocatable", "--no-project", "--python", wanted, half, cwd=half.parent)
     if done.returncode:
-        raise BuildError(_no_python(spec, done.stderr))
+        raise BuildError(_no_python(spec, uv.explain(done.stderr), named=named))
     text = (half / "pyvenv.cfg").read_text(encoding="utf-8")
     found = dict(line.split(" = ", 1) for line in text.splitlines() if " = " in line)
     version = found.get("version_info", found.get("version", ""))
-    try:
-        fits = SpecifierSet(spec.wheel.requires_python).contains(version)
-    except InvalidSpecifier:
-        fits = True
-    if not fits:
-        raise BuildError(
-            f"plugin {spec.name!r} requires Python {spec.wheel.requires_python}, {spec.python} is {version}; "
-            "leave out --python, or name an interpreter that fits"
-        )
+    for who, wheel in ((f"plugin {spec.name!r}", spec.wheel), ("pertharness", spec.core)):
+        if not takes(wheel.requires_python, version):
+            raise BuildError(
+                f"{who} requires Python {wheel.requires_python}, {spec.python} is {version}; "
+                "leave out --python, or name an interpreter that fits"
+            )
     return str((half / "bin" / "python").resolve()), version
 
 
-def _no_python(spec: Spec, stderr: str) -> str:
-    said = explain(stderr)
-    if said == DISK_FULL:
+def _no_python(spec: Spec, said: str, *, named: bool) -> str:
+    if said.startswith(DISK_FULL):
         return f"plugin {spec.name!r}: {said}"
+    if named:
+        return f"plugin {spec.name!r}: --python {spec.python!r} is no Python interpreter that can be run ({said})"
     how = "install it (pyenv install, uv python install), or name it with --python PATH"
     return (
         f"plugin {spec.name!r} needs Python {spec.python}, which is not here and could not be brought; {how} ({said})"

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pertharness.errors import BuildError, PertharnessError
 from pertharness.files import write_text
+from pertharness.hookspecs import PROJECT
 from pertharness.host.environments.wheels import normal_name
 from pertharness.host.environments.whole import damaged_packages, describe_damage
 from pertharness.host.fingerprint import source_hash, worker_hash
@@ -39,6 +40,8 @@ class Environment(BaseModel):
         Version, and the interpreter that it was made from.
     wanted_python
         What was asked for: a version specifier, or the path of an interpreter.
+    cpu_only
+        Whether it was asked for without its lock for CUDA.
     packages
         Normalised name -> version of all that is in it.
     notes
@@ -61,6 +64,7 @@ class Environment(BaseModel):
     python: str
     interpreter: str
     wanted_python: str
+    cpu_only: bool = False
     packages: dict[str, str]
     notes: list[str] = []
     built: str
@@ -76,6 +80,11 @@ class Folder:
     def current(self, name: str) -> Environment | None:
         """Give the environment of a plugin that is in use, or None."""
         return _read(self.root / f"{name}.json")
+
+    def last(self, name: str) -> Environment | None:
+        """Give the environment of a plugin that is in use, else, where that cannot be read, the newest, or None."""
+        mine = [one for one in self.built() if one.name == name]
+        return self.current(name) or max(mine, key=lambda one: one.built, default=None)
 
     def all_current(self) -> Iterator[tuple[str, Environment | None]]:
         """Give what is in use of every plugin, None where its file cannot be read."""
@@ -171,8 +180,8 @@ def fitness(folder: Folder, environment: Environment, *, every_file: bool = True
     marker = _read(place / MARKER)
     if marker is None or marker.hash != environment.hash:
         return "broken", f"its {MARKER} is missing or another's"
-    if not folder.python(environment).exists():
-        return "broken", f"its interpreter is gone ({environment.interpreter})"
+    if why := _harm_of_python(folder.python(environment), environment):
+        return "broken", why
     there = packages_in(place)
     if lost := [name for name, version in environment.packages.items() if there.get(name) != version]:
         return "broken", f"of its packages {', '.join(lost[:5])} {'is' if len(lost) == 1 else 'are'} missing or changed"
@@ -186,7 +195,23 @@ def fitness(folder: Folder, environment: Environment, *, every_file: bool = True
         return "broken", describe_damage(damaged)
     if environment.worker != worker_hash():
         return "outdated", "it holds another version of pertharness than the one that is running"
+    mine = site_packages(place) / PROJECT
+    if not (mine / "__init__.py").is_file() or worker_hash(mine) != environment.worker:
+        return "broken", f"the files of {PROJECT!r} in it were changed"
     return "ok", ""
+
+
+def _harm_of_python(python: Path, environment: Environment) -> str:
+    """Say why the interpreter cannot be the one that was built with, without starting it; empty if it can."""
+    if not python.exists():
+        return f"its interpreter is gone ({environment.interpreter})"
+    if str(python.resolve()) != environment.interpreter or not os.access(python, os.X_OK):
+        return f"its bin/python is no link to the interpreter that it was built with ({environment.interpreter})"
+    try:
+        text = (python.parents[1] / "pyvenv.cfg").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    return "" if text.startswith("home") or "\nhome" in text else "its pyvenv.cfg is gone or damaged"
 
 
 def _read(path: Path) -> Environment | None:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import platform
+import re
 import tempfile
 from pathlib import Path
-from typing import Any
-
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from pertharness.errors import BuildError
 from pertharness.files import write_text
 from pertharness.hookspecs import PROJECT
-from pertharness.host.environments.source import OTHER_PYTHONS
+from pertharness.host.environments.pyproject import POINTS, read_table
+from pertharness.host.environments.pythons import PYTHONS, both, takes
 from pertharness.host.environments.spec import LOCK
 from pertharness.host.environments.uv import find_uv
-from pertharness.host.environments.wheels import core_wheel
-from pertharness.host.recipe.position import toml
+from pertharness.host.environments.wheels import core_wheel, decoded, requires_python
 
 
 def write_lock(path: Path, *, python: str | None = None, upgrade: bool = False) -> Path:
@@ -36,18 +34,18 @@ def write_lock(path: Path, *, python: str | None = None, upgrade: bool = False) 
     Raises
     ------
     BuildError
-        If there is no such plugin, or its requirements cannot be met together.
+        If there is no such plugin, its requirements cannot be met together, or it is not for this Python.
     """
-    project = read_project(path)
-    target = _package(path, project) / LOCK
-    version = python or _python(project.get("requires-python", ""), str(path))
+    project = read_table(path, POINTS[:1])
+    target = _package(path) / LOCK
+    version = _python(project.get("requires-python", ""), str(path / "pyproject.toml"), python)
     uv = find_uv()
     with tempfile.TemporaryDirectory(prefix="pertharness-lock-") as scratch:
         core = core_wheel(Path(scratch))
         wanted, out = Path(scratch) / "worker.in", Path(scratch) / LOCK
         wanted.write_text(f"{PROJECT} @ {core.as_uri()}\n", encoding="utf-8")
         if target.exists() and not upgrade:
-            out.write_text(target.read_text(encoding="utf-8"), encoding="utf-8")
+            out.write_text(decoded(target.read_bytes(), str(target)), encoding="utf-8")
         uv(
             "pip", "compile", (path / "pyproject.toml").absolute(), wanted, "--python-version", version,
             "--no-emit-package", PROJECT, "--no-header", "--no-annotate",
@@ -60,22 +58,11 @@ def write_lock(path: Path, *, python: str | None = None, upgrade: bool = False) 
     return target
 
 
-def read_project(path: Path) -> dict[str, Any]:
-    """Give the table ``project`` of a folder's ``pyproject.toml``."""
-    try:
-        data = toml.loads((path / "pyproject.toml").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BuildError(f"{str(path / 'pyproject.toml')!r} cannot be read: {error}") from None
-    found: dict[str, Any] = data.get("project", {})
-    return found
-
-
-def _package(path: Path, project: dict[str, Any]) -> Path:
+def _package(path: Path) -> Path:
     """Give the folder of the package that holds the plugin."""
-    points = project.get("entry-points", {}).get(PROJECT, {})
+    points = read_table(path, POINTS)
     if len(points) != 1:
-        group = f"[project.entry-points.{PROJECT}]"
-        raise BuildError(f"{str(path)!r}: {group} has to name one plugin; it names {len(points)}")
+        raise BuildError(f"{str(path)!r}: [{'.'.join(POINTS)}] has to name one plugin; it names {len(points)}")
     top = str(next(iter(points.values()))).split(".")[0]
     places = [path / "src" / top, path / top]
     for place in places:
@@ -84,17 +71,19 @@ def _package(path: Path, project: dict[str, Any]) -> Path:
     raise BuildError(f"there is no package {str(places[0])!r}; the lock lies inside the package of the plugin")
 
 
-def _python(wanted: str, where: str) -> str:
-    """Give the version of Python that a lock is for."""
+def _python(requires: object, where: str, asked: str | None) -> str:
+    """Give the version of Python that a lock is for: the one that is asked for, if plugin and harness take it."""
+    common = both(requires, requires_python(), where)
+    if asked is not None:
+        if not re.fullmatch(r"\d+\.\d+(\.\d+)?", asked):
+            raise BuildError(f"--python {asked!r} is no version of Python; expected one such as 3.10")
+        if not takes(common, asked):
+            raise BuildError(f"--python {asked!r}: {where} and pertharness take {common}; name one of those, or none")
+        return asked
     own = ".".join(platform.python_version_tuple()[:2])
-    try:
-        takes = SpecifierSet(wanted)
-    except InvalidSpecifier:
-        raise BuildError(f"{where}: requires-python {wanted!r} is no range of versions") from None
-    # The highest patch that there may be: "<3.11" and ">=3.10.4" both speak of 3.10.
-    fitting = [one for one in (own, *OTHER_PYTHONS) if takes.contains(f"{one}.99") or takes.contains(one)]
+    fitting = [one for one in (own, *PYTHONS) if takes(common, one)]
     if not fitting:
-        raise BuildError(f"{where}: requires-python {wanted!r} takes none of {', '.join(OTHER_PYTHONS)}")
+        raise BuildError(f"{where}: requires-python {requires!r} takes none of {', '.join(PYTHONS)}; say --python X.Y")
     return fitting[0]
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from pertharness.errors import BuildError
 from pertharness.hookspecs import PROJECT
 from pertharness.host.environments.folder import Folder
-from pertharness.host.environments.uv import Uv, explain
+from pertharness.host.environments.pyproject import names_plugin
+from pertharness.host.environments.pythons import PYTHONS
+from pertharness.host.environments.uv import Uv
 from pertharness.host.environments.wheels import Wheel, pack_installed, read_wheel
-from pertharness.host.recipe.position import toml
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-OTHER_PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
-"""Tried in turn where a plugin on an index is for another Python than the one that runs this."""
+WANTED = "a folder, a wheel, a requirement, a git address, or a name whose package is pertharness-NAME"
 
 
 def resolve(asked: str, folder: Folder, base: Path) -> str:
@@ -24,6 +24,8 @@ def resolve(asked: str, folder: Folder, base: Path) -> str:
 
     A path becomes absolute, so that it is found again from another folder.
     """
+    if not asked.strip():
+        raise BuildError(f"{asked!r} names no plugin; expected {WANTED}")
     if "://" in asked or asked.startswith("git+"):
         return asked if asked.startswith("git+") or not asked.endswith(".git") else f"git+{asked}"
     path = (base / Path(asked).expanduser()).absolute()
@@ -34,20 +36,11 @@ def resolve(asked: str, folder: Folder, base: Path) -> str:
         raise BuildError(f"{str(path)!r}: {wanted}; expected the folder of a plugin, or its wheel")
     if not NAME.fullmatch(asked):
         return asked  # a requirement such as pertharness-cpa>=1
-    if (known := folder.current(asked)) is not None:
+    if (known := folder.last(asked)) is not None:
         return known.asked
     if names_plugin(base / "plugins" / asked, asked):
         return str((base / "plugins" / asked).absolute())
     return asked if asked.startswith(f"{PROJECT}-") else f"{PROJECT}-{asked.replace('_', '-')}"
-
-
-def names_plugin(path: Path, name: str) -> bool:
-    """Say whether a folder holds the source of a plugin of this name."""
-    try:
-        data = toml.loads((path / "pyproject.toml").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return name in data.get("project", {}).get("entry-points", {}).get(PROJECT, {})
 
 
 def bring(asked: str, uv: Uv, scratch: Path) -> Wheel:
@@ -81,7 +74,7 @@ def bring(asked: str, uv: Uv, scratch: Path) -> Wheel:
 def _unpack(asked: str, uv: Uv, scratch: Path) -> Distribution:
     """Have uv unpack what comes from an index, a wheel's address or git into a folder of its own."""
     said = ""
-    for version in ("", *OTHER_PYTHONS):
+    for version in ("", *PYTHONS):
         target = scratch / f"unpacked{version}"
         more = ["--python-version", version] if version else []
         done = uv.attempt(
@@ -90,8 +83,7 @@ def _unpack(asked: str, uv: Uv, scratch: Path) -> Distribution:
         found = list(distributions(path=[str(target)])) if done.returncode == 0 else []
         if len(found) == 1:
             return found[0]
-        said = said or explain(done.stderr)
+        said = said or uv.explain(done.stderr)
         if "does not satisfy Python" not in done.stderr:
             break
-    wanted = "a folder, a wheel, a requirement, a git address, or a name whose package is pertharness-NAME"
-    raise BuildError(f"{asked!r} cannot be brought: {said} (expected {wanted})")
+    raise BuildError(f"{asked!r} cannot be brought: {said} (expected {WANTED})")

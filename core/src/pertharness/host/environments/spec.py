@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pertharness.errors import BuildError
 from pertharness.files import canonical_json, sha256_text
+from pertharness.host.environments.pythons import both
 from pertharness.host.environments.wheels import Wheel, normal_name
 from pertharness.host.recipe.position import toml
 from pertharness.jobs import describe_invalid
@@ -18,6 +19,7 @@ FORMAT = 1
 LOCK = "requirements.lock"
 CUDA_LOCK = "requirements-cuda.lock"
 SETTINGS = "environment.toml"
+EXCUSE = '[[excused]] with package = "cpa-tools", requirement = "black", reason = "a formatter; not imported"'
 
 
 class Excuse(BaseModel):
@@ -51,6 +53,8 @@ class Spec:
         Which lock, and its text.
     asked
         How the plugin was asked for.
+    cpu_only
+        Whether it was asked for without its lock for CUDA.
     hash
         sha256 over all that the environment is made of.
     """
@@ -64,6 +68,7 @@ class Spec:
     lock: str
     excused: tuple[Excuse, ...]
     asked: str
+    cpu_only: bool = False
 
     @property
     def hash(self) -> str:
@@ -77,7 +82,9 @@ class Spec:
         return f"{self.name}-{self.hash[:12]}"
 
 
-def make_spec(wheel: Wheel, core: Wheel, asked: str, *, python: Path | None = None, cuda: bool = False) -> Spec:
+def make_spec(
+    wheel: Wheel, core: Wheel, asked: str, *, python: Path | None = None, cuda: bool = False, cpu_only: bool = False
+) -> Spec:
     """Give the environment that a plugin's wheel asks for.
 
     Parameters
@@ -88,16 +95,26 @@ def make_spec(wheel: Wheel, core: Wheel, asked: str, *, python: Path | None = No
         Interpreter in place of the one that the plugin's requires-python would find.
     cuda
         Take the lock for CUDA where the plugin has one.
+    cpu_only
+        Whether that was declined, to be kept for the next build.
 
     Raises
     ------
     BuildError
-        If the wheel holds no plugin, or several, or no lock that says exactly what belongs into its environment.
+        If the wheel holds no plugin, or several, or no lock that says exactly what belongs into its environment, or is
+        for a Python that the harness is not for.
     """
-    if len(wheel.plugins) != 1:
-        found = ", ".join(wheel.plugins) or "none"
+    if not wheel.plugins:
+        raise BuildError(
+            f"{asked}: {wheel.distribution} {wheel.version} offers no pertharness plugin (no entry point in the group "
+            "'pertharness'); ask for a package that does, usually pertharness-NAME, or for the folder of a plugin; "
+            "what a plugin needs belongs into its requirements.lock"
+        )
+    if len(wheel.plugins) > 1:
+        found = ", ".join(wheel.plugins)
         raise BuildError(f"{asked}: {wheel.distribution} has to offer one plugin under 'pertharness'; it has {found}")
     ((name, module),) = wheel.plugins.items()
+    both(wheel.requires_python, core.requires_python, f"plugin {name!r} ({asked})")
     package = module.split(".")[0]
     texts = {lock: wheel.read(f"{package}/{lock}") for lock in ([CUDA_LOCK, LOCK] if cuda else [LOCK])}
     chosen = next((lock for lock, text in texts.items() if text is not None), None)
@@ -110,7 +127,7 @@ def make_spec(wheel: Wheel, core: Wheel, asked: str, *, python: Path | None = No
     _check_lock(lock, f"plugin {name!r}: {package}/{chosen}")
     said = _read_settings(wheel.read(f"{package}/{SETTINGS}") or "", f"plugin {name!r}: {package}/{SETTINGS}")
     wanted = str(python.absolute()) if python else wheel.requires_python or ">=3.10"
-    return Spec(name, module, wheel, core, wanted, chosen, lock, said.excused, asked)
+    return Spec(name, module, wheel, core, wanted, chosen, lock, said.excused, asked, cpu_only)
 
 
 def locked(lock: str) -> dict[str, str]:
@@ -121,21 +138,34 @@ def locked(lock: str) -> dict[str, str]:
 
 
 def _check_lock(lock: str, where: str) -> None:
-    """Refuse lines that are not one exact version each."""
+    """Refuse lines that are not one exact version each, and a second version of a package."""
+    seen: dict[tuple[str, str], tuple[int, str]] = {}
     for number, line in enumerate(lock.splitlines(), 1):
         text = line.split("#")[0].strip()
+        if not text:
+            continue
         try:
-            exact = not text or [one.operator for one in Requirement(text).specifier] == ["=="]
+            one = Requirement(text)
         except InvalidRequirement:
-            exact = False
-        if not exact or "*" in text:
+            one = None
+        if one is None or [part.operator for part in one.specifier] != ["=="] or "*" in text:
             raise BuildError(
                 f"{where}, line {number}: {text!r} is not NAME==VERSION, which every line of a lock has to be"
+            )
+        # With markers there may be one version for each; whether they exclude each other is for uv to say.
+        first, earlier = seen.setdefault((normal_name(one.name), str(one.marker)), (number, text))
+        if str(Requirement(earlier).specifier) != str(one.specifier):
+            raise BuildError(
+                f"{where}, line {number}: {text!r}, but line {first} has {earlier!r}; keep one version of a package"
             )
 
 
 def _read_settings(text: str, where: str) -> _Settings:
     try:
-        return _Settings.model_validate(toml.loads(text))
-    except (toml.TOMLDecodeError, ValidationError) as error:
-        raise BuildError(f"{where}: {describe_invalid(error)}") from None
+        found = toml.loads(text)
+    except toml.TOMLDecodeError as error:
+        raise BuildError(f"{where}: {error}") from None
+    try:
+        return _Settings.model_validate(found)
+    except ValidationError as error:
+        raise BuildError(f"{where}: {describe_invalid(error)}; it says {found!r}; expected {EXCUSE}") from None

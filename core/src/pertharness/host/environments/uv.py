@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from pertharness.errors import BuildError
 from pertharness.host.environments.settings import Told, settings_for_uv
 
 DISK_FULL = "the disk is full; nothing was left half: make room and say the same again"
+NO_ROOM = 1_000_000
+"""Bytes: with less a disk counts as the full one."""
 HINTS = {
     r"No space left on device|os error 28|os error 122|File too large": DISK_FULL,
     r"not found in the package registry|not found in the provided package locations|no version of":
@@ -28,8 +31,13 @@ HINTS = {
 }  # fmt: skip
 _MARK = re.compile(r"^(?:error:|cause:|Caused by:|[×├╰─▶►▸│ ]+)\s*", re.IGNORECASE)  # noqa: RUF001 - as uv prints it
 _NOISE = re.compile(
-    r"^(?:Using |Resolved |Prepared |Installed |Creating |Checked |Building |warning:|hint:|DEBUG |\+ )"
+    r"^(?:Using |Resolved |Prepared |Installed |Creating |Checked |Building |warning:|hint:|DEBUG |\+ "
+    r"|\[stdout\]|\[stderr\]|The above exception was|During handling of the above)"
 )
+_FRAMES = re.compile(r"^( *)Traceback \(most recent call last\):\n(?:\1 +.*\n|[ \t]*\n)*", re.MULTILINE)
+"""A traceback without its last line, which is the cause."""
+_HEAD, _TAIL = 200, 400
+"""Characters that are kept of a long complaint: what was done, and the cause."""
 _WARNING = re.compile(r"^warning: (.*)", re.MULTILINE)
 
 
@@ -43,10 +51,13 @@ class Uv:
         Path of uv.
     told
         Its environment variables and options.
+    root
+        Folder of environments that it builds in.
     """
 
     program: Path
     told: Told
+    root: Path | None = None
 
     def __call__(self, *arguments: str | Path, cwd: Path, what: str) -> str:
         """Call uv and give what it printed, warnings first.
@@ -58,7 +69,7 @@ class Uv:
         """
         done = self.attempt(*arguments, cwd=cwd)
         if done.returncode:
-            raise BuildError(f"{what}: {explain(done.stderr)}")
+            raise BuildError(f"{what}: {self.explain(done.stderr)}")
         return done.stderr + done.stdout
 
     def attempt(self, *arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -68,6 +79,22 @@ class Uv:
         return subprocess.run(
             command, cwd=cwd, env=dict(self.told.variables), stdin=subprocess.DEVNULL, capture_output=True, text=True,
         )  # fmt: skip
+
+    def explain(self, stderr: str) -> str:
+        """Give uv's complaint on one line; where a disk is full with the folder in which there is no room."""
+        said = explain(stderr)
+        return self.disk_full() if said == DISK_FULL else said
+
+    def disk_full(self) -> str:
+        """Say that a disk is full, and which: of all that are written to where that can no longer be told."""
+        cache = self.attempt("cache", "dir", cwd=Path(tempfile.gettempdir())).stdout.strip()
+        written = {"the environments'": self.root, "uv's cache": cache or None, "TMPDIR": tempfile.gettempdir()}
+        folders = {what: Path(path) for what, path in written.items() if path is not None}
+        full = {
+            what: path for what, path in folders.items() if path.exists() and shutil.disk_usage(path).free < NO_ROOM
+        }
+        named = ", ".join(f"{what} {str(path)!r}" for what, path in (full or folders).items())
+        return f"{DISK_FULL} ({'no room in' if full else 'one of'}: {named})"
 
 
 def find_uv(environ: Mapping[str, str] = os.environ) -> Uv:
@@ -92,7 +119,7 @@ def find_uv(environ: Mapping[str, str] = os.environ) -> Uv:
 
 def explain(stderr: str) -> str:
     """Give uv's complaint on one line, and what to do about it where that is known."""
-    told = [line.strip() for line in stderr.splitlines()]
+    told = [line.strip() for line in _FRAMES.sub("", stderr).splitlines()]
     lines = [_MARK.sub("; ", line, count=1) for line in told if line and not _NOISE.match(line)]
     words = " ".join(lines).replace(" ; ", "; ").removeprefix("; ")
     words = re.sub(r"No solution found when resolving dependencies:?;?\s*", "", words)
@@ -100,7 +127,9 @@ def explain(stderr: str) -> str:
     hint = next((told for pattern, told in HINTS.items() if re.search(pattern, stderr)), "")
     if hint == DISK_FULL:
         return hint
-    said = words[:600].rstrip(" .") or "uv ended without a word"
+    said = words.rstrip(" .") or "uv ended without a word"
+    if len(said) > _HEAD + _TAIL:
+        said = f"{said[:_HEAD].rstrip()} ... {said[-_TAIL:].lstrip()}"
     return f"{said}; {hint}" if hint else said
 
 

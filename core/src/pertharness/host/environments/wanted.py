@@ -33,12 +33,15 @@ def build_wanted(recipe: Recipe, folder: Folder, say: Say) -> list[Problem]:
     return [problem for name, asked in wanted.items() if (problem := try_build(name, asked, folder, say))]
 
 
-def try_build(name: str, asked: str, folder: Folder, say: Say) -> Problem | None:
-    """Build the environment of a plugin and give what went wrong, None if nothing did."""
+def try_build(name: str, asked: str, folder: Folder, say: Say, *, guessed: bool = False) -> Problem | None:
+    """Build the environment of a plugin as it was built before, and give what went wrong, None if nothing did.
+
+    `guessed`: there need be no plugin of that name; why there is none is said at the end of the run, and only there.
+    """
     try:
-        built = build(asked, folder, say=say)
+        built = build(asked, folder, before=folder.last(name), say=say)
     except BuildError as error:
-        say(f"{name}: NOT BUILT: {error}")
+        say(f"{name}: NOT BUILT" if guessed else f"{name}: NOT BUILT: {error}")
         return Problem(name, "failed", f"its environment could not be built: {error}")
     if built.name != name:
         return Problem(name, "failed", f"{asked!r} is the plugin {built.name!r}; name it so under [environments]")

@@ -8,6 +8,7 @@ import re
 import zipfile
 from collections.abc import Mapping
 from configparser import ConfigParser
+from configparser import Error as PointsError
 from dataclasses import dataclass
 from email.message import Message
 from email.parser import HeaderParser
@@ -49,9 +50,33 @@ class Wheel:
     content: str
 
     def read(self, name: str) -> str | None:
-        """Give a text file of the wheel, None where it has no such file."""
+        """Give a text file of the wheel, None where it has no such file.
+
+        Raises
+        ------
+        BuildError
+            If it is not UTF-8.
+        """
         with zipfile.ZipFile(self.path) as archive:
-            return archive.read(name).decode("utf-8") if name in archive.namelist() else None
+            found = archive.read(name) if name in archive.namelist() else None
+        return None if found is None else decoded(found, f"{self.path.name}: {name}")
+
+
+def decoded(content: bytes, where: str) -> str:
+    """Give the text of a file in UTF-8, with or without the mark that some editors put before it.
+
+    Raises
+    ------
+    BuildError
+        If it is in another encoding.
+    """
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise BuildError(
+            f"{where} is not UTF-8: it begins with {content[:8]!r} (PowerShell's > writes UTF-16); save it as UTF-8, "
+            "or delete it and make it anew: pertharness env lock PATH"
+        ) from None
 
 
 def read_wheel(path: Path) -> Wheel:
@@ -73,11 +98,11 @@ def read_wheel(path: Path) -> Wheel:
                 for name in sorted(archive.namelist())
                 if not name.startswith(info) or name == points or name.endswith("/METADATA")
             }
-    except (OSError, zipfile.BadZipFile, StopIteration, UnicodeDecodeError) as error:
-        raise BuildError(f"{str(path)!r} is not a whole wheel: {error or 'it has no METADATA'}") from None
-    parser = ConfigParser(delimiters=("=",), interpolation=None)
-    parser.optionxform = str  # type: ignore[assignment, method-assign]
-    parser.read_string(text)
+        parser = ConfigParser(delimiters=("=",), interpolation=None)
+        parser.optionxform = str  # type: ignore[assignment, method-assign]
+        parser.read_string(text)
+    except (OSError, zipfile.BadZipFile, StopIteration, UnicodeDecodeError, PointsError) as error:
+        raise BuildError(f"{str(path)!r} is not a whole wheel: {str(error) or 'it has no METADATA'}") from None
     plugins = {name: value.split("[")[0].strip() for name, value in parser.items(PROJECT)} if PROJECT in parser else {}
     return Wheel(
         path, str(metadata["Name"]), str(metadata["Version"]), str(metadata["Requires-Python"] or ""),
@@ -114,6 +139,7 @@ def core_wheel(folder: Path) -> Path:
         f"pertharness/{path.relative_to(WORKER_SIDE).as_posix()}": path.read_bytes() for path in core_files()
     }  # fmt: skip
     metadata = ["Metadata-Version: 2.1", f"Name: {PROJECT}", f"Version: {__version__}"]
+    metadata += [f"Requires-Python: {text}"] if (text := requires_python()) else []
     metadata += [f"Requires-Dist: {text}" for text in worker_requirements()]
     return write_wheel(folder, PROJECT, __version__, files, {"METADATA": "\n".join([*metadata, ""]).encode()})
 
@@ -129,11 +155,20 @@ def core_files() -> list[Path]:
 
 def worker_requirements() -> list[str]:
     """Give what the worker side requires: this package's requirements without those of the host side."""
+    said = _own().requires or []
+    return [text for text in said if "extra ==" not in text and requirement_name(text) not in HOST_ONLY]
+
+
+def requires_python() -> str:
+    """Give the versions of Python that this package is for, a worker's included."""
+    return str(_own().metadata["Requires-Python"] or "")
+
+
+def _own() -> Distribution:
     try:
-        said = distribution(PROJECT).requires or []
+        return distribution(PROJECT)
     except PackageNotFoundError:
         raise BuildError("pertharness itself is not installed; pip install it") from None
-    return [text for text in said if "extra ==" not in text and requirement_name(text) not in HOST_ONLY]
 
 
 def requirement_name(text: str) -> str:
