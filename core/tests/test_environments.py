@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -90,6 +91,25 @@ def test_a_file_damaged_through_its_links_is_found_and_fetched_again(
     os.truncate(file, 0)
     run = shelf.command("run", "--all", "--models", "tiny", "--dry-run")
     assert (run.returncode, "here.pth" in run.stderr) == (2, True)
+
+
+def test_a_package_that_states_a_wrong_size_is_taken_as_it_is(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UV_CACHE_DIR", str(shelf.root / "cache"))
+    path = shelf.wheel(shelf.wheels, "odd", files={"odd.py": "x = 1\n", "fine.py": ""})
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    content["odd-1.0.dist-info/RECORD"] = content["odd-1.0.dist-info/RECORD"].replace(b",6\n", b",7\n")
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in content.items():
+            archive.writestr(name, text)
+    monkeypatch.setenv("PIP_FIND_LINKS", f"{os.environ['PIP_FIND_LINKS']} {shelf.wheels}")
+    built = shelf.build(lock=shelf.lock("odd==1.0"))
+    assert built.notes == [
+        "1 file of odd is missing or damaged (first: odd.py) whenever it is installed; taken as it is"
+    ]
+    assert fitness(shelf.envs, built) == ("ok", "")
+    (site_packages(shelf.envs.place(built)) / "fine.py").unlink()
+    assert "first: fine.py" in fitness(shelf.envs, built)[1]
 
 
 def test_another_version_of_the_harness_makes_an_environment_outdated(shelf: Shelf) -> None:

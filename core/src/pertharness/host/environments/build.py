@@ -165,12 +165,15 @@ def _make(spec: Spec, folder: Folder, uv: Uv, say: Say) -> Environment:
     try:
         interpreter, version = _make_venv(spec, half, uv)
         say(f"{spec.name}: Python {version}; installing {len(locked(spec.lock))} packages of its {spec.lock_name}")
-        notes, excused = [*_install(spec, half, uv), *_mend(spec, half, uv)], _check(spec, half, uv)
+        notes = [*_install(spec, half, uv), *_mend(spec, half, uv)]
+        misstated = [path for paths in damaged_packages(site_packages(half)).values() for path in paths]
+        excused = _check(spec, half, uv)
         environment = Environment(
             name=spec.name, module=spec.module, distribution=spec.wheel.distribution, version=spec.wheel.version,
             folder=spec.folder, hash=spec.hash, source=source_hash(spec.module, [site_packages(half)]),
             worker=worker_hash(), asked=spec.asked, lock=spec.lock_name, python=version, interpreter=interpreter,
-            wanted_python=spec.python, cpu_only=spec.cpu_only, packages=packages_in(half), notes=[*notes, *excused],
+            wanted_python=spec.python, cpu_only=spec.cpu_only, misstated=tuple(misstated), packages=packages_in(half),
+            notes=[*notes, *excused],
             built=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             seconds=round(time.monotonic() - started, 1),
         )  # fmt: skip
@@ -240,7 +243,7 @@ def _mend(spec: Spec, half: Path, uv: Uv) -> list[str]:
     uv("cache", "clean", *names, cwd=half, what=f"plugin {spec.name!r}: {describe_damage(damaged)}, in uv's cache too")
     _install(spec, half, uv, *(word for name in names for word in ("--reinstall-package", name)))
     if damaged := damaged_packages(site_packages(half)):
-        raise BuildError(f"plugin {spec.name!r}: {describe_damage(damaged)} whenever it is installed; ask its authors")
+        return [f"{describe_damage(damaged)} whenever it is installed; taken as it is"]
     return [f"uv's cache held damaged files of {', '.join(names)}; they were fetched again"]
 
 

@@ -44,6 +44,8 @@ class Environment(BaseModel):
         Whether it was asked for without its lock for CUDA.
     packages
         Normalised name -> version of all that is in it.
+    misstated
+        Files of packages that state another size for them than they have, from the day they were installed.
     notes
         What is odd and known: versions that were yanked, requirements that are excused.
     """
@@ -65,6 +67,7 @@ class Environment(BaseModel):
     interpreter: str
     wanted_python: str
     cpu_only: bool = False
+    misstated: tuple[str, ...] = ()
     packages: dict[str, str]
     notes: list[str] = []
     built: str
@@ -191,7 +194,7 @@ def fitness(folder: Folder, environment: Environment, *, every_file: bool = True
         source = ""
     if source != environment.source:
         return "broken", f"the files of {environment.module!r} in it were changed"
-    if every_file and (damaged := damaged_packages(site_packages(place))):
+    if every_file and (damaged := damaged_packages(site_packages(place), environment.misstated)):
         return "broken", describe_damage(damaged)
     if environment.worker != worker_hash():
         return "outdated", "it holds another version of pertharness than the one that is running"

@@ -6,13 +6,14 @@ uv links files from its cache into every environment: what damages one of them d
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 _UNCHECKED = (".pyc", ".h", ".hpp", ".cuh")
 """Files that Python writes anew, and those that only compilers read, thousands in torch."""
 
 
-def damaged_packages(packages: Path) -> dict[str, list[str]]:
+def damaged_packages(packages: Path, besides: Collection[str] = ()) -> dict[str, list[str]]:
     """Give the files that are missing or of another size than when they were installed, by package.
 
     Sizes alone: sums over the gigabytes of an environment would take longer than most jobs.
@@ -21,13 +22,16 @@ def damaged_packages(packages: Path) -> dict[str, list[str]]:
     ----------
     packages
         Folder in which packages are installed.
+    besides
+        Files to pass over.
     """
     found: dict[str, list[str]] = {}
     for record in sorted(packages.glob("*.dist-info/RECORD")):
         for line in record.read_text(encoding="utf-8", errors="replace").splitlines():
             path, _, size = line.rpartition(",")
             path = path.rpartition(",")[0].strip('"')
-            if size and not path.endswith(_UNCHECKED) and _size(f"{packages}/{path}") != int(size):
+            unchecked = not size or path.endswith(_UNCHECKED) or path in besides
+            if not unchecked and _size(f"{packages}/{path}") != int(size):
                 found.setdefault(record.parent.name.split("-")[0], []).append(path)
     return found
 
