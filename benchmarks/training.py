@@ -8,6 +8,7 @@ import os
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import contextlib
+import logging
 import tempfile
 import time
 import warnings
@@ -46,6 +47,7 @@ def compare(what: str, in_harness: Way, by_script: Way, repeats: int) -> None:
     import torch
 
     torch.set_num_threads(1)
+    logging.disable(logging.INFO)
     ways = {"harness": in_harness, "script": by_script}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     results = {}
