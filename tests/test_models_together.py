@@ -72,7 +72,7 @@ def test_one_run_scores_the_models_of_three_environments(together: Run) -> None:
     singles = together.board[together.board["task"] == "single"].set_index("model")
     assert singles.loc["gears", "scored"] == singles.loc["gears", "expected"] > 0
     assert singles.loc["cpa", "state"] == "skipped"
-    assert "predicts doubles only" in singles.loc["cpa", "note"]
+    assert "does not predict singles (its card: double)" in singles.loc["cpa", "note"]
 
 
 @pytest.mark.parametrize(("name", "python"), [("gears", "3.11."), ("cpa", "3.10.")])
