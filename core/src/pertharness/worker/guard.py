@@ -195,11 +195,8 @@ class Guard:
     def check_notes(self, prediction: AnnData) -> None:
         """Check that what a prediction says beside its values is a list of texts."""
         notes = prediction.uns.get("notes", [])
-        if not isinstance(notes, (list, tuple)):
-            raise self._refuse("predict", f"uns['notes'] is a {type(notes).__name__}, expected a list of texts")
-        other = [note for note in notes if not isinstance(note, str)]
-        if other:
-            raise self._refuse("predict", f"uns['notes'] holds {other[0]!r}, expected texts")
+        if not isinstance(notes, (list, tuple)) or not all(isinstance(note, str) for note in notes):
+            raise self._refuse("predict", f"uns['notes'] is {notes!r:.200}, expected a list of texts")
 
     def _check_anndata(self, hook: str, value: Any) -> None:
         from anndata import AnnData
