@@ -97,6 +97,30 @@ class Artefact(_Strict):
     sha256: str
 
 
+class Isolation(_Strict):
+    """What kept a job's processes from everything that its files do not hold."""
+
+    mechanism: Literal["landlock", "bwrap", "none"] = "none"
+    abi: int | None = None
+    """Of Landlock."""
+    seccomp: bool = False
+    """Whether sockets, shared memory of System V and extended attributes were closed, which Landlock leaves open."""
+    partial: list[str] = []
+    """Folders with data of the user's, of the store or of a run that lie beneath one that the job had to be given."""
+
+    def text(self) -> str:
+        """Return the isolation in one or two words, as tables show it."""
+        return f"{self.mechanism} (partial)" if self.partial else self.mechanism
+
+
+class Cost(_Strict):
+    """What a job cost as a whole: of its process and all that it started, measured from outside."""
+
+    wall_s: float
+    cpu_s: float
+    peak_rss_mb: float
+
+
 class Status(_Strict):
     """How a job ended; a folder without this file is not a record."""
 
@@ -111,6 +135,11 @@ class Status(_Strict):
     notes: list[str] = []
     unanswered: dict[str, str] = {}
     phases: list[Phase] = []
+    cost: Cost | None = None
+    isolation: Isolation | None = None
+    """None where no process of a plugin was started."""
+    inputs: dict[str, str] = {}
+    """Role (``train``, ``reference NAME``, ``slot NAME``) -> sha256 of the file as it was read."""
     artefacts: dict[str, Artefact] = {}
     device: str = "cpu"
     started: str = ""
