@@ -10,9 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+from pertharness.host.execution.runner import DiskFullError, Runner, kind_of
 from pertharness.host.nodes import Node
-from pertharness.host.process import DiskFullError
-from pertharness.host.runner import Runner, shares
 from pertharness.host.store import Store
 from pertharness.jobs import Job, PluginRef
 
@@ -64,7 +63,7 @@ def card_node(name: str, python: Path, *, cheap: bool = False, needs: tuple[str,
 
 
 def run(store: Store, *nodes: Node, **options: object) -> dict[str, str]:
-    outcomes = Runner(store, **options).run(nodes)  # type: ignore[arg-type]
+    outcomes = Runner(store, isolation="none", **options).run(nodes)  # type: ignore[arg-type]
     return {key.removeprefix("key-"): outcome.state for key, outcome in outcomes.items()}
 
 
@@ -90,7 +89,7 @@ def test_each_fault_ends_in_its_state_with_a_message(
     name: str, state: str, words: list[str], python: Path, tmp_path: Path
 ) -> None:
     store = Store.open(tmp_path / "store")
-    outcome = Runner(store).run([card_node(name, python)])[f"key-{name}"]
+    outcome = Runner(store, isolation="none").run([card_node(name, python)])[f"key-{name}"]
     assert outcome.state == state
     for word in words:
         assert word in outcome.message
@@ -107,7 +106,7 @@ def test_a_plugin_that_hangs_times_out(python: Path, tmp_path: Path) -> None:
 
 def test_a_plugin_that_eats_memory_is_stopped_at_its_limit(python: Path, tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
-    outcome = Runner(store).run([card_node("eats", python, memory_mb=400.0)])["key-eats"]
+    outcome = Runner(store, isolation="none").run([card_node("eats", python, memory_mb=400.0)])["key-eats"]
     assert (outcome.state, outcome.status and outcome.status.type) == ("crashed", "MemoryLimit")
     assert "400 MB" in outcome.message
 
@@ -160,9 +159,9 @@ def test_a_crash_in_a_shared_process_costs_the_others_nothing(python: Path, tmp_
 def test_what_is_in_the_store_is_not_done_again_unless_asked_for(python: Path, tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
     nodes = [card_node("good", python), card_node("raises", python)]
-    first = Runner(store).run(nodes)
-    again = Runner(store).run(nodes)
-    retried = Runner(store, retry=frozenset({"failed"})).run(nodes)
+    first = Runner(store, isolation="none").run(nodes)
+    again = Runner(store, isolation="none").run(nodes)
+    retried = Runner(store, isolation="none", retry=frozenset({"failed"})).run(nodes)
     assert [outcome.fresh for outcome in first.values()] == [True, True]
     assert [outcome.fresh for outcome in again.values()] == [False, False]
     assert {key: outcome.fresh for key, outcome in retried.items()} == {"key-good": False, "key-raises": True}
@@ -171,7 +170,7 @@ def test_what_is_in_the_store_is_not_done_again_unless_asked_for(python: Path, t
 def test_what_waits_for_a_failed_job_gets_its_state_and_words(python: Path, tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
     nodes = [card_node("raises", python), card_node("good", python, needs=("key-raises",))]
-    outcomes = Runner(store).run(nodes)
+    outcomes = Runner(store, isolation="none").run(nodes)
     assert outcomes["key-good"].state == "failed"
     assert "no such thing" in outcomes["key-good"].message
     assert store.status("cards", "key-good") is None
@@ -183,15 +182,15 @@ def test_a_damaged_record_is_made_again(python: Path, tmp_path: Path) -> None:
     card = store.record("cards", "key-good") / "card.json"
     damaged = card.read_text().replace("1", "2", 1)  # of the same size
     card.write_text(damaged)
-    outcome = Runner(store).run([card_node("good", python)])["key-good"]
+    outcome = Runner(store, isolation="none").run([card_node("good", python)])["key-good"]
     assert (outcome.state, outcome.fresh) == ("done", True)
     assert json.loads((store.record("cards", "key-good") / "card.json").read_text())["protocol"] == 1
 
 
 def test_a_full_disk_stops_the_run_and_leaves_no_status(python: Path, tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
-    with pytest.raises(DiskFullError, match="make room"):
-        Runner(store).run([card_node("full_disk", python)])
+    with pytest.raises(DiskFullError, match="free some disk space"):
+        Runner(store, isolation="none").run([card_node("full_disk", python)])
     assert store.status("cards", "key-full_disk") is None
 
 
@@ -201,7 +200,7 @@ def test_two_runs_on_one_store_do_each_job_once(python: Path, tmp_path: Path) ->
     results: list[dict[str, bool]] = []
 
     def go() -> None:
-        outcomes = Runner(store).run([card_node("slow", python), card_node("good", python)])
+        outcomes = Runner(store, isolation="none").run([card_node("slow", python), card_node("good", python)])
         assert {outcome.state for outcome in outcomes.values()} == {"done"}
         results.append({key: outcome.fresh for key, outcome in outcomes.items()})
 
@@ -219,9 +218,9 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_runner import card_node
-from pertharness.host.runner import Runner, shares
+from pertharness.host.execution.runner import Runner
 from pertharness.host.store import Store
-Runner(Store.open(Path(sys.argv[2]))).run([card_node("hangs", Path(sys.argv[3]))])
+Runner(Store.open(Path(sys.argv[2])), isolation="none").run([card_node("hangs", Path(sys.argv[3]))])
 """
 
 
@@ -256,7 +255,7 @@ def describe():
 """
 
 
-def test_jobs_of_another_stage_or_split_never_share_a_process(python: Path, tmp_path: Path) -> None:
+def test_jobs_of_another_stage_or_split_never_share_a_warm_worker(python: Path, tmp_path: Path) -> None:
     """A score job reads the truth, and another split trains on what this one holds out."""
     first, second = tmp_path / "1" / "split.json", tmp_path / "2" / "split.json"
     ref = PluginRef(name="test", module="plugin_good", version="1")
@@ -266,10 +265,10 @@ def test_jobs_of_another_stage_or_split_never_share_a_process(python: Path, tmp_
         return Node(job=job, python=python, title=key, cheap=True)
 
     model = node("a", "predictions", split=first)
-    assert shares(model, node("b", "predictions", split=first))
-    assert not shares(model, node("c", "predictions", split=second))
-    assert not shares(model, node("d", "scores", split=first))
-    assert shares(node("e", "scores", split=first), node("f", "scores", split=second))
+    assert kind_of(model) == kind_of(node("b", "predictions", split=first))
+    assert kind_of(model) != kind_of(node("c", "predictions", split=second))
+    assert kind_of(model) != kind_of(node("d", "scores", split=first))
+    assert kind_of(node("e", "scores", split=first)) == kind_of(node("f", "scores", split=second))
 
 
 def test_a_worker_is_told_of_no_other_job_and_of_no_folder_of_the_user(

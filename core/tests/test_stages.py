@@ -18,11 +18,12 @@ import pytest
 from anndata import AnnData
 from pertharness import DatasetOffer, EmbeddingOffer, MetricOffer, ModelOffer, ScorerOffer, canonical
 from pertharness.expression import layers_of
+from pertharness.files import sha256_file
+from pertharness.host.execution.runner import Runner
 from pertharness.host.nodes import Outcome
 from pertharness.host.plan import Attempt, Plan, Source, build_plan
 from pertharness.host.recipe import Recipe
 from pertharness.host.registry import Offered, Plugin, Registry
-from pertharness.host.runner import Runner
 from pertharness.host.store import Store
 from pertharness.jobs import PluginRef, Status
 from scipy import sparse
@@ -259,7 +260,9 @@ def carry_out(folder: Path, adata: AnnData, models: tuple[str, ...]) -> Run:
         }
     )
     store, registry = Store.open(folder / "store"), make_registry(folder)
-    plan = build_plan(recipe, registry, store, {"tiny": Source(folder / "cells.h5ad", "sha256")})
+    plan = build_plan(
+        recipe, registry, store, {"tiny": Source(folder / "cells.h5ad", sha256_file(folder / "cells.h5ad"))}
+    )
     return Run(store, plan, Runner(store).run(plan.nodes.values()))
 
 

@@ -89,7 +89,9 @@ class EmbeddingOffer(_Strict):
     deterministic: bool = False
     """The seed changes nothing: a model is not done for several training seeds on account of it."""
     cheap: bool = False
-    """Takes seconds: several such jobs share one process."""
+    """Takes seconds: each such job is forked from a process that has numpy, pandas and anndata imported already."""
+    preload: tuple[str, ...] = ()
+    """Modules of other distributions that take long to import: done once, before the processes of many jobs start."""
 
 
 class ModelOffer(_Strict):
@@ -108,7 +110,9 @@ class ModelOffer(_Strict):
     deterministic: bool = False
     """The training seed changes nothing: done once, whatever the number of training seeds."""
     cheap: bool = False
-    """Takes seconds: several such jobs share one process."""
+    """Takes seconds: each such job is forked from a process that has numpy, pandas and anndata imported already."""
+    preload: tuple[str, ...] = ()
+    """Modules of other distributions that take long to import: done once, before the processes of many jobs start."""
     needs: Needs = Needs()
     weights: tuple[RemoteFile, ...] = ()
     """Weights and side files: fetched by ``pertharness weights fetch``, given to the hook as ``files``."""
@@ -166,6 +170,8 @@ class ScorerOffer(_Strict):
     tasks: tuple[TaskKind, ...] = ("double", "single", "transfer")
     """Kinds of task that it can score; it is not asked for others. ``transfer`` alone: only with references."""
     params: dict[str, Any] = {}
+    preload: tuple[str, ...] = ()
+    """Modules of other distributions that take long to import: done once, before the processes of many jobs start."""
     calibrates: bool = False
     """Asked only when a run calibrates, on data that have cells or halves of them: truth and screen then carry
     ``layers["half_a"]`` and ``layers["half_b"]``, means over two halves of each perturbation's cells (NaN where there

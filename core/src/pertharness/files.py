@@ -32,10 +32,11 @@ def sha256_file(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`, which takes its place when the block ends without an error.
+def replacing(path: Path, *, mode: int = 0o644, synced: bool = True) -> Iterator[Path]:
+    """Return a temporary path beside `path`, which takes its place when the block ends without an error.
 
-    A reader sees the old file or the new one, never a half; after a crash the old one is still there.
+    A reader sees the old file or the new one, never a half; after a crash the old one is still there. Without `synced`
+    that holds for a crash of the process, but not of the machine.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -43,15 +44,16 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
+        if synced:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+        temporary.chmod(mode)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
-    with replacing(path) as temporary:
+def write_text(path: Path, text: str, *, synced: bool = True) -> None:
+    """Write a text file, whole or not at all; see `replacing`."""
+    with replacing(path, synced=synced) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -10,6 +10,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pertharness.hookspecs import PROTOCOL
 
 FORMAT = 1
+OUT, SCRATCH, HOME = "out", "scratch", "home"
+"""The folders of a job that its process may write: what it leaves, where it works, and what stands for a home."""
+CLAIM, LOG = "result.json", "log.txt"
+"""Files in `OUT`."""
 WEIGHTS = "weights/"
 """Before the name of a file: its role among a job's inputs."""
 Stage = Literal["cards", "datasets", "splits", "halves", "embeddings", "predictions", "scores", "checks"]
@@ -90,11 +94,27 @@ class Phase(_Strict):
     peak_gpu_mb: float | None = None
 
 
+class Claim(_Strict):
+    """What a worker itself says of its job: everything that it names is looked at once its processes are gone."""
+
+    state: State
+    type: str = ""
+    message: str = ""
+    traceback: str = ""
+    notes: list[str] = []
+    unanswered: dict[str, str] = {}
+    phases: list[Phase] = []
+    artefacts: list[str] = []
+    started: str = ""
+
+
 class Artefact(_Strict):
     """A file of a record, as it was when its job ended."""
 
     size: int
     sha256: str
+    identity: tuple[int, int, int, int] | None = None
+    """Device, inode, and nanoseconds of the last change of content and of inode: while they stay, so does the sum."""
 
 
 class Isolation(_Strict):

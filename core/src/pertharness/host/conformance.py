@@ -12,11 +12,11 @@ from typing import Literal
 from pertharness.cards import Card, EmbeddingOffer, ModelOffer
 from pertharness.errors import PertharnessError, RecipeError
 from pertharness.host.did_you_mean import expected
+from pertharness.host.execution.runner import Runner
 from pertharness.host.fetch import default_folder
 from pertharness.host.hardware import Machine, missing_hardware, read_machine
 from pertharness.host.nodes import Node, Outcome
 from pertharness.host.registry import find_plugins
-from pertharness.host.runner import Runner
 from pertharness.host.store import Store
 from pertharness.host.weights import Declared, examine
 from pertharness.jobs import WEIGHTS, Job, PluginRef

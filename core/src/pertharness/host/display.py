@@ -6,8 +6,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from pertharness.host.execution.local import Seat
 from pertharness.host.nodes import Node, Outcome
-from pertharness.host.process import WorkerProcess
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,7 +50,7 @@ class PlainDisplay:
         for note in outcome.status.notes if outcome.fresh and outcome.status else ():
             self.console.print(f"    {note}", markup=False, highlight=False, soft_wrap=True)
 
-    def tick(self, running: list[WorkerProcess]) -> None:
+    def tick(self, running: list[Seat]) -> None:
         """Nothing moves."""
 
 
@@ -89,7 +89,7 @@ class LiveDisplay(PlainDisplay):
         else:
             self.ended_jobs += 1
 
-    def tick(self, running: list[WorkerProcess]) -> None:
+    def tick(self, running: list[Seat]) -> None:
         """Show what every worker is at."""
         from rich.console import Group
         from rich.text import Text
@@ -98,9 +98,9 @@ class LiveDisplay(PlainDisplay):
             return
         self._shown = time.monotonic()
         lines = [
-            f"  {worker.nodes[0].title}  {self._shown - worker.since:.0f} s  {worker.rss_mb:.0f} MB"
-            for worker in running
-            if worker.nodes
+            f"  {seat.nodes[seat.current].title}  {self._shown - seat.since:.0f} s  {seat.rss_mb:.0f} MB"
+            for seat in running
+            if seat.current in seat.nodes
         ]
         self._live.update(
             Group(self._bar, *(Text(line, no_wrap=True, overflow="ellipsis") for line in lines)), refresh=True

@@ -1,8 +1,9 @@
-"""The sha256 of large files, remembered for as long as these look untouched."""
+"""The sha256 of files, remembered for as long as these look untouched."""
 
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -13,34 +14,59 @@ _SETTLED_NS = 2_000_000_000
 """A file that changed so recently may change again within a tick of its clock; the coarsest, FAT, ticks every 2 s."""
 
 
-def remembered_sha256(path: Path, folder: Path) -> str:
-    """Give the sha256 of a file; it is read again only where size or times are not what they were.
+def identity_of(facts: os.stat_result) -> tuple[int, int, int, int]:
+    """Return what tells whether a file is the one it was: device, inode, last changes of content and of inode in ns."""
+    return facts.st_dev, facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns
+
+
+class Sums:
+    """Sums of files by path; one is read again where device, inode, size or times are not what they were.
 
     Parameters
     ----------
-    path
-        The file.
     folder
-        Where ``hashes.json`` lies: size, times and sha256 by path. It is a memory and no record: it may be deleted.
+        Where ``hashes.json`` lies: size, identity and sha256 by path. It is a memory and no record: it may be deleted.
     """
-    memory = folder / FILE_NAME
-    facts = path.stat()
-    look = [facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns]
-    known = _read(memory)
-    name = str(path.absolute())
-    if known.get(name, [])[:3] == look:
-        return str(known[name][3])
-    digest = sha256_file(path)
-    if time.time_ns() - max(look[1:]) > _SETTLED_NS:
-        write_text(memory, json.dumps({**_read(memory), name: [*look, digest]}, indent=1))
+
+    def __init__(self, folder: Path) -> None:
+        self._memory = folder / FILE_NAME
+        self._known = _read(self._memory)
+        self._new: dict[str, list[int | str]] = {}
+
+    def of(self, path: Path) -> str:
+        """Return the sha256 of a file."""
+        facts = path.stat()
+        look = [facts.st_size, *identity_of(facts)]
+        name = str(path.absolute())
+        known = self._new.get(name) or self._known.get(name) or []
+        if known[:-1] == look:
+            return str(known[-1])
+        digest = sha256_file(path)
+        if time.time_ns() - max(facts.st_mtime_ns, facts.st_ctime_ns) > _SETTLED_NS:
+            self._new[name] = [*look, digest]
+        return digest
+
+    def save(self) -> None:
+        """Write what was read anew, beside what other runs have written meanwhile."""
+        if self._new:
+            self._known = {**_read(self._memory), **self._new}
+            self._new = {}
+            write_text(self._memory, json.dumps(self._known, indent=1), synced=False)
+
+
+def remembered_sha256(path: Path, folder: Path) -> str:
+    """Return the sha256 of a file, as `Sums` remembers it in `folder`."""
+    sums = Sums(folder)
+    digest = sums.of(path)
+    sums.save()
     return digest
 
 
 def _read(memory: Path) -> dict[str, list[int | str]]:
-    """Give what is remembered; of a damaged memory nothing."""
+    """Return what is remembered; of a damaged memory nothing."""
     try:
-        found = json.loads(memory.read_text(encoding="utf-8"))
+        content = json.loads(memory.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    entries = found.items() if isinstance(found, dict) else ()
-    return {name: entry for name, entry in entries if isinstance(entry, list) and len(entry) == 4}
+    entries = content.items() if isinstance(content, dict) else ()
+    return {name: entry for name, entry in entries if isinstance(entry, list) and len(entry) == 6}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pertharness.jobs import Job, Stage, State, Status
@@ -28,7 +28,13 @@ class Node:
     preflight
         Gives the reason why the job cannot be done on this machine or on this data, or None. Asked anew in every run.
     cheap
-        May share a process with other cheap jobs of the same plugin.
+        Is forked from a warm worker, with other cheap jobs of the same plugin; others start an interpreter.
+    preload
+        Modules of other distributions that its card says are worth importing before the fork.
+    shares_process
+        Is done in the same process as others of its kind: checks of a model that takes long to fit.
+    sums
+        Role -> sha256 of files that are no records, such as a dataset's source.
     gpu_gb
         Memory of the GPU that it is to have for itself, 0 for any; None if it takes none.
     """
@@ -40,6 +46,9 @@ class Node:
     prepare: Callable[[Path], None] | None = None
     preflight: Callable[[], str | None] | None = None
     cheap: bool = False
+    preload: tuple[str, ...] = ()
+    shares_process: bool = False
+    sums: Mapping[str, str] = field(default_factory=dict)
     gpu_gb: float | None = None
     timeout_s: float | None = None
     memory_mb: float | None = None

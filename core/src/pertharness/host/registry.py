@@ -55,8 +55,9 @@ class Registry:
 
 
 def open_registry(
-    store: Store, named: Mapping[str, Plugin] | None = None, failed: Sequence[Problem] = (), *, every_file: bool = False
-) -> Registry:
+    store: Store, named: Mapping[str, Plugin] | None = None, failed: Sequence[Problem] = (), *,
+    every_file: bool = False, isolation: str = "auto",
+) -> Registry:  # fmt: skip
     """Find the plugins and read their cards, from the store where plugin and environment are unchanged.
 
     Parameters
@@ -69,8 +70,10 @@ def open_registry(
         What went wrong with plugins that a recipe names: in place of all else under their names.
     every_file
         Look at every file of the environments, as before a run: a damaged one would fail the jobs, one after another.
+    isolation
+        Of the jobs that ask for cards.
     """
-    from pertharness.host.runner import Runner
+    from pertharness.host.execution.runner import Runner
 
     registry = Registry()
     registry.plugins, registry.problems = find_plugins(every_file=every_file)
@@ -80,7 +83,9 @@ def open_registry(
     nodes = {name: _card_node(plugin) for name, plugin in registry.plugins.items()}
     # A card that could not be had is asked for anew every time: the cause may lie outside the plugin; it costs little.
     every_state_but_done = frozenset({"failed", "invalid", "timeout", "crashed", "skipped"})
-    outcomes = Runner(store, slots=os.cpu_count() or 1, retry=every_state_but_done).run(nodes.values())
+    outcomes = Runner(store, slots=os.cpu_count() or 1, retry=every_state_but_done, isolation=isolation).run(
+        nodes.values()
+    )
     cards = {}
     for name, node in nodes.items():
         card = _read_card(store, node, outcomes[node.key])

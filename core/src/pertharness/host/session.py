@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 from pertharness import __version__
 from pertharness.errors import FetchError, RecipeError
 from pertharness.files import sha256_file, write_text
+from pertharness.host.execution.runner import Observer, Runner
 from pertharness.host.hardware import find_gpus
 from pertharness.host.nodes import Outcome
 from pertharness.host.plan import Plan, Source, build_plan, half_plan, plan_common_genes, primary_metric
 from pertharness.host.recipe import Recipe, write_recipe
 from pertharness.host.registry import Registry, look_up
-from pertharness.host.runner import Observer, Runner
 from pertharness.host.store import Store
 
 if TYPE_CHECKING:
@@ -105,7 +105,11 @@ def carry_out(
     started = datetime.now(timezone.utc)
     write_recipe(recipe, folder / "recipe.toml")
     gpus = find_gpus() if recipe.resources.device.startswith("cuda") else ()
-    runner = Runner(store, slots=slots, retry=retry, observer=observer, gpus=gpus)
+    sources = [path for node in plan.nodes.values() for role, path in node.job.inputs.items() if role == "source"]
+    runner = Runner(
+        store, slots=slots, retry=retry, observer=observer, gpus=gpus, isolation=recipe.resources.isolation,
+        guarded=(folder.absolute(), *dict.fromkeys(sources)),
+    )  # fmt: skip
     common = plan_common_genes(plan, runner.run(plan.nodes.values()), store)
     if common and observer:
         observer.planned(len(common))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 from dataclasses import dataclass
@@ -12,15 +13,13 @@ from pydantic import ValidationError
 
 from pertharness.errors import StoreError
 from pertharness.files import sha256_file, write_text
+from pertharness.host.hashes import Sums, identity_of
 from pertharness.host.lock import Lock, try_lock
-from pertharness.jobs import FORMAT, Artefact, Job, Stage, Status, describe_invalid
+from pertharness.jobs import FORMAT, SCRATCH, Artefact, Job, Stage, Status, describe_invalid
 
 STATUS = "status.json"
 JOB = "job.json"
 LOG = "log.txt"
-SCRATCH = "scratch"
-HASHED_BYTES = 4_000_000
-"""Artefacts up to this size, all tables and most predictions among them, are hashed whenever a run looks at them."""
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
@@ -56,6 +55,11 @@ class Store:
             )
         return cls(root)
 
+    @functools.cached_property
+    def sums(self) -> Sums:
+        """Sums of files that are not as their records left them, e.g. after the store was copied."""
+        return Sums(self.root)
+
     def record(self, stage: Stage, key: str) -> Path:
         """Give the folder of a record, whether it is there or not."""
         return self.root / stage / key
@@ -66,7 +70,7 @@ class Store:
 
     def status(self, stage: Stage, key: str) -> Status | None:
         """Give the status of a record; None where there is none, or where it is damaged and has to be made again."""
-        return read_status(self.record(stage, key), key)
+        return read_status(self.record(stage, key), key, self.sums)
 
     def lock(self, key: str) -> Lock | None:
         """Give the lock on a job's work, or None where another process is at it."""
@@ -109,21 +113,27 @@ def default_path() -> Path:
     return Path(named) if named else Path(platformdirs.user_data_dir("pertharness")) / "store"
 
 
-def read_status(folder: Path, key: str) -> Status | None:
-    """Give the status in a folder, or None where it is missing or unreadable, or a file that it names is not whole."""
+def read_status(folder: Path, key: str, sums: Sums | None = None) -> Status | None:
+    """Return the status in a folder, or None where it is missing or unreadable, or a file that it names is not whole.
+
+    `sums` remembers those that had to be read.
+    """
     try:
         status = Status.model_validate_json((folder / STATUS).read_bytes())
-        whole = all(_is_whole(folder / name, artefact) for name, artefact in status.artefacts.items())
+        whole = all(_is_whole(folder / name, artefact, sums) for name, artefact in status.artefacts.items())
     except (OSError, ValidationError):
         return None
     return status if whole and status.format == FORMAT and status.key == key else None
 
 
-def _is_whole(path: Path, artefact: Artefact) -> bool:
-    """Say whether a file is the one that its job left: by size, and where that costs next to nothing by content."""
-    if path.stat().st_size != artefact.size:
+def _is_whole(path: Path, artefact: Artefact, sums: Sums | None) -> bool:
+    """Return whether a file is the one that its job left; it is read where anything but its name is another."""
+    facts = path.stat()
+    if facts.st_size != artefact.size:
         return False
-    return artefact.size > HASHED_BYTES or sha256_file(path) == artefact.sha256
+    if artefact.identity == identity_of(facts):
+        return True
+    return (sums.of(path) if sums is not None else sha256_file(path)) == artefact.sha256
 
 
 def read_job(folder: Path) -> Job:

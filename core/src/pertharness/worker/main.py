@@ -1,13 +1,11 @@
-"""The worker's main: one job after the other, each with its own log, and a status for each whatever the plugin does."""
+"""The worker's main: a job with its own log, and a claim of how it ended whatever the plugin does."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -19,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from pertharness.jobs import Job, Phase, State, Status
+    from pertharness.jobs import Job, Phase, State
     from pertharness.worker.stages import Result
 
 USAGE = 2
@@ -36,73 +34,72 @@ THREAD_VARIABLES = (
 
 
 def main(arguments: list[str]) -> int:
-    """Carry out the jobs in order; give 0 when each has its status."""
+    """Carry out the jobs in order, or, after ``--warm``, fork a process for each that is asked for; return 0."""
+    if arguments[:1] == ["--warm"] and len(arguments) == 2:
+        from pertharness.worker.warm import serve
+
+        return serve(int(arguments[1]))
     paths = [Path(argument).absolute() for argument in arguments]
     if not paths or not all(path.is_file() for path in paths):
         print("usage: python -I -m pertharness.worker JOB.json [JOB.json ...]; each must be a file", file=sys.stderr)
         return USAGE
+    if parent := os.environ.pop("PERTHARNESS_WATCHER", ""):
+        threading.Thread(target=_die_with, args=(int(parent),), daemon=True).start()
+    del sys.argv[1:]  # no plugin needs to know of the other jobs
+    return next((status for path in paths if (status := run_job(path))), 0)
+
+
+def run_job(path: Path) -> int:
+    """Carry out the job of a file and leave the claim of how it ended; return the exit status of its process."""
     from pertharness.jobs import Job, describe_invalid
 
     try:
-        jobs = [(path, Job.model_validate_json(path.read_bytes())) for path in paths]
+        job = Job.model_validate_json(path.read_bytes())
     except ValueError as error:
         print(f"not a job file, or of another version of pertharness: {describe_invalid(error)}", file=sys.stderr)
         return USAGE
     for variable in THREAD_VARIABLES:  # before numpy is imported, which reads them once
-        os.environ[variable] = str(jobs[0][1].threads)
-    if parent := os.environ.pop("PERTHARNESS_RUNNER", ""):
-        threading.Thread(target=_die_with, args=(int(parent),), daemon=True).start()
-    del sys.argv[1:]  # no plugin needs to know of the other jobs
-    for path, job in jobs:
-        try:
-            _carry_out(job, path.parent)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                print(f"disk full while writing {str(path.parent)!r}", file=sys.stderr)
-                return DISK_FULL
-            raise
+        os.environ.setdefault(variable, str(job.threads))
+    try:
+        _carry_out(job, path.parent)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            print(f"disk full while writing {str(path.parent)!r}", file=sys.stderr)
+            return DISK_FULL
+        raise
     return 0
 
 
 def _die_with(parent: int) -> None:
-    """End this worker and its children when the runner that started it is gone, so that nothing works on unseen."""
+    """End this worker and its children when its watcher is gone, where the system does not do so itself (macOS)."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 def _carry_out(job: Job, folder: Path) -> None:
-    """Do one job in its folder: log, scratch folder as working directory, artefacts, and the status last of all."""
-    from pertharness.files import write_text
+    """Do one job in its folder: log, scratch folder as working directory, artefacts, and the claim last of all."""
+    from pertharness.jobs import CLAIM, LOG, OUT, SCRATCH, Claim
 
     started = _now()
-    write_text(folder / "started.json", json.dumps({"pid": os.getpid(), "started": started}))
-    scratch = folder / "scratch"
-    scratch.mkdir(exist_ok=True)
+    for name in (OUT, SCRATCH):
+        (folder / name).mkdir(exist_ok=True)
     phases: list[Phase] = []
-    with _logging(folder / "log.txt"), _chdir(scratch):
+    with _logging(folder / OUT / LOG), _chdir(folder / SCRATCH):
         result, state, type_, message, trace = _attempt(job, folder, phases)
-        _end_children()
-    log = "" if state == "done" else tail(folder / "log.txt")
-    status = _status(job, folder, state, result).model_copy(
-        update={
-            "type": type_, "message": _storable(message), "traceback": _storable(trace), "log_tail": log,
-            "phases": phases, "started": started, "finished": _now(), "host": socket.gethostname(),
-            "device": job.device,
-        }
+    claim = Claim(
+        state=state, type=type_, message=_storable(message), traceback=_storable(trace), phases=phases,
+        notes=[_storable(note) for note in result.notes] if result else [],
+        unanswered={_storable(query): _storable(reason) for query, reason in result.unanswered.items()}
+        if result
+        else {},
+        artefacts=result.artefacts if result else [],
+        started=started,
     )  # fmt: skip
-    (folder / "started.json").unlink(missing_ok=True)
-    write_text(folder / "status.json", status.model_dump_json(indent=1))
-
-
-def _end_children() -> None:
-    """End the processes that a plugin started and left behind: they would work on unseen, in the next job's time."""
-    import psutil
-
-    for child in psutil.Process().children(recursive=True):
-        print(f"pertharness: the process {child.pid} was left behind and is ended", file=sys.stderr)
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child.kill()
+    (folder / OUT).mkdir(exist_ok=True)
+    temporary = folder / OUT / f"{CLAIM}.tmp"
+    temporary.write_text(claim.model_dump_json(indent=1), encoding="utf-8")
+    temporary.replace(folder / OUT / CLAIM)
 
 
 def _attempt(job: Job, folder: Path, phases: list[Phase]) -> tuple[Result | None, State, str, str, str]:
@@ -144,19 +141,6 @@ def _text(error: BaseException) -> str:
 def _storable(text: str) -> str:
     """Give a text that JSON in UTF-8 can hold: half surrogates, as in the names of odd files, are spelled out."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _status(job: Job, folder: Path, state: State, result: Result | None) -> Status:
-    from pertharness.files import sha256_file
-    from pertharness.jobs import Artefact, Status
-
-    names = result.artefacts if result else []
-    artefacts = {
-        name: Artefact(size=(folder / name).stat().st_size, sha256=sha256_file(folder / name)) for name in names
-    }
-    notes = [_storable(note) for note in result.notes] if result else []
-    unanswered = {query: _storable(reason) for query, reason in result.unanswered.items()} if result else {}
-    return Status(key=job.key, state=state, artefacts=artefacts, notes=notes, unanswered=unanswered)
 
 
 def tail(path: Path) -> str:

@@ -1,7 +1,11 @@
-"""The Meter: what each hook costs, of the process and all its children."""
+"""The Meter: what each hook costs the process that calls it.
+
+What the whole job costs, with all processes that it starts, its watcher measures from outside.
+"""
 
 from __future__ import annotations
 
+import resource
 import sys
 import threading
 import time
@@ -14,9 +18,7 @@ from pertharness.hookspecs import hookimpl
 from pertharness.jobs import Phase
 
 INTERVAL_S = 0.05
-"""Between two samples of the memory, at least."""
-SHARE = 0.005
-"""Of the time that a hook takes, what sampling may cost: asking for children looks at every process of the machine."""
+"""Between two samples of the memory."""
 
 
 class Meter:
@@ -26,16 +28,15 @@ class Meter:
         self.phases = phases
 
     def _measure(self, name: str) -> Generator[None, Any, Any]:
-        process = psutil.Process()
-        peak = _Peak(process)
-        cpu, wall = _cpu_s(process), time.perf_counter()
+        peak = _Peak()
+        cpu, wall = _cpu_s(), time.perf_counter()
         _reset_gpu()
         try:
             return (yield)
         finally:
             wall_s = time.perf_counter() - wall
             peak.stop()
-            cpu_s, rss_mb = _cpu_s(process) - cpu, peak.rss / 1e6
+            cpu_s, rss_mb = _cpu_s() - cpu, peak.rss / 1e6
             self.phases.append(Phase(name=name, wall_s=wall_s, cpu_s=cpu_s, peak_rss_mb=rss_mb, peak_gpu_mb=_gpu_mb()))
 
     @hookimpl(wrapper=True)
@@ -65,54 +66,33 @@ class Meter:
 
 
 class _Peak:
-    """The largest resident size of a process tree, sampled by a thread until `stop`."""
+    """The largest resident size of this process, sampled by a thread until `stop`."""
 
-    def __init__(self, process: psutil.Process) -> None:
-        self.process = process
-        self.rss = tree_rss(process)
+    def __init__(self) -> None:
+        self.process = psutil.Process()
+        self.rss = self._now()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
 
+    def _now(self) -> int:
+        return int(self.process.memory_info().rss)
+
     def _sample(self) -> None:
-        pause = INTERVAL_S
-        while not self._done.wait(pause):
-            before = time.thread_time()
-            self.rss = max(self.rss, tree_rss(self.process))
-            pause = max(INTERVAL_S, (time.thread_time() - before) / SHARE)
+        while not self._done.wait(INTERVAL_S):
+            self.rss = max(self.rss, self._now())
 
     def stop(self) -> None:
         """End the sampling with a last sample."""
         self._done.set()
         self._thread.join()
-        self.rss = max(self.rss, tree_rss(self.process))
+        self.rss = max(self.rss, self._now())
 
 
-def tree_rss(process: psutil.Process) -> int:
-    """Give the resident size in bytes of a process and all its children; 0 if it is gone."""
-    total = 0
-    try:
-        for one in [process, *process.children(recursive=True)]:
-            try:
-                total += one.memory_info().rss
-            except psutil.NoSuchProcess:  # ended between the listing and the question
-                continue
-    except psutil.NoSuchProcess:
-        return total
-    return total
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    """Give the CPU seconds of a process and of its children, living and ended."""
-    times = process.cpu_times()
-    total = times.user + times.system + getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
-    for child in process.children(recursive=True):
-        try:
-            own = child.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        total += own.user + own.system
-    return float(total)
+def _cpu_s() -> float:
+    """Return the CPU seconds of this process and of its children that have ended."""
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return float(sum(usage.ru_utime + usage.ru_stime for usage in usages))
 
 
 def _reset_gpu() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pertharness import hookspecs
 from pertharness.errors import ContractError, DataError, Skip
-from pertharness.jobs import Job, Phase, Task
+from pertharness.jobs import OUT, SCRATCH, Job, Phase, Task
 from pertharness.labels import CONTROL, targets_of
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """What a stage leaves: names of files in its folder, and what goes into the status."""
+    """What a stage leaves: names of files in the job's folder `OUT`, and what goes into the status."""
 
     artefacts: list[str]
     notes: list[str] = field(default_factory=list)
@@ -37,7 +38,15 @@ def run_stage(job: Job, folder: Path, phases: list[Phase]) -> Result:
     ContractError
         If the plugin breaks a contract.
     """
-    return STAGES[job.stage](job, folder, phases)
+    return STAGES[job.stage](job, folder / OUT, phases)
+
+
+def preload(job: Job) -> None:
+    """Read what the score jobs of one dataset share, in the process that forks theirs; nothing for other stages."""
+    if job.stage == "scores":
+        _read_means(job.inputs["pseudobulk"])
+        if "halves" in job.inputs:
+            _read_halves(job.inputs["halves"])
 
 
 def load_plugin(job: Job) -> pluggy.PluginManager:
@@ -118,7 +127,8 @@ def _splits(job: Job, folder: Path, phases: list[Phase]) -> Result:
     """Write train and val, as cells or as means: the only expression that a model job will name."""
     from pertharness import canonical
 
-    split = _read_split(folder / "split.json")
+    split = _read_split(job.inputs["split"])
+    shutil.copyfile(job.inputs["split"], folder / "split.json")
     adata = canonical.open_stored(job.inputs["dataset"])
     names = ["split.json"]
     for part in ("train", "val"):
@@ -151,7 +161,7 @@ def _embeddings(job: Job, folder: Path, phases: list[Phase]) -> Result:
     table = implemented(guarded_hooks(job, phases), "embed", job)(
         name=job.name, kind=kind, source=job.inputs.get("source"), train=train, references=_references(job),
         labels=labels, files=job.files(), params=job.params, device=job.device, seed=job.seed,
-        workdir=folder / "scratch",
+        workdir=folder.parent / SCRATCH,
     )  # fmt: skip
     write_embedding(table, folder / "embedding.h5ad")
     # The control needs none: models know what to make of it.
@@ -204,11 +214,11 @@ def _fit_and_predict(
     embeddings = {slot: read_embedding(path) for slot, path in job.embeddings.items()}
     model = fit(
         name=job.name, train=train, val=val, task=task, embeddings=embeddings, references=_references(job),
-        files=job.files(), params=job.params, device=job.device, seed=job.seed, workdir=folder / "scratch",
+        files=job.files(), params=job.params, device=job.device, seed=job.seed, workdir=folder.parent / SCRATCH,
     )  # fmt: skip
     return predict(
         name=job.name, model=model, controls=controls, queries=list(queries), oracle=None, task=task,
-        device=job.device, seed=job.seed, workdir=folder / "scratch",
+        device=job.device, seed=job.seed, workdir=folder.parent / SCRATCH,
     )  # fmt: skip
 
 
@@ -295,7 +305,7 @@ def _labels_given(path: Path) -> dict[str, str]:
 
 @functools.lru_cache(maxsize=1)
 def _read_means(path: Path) -> AnnData:
-    """Give the means of a dataset; jobs that share a process mostly share these, and only get copies of them."""
+    """Return the means of a dataset, read before the process of a job is forked; each job has its own."""
     from pertharness import canonical
 
     return canonical.read(path)
@@ -303,7 +313,7 @@ def _read_means(path: Path) -> AnnData:
 
 @functools.lru_cache(maxsize=1)
 def _read_halves(path: Path) -> AnnData:
-    """Give the halves of a dataset, as `_read_means` its means."""
+    """Return the halves of a dataset, read as its means are."""
     from pertharness import canonical
 
     return canonical.read(path)

@@ -47,6 +47,7 @@ _TABLES = (
 )
 OFFER = ScorerOffer(
     name="interactions",
+    preload=("statsmodels.genmod.generalized_linear_model",),
     summary="Genetic interactions: deviations of doubles from the sum of their singles",
     metrics=tuple(
         MetricOffer(

@@ -22,10 +22,10 @@ def load_record(data: str, params: dict[str, Any], store_path: Path | None) -> t
     """
     from pertharness.host.cli.data import fetch_shown
     from pertharness.host.did_you_mean import expected
+    from pertharness.host.execution.runner import Runner
     from pertharness.host.quick import dataset_name
     from pertharness.host.recipe import make_recipe
     from pertharness.host.registry import look_up, open_registry
-    from pertharness.host.runner import Runner
     from pertharness.host.session import plan_run
     from pertharness.host.store import Store
 

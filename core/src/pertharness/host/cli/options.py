@@ -48,6 +48,11 @@ _RUNNING = (
     click.option("--timeout", "timeout_s", type=_POSITIVE, help="Seconds that one job may take."),
     click.option("--memory", "memory_mb", type=_POSITIVE, help="MB that one job may use."),
     click.option("--device", help="Device of the models: cpu, cuda, cuda:1."),
+    click.option(
+        "--isolation",
+        type=click.Choice(["auto", "landlock", "bwrap", "none"]),
+        help="What keeps models from the truth (default: auto, the best that this machine has).",
+    ),
     click.option("--retry", multiple=True, type=_RETRIED, help="Make records that ended so again; repeatable."),
 )
 
@@ -77,5 +82,5 @@ def data_params(given: dict[str, Any]) -> dict[str, Any]:
 
 def running_resources(given: dict[str, Any]) -> dict[str, Any]:
     """Take the options on resources out of all that were given."""
-    names = ("jobs", "threads", "timeout_s", "memory_mb", "device")
+    names = ("jobs", "threads", "timeout_s", "memory_mb", "device", "isolation")
     return {name: value for name in names if (value := given.pop(name, None)) is not None}

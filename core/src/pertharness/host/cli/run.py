@@ -165,13 +165,13 @@ def registry_of(recipe: Any, store: Any, *, build: bool = False) -> Any:
 
     named, problems = named_interpreters(recipe)
     if not build:
-        return open_registry(store, named, problems, every_file=True)
+        return open_registry(store, named, problems, every_file=True, isolation=recipe.resources.isolation)
     folder = open_folder()
     problems += build_wanted(recipe, folder, say)
-    registry = open_registry(store, named, problems, every_file=True)
+    registry = open_registry(store, named, problems, every_file=True, isolation=recipe.resources.isolation)
     if missing := missing_plugins(recipe, registry):
         problems += [problem for name in missing if (problem := try_build(name, name, folder, say, guessed=True))]
-        registry = open_registry(store, named, problems, every_file=True)
+        registry = open_registry(store, named, problems, every_file=True, isolation=recipe.resources.isolation)
     return registry
 
 

@@ -128,7 +128,7 @@ def _plan_embedding(
     needs = tuple(inputs[name] for name in ("split", "reference") if name in inputs)
     title = f"embedding {slot}={made.shown().text()} on {task.dataset} {task.name} seed {split_seed}"
     return planner.node(
-        job, found.plugin, needs=needs, title=title, cheap=offer.cheap, prepare=weights.prepare,
+        job, found.plugin, needs=needs, title=title, cheap=offer.cheap, preload=offer.preload, prepare=weights.prepare,
         preflight=lambda: missing_here(planner, offer.needs, weights), gpu_gb=gpu_memory(planner, offer),
     )  # fmt: skip
 

@@ -24,7 +24,11 @@ def plan_dataset(planner: Planner, name: str, source: Source) -> str:
         options={"dataset": name},
     ).model_copy(update={"inputs": inputs})  # fmt: skip
     return planner.node(
-        job, offered.plugin, title=f"dataset {name}", prepare=_refusal(source.problem) if source.problem else None
+        job,
+        offered.plugin,
+        title=f"dataset {name}",
+        prepare=_refusal(source.problem) if source.problem else None,
+        sums={"source": source.sha256},
     )
 
 
@@ -39,7 +43,7 @@ def plan_split(planner: Planner, task: Task, seed: int, level: str) -> str:
     )
     folder = planner.store.record("datasets", dataset)
     wanted = folder / ("dataset.h5ad" if level == "cells" else "pseudobulk.h5ad")
-    job = job.model_copy(update={"inputs": {"dataset": wanted}})
+    job = job.model_copy(update={"inputs": {"dataset": wanted, "split": planner.store.work(job.key) / "split.json"}})
     title = f"split {task.dataset} {task.name} seed {seed}" + (" (cells)" if level == "cells" else "")
     writer = make_split_writer(folder, task, seed)
     return planner.node(job, None, needs=(dataset,), title=title, prepare=writer, cheap=level != "cells")

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from pertharness.cards import ModelOffer
-from pertharness.files import sha256_file
 from pertharness.host.did_you_mean import close_to
 from pertharness.host.plan.embeddings import by_chance, plan_embeddings, shown_slots, why_not
 from pertharness.host.plan.inputs import plan_split
@@ -90,7 +89,7 @@ def _plan_prediction(
     }
     return planner.node(
         job.model_copy(update=files), plugin, needs=(split, *references.values(), *embeddings.values()),
-        title=f"{named} on {task.dataset} {task.name} seed {seed}", cheap=offer.cheap,
+        title=f"{named} on {task.dataset} {task.name} seed {seed}", cheap=offer.cheap, preload=offer.preload,
         preflight=_preflight(planner, offer, split, task, weights), prepare=weights.prepare,
         gpu_gb=gpu_memory(planner, offer),
     )  # fmt: skip
@@ -129,13 +128,18 @@ def plan_file(planner: Planner, task: Task, seed: int, entry: PredictionChoice, 
     split = plan_split(planner, task, seed, "pseudobulk")
     folder = planner.store.record("splits", split)
     job = planner.job(
-        "predictions", None, inputs={"split": split, "file": sha256_file(entry.file)}, name=entry.name,
+        "predictions", None, inputs={"split": split, "file": planner.hash_of(entry.file)}, name=entry.name,
         options={"score_on": list(task.score_on)},
     ).model_copy(
         update={"inputs": {"split": folder / "split.json", "train": folder / "train.h5ad", "file": entry.file}}
     )  # fmt: skip
     prediction = planner.node(
-        job, None, needs=(split,), title=f"{entry.name} (file) on {task.dataset} {task.name}", cheap=True
+        job,
+        None,
+        needs=(split,),
+        title=f"{entry.name} (file) on {task.dataset} {task.name}",
+        cheap=True,
+        sums={"file": planner.hash_of(entry.file)},
     )
     scores = plan_scores(planner, task, seed, split, prediction, entry.name, scorers)
     add_attempt(

@@ -88,7 +88,7 @@ def plan_scores(
         }
         keys[name] = planner.node(
             job.model_copy(update={"inputs": files, "references": reference_files}), scorer.plugin, cheap=True,
-            needs=tuple(needs.values()),
+            preload=scorer.offer.preload, needs=tuple(needs.values()),
             title=f"score {name} of {label}, {task.name} seed {seed}" + (" (half)" if against_half else ""),
         )  # fmt: skip
     return keys

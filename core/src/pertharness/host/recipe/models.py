@@ -216,6 +216,7 @@ class Resources(_Part):
     timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     memory_mb: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:[0-9]+)?)$")] = "cpu"
+    isolation: Literal["auto", "landlock", "bwrap", "none"] = "auto"
 
 
 class Recipe(_Part):

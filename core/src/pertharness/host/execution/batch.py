@@ -1,0 +1,90 @@
+"""What goes to a watcher: jobs that one interpreter carries out, with their limits and what they may read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from pertharness.jobs import Isolation, Job
+
+Mechanism = Literal["landlock", "bwrap", "none"]
+CONFINED = ("cards", "embeddings", "predictions", "checks")
+"""Stages whose jobs must not reach the truth; those of the others, and of the core itself, may read it."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class InputFile(_Strict):
+    """A file that a job reads.
+
+    Attributes
+    ----------
+    sha256, identity
+        As its record, or the plan, has them; empty and None where nobody knows them yet.
+    """
+
+    role: str
+    path: Path
+    sha256: str = ""
+    identity: tuple[int, int, int, int] | None = None
+
+
+class Launch(_Strict):
+    """One job of a batch; its folder is laid out and locked."""
+
+    job: Job
+    folder: Path
+    inputs: tuple[InputFile, ...] = ()
+    timeout_s: float | None = None
+    memory_mb: float | None = None
+    preload: tuple[str, ...] = ()
+    """Modules that a warm worker imports before it forks the job's process."""
+
+    @property
+    def is_confined(self) -> bool:
+        """Whether the job must not reach the truth."""
+        return self.job.stage in CONFINED and self.job.plugin.name != "pertharness"
+
+
+class Batch(_Strict):
+    """Jobs for one interpreter, one after the other.
+
+    Attributes
+    ----------
+    kind
+        What jobs that may be forked from one warm worker have in common.
+    warm
+        Whether each is forked from a warm worker; else they share one process, which starts anew.
+    guarded
+        Files and folders that no confined job should be able to read: the store, the run's folder, the user's data.
+    gpu
+        The only one that the jobs may see, as ``CUDA_VISIBLE_DEVICES`` calls it.
+    """
+
+    kind: str
+    python: Path
+    warm: bool
+    launches: tuple[Launch, ...]
+    mechanism: Mechanism
+    guarded: tuple[Path, ...] = ()
+    gpu: str | None = None
+
+
+def job_files(job: Job) -> dict[str, Path]:
+    """Return all files that a job reads, by role."""
+    references = {f"reference {name}": path for name, path in job.references.items()}
+    slots = {f"slot {name}": path for name, path in job.embeddings.items()}
+    return {**job.inputs, **references, **slots}
+
+
+def isolation_of(mechanism: Mechanism, abi: int, *, seccomp: bool, partial: list[str]) -> Isolation:
+    """Return the isolation of a job, as its status records it."""
+    if mechanism == "none":
+        return Isolation()
+    return Isolation(
+        mechanism=mechanism, abi=abi if mechanism == "landlock" else None, seccomp=seccomp, partial=partial
+    )

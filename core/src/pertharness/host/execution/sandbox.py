@@ -1,0 +1,194 @@
+"""What a job's processes may reach: its interpreter, the system's libraries, its own inputs and its own folders."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from pertharness.host.execution.batch import Launch, Mechanism
+from pertharness.jobs import HOME, OUT, SCRATCH
+from pertharness.worker import seccomp
+from pertharness.worker.landlock import Grants, abi_version
+
+SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc", "/sys", "/nix/store", "/gnu/store")
+DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+PROC = tuple(
+    f"/proc/{name}" for name in ("cpuinfo", "meminfo", "stat", "loadavg", "uptime", "version", "filesystems", "sys",
+                                 "driver", "devices")
+)  # fmt: skip
+OWN_PROC = tuple(
+    f"/proc/self/{name}"
+    for name in ("auxv", "cgroup", "cmdline", "comm", "environ", "exe", "fd", "fdinfo", "io", "limits", "maps",
+                 "mountinfo", "mounts", "oom_score", "oom_score_adj", "root", "smaps", "smaps_rollup", "stat", "statm",
+                 "status", "task")
+)  # fmt: skip
+"""All but ``net``, which lists the sockets of other processes with their paths."""
+GPU = ("/dev/dri", "/dev/kfd", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidiactl", "/dev/nvidia-caps")
+SHARED_MEMORY = "/dev/shm"
+LIBRARY_VARIABLES = ("LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH")
+
+
+def find_mechanism(wanted: str) -> Mechanism | None:
+    """Return the mechanism that jobs are isolated by: the one that is `wanted`, or of ``auto`` the best; else None."""
+    if wanted == "none":
+        return "none"
+    if wanted in ("auto", "landlock") and abi_version() > 0:
+        return "landlock"
+    if wanted in ("auto", "bwrap") and has_bwrap():
+        return "bwrap"
+    return "none" if wanted == "auto" else None
+
+
+@functools.cache
+def has_bwrap() -> bool:
+    """Return whether bubblewrap is installed and may make namespaces here."""
+    program = shutil.which("bwrap")
+    if program is None:
+        return False
+    trial = [program, "--ro-bind", "/", "/", "--unshare-net", "--unshare-pid", "--unshare-ipc", "--", "true"]
+    try:
+        return subprocess.run(trial, capture_output=True, timeout=20, check=False).returncode == 0
+    except (OSError, subprocess.SubprocessError):
+        return False
+
+
+def describe_machine() -> str:
+    """Return in a line what this machine can isolate jobs with."""
+    abi = abi_version()
+    landlock = f"Landlock (ABI {abi})" if abi else "no Landlock (needs Linux 5.13 with it switched on)"
+    filtered = "with a seccomp filter" if abi and seccomp.is_supported() else "without a seccomp filter"
+    bwrap = "bubblewrap" if has_bwrap() else "no bubblewrap"
+    return f"{landlock}{', ' + filtered if abi else ''}; {bwrap}; --isolation auto takes {find_mechanism('auto')!r}"
+
+
+def job_grants(launch: Launch, base: Grants, *, cuda: bool, shared_memory: bool) -> Grants:
+    """Return what the process of a job keeps, above what its interpreter needs.
+
+    Parameters
+    ----------
+    launch
+        A confined job reads its inputs, file by file; the others may read everything.
+    base
+        See `interpreter_grants`.
+    cuda
+        Whether it may use GPUs: their devices, and what CUDA reads and writes under ``/proc/self``.
+    shared_memory
+        Whether ``/dev/shm`` is its own, or that of jobs which are confined as it is.
+    """
+    folder = launch.folder
+    own = Grants(
+        read=(str(folder), *OWN_PROC), write=tuple(str(folder / name) for name in (OUT, SCRATCH, HOME)),
+        devices=DEVICES,
+    )  # fmt: skip
+    inputs = Grants(read=tuple(str(file.path.resolve()) for file in launch.inputs))
+    grants = base + own + (inputs if launch.is_confined else Grants(read=("/",)))
+    if shared_memory:
+        grants += Grants(write=(SHARED_MEMORY,))
+    return grants + gpu_grants() if cuda else grants
+
+
+def gpu_grants() -> Grants:
+    """Return what CUDA needs (tried with driver 580)."""
+    numbered = tuple(str(path) for path in Path("/dev").glob("nvidia[0-9]*"))
+    return Grants(devices=(*GPU, *numbered, "/proc/self"))
+
+
+def base_grants(python: Path) -> Grants:
+    """Return what every sandboxed process of an interpreter keeps."""
+    return _interpreter(python, os.environ.get("PATH", "")) + Grants(
+        read=(*SYSTEM, *PROC, *_named_by_variables()), devices=DEVICES
+    )
+
+
+def _named_by_variables() -> Iterator[str]:
+    for name in LIBRARY_VARIABLES:
+        for part in os.environ.get(name, "").split(os.pathsep):
+            if part.startswith("/") and part != "/":
+                yield str(Path(part).resolve())
+
+
+@functools.lru_cache(maxsize=16)
+def _interpreter(python: Path, _: str) -> Grants:
+    """Return the folders of an interpreter, its environment and its editable packages, found without running it."""
+    read, listing = [str(prefix) for prefix in _prefixes(python)], []
+    for package, parent in _all_editable(python):
+        read.append(str(package))
+        listing.append(str(parent))
+    return Grants(read=tuple(dict.fromkeys(read)), listing=tuple(dict.fromkeys(listing)))
+
+
+def editable_packages(python: Path) -> list[Path]:
+    """Return the packages of an interpreter that lie outside of its environment."""
+    return list(dict.fromkeys(package for package, _ in _all_editable(python)))
+
+
+def _all_editable(python: Path) -> Iterator[tuple[Path, Path]]:
+    for prefix in dict.fromkeys(_prefixes(python)):
+        for site in [*prefix.glob("lib/python*/site-packages"), *prefix.glob("lib64/python*/site-packages")]:
+            yield from _editable(site)
+
+
+def _prefixes(python: Path) -> Iterator[Path]:
+    """Yield ``sys.prefix`` and ``sys.base_prefix`` of an interpreter, with their real paths."""
+    prefix = python.absolute().parent.parent
+    settings = prefix / "pyvenv.cfg"
+    places = [prefix, python.resolve().parent.parent]
+    if settings.is_file():
+        match = re.search(r"^home\s*=\s*(.+?)\s*$", settings.read_text(encoding="utf-8"), re.MULTILINE)
+        if match:
+            places += [Path(match[1]).parent, (Path(match[1]) / "python3").resolve().parent.parent]
+    for place in places:
+        for path in (place, place.resolve()):
+            if path != Path("/"):
+                yield path
+
+
+def _editable(site: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield the packages that a folder of packages names elsewhere, each with the folder that holds it.
+
+    A line of a ``.pth`` file that is a path, or a table of an import hook that setuptools wrote. A folder of packages
+    is taken whole; of any other only what can be imported, so that data beside a package are not laid open.
+    """
+    for settings in sorted(site.glob("*.pth")):
+        for line in settings.read_text(encoding="utf-8", errors="replace").splitlines():
+            folder = Path(line.strip())
+            if folder.is_absolute() and folder.is_dir() and not line.startswith("import"):
+                yield from _packages_in(folder.resolve())
+    for hook in sorted(site.glob("__editable___*_finder.py")):
+        match = re.search(r"^MAPPING[^=]*=\s*(\{.*\})\s*$", hook.read_text(encoding="utf-8"), re.MULTILINE)
+        for path in ast.literal_eval(match[1]).values() if match else ():
+            yield Path(path).resolve(), Path(path).resolve().parent
+
+
+def _packages_in(folder: Path) -> Iterator[tuple[Path, Path]]:
+    if next(folder.glob("*.dist-info"), None):
+        yield folder, folder
+        yield from _editable(folder)
+        return
+    for path in sorted(folder.iterdir()):
+        if (path / "__init__.py").is_file() or (path.suffix in (".py", ".so") and path.is_file()):
+            yield path, folder
+
+
+def find_partial(grants: Grants, guarded: Iterable[Path], own: Sequence[str]) -> list[str]:
+    """Return which of the guarded files and folders lie beneath what a job may read, each with what it lies beneath.
+
+    Parameters
+    ----------
+    own
+        What the job is meant to read.
+    """
+    folders = [Path(path) for path in grants.read + grants.write if path not in own]
+    partial = []
+    for path in dict.fromkeys(path.resolve() for path in guarded):
+        for folder in folders:
+            if path.is_relative_to(folder.resolve()):
+                partial.append(f"{path} lies beneath {folder}, which the job may read")
+                break
+    return partial

@@ -1,0 +1,232 @@
+"""Starting workers: an interpreter that is sandboxed before it executes its first line."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from pertharness.host.execution.batch import Batch, Launch
+from pertharness.host.execution.bwrap import bwrap_command
+from pertharness.host.execution.sandbox import SHARED_MEMORY, base_grants, job_grants
+from pertharness.host.execution.tree import die_with_parent
+from pertharness.jobs import HOME
+from pertharness.worker import seccomp
+from pertharness.worker.landlock import Grants, abi_version, restrict
+from pertharness.worker.main import THREAD_VARIABLES
+
+_OF_THE_CALLER = frozenset({"PWD", "OLDPWD", "_", "VIRTUAL_ENV", "CONDA_PREFIX", "__PYVENV_LAUNCHER__"})
+"""Variables that say where the command was called, or from which environment."""
+NEW_MOUNTS, NEW_USERS = 0x00020000, 0x10000000
+PRIVATE, NO_DEVICES_NO_SETUID = (1 << 18) | (1 << 14), 4 | 2
+"""Flags of unshare(2) and mount(2)."""
+
+
+@dataclass
+class WarmWorker:
+    """A process that forks others; its `kind` says for which jobs."""
+
+    kind: str
+    pid: int
+    control: socket.socket
+    output: IO[bytes]
+    base: Grants
+
+    def fork(self, request: Mapping[str, object], descriptors: tuple[int, ...] = ()) -> int | None:
+        """Return the number of the process that is asked for; None where the worker has ended, or does not answer."""
+        try:
+            socket.send_fds(self.control, [json.dumps(request).encode() + b"\n"], list(descriptors))
+            answer = self.control.recv(64)
+        except OSError:
+            return None
+        return int(json.loads(answer)["pid"]) if answer else None
+
+    def fork_job(self, launch: Launch, grants: Grants | None) -> int | None:
+        """Return the number of the process of a job, as `fork` does."""
+        layer = None if grants is None else {"abi": abi_version(), **vars(grants)}
+        path = str(launch.folder / "job.json")
+        return self.fork({"job": path, "layer": layer, "variables": job_variables(launch), "preload": launch.preload})
+
+    def close(self) -> None:
+        """End the worker."""
+        self.control.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+        self.output.close()
+
+
+def start_zygote(batch: Batch) -> WarmWorker:
+    """Start the process that warm workers of this interpreter are forked from: it has imported libraries, and no data.
+
+    It runs outside of the sandbox: all that it executes, start-up files of the environment among it, has been executed
+    by the harness itself, whose interpreter is the same.
+    """
+    mine, theirs = socket.socketpair()
+    output = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+    command = [str(batch.python), "-I", "-m", "pertharness.worker", "--warm", str(theirs.fileno())]
+    popen = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/",
+        env=_variables(batch), pass_fds=(theirs.fileno(),), preexec_fn=die_with_parent,
+    )  # fmt: skip
+    theirs.close()
+    popen.returncode = 0  # waited for by its number
+    return WarmWorker("zygote", popen.pid, mine, output, Grants())
+
+
+def start_warm(batch: Batch, zygote: WarmWorker | None) -> WarmWorker | None:
+    """Start a warm worker for the jobs of a batch: it keeps what they need together, each fork what is its own.
+
+    It is forked from a `zygote` of the same interpreter, or is an interpreter of its own, sandboxed before it executes
+    anything; None where the zygote does not answer.
+    """
+    mine, theirs = socket.socketpair()
+    output = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
+    base = base_grants(batch.python)
+    grants = base + Grants(read=("/proc",))  # its forks keep their own alone, whose numbers nobody knows yet
+    for launch in batch.launches:
+        grants += job_grants(launch, base, cuda=False, shared_memory=False)
+    if not batch.launches[0].is_confined:  # later jobs of other batches are forked from it too
+        grants += Grants(write=(str(batch.launches[0].folder.parent),))
+    landlock = batch.mechanism == "landlock"
+    if zygote is None:
+        command = [str(batch.python), "-I", "-m", "pertharness.worker", "--warm", str(theirs.fileno())]
+        popen = _start(command, batch, grants, output, pass_fds=(theirs.fileno(),), cwd="/", private=False)
+        popen.returncode = 0  # waited for by its number
+        pid: int | None = popen.pid
+    else:
+        request = {
+            "layer": {"abi": abi_version(), **vars(grants)} if landlock else None,
+            "filtered": landlock and seccomp.is_supported(), "variables": dict(_variables(batch)),
+        }  # fmt: skip
+        pid = zygote.fork(request, (theirs.fileno(), output.fileno()))
+    theirs.close()
+    if pid is None:
+        return None
+    return WarmWorker(batch.kind, pid, mine, output, base)
+
+
+def start_alone(batch: Batch, output: IO[bytes]) -> tuple[subprocess.Popen[bytes], Grants]:
+    """Start one process for all jobs of a batch, and return it with what it may reach."""
+    first = batch.launches[0]
+    base, cuda = base_grants(batch.python), first.job.device.startswith("cuda")
+    # Of jobs that must not reach the truth even the shared /dev/shm of the machine holds nothing that others left.
+    private = batch.mechanism == "bwrap" or (batch.mechanism == "landlock" and can_have_own_memory())
+    grants = base
+    for launch in batch.launches:
+        grants += job_grants(launch, base, cuda=cuda, shared_memory=private or launch.is_confined)
+    command = [str(batch.python), "-I", "-m", "pertharness.worker"]
+    command += [str(launch.folder / "job.json") for launch in batch.launches]
+    return _start(command, batch, grants, output, cwd=str(first.folder), private=private), grants
+
+
+def _start(
+    command: list[str], batch: Batch, grants: Grants, output: IO[bytes], *, cwd: str, private: bool,
+    pass_fds: tuple[int, ...] = (),
+) -> subprocess.Popen[bytes]:  # fmt: skip
+    more: tuple[int, ...] = ()
+    if batch.mechanism == "bwrap":
+        command, more = bwrap_command(command, grants)
+    try:
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd=cwd,
+            env=_variables(batch), pass_fds=pass_fds + more, preexec_fn=_preparation(batch, grants, private=private),
+        )  # fmt: skip
+    finally:
+        for descriptor in more:
+            os.close(descriptor)
+
+
+def _preparation(batch: Batch, grants: Grants, *, private: bool) -> Callable[[], None]:
+    """Return what the new process does before it becomes the interpreter; the watcher that forks it has no threads."""
+    abi, filtered = abi_version(), seccomp.is_supported()
+
+    def prepare() -> None:
+        die_with_parent()
+        if batch.mechanism == "landlock":
+            if private:
+                take_own_memory()
+            restrict(grants, abi)
+            if filtered:
+                seccomp.close_calls()
+
+    return prepare
+
+
+def can_have_own_memory() -> bool:
+    """Return whether processes may have a ``/dev/shm`` of their own here, tried in a process that ends at once."""
+    if sys.platform != "linux":
+        return False
+    pid = os.fork()
+    if pid == 0:
+        with contextlib.suppress(BaseException):
+            take_own_memory()
+            os._exit(0)
+        os._exit(1)
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def take_own_memory() -> None:
+    """Put an empty file system over ``/dev/shm``, in a mount namespace of this process and what it starts.
+
+    Raises
+    ------
+    OSError
+        If the system does not let this user.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    user, group = os.getuid(), os.getgid()
+    if libc.unshare(NEW_MOUNTS):
+        _check(libc.unshare(NEW_MOUNTS | NEW_USERS))
+        Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
+        Path("/proc/self/uid_map").write_text(f"{user} {user} 1", encoding="ascii")
+        Path("/proc/self/gid_map").write_text(f"{group} {group} 1", encoding="ascii")
+    _check(libc.mount(b"none", b"/", None, ctypes.c_ulong(PRIVATE), None))
+    _check(libc.mount(b"tmpfs", SHARED_MEMORY.encode(), b"tmpfs", ctypes.c_ulong(NO_DEVICES_NO_SETUID), b"mode=1777"))
+
+
+def _check(result: int) -> None:
+    if result:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def _variables(batch: Batch) -> Mapping[str, str]:
+    """Return the environment of a worker: nothing that tells a plugin where the user keeps data."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PERTHARNESS_", "PYTHON", "XDG_")) and name not in _OF_THE_CALLER
+    }
+    # What the plugin starts itself is of its own environment, too: its programs first, no packages of the user's.
+    kept["PATH"] = os.pathsep.join([str(batch.python.parent), os.environ.get("PATH", os.defpath)])
+    kept["PYTHONNOUSERSITE"] = "1"
+    kept |= dict.fromkeys(THREAD_VARIABLES, str(batch.launches[0].job.threads))
+    kept |= job_variables(batch.launches[0])
+    if batch.gpu is not None:
+        kept["CUDA_VISIBLE_DEVICES"] = batch.gpu
+    if sys.platform != "linux":
+        kept["PERTHARNESS_WATCHER"] = str(os.getpid())
+    return kept
+
+
+def job_variables(launch: Launch) -> dict[str, str]:
+    """Return where a job finds its home and room for temporary files: in its own folder."""
+    home = str(launch.folder / HOME)
+    return {"HOME": home, "TMPDIR": home}
+
+
+def lay_out_folders(launch: Launch, names: tuple[str, ...]) -> None:
+    """Make the folders that a job may write."""
+    for name in names:
+        (launch.folder / name).mkdir(exist_ok=True)

@@ -1,0 +1,121 @@
+"""The processes below a watcher: adopted when their parents end, counted, and ended to the last one."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+SET_CHILD_SUBREAPER, SET_PARENT_DEATH_SIGNAL = 36, 1
+PATIENCE_S = 10.0
+"""How long processes that start others as fast as they are ended are fought."""
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What ending a tree came to."""
+
+    killed: int
+    cpu_s: float
+
+
+def become_subreaper() -> bool:
+    """Let every process below this one become its child when its own parent ends; return False where that cannot be."""
+    if sys.platform != "linux":
+        return False
+    return bool(ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+
+
+def die_with_parent() -> None:
+    """Let the system end this process with the one that started it (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the processes whose parent is `pid`."""
+    listed = Path(f"/proc/{pid}/task")
+    if Path("/proc/self/task", str(os.getpid()), "children").exists():
+        found: list[int] = []
+        with contextlib.suppress(OSError):
+            for task in listed.iterdir():
+                found += map(int, (task / "children").read_text().split())
+        return found
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [child.pid for child in psutil.Process(pid).children()]
+    return []
+
+
+def descendants(root: int, skip: Collection[int] = ()) -> list[int]:
+    """Return all processes below `root`, without those of `skip` and what is below these."""
+    found: list[int] = []
+    todo = [root]
+    while todo:
+        for child in children_of(todo.pop()):
+            if child not in skip and child not in found:
+                found.append(child)
+                todo.append(child)
+    return found
+
+
+def resident_mb(pids: Collection[int]) -> float:
+    """Return the resident size of some processes in MB; of one that has ended nothing."""
+    total = 0
+    for pid in pids:
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+        else:
+            with contextlib.suppress(psutil.Error):
+                total += psutil.Process(pid).memory_info().rss
+    return total / 1e6
+
+
+def end_all(keep: Collection[int] = ()) -> Ended:
+    """Kill and reap all processes below this one but `keep`, again until none is left.
+
+    Raises
+    ------
+    TimeoutError
+        If some are left after `PATIENCE_S`, such as those that start others faster than they are ended.
+    """
+    killed: set[int] = set()
+    cpu_s = 0.0
+    deadline = time.monotonic() + PATIENCE_S
+    while pids := descendants(os.getpid(), keep):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{len(pids)} processes could not be ended, e.g. {pids[0]}")
+        killed.update(pid for pid in pids if not _has_ended(pid))
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for pid in pids:
+            cpu_s += _reap(pid)
+    return Ended(len(killed), cpu_s)
+
+
+def _reap(pid: int) -> float:
+    """Wait for a process that was killed if it is a child of this one, and return its CPU seconds."""
+    try:
+        _, _, usage = os.wait4(pid, 0)
+    except ChildProcessError:  # a child of another process below, or reaped already
+        time.sleep(0.001)
+        return 0.0
+    return float(usage.ru_utime + usage.ru_stime)
+
+
+def _has_ended(pid: int) -> bool:
+    """Return whether a process is gone but for its exit status."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True

@@ -1,0 +1,195 @@
+"""The warm worker: it has done the imports that all jobs share, and forks a process of its own for each of them.
+
+It never imports a plugin, whose import-time code could then reach what another job reads, and it starts no thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import socket
+import sys
+import tempfile
+import threading
+import traceback
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from pertharness.jobs import Job
+from pertharness.worker.landlock import Grants, restrict
+from pertharness.worker.main import run_job
+from pertharness.worker.seccomp import close_calls
+
+
+class Layer(BaseModel):
+    """What the process of one job keeps of what its warm worker has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    abi: int
+    read: tuple[str, ...]
+    listing: tuple[str, ...]
+    write: tuple[str, ...]
+    devices: tuple[str, ...]
+
+    def apply(self) -> None:
+        """Restrict this process."""
+        restrict(Grants(self.read, self.listing, self.write, self.devices), self.abi)
+
+
+class Request(BaseModel):
+    """A process to fork: that of a job, or, where no job is named, a warm worker that keeps what `layer` says.
+
+    Attributes
+    ----------
+    preload
+        Modules to import before anything is forked; none of the plugin's own.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    job: Path | None = None
+    layer: Layer | None = None
+    filtered: bool = False
+    """Whether system calls are to be closed that Landlock leaves open."""
+    variables: dict[str, str] = {}
+    """Of the environment, e.g. ``HOME``."""
+    preload: tuple[str, ...] = ()
+
+
+def serve(descriptor: int) -> int:
+    """Import what jobs need, and carry out requests until the watcher closes its end."""
+    import_libraries()
+    return answer_requests(socket.socket(fileno=descriptor))
+
+
+def answer_requests(control: socket.socket) -> int:
+    """Fork a process per line of requests, and answer each with its number, until the other side closes."""
+    while True:
+        line, descriptors = _receive(control)
+        if not line:
+            return 0
+        request = Request.model_validate_json(line)
+        if request.job is not None:
+            _prepare(request.job, request.preload)
+        if threading.active_count() > 1:
+            print(f"a warm worker must have no threads, this one has {threading.enumerate()}", file=sys.stderr)
+            return 1
+        pid = _fork(request, control, descriptors)
+        for received in descriptors:
+            os.close(received)
+        control.sendall(json.dumps({"pid": pid}).encode() + b"\n")
+
+
+def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
+    """Return a line, and the descriptors that came with it."""
+    line, descriptors = b"", list[int]()
+    while not line.endswith(b"\n"):
+        part, more, _, _ = socket.recv_fds(control, 1 << 16, 4)
+        if not part:
+            return b"", descriptors
+        line += part
+        descriptors += more
+    return line, descriptors
+
+
+def import_libraries() -> None:
+    """Import what jobs of all stages need, and keep it out of the way of the garbage collector."""
+    import anndata  # noqa: F401
+    import h5py  # noqa: F401
+    import numpy as np  # noqa: F401
+    import pandas as pd  # noqa: F401
+    import pluggy  # noqa: F401
+    import scipy.sparse  # noqa: F401
+
+    from pertharness import canonical, cards, embeddings, predictions, scores, streaming  # noqa: F401
+    from pertharness.worker import external, guard, meter, stages  # noqa: F401
+
+    _rehearse()
+    gc.collect()
+    gc.freeze()  # forks would otherwise copy the pages that hold these objects' counters
+
+
+def _rehearse() -> None:
+    """Write and read a table of one number, so that what libraries do when first used is done before any fork."""
+    import numpy as np
+    import pandas as pd
+    from anndata import AnnData
+
+    from pertharness.canonical import read, write
+
+    with contextlib.suppress(FileNotFoundError), tempfile.TemporaryDirectory() as folder:
+        obs = pd.DataFrame({"perturbation": pd.Categorical(["control"])}, index=["0"])
+        write(AnnData(X=np.zeros((1, 1)), obs=obs, var=pd.DataFrame(index=["G"])), Path(folder) / "table.h5ad")
+        read(Path(folder) / "table.h5ad").copy()
+    tempfile.tempdir = None  # every job has a folder of its own
+
+
+def _prepare(path: Path, modules: tuple[str, ...]) -> None:
+    """Import and read what the jobs of a kind share, so that forks have it already."""
+    from pertharness.worker.stages import preload
+
+    job = Job.model_validate_json(path.read_bytes())
+    own = job.plugin.module.partition(".")[0]
+    for module in modules:
+        if module not in sys.modules and module.partition(".")[0] != own:
+            with contextlib.suppress(ImportError):  # the job that needs it says so
+                importlib.import_module(module)
+    preload(job)
+
+
+def _fork(request: Request, control: socket.socket, descriptors: list[int]) -> int:
+    """Start a process and return its number.
+
+    It is forked by a process that ends at once, so that its parent is the watcher, which sees how it ends and what
+    it cost.
+    """
+    read_end, write_end = os.pipe()
+    middle = os.fork()
+    if middle == 0:
+        pid = os.fork()
+        if pid:
+            os.write(write_end, str(pid).encode())
+            os._exit(0)
+        os.close(read_end)
+        os.close(write_end)
+        _be(request, control, descriptors)
+    os.close(write_end)
+    answer = os.read(read_end, 32)
+    os.close(read_end)
+    os.waitpid(middle, 0)
+    return int(answer)
+
+
+def _be(request: Request, control: socket.socket, descriptors: list[int]) -> None:
+    """Be the new process: shed what the one that forked it has, and end when all is done."""
+    status = 1
+    try:
+        os.setsid()
+        os.environ.update(request.variables)
+        if request.job is None:  # a warm worker: its own end of a socket, then where it prints
+            control.close()
+            for number in (1, 2):
+                os.dup2(descriptors[1], number)
+            os.close(descriptors[1])
+        else:
+            control.detach()
+            os.closerange(3, 4096)  # the watcher's end among them
+        if request.layer is not None:
+            request.layer.apply()
+        if request.filtered:
+            close_calls()
+        status = answer_requests(socket.socket(fileno=descriptors[0])) if request.job is None else run_job(request.job)
+    except BaseException:  # noqa: BLE001 - nothing of this process may go on as if it were the one that forked it
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError):  # closed or broken by the plugin
+                continue
+        os._exit(status)
