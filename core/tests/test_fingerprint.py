@@ -63,4 +63,4 @@ def test_the_worker_side_enters_and_the_host_side_does_not() -> None:
     versions = required_versions(distribution("pertharness"))
     assert environment_hash(versions) == environment_hash(dict(reversed(versions.items())))
     assert environment_hash(versions) != environment_hash(versions, "3.10.99")
-    assert (root / "host" / "runner.py").exists()
+    assert (root / "host" / "execution" / "runner.py").exists()
