@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from pertharness.host.store import Store
 from scipy import sparse
 
 PERTHARNESS = shutil.which("pertharness", path=str(Path(sys.executable).parent)) or "pertharness is not installed"
@@ -377,6 +378,9 @@ def test_export_writes_a_file_per_model_and_says_what_there_is_none_of(bench: Be
 
 def test_export_from_another_store_says_that_nothing_is_there(bench: Bench, tmp_path: Path) -> None:
     run = bench.folder / "runs" / "screen"
+    said = pertharness("export", run, "out", "--store", "none", cwd=tmp_path, status=1)
+    assert "there is no store" in said.stderr
+    Store.open(tmp_path / "empty")
     said = pertharness("export", run, "out", "--store", "empty", cwd=tmp_path, status=1)
     assert "name the run's store with --store" in said.stderr
 

@@ -28,7 +28,7 @@ def export(run: Path, folder: Path, store: Path | None) -> None:
     Rows are the answered queries (obs "perturbation"), columns the dataset's genes, X log1p CP10k, float64.
     """
     manifest = read_manifest(run)
-    records = Store.open(store or Path(manifest["store"]))
+    records = Store.existing(store or Path(manifest["store"]))
     folder.mkdir(parents=True, exist_ok=True)
     written = gone = 0
     for attempt in manifest["attempts"]:
