@@ -119,6 +119,7 @@ MISTAKES = {
     "fetch of nothing": (["data", "fetch", "nroman"], "did you mean 'norman'?"),
     "list of nothing": (["list", "model"], "'models'"),
     "export of no run": (["export", ".", "out"], "not the folder of a run"),
+    "verify of neither": (["verify", "."], "a run's folder, or a store's"),
     "score without split": (["score", "p.h5ad", "--data", "x.h5ad", "--name", "m"], "--split"),
     "score of no file": (["score", "p", "--data", "x", "--name", "m", "--split", "s"], "no file 'p'"),
 }
@@ -431,6 +432,42 @@ def test_doctor_shows_machine_store_and_plugins(bench: Bench, tmp_path: Path) ->
     store = bench.folder / "store"
     said = pertharness("doctor", "--store", store, cwd=tmp_path).stdout
     assert all(word in said for word in ("Python", "cores", str(store), "plugin baselines", "model additive", "GPU"))
+
+
+# --- verifying
+
+
+@pytest.fixture
+def copied(bench: Bench, tmp_path: Path) -> Bench:
+    shutil.copytree(bench.folder, tmp_path / "bench")
+    return Bench(tmp_path / "bench")
+
+
+def test_verify_finds_nothing_in_a_run_as_it_was_written_nor_in_its_store(bench: Bench, tmp_path: Path) -> None:
+    for arguments in (
+        (bench.folder / "runs" / "screen",),
+        (bench.folder / "store",),
+        ("--store", bench.folder / "store"),
+    ):
+        done = pertharness("verify", *arguments, cwd=tmp_path)
+        assert done.stdout.startswith("all is as it was recorded: ")
+        assert done.stderr == ""
+
+
+def test_verify_names_what_was_changed_behind_anyone_s_back(copied: Bench) -> None:
+    run, store = copied.folder / "runs" / "screen", copied.folder / "store"
+    (key,) = json.loads((run / "manifest.json").read_text(encoding="utf-8"))["datasets"].values()
+    means = store / "datasets" / key / "pseudobulk.h5ad"
+    with h5py.File(means, "r+") as file:
+        values = file["X"] if isinstance(file["X"], h5py.Dataset) else file["X/data"]
+        values[-1] += 1.0
+    board = run / "leaderboard.csv"
+    board.write_text(board.read_text(encoding="utf-8").replace("linear", "mine"), encoding="utf-8")
+    lines = pertharness("verify", run, "--store", store, cwd=copied.folder, status=1).stdout.splitlines()
+    assert lines[0].startswith(f"{board}: has changed")
+    assert lines[1].startswith(f"datasets/{key}/pseudobulk.h5ad: has changed")
+    assert lines[2].startswith("2 differences; looked at ")
+    assert len(lines) == 3
 
 
 # --- data

@@ -23,6 +23,7 @@ from pertharness.host.recipe import Recipe, write_recipe
 from pertharness.host.registry import Registry, look_up
 from pertharness.host.runner import Observer, Runner
 from pertharness.host.store import Store
+from pertharness.host.sums import sum_of_artefacts, write_manifest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,6 +113,7 @@ def carry_out(
     outcomes = runner.run(common)
     manifest = _manifest(recipe, registry, store, plan, outcomes, command, started)
     leaderboard, tables, notes = _write_tables(recipe, plan, outcomes, store, folder, manifest)
+    write_manifest(folder, manifest)
     counts: Counter[str] = Counter(outcome.state for outcome in outcomes.values())
     counts.update(attempt.state for attempt in plan.attempts if attempt.reason)
     fresh = sum(outcome.fresh and outcome.state == "done" for outcome in outcomes.values())
@@ -184,7 +186,13 @@ def _manifest(
     started: datetime,
 ) -> dict[str, Any]:  # fmt: skip
     records = {
-        key: {"stage": node.stage, "title": node.title, "state": outcomes[key].state, "message": outcomes[key].message}
+        key: {
+            "stage": node.stage,
+            "title": node.title,
+            "state": outcomes[key].state,
+            "message": outcomes[key].message,
+            "artefacts": sum_of_artefacts(outcomes[key].status),
+        }
         for key, node in plan.nodes.items()
     }
     attempts = [
