@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from pertharness.host.prune import prune
 from pertharness.host.store import Store
 from scipy import sparse
 
@@ -120,6 +122,9 @@ MISTAKES = {
     "list of nothing": (["list", "model"], "'models'"),
     "export of no run": (["export", ".", "out"], "not the folder of a run"),
     "verify of neither": (["verify", "."], "a run's folder, or a store's"),
+    "prune of everything": (["store", "prune"], "--keep RUN"),
+    "no age": (["store", "prune", "--older", "30"], "90m, 12h, 30d, 2w"),
+    "keep of no run": (["store", "prune", "--keep", "."], "not the folder of a run"),
     "score without split": (["score", "p.h5ad", "--data", "x.h5ad", "--name", "m"], "--split"),
     "score of no file": (["score", "p", "--data", "x", "--name", "m", "--split", "s"], "no file 'p'"),
 }
@@ -434,7 +439,7 @@ def test_doctor_shows_machine_store_and_plugins(bench: Bench, tmp_path: Path) ->
     assert all(word in said for word in ("Python", "cores", str(store), "plugin baselines", "model additive", "GPU"))
 
 
-# --- verifying
+# --- verifying, and the store
 
 
 @pytest.fixture
@@ -468,6 +473,49 @@ def test_verify_names_what_was_changed_behind_anyone_s_back(copied: Bench) -> No
     assert lines[1].startswith(f"datasets/{key}/pseudobulk.h5ad: has changed")
     assert lines[2].startswith("2 differences; looked at ")
     assert len(lines) == 3
+
+
+def test_prune_keeps_a_run_whole_and_takes_the_rest(copied: Bench) -> None:
+    store, run = copied.folder / "store", copied.folder / "runs" / "screen"
+    asked = ("run", "--data", "screen.h5ad", "--split", "split.json", "--store", "store")
+    other = ("--task", "double", "--seeds", "2", "--models", "additive", "--scorers", "l2", "--name", "other")
+    pertharness("run", "--data", "screen.h5ad", *other, "--store", "store", cwd=copied.folder)
+    before = pertharness("store", "size", "--store", store, cwd=copied.folder).stdout
+    foreseen = pertharness("store", "prune", "--keep", run, "--dry-run", "--store", store, cwd=copied.folder).stdout
+    assert pertharness("store", "size", "--store", store, cwd=copied.folder).stdout == before
+    done = pertharness("store", "prune", "--keep", run, "--store", store, cwd=copied.folder).stdout
+    assert done == foreseen.replace("would remove", "removed")
+    assert "predictions" in done
+    assert pertharness("verify", run, "--store", store, cwd=copied.folder).stdout.startswith("all is")
+    assert "; 0 of them done now" in pertharness(*asked, cwd=copied.folder).stdout
+    again = pertharness("store", "prune", "--keep", "runs/screen", "--store", store, cwd=copied.folder).stdout
+    assert again.startswith("removed 0 entries")
+    lines = pertharness("verify", "runs/other", cwd=copied.folder, status=1).stdout.splitlines()
+    assert any("is not in the store, and the run was made with it" in line for line in lines)
+
+
+def test_prune_refuses_to_keep_a_run_of_another_store(bench: Bench, tmp_path: Path) -> None:
+    Store.open(tmp_path / "empty")
+    said = pertharness("store", "prune", "--keep", bench.folder / "runs", "--store", "empty", cwd=tmp_path, status=1)
+    assert "holds no record of the run" in said.stderr
+
+
+def test_prune_beside_a_run_in_progress_takes_nothing_from_it(bench: Bench, tmp_path: Path) -> None:
+    shutil.copy(bench.folder / "screen.h5ad", tmp_path)
+    command = [PERTHARNESS, "run", "--data", "screen.h5ad", "--seeds", "1", "--scorers", "l2", "--store", "store"]
+    opened, tried = Store.open(tmp_path / "store"), 0
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
+        while run.poll() is None:
+            prune(opened, [], 0.0, dry_run=False)
+            tried += 1
+            time.sleep(0.1)
+        said = run.stdout.read() if run.stdout else ""
+    assert run.returncode == 0, said
+    assert tried > 3
+    assert "failed" not in said and "crashed" not in said
+    assert (tmp_path / "runs" / "screen" / "leaderboard.csv").exists()
+    prune(opened, [], 0.0, dry_run=False)
+    assert not list(opened.root.glob("predictions/*"))
 
 
 # --- data

@@ -17,6 +17,7 @@ from pertharness import __version__
 from pertharness.errors import FetchError, RecipeError
 from pertharness.files import sha256_file, write_text
 from pertharness.host.hardware import find_gpus
+from pertharness.host.in_use import Use, use_records
 from pertharness.host.nodes import Outcome
 from pertharness.host.plan import Plan, Source, build_plan, half_plan, plan_common_genes, primary_metric
 from pertharness.host.recipe import Recipe, write_recipe
@@ -101,13 +102,25 @@ def carry_out(
 ) -> Finished:  # fmt: skip
     """Do the jobs of a plan and write the run's folder.
 
-    The folder's files are written whole or not at all; the old ones stay until the new ones are complete.
+    The folder's files are written whole or not at all; the old ones stay until the new ones are complete. Records that
+    the run relies on are in use until then.
     """
+    with use_records(store, plan.nodes) as use:
+        return _carry_out(
+            recipe, registry, store, plan, folder, slots=slots, retry=retry, observer=observer, command=command, use=use
+        )
+
+
+def _carry_out(
+    recipe: Recipe, registry: Registry, store: Store, plan: Plan, folder: Path, *, slots: int,
+    retry: frozenset[str], observer: Observer | None, command: list[str], use: Use,
+) -> Finished:  # fmt: skip
     started = datetime.now(timezone.utc)
     write_recipe(recipe, folder / "recipe.toml")
     gpus = find_gpus() if recipe.resources.device.startswith("cuda") else ()
     runner = Runner(store, slots=slots, retry=retry, observer=observer, gpus=gpus)
     common = plan_common_genes(plan, runner.run(plan.nodes.values()), store)
+    use.add(node.key for node in common)
     if common and observer:
         observer.planned(len(common))
     outcomes = runner.run(common)
