@@ -424,11 +424,12 @@ def test_list_names_what_is_installed(what: str, names: set[str], bench: Bench, 
 
 def test_list_runs_says_which_cannot_be_read(bench: Bench, tmp_path: Path) -> None:
     shutil.copytree(bench.folder / "runs", tmp_path / "runs")
-    for name, text in {"cut": '{"form', "other": "[]", "old": '{"format": 0}'}.items():
+    records = '{"format": 1, "records": {"a": {}}}'
+    for name, text in {"cut": '{"form', "other": "[]", "old": '{"format": 0}', "records": records}.items():
         (tmp_path / "runs" / name).mkdir()
         (tmp_path / "runs" / name / "manifest.json").write_text(text, encoding="utf-8")
     said = pertharness("list", "runs", cwd=tmp_path).stdout
-    assert said.count("its manifest.json cannot be read") == 3
+    assert said.count("its manifest.json cannot be read") == 4
     assert "additive,linear,mean,no_change" in said
     assert "no runs in nowhere" in pertharness("list", "runs", "--folder", "nowhere", cwd=tmp_path).stdout
 

@@ -58,7 +58,7 @@ class Verifier:
     def records(self) -> list[tuple[Stage, str]]:
         """Return stage and key of all records of the store."""
         folders = [(stage, self.store.root / stage) for stage in STAGES if (self.store.root / stage).is_dir()]
-        return [(stage, path.name) for stage, folder in folders for path in sorted(folder.iterdir())]
+        return [(stage, path.name) for stage, folder in folders for path in sorted(folder.iterdir()) if path.is_dir()]
 
     def verify_store(self) -> Iterator[Finding]:
         """Yield what is not as recorded in any record of the store."""

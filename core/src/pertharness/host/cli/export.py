@@ -82,11 +82,13 @@ def read_manifest(run: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:
             raise ValueError(f"format {manifest['format']!r} of manifest.json, this version reads {FORMAT}")
+        if not all({"stage", "state"} <= {*record} for record in manifest["records"].values()):
+            raise ValueError("manifest.json names records without stage or state")
     except (FileNotFoundError, NotADirectoryError):
         known = sorted(path.parent.name for path in run.parent.glob("*/manifest.json"))
         what = "is not the folder of a run (it has no manifest.json)" if run.exists() else "is no run"
         raise RecipeError(f"{str(run)!r} {what}; in {str(run.parent)!r}: {expected(run.name, known)}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecipeError(f"{str(run)!r} is not the folder of a run ({error}); name one such as runs/demo") from None
     return manifest
 

@@ -47,6 +47,11 @@ class Planner:
         """What jobs can have here, looked at once, when the first job asks."""
         return read_machine(self.store.root)
 
+    @functools.cached_property
+    def memory_mb(self) -> float:
+        """What a job may use where the user sets no limit: before the system ends processes of its own choice."""
+        return 0.9 * float(psutil.virtual_memory().total) / 1e6
+
     def hash_of(self, path: Path) -> str:
         """Give the sha256 of a file."""
         if path not in self.hashes:
@@ -69,8 +74,7 @@ class Planner:
         """Add a node for a job and give its key."""
         resources = self.recipe.resources
         python = (plugin or _core(self.registry)).python
-        # Without a limit of the user's: before the system starts to end processes of its own choice.
-        memory_mb = resources.memory_mb or 0.9 * psutil.virtual_memory().total / 1e6
+        memory_mb = resources.memory_mb or self.memory_mb
         return self.plan.add(Node(job=job, python=python, timeout_s=resources.timeout_s, memory_mb=memory_mb, **fields))
 
 
