@@ -450,6 +450,7 @@ def copied(bench: Bench, tmp_path: Path) -> Bench:
 
 
 def test_verify_finds_nothing_in_a_run_as_it_was_written_nor_in_its_store(bench: Bench, tmp_path: Path) -> None:
+    pertharness("verify", "screen", cwd=bench.folder)
     for arguments in (
         (bench.folder / "runs" / "screen",),
         (bench.folder / "store",),
@@ -489,7 +490,7 @@ def test_prune_keeps_a_run_whole_and_takes_the_rest(copied: Bench) -> None:
     assert "predictions" in done
     assert pertharness("verify", run, "--store", store, cwd=copied.folder).stdout.startswith("all is")
     assert "; 0 of them done now" in pertharness(*asked, cwd=copied.folder).stdout
-    again = pertharness("store", "prune", "--keep", "runs/screen", "--store", store, cwd=copied.folder).stdout
+    again = pertharness("store", "prune", "--keep", "screen", "--store", store, cwd=copied.folder).stdout
     assert again.startswith("removed 0 entries")
     lines = pertharness("verify", "runs/other", cwd=copied.folder, status=1).stdout.splitlines()
     assert any("is not in the store, and the run was made with it" in line for line in lines)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pertharness.host.hashes import FILE_NAME
-from pertharness.host.store import STAGES, Store
+from pertharness.host.store import MARKER, STAGES, Store
 
 CACHES = ("joins", "caches")
 """Folders of what can be made again at any time."""
@@ -76,7 +76,7 @@ def take_stock(store: Store) -> list[Space]:
     caches = [path for name in CACHES for path in entries(store.root / name)]
     caches += [path for path in (store.root / FILE_NAME,) if path.exists()]
     rows.append(Space("caches", len(caches), sum(map(measure.size, caches))))
-    known = {*STAGES, *CACHES, FILE_NAME, "work"}
+    known = {*STAGES, *CACHES, FILE_NAME, MARKER, "work"}
     others = [path for path in entries(store.root) if path.name not in known]
     rows.append(Space("other", len(others), sum(map(measure.size, others))))
     return [row for row in rows if row.number or row.name in STAGES]

@@ -70,6 +70,11 @@ def _export(source: Path, target: Path, records: Store, attempt: dict[str, Any])
     write(prediction, target)
 
 
+def folder_of_run(run: Path) -> Path:
+    """Return the folder of a run that is named by it, or by its name under ``runs``."""
+    return run if run.is_dir() else Path("runs") / run
+
+
 def read_manifest(run: Path) -> dict[str, Any]:
     """Give the manifest of a run's folder.
 

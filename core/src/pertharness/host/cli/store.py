@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pertharness.errors import StoreError
-from pertharness.host.cli.export import read_manifest
+from pertharness.host.cli.export import folder_of_run, read_manifest
 from pertharness.host.cli.inspect import columns
 from pertharness.host.cli.options import FILE, store_option
 
@@ -76,7 +76,7 @@ def prune(kept: tuple[Path, ...], older_s: float | None, dry_run: bool, store: P
             "--older AGE (such as 30d), or both"
         )
     opened = Store.existing(store)
-    manifests = [_read_kept(path, opened) for run in kept for path in _runs_in(run)]
+    manifests = [_read_kept(path, opened) for run in kept for path in _runs_in(folder_of_run(run))]
     _print_pruned(remove(opened, manifests, older_s, dry_run=dry_run), dry_run=dry_run)
 
 
@@ -116,16 +116,17 @@ def _print_pruned(pruned: Pruned, *, dry_run: bool) -> None:
     used = f", {pruned.n_used} of them in use by a run in progress" if pruned.n_used else ""
     click.echo(
         f"{'would remove' if dry_run else 'removed'} {number} {'entry' if number == 1 else 'entries'}, "
-        f"{_megabytes(n_bytes)}; {pruned.n_kept} record{'' if pruned.n_kept == 1 else 's'} stay{used}"
+        f"{_size(n_bytes)}; {pruned.n_kept} record{'' if pruned.n_kept == 1 else 's'} stay{used}"
     )
 
 
 def _print_rows(rows: Iterable[Space]) -> None:
-    table = [(row.name, str(row.number), _megabytes(row.n_bytes)) for row in rows]
+    table = [(row.name, str(row.number), _size(row.n_bytes)) for row in rows]
     widest = max((len(row[2]) for row in table), default=0)
     for line in columns([(name, number.rjust(8), size.rjust(widest)) for name, number, size in table]):
         click.echo(line)
 
 
-def _megabytes(n_bytes: int) -> str:
-    return f"{n_bytes / 1e6:.1f} MB"
+def _size(n_bytes: int) -> str:
+    unit, name = next(((unit, name) for unit, name in ((1e9, "GB"), (1e6, "MB")) if n_bytes >= unit), (1e3, "kB"))
+    return f"{n_bytes / unit:.1f} {name}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pertharness.errors import RecipeError
-from pertharness.host.cli.export import read_manifest
+from pertharness.host.cli.export import folder_of_run, read_manifest
 from pertharness.host.cli.options import FILE, store_option
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 @click.argument("place", metavar="[RUN|STORE]", type=FILE, required=False)
 @store_option
 def verify(place: Path | None, store: Path | None) -> None:
-    """Hash again all that RUN (a folder such as runs/demo) or STORE holds, and name what is not as it was recorded.
+    """Hash again all that RUN (a folder such as runs/demo, or its name under runs/) or STORE holds.
+
+    What is not as it was recorded is named, each thing in a line.
 
     Of a run: its own files, and every record that it was joined from. Of a store, or without an argument of the usual
     one: every record. Compared are artefacts, inputs with the records and files that they came from, keys with jobs.
@@ -36,6 +38,7 @@ def verify(place: Path | None, store: Path | None) -> None:
             raise click.UsageError(f"{str(place)!r} is a store itself: leave out --store, or name a run")
         store = place
     elif place is not None:
+        place = folder_of_run(place)
         try:
             manifest = read_manifest(place)
         except RecipeError as error:
@@ -51,17 +54,20 @@ def verify(place: Path | None, store: Path | None) -> None:
 def _report(verifier: Verifier, found: Iterable[Finding], n_records: int) -> int:
     """Print what was found, with a line of progress on a terminal, and return the number of differences."""
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     console = Console(stderr=True)
     bar = Progress(
-        TextColumn("records"), BarColumn(bar_width=40), MofNCompleteColumn(), DownloadColumn(), console=console,
+        TextColumn("records"), BarColumn(bar_width=40), MofNCompleteColumn(), TextColumn("{task.fields[read]}"),
+        console=console,
         transient=True, disable=not console.is_terminal,
     )  # fmt: skip
     n_different = 0
     with bar:
-        records = bar.add_task("records", total=n_records)
-        verifier.progress = lambda _: bar.update(records, completed=verifier.n_records)
+        records = bar.add_task("records", total=n_records, read="")
+        verifier.progress = lambda _: bar.update(
+            records, completed=verifier.n_records, read=f"{verifier.n_bytes / 1e6:.0f} MB"
+        )
         for one in found:
             n_different += one.differs
             click.echo(one.text if one.differs else f"not compared: {one.text}", err=not one.differs)
