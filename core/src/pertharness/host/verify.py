@@ -152,8 +152,8 @@ class Verifier:
     def _verify_files(self, folder: Path, files: dict[str, str] | None) -> Iterator[Finding]:
         """Yield files of a run's folder that are not as its manifest has them."""
         if files is None:
-            text = f"{folder / 'manifest.json'}: holds no sums of the run's files: an older version wrote it"
-            yield Finding(text, differs=False)
+            why = "an older version wrote it, or the run was stopped before it had written all of them"
+            yield Finding(f"{folder / 'manifest.json'}: holds no sums of the run's files: {why}", differs=False)
             return
         for name, sha256 in files.items():
             if problem := self._compare(folder / name, sha256):
