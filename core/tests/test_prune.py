@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet  # another than Python's own before 3.11
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -201,6 +203,17 @@ def test_a_run_relies_on_more_as_it_goes_and_on_nothing_when_it_ends(shelf: Shel
         assert keys_in_use(shelf.store) == {"one", "two"}
     assert keys_in_use(shelf.store) == set()
     assert list((shelf.store.root / "work").iterdir()) == []
+
+
+def test_a_run_that_relies_on_more_waits_until_a_removal_is_through(shelf: Shelf) -> None:
+    with use_records(shelf.store, ["one"]) as use, ThreadPoolExecutor(1) as pool:
+        with nobody_else_removes(shelf.store):
+            added = pool.submit(use.add, ["two"])
+            with pytest.raises(NotYet):
+                added.result(0.2)
+            assert keys_in_use(shelf.store) == {"one"}
+        added.result(10)
+        assert keys_in_use(shelf.store) == {"one", "two"}
 
 
 def test_no_run_begins_between_the_look_and_the_removal(shelf: Shelf) -> None:

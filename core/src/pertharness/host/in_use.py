@@ -21,28 +21,26 @@ _INTERVAL_S = 0.02
 class Use:
     """The keys that one run relies on, in a file that others can read while it runs."""
 
+    store: Store
     path: Path
     keys: set[str] = field(default_factory=set)
 
     def add(self, keys: Iterable[str]) -> None:
-        """Rely on more records."""
+        """Rely on more records; before anybody looks at which of them are there."""
         self.keys.update(keys)
-        write_text(self.path, json.dumps(sorted(self.keys)))
+        with nobody_else_removes(self.store):
+            write_text(self.path, json.dumps(sorted(self.keys)))
 
 
 @contextlib.contextmanager
 def use_records(store: Store, keys: Iterable[str]) -> Iterator[Use]:
-    """Rely on records, whether they are there or not, until the block or the process ends.
-
-    It has to begin before anybody looks at which of them are there.
-    """
+    """Rely on records, whether they are there or not, until the block or the process ends."""
     path = store.root / "work" / f"run-{uuid.uuid4().hex}.json"
     lock = try_lock(path.with_suffix(".lock"))
     assert lock is not None, "nobody else knows the name"
-    use = Use(path)
+    use = Use(store, path)
     try:
-        with nobody_else_removes(store):
-            use.add(keys)
+        use.add(keys)
         yield use
     finally:
         path.unlink(missing_ok=True)
