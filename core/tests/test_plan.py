@@ -8,12 +8,13 @@ import pytest
 from pertharness.cards import DatasetOffer, EmbeddingOffer, MetricOffer, ModelOffer, ScorerOffer
 from pertharness.errors import RecipeError
 from pertharness.files import sha256_file
+from pertharness.host import keys as host_keys
 from pertharness.host.nodes import Node
 from pertharness.host.plan import Plan, Source, build_plan, primary_metric
 from pertharness.host.recipe import Recipe, parse_recipe, recipe_text
 from pertharness.host.registry import Offered, Plugin, Problem, Registry
 from pertharness.host.store import Store
-from pertharness.jobs import PluginRef
+from pertharness.jobs import Job, PluginRef, Stage
 
 DATA = Plugin(PluginRef(name="datasets", module="data", version="1"), Path("python"), "source-d", "environment")
 MINE = Plugin(PluginRef(name="mine", module="mine", version="1"), Path("python"), "source-m", "environment")
@@ -120,6 +121,56 @@ def test_a_changed_plugin_alters_only_its_own_records(tmp_path: Path) -> None:
     before, after = plan_of(tmp_path), plan_of(tmp_path, make_registry(replace(MINE, source="another")))
     assert keys(before, "splits") == keys(after, "splits")
     assert not keys(before, "predictions") & keys(after, "predictions")
+
+
+@pytest.mark.parametrize(
+    ("stage", "kept"),
+    [
+        ("datasets", set()),
+        ("splits", {"datasets"}),
+        ("predictions", {"datasets", "splits"}),
+        ("scores", {"datasets", "splits", "predictions"}),
+        ("halves", set(STAGES)),  # only what a run that calibrates adds depends on these
+        ("embeddings", set(STAGES)),  # these models have none
+        ("cards", set(STAGES)),
+    ],
+)
+def test_the_number_of_a_stage_is_in_its_keys_and_in_no_others(
+    stage: Stage, kept: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = plan_of(tmp_path)
+    monkeypatch.setattr(host_keys, "STAGE_VERSIONS", {**host_keys.STAGE_VERSIONS, stage: 99})
+    after = plan_of(tmp_path)
+    assert {name for name in STAGES if keys(before, name) == keys(after, name)} == kept
+    assert {name for name in STAGES if not keys(before, name) & keys(after, name)} == {*STAGES} - kept
+
+
+def test_a_release_or_a_new_place_of_the_core_alters_no_record(tmp_path: Path) -> None:
+    def of(version: str, module: str, source: str) -> Plan:
+        own = Plugin(PluginRef(name="datasets", module=module, version=version), Path("python"), source, "environment")
+        registry = make_registry()
+        registry.plugins["datasets"] = own
+        registry.datasets = {name: Offered(own, one.offer) for name, one in registry.datasets.items()}
+        return plan_of(tmp_path, registry)
+
+    first = of("0.1.0", "pertharness.datasets", "source")
+    assert list(first.nodes) == list(of("0.2.0", "pertharness.loading", "another").nodes)
+    assert not set(first.nodes) & set(of("0.1.0", "third_party.datasets", "source").nodes)
+
+
+def test_the_key_can_be_made_again_from_the_job_as_it_was_written(tmp_path: Path) -> None:
+    plan = plan_of(
+        tmp_path, models=["mean", "ridge[k=4]", "deep", "embedded[G=genes]"], training_seeds=[1, 2], **CALIBRATE
+    )
+    for key, node in plan.nodes.items():
+        job = Job.model_validate_json(node.job.model_dump_json(indent=1))
+        assert host_keys.key_of(job) == key == node.key
+        assert host_keys.key_of(job.model_copy(update={"seed": job.seed + 1})) != key
+    scored = next(iter(nodes(plan, "scores"))).job
+    lacking = [scored.model_copy(update={"options": {**scored.options, "lacking": [gene]}}) for gene in ("A", "B")]
+    assert len({host_keys.key_of(job) for job in [scored, *lacking]}) == 3
+    with pytest.raises(ValueError, match="what its key was made of"):
+        host_keys.key_of(scored.model_copy(update={"key_parts": None}))
 
 
 def test_the_content_of_a_file_is_in_the_key_and_its_name_is_not(tmp_path: Path) -> None:

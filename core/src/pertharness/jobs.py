@@ -45,6 +45,17 @@ class Task(_Strict):
     context: str | None = None
 
 
+class KeyParts(_Strict):
+    """What enters the key of a job besides what its file says anyway."""
+
+    version: int
+    """Of the stage, in the code of the harness."""
+    plugin: dict[str, str] = {}
+    """Name, version, hash of its source and of the distributions under it; of the harness's own only the last."""
+    inputs: dict[str, str] = {}
+    """Role -> key of the record, or sha256 of the file."""
+
+
 class Job(_Strict):
     """One call of a plugin's hooks; the folder of its file is where it works and leaves its artefacts."""
 
@@ -65,6 +76,7 @@ class Job(_Strict):
     task: Task | None = None
     options: dict[str, Any] = {}
     """What the stage itself needs, e.g. ``input`` of a split job."""
+    key_parts: KeyParts | None = None
 
     def files(self) -> dict[str, Path]:
         """Give the weights and side files by name, as a hook gets them."""

@@ -54,7 +54,9 @@ def source_hash(module: str, places: Sequence[Path] | None = None) -> str:
 
 
 def worker_hash(folder: Path = WORKER_SIDE) -> str:
-    """Give the sha256 over the worker side of this package: a change of host side or testing kit alters no record.
+    """Return the sha256 over the worker side of this package, by which an environment is known to hold the running one.
+
+    It enters no key.
 
     Parameters
     ----------
@@ -73,7 +75,9 @@ def _hash_files(paths: list[Path]) -> str:
 
 
 def environment_hash(versions: Mapping[str, str], python_version: str = "") -> str:
-    """Give the sha256 over packages with their versions, the harness's worker side and the version of the interpreter.
+    """Return the sha256 over packages with their versions and the version of the interpreter.
+
+    The harness is not among them: the numbers of its stages stand for it in keys (`pertharness.host.keys`).
 
     Parameters
     ----------
@@ -82,14 +86,14 @@ def environment_hash(versions: Mapping[str, str], python_version: str = "") -> s
     python_version
         Of this interpreter by default.
     """
-    return sha256_text(canonical_json([python_version or platform.python_version(), worker_hash(), dict(versions)]))
+    return sha256_text(canonical_json([python_version or platform.python_version(), dict(versions)]))
 
 
 def required_versions(root: Distribution) -> dict[str, str]:
     """Give name and version of all that a distribution and pertharness require, directly or not.
 
     Only what the plugin requires enters the keys of its records: another plugin beside it alters none of them.
-    pertharness itself enters by `worker_hash` instead of its version.
+    pertharness itself does not: see `environment_hash`.
     """
     versions: dict[str, str] = {}
     todo = [*_requirements(root), *_requirements(distribution("pertharness"))]

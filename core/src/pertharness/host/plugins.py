@@ -18,7 +18,7 @@ from pertharness.jobs import PluginRef, State
 
 @dataclass(frozen=True)
 class Plugin:
-    """A plugin, the interpreter that runs it, and the hashes that enter the keys of its records.
+    """A plugin, the interpreter that runs it, and the hashes of its files and of what it runs on.
 
     Attributes
     ----------
@@ -36,8 +36,18 @@ class Plugin:
     python_version: str = ""
     packages: Mapping[str, str] = field(default_factory=dict, compare=False)
 
+    def in_keys(self) -> dict[str, str]:
+        """Return what enters the keys of its jobs.
+
+        Of a plugin that is part of the core neither version nor source: what these mean for a job, the number of the
+        job's stage says (`pertharness.host.keys.STAGE_VERSIONS`), so that a release alters no record.
+        """
+        if self.ref.module.partition(".")[0] == PROJECT:
+            return {"name": self.ref.name, "environment": self.environment}
+        return self.identity()
+
     def identity(self) -> dict[str, str]:
-        """Give what enters a key."""
+        """Return what tells it from every other plugin, and from itself after a change."""
         return {
             "name": self.ref.name,
             "version": self.ref.version,

@@ -12,10 +12,9 @@ from pydantic import ValidationError
 
 from pertharness import __version__
 from pertharness.cards import Card, DatasetOffer, EmbeddingOffer, ModelOffer, ScorerOffer
-from pertharness.files import canonical_json, sha256_text
-from pertharness.hookspecs import PROTOCOL
 from pertharness.host.environments.folder import Folder, open_folder
 from pertharness.host.environments.plugins import find_environments, merge
+from pertharness.host.keys import key_of, key_parts
 from pertharness.host.nodes import Node, Outcome
 from pertharness.host.plugins import Plugin as Plugin
 from pertharness.host.plugins import Problem as Problem
@@ -118,8 +117,9 @@ def find_plugins(folder: Folder | None = None, *, every_file: bool = False) -> t
 
 
 def _card_node(plugin: Plugin) -> Node:
-    key = sha256_text(canonical_json({"stage": "cards", "protocol": PROTOCOL, "plugin": plugin.identity()}))
-    job = Job(key=key, stage="cards", plugin=plugin.ref)
+    # With all that identifies it, also where it is the core's own: no other key depends on a card's.
+    job = Job(key="", stage="cards", plugin=plugin.ref, key_parts=key_parts("cards", plugin.identity(), {}))
+    job = job.model_copy(update={"key": key_of(job)})
     return Node(job=job, python=plugin.python, title=f"card of {plugin.ref.name}", timeout_s=120.0)
 
 

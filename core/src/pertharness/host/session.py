@@ -18,11 +18,13 @@ from pertharness.errors import FetchError, RecipeError
 from pertharness.files import sha256_file, write_text
 from pertharness.host.execution.runner import Observer, Runner
 from pertharness.host.hardware import find_gpus
+from pertharness.host.in_use import Use, use_records
 from pertharness.host.nodes import Outcome
 from pertharness.host.plan import Plan, Source, build_plan, half_plan, plan_common_genes, primary_metric
 from pertharness.host.recipe import Recipe, write_recipe
 from pertharness.host.registry import Registry, look_up
 from pertharness.host.store import Store
+from pertharness.host.sums import sum_of_artefacts, write_manifest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,8 +102,19 @@ def carry_out(
 ) -> Finished:  # fmt: skip
     """Do the jobs of a plan and write the run's folder.
 
-    The folder's files are written whole or not at all; the old ones stay until the new ones are complete.
+    The folder's files are written whole or not at all; the old ones stay until the new ones are complete. Records that
+    the run relies on are in use until then.
     """
+    with use_records(store, plan.nodes) as use:
+        return _carry_out(
+            recipe, registry, store, plan, folder, slots=slots, retry=retry, observer=observer, command=command, use=use
+        )
+
+
+def _carry_out(
+    recipe: Recipe, registry: Registry, store: Store, plan: Plan, folder: Path, *, slots: int,
+    retry: frozenset[str], observer: Observer | None, command: list[str], use: Use,
+) -> Finished:  # fmt: skip
     started = datetime.now(timezone.utc)
     write_recipe(recipe, folder / "recipe.toml")
     gpus = find_gpus() if recipe.resources.device.startswith("cuda") else ()
@@ -111,11 +124,13 @@ def carry_out(
         guarded=(folder.absolute(), *dict.fromkeys(sources)),
     )  # fmt: skip
     common = plan_common_genes(plan, runner.run(plan.nodes.values()), store)
+    use.add(node.key for node in common)
     if common and observer:
         observer.planned(len(common))
     outcomes = runner.run(common)
     manifest = _manifest(recipe, registry, store, plan, outcomes, command, started)
     leaderboard, tables, notes = _write_tables(recipe, plan, outcomes, store, folder, manifest)
+    write_manifest(folder, manifest)
     counts: Counter[str] = Counter(outcome.state for outcome in outcomes.values())
     counts.update(attempt.state for attempt in plan.attempts if attempt.reason)
     fresh = sum(outcome.fresh and outcome.state == "done" for outcome in outcomes.values())
@@ -188,7 +203,13 @@ def _manifest(
     started: datetime,
 ) -> dict[str, Any]:  # fmt: skip
     records = {
-        key: {"stage": node.stage, "title": node.title, "state": outcomes[key].state, "message": outcomes[key].message}
+        key: {
+            "stage": node.stage,
+            "title": node.title,
+            "state": outcomes[key].state,
+            "message": outcomes[key].message,
+            "artefacts": sum_of_artefacts(outcomes[key].status),
+        }
         for key, node in plan.nodes.items()
     }
     attempts = [

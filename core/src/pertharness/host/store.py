@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import shutil
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from pertharness.host.hashes import Sums, identity_of
 from pertharness.host.lock import Lock, try_lock
 from pertharness.jobs import FORMAT, SCRATCH, Artefact, Job, Stage, Status, describe_invalid
 
+STORE_FORMAT = 2
+"""In stores of format 1 keys held hashes of the harness's sources."""
+MARKER = "store.json"
 STATUS = "status.json"
 JOB = "job.json"
 LOG = "log.txt"
@@ -36,23 +40,40 @@ class Store:
         Raises
         ------
         StoreError
-            If the folder cannot be made or written, or was made by a version with another format.
+            If the folder cannot be made or written, or was made by a version that makes keys in another way.
         """
         root = (path or default_path()).expanduser().absolute()
-        marker = root / "store.json"
         try:
             (root / "work").mkdir(parents=True, exist_ok=True)
-            if not marker.exists():
-                write_text(marker, f'{{"format": {FORMAT}}}\n')
-            found = marker.read_text(encoding="utf-8").strip()
+            if not (root / MARKER).exists():
+                write_text(root / MARKER, f'{{"format": {STORE_FORMAT}}}\n')
+            found = _read_format(root)
         except OSError as error:
             raise StoreError(
                 f"the store {str(root)!r} cannot be used: {error.strerror}; name another with --store"
             ) from None
-        if found != f'{{"format": {FORMAT}}}':
+        if found != STORE_FORMAT:
+            raise StoreError(_describe_format(root, found))
+        return cls(root)
+
+    @classmethod
+    def existing(cls, path: Path | None = None) -> Store:
+        """Return the store at `path`, or the usual one, to read what is in it: also one of an older version.
+
+        Raises
+        ------
+        StoreError
+            If there is none, or it was made by a newer version.
+        """
+        root = (path or default_path()).expanduser().absolute()
+        try:
+            found = _read_format(root)
+        except OSError as error:
             raise StoreError(
-                f"the store {str(root)!r} has format {found!r}, this version reads {FORMAT}; name another with --store"
-            )
+                f"there is no store {str(root)!r} ({MARKER}: {error.strerror}); name another with --store"
+            ) from None
+        if found > STORE_FORMAT:
+            raise StoreError(_describe_format(root, found))
         return cls(root)
 
     @functools.cached_property
@@ -103,6 +124,30 @@ class Store:
             none = f"no record has a key that starts with {key!r}; a run's manifest.json names its keys and its store"
             raise StoreError(f"store {str(self.root)!r}: {many if found else none}")
         return found[0]
+
+
+def _read_format(root: Path) -> int:
+    """Return the format of a store."""
+    text = (root / MARKER).read_text(encoding="utf-8", errors="replace")
+    try:
+        return int(json.loads(text)["format"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise StoreError(
+            f'{str(root / MARKER)!r} is damaged: it holds {text[:40]!r}, expected {{"format": {STORE_FORMAT}}}; delete '
+            "this file, and the store goes on as one of this version, or name another store with --store"
+        ) from None
+
+
+def _describe_format(root: Path, found: int) -> str:
+    """Return why a store of another format cannot be used, and what to do."""
+    made = f"the store {str(root)!r} was made by"
+    if found > STORE_FORMAT:
+        return f"{made} a newer version of pertharness (format {found}, this version reads {STORE_FORMAT}); update it"
+    return (
+        f"{made} an older version of pertharness (format {found}, this version writes {STORE_FORMAT}): its records "
+        "would not be found, since keys are made in another way. Name another store with --store, or in "
+        "PERTHARNESS_STORE, or delete this one; until then its runs can be read (export, show, verify)"
+    )
 
 
 def default_path() -> Path:

@@ -26,6 +26,8 @@ COMMANDS = {
     "prefetch": ("pertharness.host.cli.prefetch", "Fetch all that a recipe needs, for nodes without a network."),
     "list": ("pertharness.host.cli.inspect", "List datasets, models, embeddings, scorers or runs."),
     "show": ("pertharness.host.cli.inspect", "Show a record: its job, how it ended, its log and files."),
+    "verify": ("pertharness.host.cli.verify", "Hash a run or a store again, and name what differs."),
+    "store": ("pertharness.host.cli.store", "Show what the store takes up, and remove what nobody needs."),
     "tables": ("pertharness.host.cli.tables", "List or print the tables that a run has beside its leaderboard."),
     "export": ("pertharness.host.cli.export", "Write each model's predictions of a run as h5ad."),
     "check": ("pertharness.host.cli.check", "Hold a plugin against the conformance kit."),

@@ -28,7 +28,7 @@ def export(run: Path, folder: Path, store: Path | None) -> None:
     Rows are the answered queries (obs "perturbation"), columns the dataset's genes, X log1p CP10k, float64.
     """
     manifest = read_manifest(run)
-    records = Store.open(store or Path(manifest["store"]))
+    records = Store.existing(store or Path(manifest["store"]))
     folder.mkdir(parents=True, exist_ok=True)
     written = gone = 0
     for attempt in manifest["attempts"]:
@@ -70,6 +70,11 @@ def _export(source: Path, target: Path, records: Store, attempt: dict[str, Any])
     write(prediction, target)
 
 
+def folder_of_run(run: Path) -> Path:
+    """Return the folder of a run that is named by it, or by its name under ``runs``."""
+    return run if run.is_dir() else Path("runs") / run
+
+
 def read_manifest(run: Path) -> dict[str, Any]:
     """Give the manifest of a run's folder.
 
@@ -82,11 +87,13 @@ def read_manifest(run: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:
             raise ValueError(f"format {manifest['format']!r} of manifest.json, this version reads {FORMAT}")
+        if not all({"stage", "state"} <= {*record} for record in manifest["records"].values()):
+            raise ValueError("manifest.json names records without stage or state")
     except (FileNotFoundError, NotADirectoryError):
         known = sorted(path.parent.name for path in run.parent.glob("*/manifest.json"))
         what = "is not the folder of a run (it has no manifest.json)" if run.exists() else "is no run"
         raise RecipeError(f"{str(run)!r} {what}; in {str(run.parent)!r}: {expected(run.name, known)}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecipeError(f"{str(run)!r} is not the folder of a run ({error}); name one such as runs/demo") from None
     return manifest
 

@@ -77,7 +77,7 @@ def show(key: str, whole_log: bool, store: Path | None) -> None:
 
     The keys of a run stand in its costs.csv and manifest.json; --dry-run prints them too.
     """
-    records = Store.open(store)
+    records = Store.existing(store)
     stage, full = records.find(key)
     folder = records.record(stage, full)
     job, status = read_job(folder), records.status(stage, full)

@@ -11,7 +11,7 @@ from pertharness.errors import DataError, RecipeError
 
 
 def load_record(data: str, params: dict[str, Any], store_path: Path | None) -> tuple[str, Path]:
-    """Give name and record folder of a dataset, a file or an offer such as ``demo``; print what loading did.
+    """Return name and record folder of a dataset, a file or an offer such as ``demo``; print what loading did.
 
     Raises
     ------
@@ -23,6 +23,7 @@ def load_record(data: str, params: dict[str, Any], store_path: Path | None) -> t
     from pertharness.host.cli.data import fetch_shown
     from pertharness.host.did_you_mean import expected
     from pertharness.host.execution.runner import Runner
+    from pertharness.host.in_use import use_records
     from pertharness.host.quick import dataset_name
     from pertharness.host.recipe import make_recipe
     from pertharness.host.registry import look_up, open_registry
@@ -40,6 +41,7 @@ def load_record(data: str, params: dict[str, Any], store_path: Path | None) -> t
     recipe = make_recipe({"name": name, "datasets": {name: entry}, "tasks": []})
     plan = plan_run(recipe, registry, store, fetch_shown)
     key = plan.datasets[name]
+    click.get_current_context().with_resource(use_records(store, [key]))  # until the command ends
     outcome = Runner(store, retry=frozenset({"failed", "crashed", "timeout", "invalid", "skipped"})).run(
         [plan.nodes[key]]
     )[key]

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from pertharness.errors import RecipeError
-from pertharness.host.cli.export import read_manifest
+from pertharness.host.cli.export import folder_of_run, read_manifest
 from pertharness.host.cli.inspect import columns
 from pertharness.host.did_you_mean import expected
 from pertharness.host.leaderboard.settings import model_label
@@ -34,7 +34,7 @@ def tables(run: str, name: str | None, dataset: str | None, model: str | None, a
 
     On a terminal a table is laid out, elsewhere it is CSV.
     """
-    folder = Path(run) if Path(run).is_dir() else Path("runs") / run
+    folder = folder_of_run(Path(run))
     known: dict[str, Any] = read_manifest(folder).get("tables", {})
     if name is None:
         if dataset or model or as_csv:

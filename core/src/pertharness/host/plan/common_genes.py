@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from pertharness.files import canonical_json, sha256_text
+from pertharness.host.keys import key_of
 from pertharness.host.nodes import Node, Outcome
 from pertharness.host.plan.model import Attempt, Plan
 from pertharness.host.store import Store
@@ -59,9 +59,7 @@ def _common_nodes(plan: Plan, one: Attempt, lacking: list[str]) -> dict[str, Nod
     for name, key in one.scores.items():
         if any(COMMON_GENES in metric.variants for metric in plan.scorers[name].metrics):
             node = plan.nodes[key]
-            # The usual job's key holds all else that the scores depend on.
-            again = sha256_text(canonical_json({"key": key, "lacking": lacking}))
-            options = {**node.job.options, "lacking": lacking}
-            job = node.job.model_copy(update={"key": again, "options": options})
+            job = node.job.model_copy(update={"options": {**node.job.options, "lacking": lacking}})
+            job = job.model_copy(update={"key": key_of(job)})
             nodes[name] = replace(node, job=job, title=f"{node.title} (common genes)")
     return nodes

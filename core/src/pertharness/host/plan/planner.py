@@ -12,10 +12,10 @@ import psutil
 
 from pertharness.cards import DatasetOffer, EmbeddingOffer, ModelOffer, ScorerOffer
 from pertharness.errors import RecipeError
-from pertharness.files import canonical_json, sha256_file, sha256_text
-from pertharness.hookspecs import PROTOCOL
+from pertharness.files import sha256_file
 from pertharness.host.did_you_mean import expected
 from pertharness.host.hardware import Machine, read_machine
+from pertharness.host.keys import key_of, key_parts
 from pertharness.host.nodes import Node
 from pertharness.host.plan.model import Attempt, Plan
 from pertharness.host.recipe import ModelSpec, Recipe
@@ -47,6 +47,11 @@ class Planner:
         """What jobs can have here, looked at once, when the first job asks."""
         return read_machine(self.store.root)
 
+    @functools.cached_property
+    def memory_mb(self) -> float:
+        """What a job may use where the user sets no limit: before the system ends processes of its own choice."""
+        return 0.9 * float(psutil.virtual_memory().total) / 1e6
+
     def hash_of(self, path: Path) -> str:
         """Give the sha256 of a file."""
         if path not in self.hashes:
@@ -56,23 +61,20 @@ class Planner:
     def job(self, stage: Stage, plugin: Plugin | None, *, inputs: Mapping[str, str], **fields: Any) -> Job:
         """Give a job with its key; `inputs` are the keys and hashes of all that it reads."""
         ref = plugin.ref if plugin else PluginRef(name="pertharness", module="pertharness", version="")
-        # Splitting and reading predictions are done by the core's own worker side, whose hash is in every environment.
-        identity = plugin.identity() if plugin else {"environment": _core(self.registry).environment}
-        named = ("name", "params", "seed", "task", "options")
-        said = {name: _plain(value) for name, value in fields.items() if name in named}
+        # Splitting and reading predictions are done by the core itself, in its own interpreter.
+        identity = plugin.in_keys() if plugin else {"environment": _core(self.registry).environment}
         resources = self.recipe.resources
-        if stage in ("embeddings", "predictions"):  # data, splits and scores are the same on any device
-            said |= {"device": resources.device.split(":")[0], "threads": resources.threads}
-        asked = {"stage": stage, "protocol": PROTOCOL, "plugin": identity, "inputs": dict(inputs)}
-        key = sha256_text(canonical_json(asked | said))
-        return Job(key=key, stage=stage, plugin=ref, device=resources.device, threads=resources.threads, **fields)
+        job = Job(
+            key="", stage=stage, plugin=ref, device=resources.device, threads=resources.threads,
+            key_parts=key_parts(stage, identity, inputs), **fields,
+        )  # fmt: skip
+        return job.model_copy(update={"key": key_of(job)})
 
     def node(self, job: Job, plugin: Plugin | None, **fields: Any) -> str:
         """Add a node for a job and give its key."""
         resources = self.recipe.resources
         python = (plugin or _core(self.registry)).python
-        # Without a limit of the user's: before the system starts to end processes of its own choice.
-        memory_mb = resources.memory_mb or 0.9 * psutil.virtual_memory().total / 1e6
+        memory_mb = resources.memory_mb or self.memory_mb
         return self.plan.add(Node(job=job, python=python, timeout_s=resources.timeout_s, memory_mb=memory_mb, **fields))
 
 
@@ -157,11 +159,7 @@ def _is_alike(value: Any, usual: Any) -> bool:
 
 
 def _core(registry: Registry) -> Plugin:
-    """Give the plugin of the core's own interpreter; its environment hash holds that of the worker side."""
+    """Give the plugin of the core's own interpreter."""
     if "datasets" not in registry.plugins:
         raise RecipeError("the built-in plugin 'datasets' is not installed; reinstall pertharness")
     return registry.plugins["datasets"]
-
-
-def _plain(value: Any) -> Any:
-    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value

@@ -1,0 +1,85 @@
+"""``pertharness verify``: whether all that was recorded is still what it was."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pertharness.errors import RecipeError
+from pertharness.host.cli.export import folder_of_run, read_manifest
+from pertharness.host.cli.options import FILE, store_option
+
+if TYPE_CHECKING:
+    from pertharness.host.verify import Finding, Verifier
+
+
+@click.command(short_help="Hash a run or a store again, and name what differs.")
+@click.argument("place", metavar="[RUN|STORE]", type=FILE, required=False)
+@store_option
+def verify(place: Path | None, store: Path | None) -> None:
+    """Hash again all that RUN (a folder such as runs/demo, or its name under runs/) or STORE holds.
+
+    What is not as it was recorded is named, each thing in a line.
+
+    Of a run: its own files, and every record that it was joined from. Of a store, or without an argument of the usual
+    one: every record. Compared are artefacts, inputs with the records and files that they came from, keys with jobs.
+    Exit status: 0 all is as recorded, 1 something differs.
+    """
+    from pertharness.host.store import MARKER, Store
+    from pertharness.host.verify import Verifier
+
+    manifest = None
+    if place is not None and (place / MARKER).is_file():
+        if store is not None:
+            raise click.UsageError(f"{str(place)!r} is a store itself: leave out --store, or name a run")
+        store = place
+    elif place is not None:
+        place = folder_of_run(place)
+        try:
+            manifest = read_manifest(place)
+        except RecipeError as error:
+            raise RecipeError(f"{error}; verify takes a run's folder, or a store's, with its {MARKER}") from None
+        store = store or Path(manifest["store"])
+    verifier = Verifier(Store.existing(store))
+    n_records = len(manifest["records"]) if manifest else len(verifier.records())
+    found = verifier.verify_run(place, manifest) if place and manifest else verifier.verify_store()
+    if _report(verifier, found, n_records):
+        sys.exit(1)
+
+
+def _report(verifier: Verifier, found: Iterable[Finding], n_records: int) -> int:
+    """Print what was found, with a line of progress on a terminal, and return the number of differences."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("records"), BarColumn(bar_width=40), MofNCompleteColumn(), TextColumn("{task.fields[read]}"),
+        console=console,
+        transient=True, disable=not console.is_terminal,
+    )  # fmt: skip
+    n_different = 0
+    with bar:
+        records = bar.add_task("records", total=n_records, read="")
+        verifier.progress = lambda _: bar.update(
+            records, completed=verifier.n_records, read=f"{verifier.n_bytes / 1e6:.0f} MB"
+        )
+        for one in found:
+            n_different += one.differs
+            click.echo(one.text if one.differs else f"not compared: {one.text}", err=not one.differs)
+    checked = (
+        f"{_count(verifier.n_records, 'record')}, {_count(verifier.n_files, 'file')}, {verifier.n_bytes / 1e6:.1f} MB"
+    )
+    if n_different:
+        click.echo(f"{_count(n_different, 'difference')}; looked at {checked}")
+    else:
+        click.echo(f"all is as it was recorded: {checked}")
+    return n_different
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
