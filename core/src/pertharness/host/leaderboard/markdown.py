@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pertharness.host.leaderboard.tables import NONE, Note, Table
+from pertharness.host.printable import printable
 
 LEGEND = (
     "scored: predictions with a score / predictions asked for. rank: among models that scored the whole common set. "
@@ -146,7 +147,8 @@ def grey_columns(tables: Sequence[Table]) -> list[bool]:
 
 
 def _escape(text: str) -> str:
-    """Make a text mean itself."""
+    """Make a text mean itself, on one line."""
+    text = printable(text)
     for special, escaped in _ESCAPES.items():
         text = text.replace(special, escaped)
     return text

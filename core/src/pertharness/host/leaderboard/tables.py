@@ -7,7 +7,6 @@ business of what shows them.
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ import pandas as pd
 from pertharness.cards import MetricOffer
 from pertharness.host.leaderboard.calibrate import DEFINITION, NO_RANGE, own_note
 from pertharness.host.leaderboard.settings import ALPHA, DUPLICATE, Comparison, TaskSettings, model_label
+from pertharness.host.printable import printable
 
 Row = dict[str, Any]
 NONE = "-"
@@ -27,7 +27,9 @@ TASKS = {
     "transfer": "transfer to another context",
 }
 _COUNTED = {"": "prediction", "_perturbations": "perturbation", "_splits": "split"}
-_REASON_LENGTH = 600  # A message may hold a traceback; `show KEY` has all of it.
+_REASON_LENGTH = 600  # A message may hold a traceback.
+_LARGE = 1e6
+"""From here on a number is shown as a power of ten: a model that diverged must not take the room of all others."""
 
 
 @dataclass(frozen=True)
@@ -100,20 +102,27 @@ class Note:
 def not_scored(skipped: Mapping[tuple[str, str, str], str]) -> list[Note]:
     """Give a note for each dataset, task and scorer that is skipped there."""
     return [
-        Note(_title(dataset, task), _shortened(f"not scored: {name}: {reason}"))
+        Note(title_of(dataset, task), shortened(f"not scored: {name}: {reason}", "manifest.json"))
         for (dataset, task, name), reason in sorted(skipped.items())
     ]
 
 
-def _title(dataset: str, task: str) -> str:
-    """Give the title of what is said of a dataset and task."""
+def title_of(dataset: str, task: str) -> str:
+    """Return the title of what is said of a dataset and task."""
     return clean(f"{dataset}, {TASKS.get(task, task)}")
 
 
 def clean(text: object) -> str:
-    """Give a text on one line, without control, formatting and surrogate characters."""
-    joined = " ".join(str(text).split())
-    return "".join(character for character in joined if unicodedata.category(character) not in ("Cc", "Cf", "Cs"))
+    """Return a text on one line, its control characters and the like as visible escapes."""
+    return printable(" ".join(str(text).split()))
+
+
+def shortened(text: object, whole: str = "leaderboard.csv") -> str:
+    """Return a message that fits a table; of a long one the beginning, and where the `whole` of it is."""
+    line = clean(text)
+    if len(line) <= _REASON_LENGTH:
+        return line
+    return f"{line[:_REASON_LENGTH]}... (cut at {_REASON_LENGTH} characters, the rest is in {whole})"
 
 
 def make_tables(
@@ -162,7 +171,7 @@ def _table(rows: list[Row], offer: MetricOffer, task: TaskSettings, comparison: 
         usual=usual,
         stratum=first["stratum"],
         primary=usual and offer.id == comparison.metric and first["stratum"] == "all",
-        title=_title(first["dataset"], first["task"]),
+        title=title_of(first["dataset"], first["task"]),
         sentence=_sentence(rows, offer, task, comparison),
         level=f"{100 * comparison.confidence:g} %",
         reference=clean(task.reference),
@@ -176,16 +185,25 @@ def _table(rows: list[Row], offer: MetricOffer, task: TaskSettings, comparison: 
 
 
 def _decimals(values: Iterable[float]) -> int:
-    """Give the number of decimals that shows four digits of the largest value, between 2 and 6."""
-    largest = max((abs(value) for value in values if not pd.isna(value) and value), default=1.0)
+    """Return the number of decimals that shows four digits of the largest value, between 2 and 6.
+
+    Values that are shown as powers of ten have no say.
+    """
+    sizes = (abs(value) for value in values if not pd.isna(value) and value)
+    largest = max((size for size in sizes if size < _LARGE), default=1.0)
     return min(6, max(2, 3 - math.floor(math.log10(largest))))
+
+
+def _number(value: float, form: str) -> str:
+    """Return a number in a form, a large one as a power of ten, and where there is none a dash."""
+    return NONE if pd.isna(value) else f"{value:.2e}" if abs(value) >= _LARGE else format(value, form)
 
 
 def _line(row: Row, decimals: int) -> Line:
     """Put one model's numbers into words."""
 
     def number(name: str, form: str = f".{decimals}f") -> str:
-        return NONE if pd.isna(row[name]) else format(row[name], form)
+        return _number(row[name], form)
 
     def interval(name: str, low: str, high: str) -> str:
         ends: str = "" if pd.isna(row[low]) else f" [{number(low)}, {number(high)}]"
@@ -213,20 +231,14 @@ def _line(row: Row, decimals: int) -> Line:
         filled=number("filled_value") + filled,
         test_only=number("value_test_only"),
         seeds=f"{number('sd_split')} / {number('sd_training')}",
-        note=_shortened(row["note"]),
-        position=NONE if pd.isna(row.get("position", math.nan)) else f"{row['position']:.2f}",
+        note=shortened(row["note"]),
+        position=_number(row.get("position", math.nan), ".2f"),
     )
 
 
 def _label(row: Row) -> str:
     """Give the label of a row's model."""
     return model_label(row["model"], row["params"])
-
-
-def _shortened(text: object) -> str:
-    """Give a message that fits a table."""
-    line = clean(text)
-    return line if len(line) <= _REASON_LENGTH else line[: _REASON_LENGTH - 3] + "..."
 
 
 def _needs_reason(row: Row) -> bool:
@@ -241,7 +253,7 @@ def _reasons(rows: list[Row]) -> tuple[str, ...]:
     models: dict[str, list[str]] = {}
     for row in rows:
         state = f"{row['state']}: " if row["state"] != "done" else "" if row["set"] else "not scored: "
-        models.setdefault(state + _shortened(own_note(row["note"])), []).append(clean(_label(row)))
+        models.setdefault(state + shortened(own_note(row["note"])), []).append(clean(_label(row)))
     return tuple(f"{', '.join(names)}: {reason}" for reason, names in models.items())
 
 
