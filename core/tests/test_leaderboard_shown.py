@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from pertharness.cards import MetricOffer
 from pertharness.host.leaderboard.compare import build_leaderboard
 from pertharness.host.leaderboard.markdown import as_markdown
@@ -60,13 +61,28 @@ def test_one_huge_number_takes_no_room_from_names_and_no_digits_from_others(tmp_
     assert max(map(len, on_terminal(tables).splitlines())) <= 80
 
 
-def test_names_keep_their_least_width_on_a_narrow_screen() -> None:
-    tables = tables_of({"additive": [2e9, 3e9, 4e9], "a_model_with_a_name": [5e9, 6e9, 8e9]})
-    lines = on_terminal(tables, width=50).splitlines()
+@pytest.mark.parametrize("width", [60, 50, 40, 30])
+def test_names_keep_their_least_width_on_a_narrow_screen(width: int) -> None:
+    tables = tables_of({"additive": [2e5, 3e5, 4e5], "a_model_with_a_name": [5e5, 6e5, 8e5]})
+    lines = on_terminal(tables, width=width).splitlines()
 
-    assert any("a_model_with" in line for line in lines)
-    assert any("…" in line for line in lines)
-    assert max(map(len, lines)) <= 50
+    assert any(" a_model_with" in line for line in lines)
+    assert max(map(len, lines)) <= width
+
+
+def test_a_narrow_screen_leaves_out_costs_and_intervals_before_it_cuts_a_number() -> None:
+    tables = tables_of({"additive": [2e5, 3e5, 4e5], "a_model_with_a_name": [5e5, 6e5, 8e5]})
+    score, value = "300000.00 [215833.33, 384166.67]", "300000.00 "
+    for width, shown, left_out in (
+        (100, score, ""),
+        (80, score, "time, memory"),
+        (50, value, "interval, time, memory"),
+    ):
+        text = on_terminal(tables, width=width)
+        assert shown in text
+        assert "…" not in text
+        assert ("No room" in text) == bool(left_out)
+        assert f"No room here for {left_out}: leaderboard.md" in " ".join(text.split()) or not left_out
 
 
 def test_control_characters_of_names_and_notes_are_escaped_and_html_is_text(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_terminal_fits_eighty_columns_and_breaks_no_number(tables):
 
 
 def test_a_narrow_terminal_says_where_a_number_is_cut(tables):
-    assert "…" in shown(tables, width=40)
+    assert "…" in shown(tables, width=30)
 
 
 def test_a_model_without_a_score_says_why(tables):

@@ -5,18 +5,23 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Iterator
 
-from rich import box
-from rich.console import Console, OverflowMethod
-from rich.table import Table as Grid
+from rich.console import Console
 from rich.text import Text
 
-from pertharness.host.leaderboard.markdown import grey_columns, legend, other_metrics, sections
+from pertharness.host.leaderboard.badges import SUSPECT
+from pertharness.host.leaderboard.grid import fits, make_grid
+from pertharness.host.leaderboard.markdown import (
+    footer,
+    grey_columns,
+    legend,
+    more_columns,
+    other_metrics,
+    sections,
+)
 from pertharness.host.leaderboard.tables import Line, Note, Table
 from pertharness.host.printable import printable
 
 _STYLES = {"better": "green", "worse": "red", "reference": "bold"}
-_NAME_WIDTH = 12
-"""Columns of the screen that names have at least, or as many as they need, however wide the numbers beside them are."""
 
 
 def print_leaderboard(tables: Iterable[Table], console: Console, notes: Iterable[Note] = ()) -> None:
@@ -24,21 +29,22 @@ def print_leaderboard(tables: Iterable[Table], console: Console, notes: Iterable
 
     Of the other metrics only the usual variant: all of them stand in the files and in the report.
     """
-    tables = list(tables)
+    tables, notes = list(tables), list(notes)
     for section in sections(tables, notes):
         _say(console, section.title, "bold")
         if section.full is not None:
             _say(console, section.full.sentence)
-            console.print(_full(section.full, console.width))
+            _print_full(section.full, console)
         for group in (section.others, section.splits):
             for shown in _fitting([table for table in group if table.usual], console.width):
                 header, rows = other_metrics(shown)
                 cells = [[_text(_spelled(cell, console)) for cell in row] for row in rows]
-                console.print(_grid(header, cells, grey_columns(shown), console.width))
+                console.print(make_grid(header, cells, grey_columns(shown), console.width))
         for reason in (*(section.full.reasons if section.full is not None else ()), *section.said):
             _say(console, reason, "yellow")
         console.print()
-    _say(console, legend(tables), "dim")
+    for text in (legend(tables), *footer(notes)):
+        _say(console, text, "dim")
 
 
 def _fitting(tables: list[Table], width: int) -> Iterator[list[Table]]:
@@ -72,59 +78,36 @@ def _text(cell: str, style: str = "") -> Text:
     return Text(cell, style=style)
 
 
-def _full(table: Table, room: int) -> Grid:
-    """Give the primary metric's table; it fits 80 columns unless a name is long, which is then folded."""
-    # Where there are positions, they have the place of the costs, which stand in the files.
-    header = ["#", "model", f"score [{table.level}]", "scored"]
-    header += ["position"] if table.calibrated else ["time", "memory"]
-    header.append(f"vs {table.reference}")
-    rows = [_cells(line, [line.position] if table.calibrated else [line.time, line.memory]) for line in table.lines]
-    return _grid(header, rows, [table.greyed] * len(header), room)
+def _print_full(table: Table, console: Console) -> None:
+    """Print the primary metric's table; on a narrow screen without costs and intervals, which stand in the files.
 
-
-def _cells(line: Line, last: list[str]) -> list[Text]:
-    """Give the cells of a model."""
-    style = _STYLES.get(line.verdict, "")
-    plain = [_text(cell) for cell in (line.score, line.scored, *last)]
-    return [_text(line.rank), _text(line.model, style), *plain, _text(line.verdict, style)]
-
-
-def _grid(header: list[str], rows: list[list[Text]], greyed: list[bool], room: int) -> Grid:
-    """Give a grid with room for the model's name and without lines between rows; greyed columns are dim."""
-    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    widths = _widths(header, rows, room - 2 * len(header))  # a space and a padding beside each
-    for name, grey, width in zip(header, greyed, widths, strict=True):
-        text = _is_text(name)
-        # Names fold; a number is never broken, and where there is no room for it, an ellipsis says so.
-        how: OverflowMethod = "fold" if text else "ellipsis"
-        grid.add_column(
-            Text(name, overflow="fold"), justify="left" if text else "right", overflow=how, no_wrap=not text,
-            style="dim" if grey else "", width=width,
-        )  # fmt: skip
-    for row in rows:
-        grid.add_row(*row)
-    return grid
-
-
-def _is_text(column: str) -> bool:
-    """Say whether a column holds words, which may be broken into lines, and no numbers."""
-    return column == "model" or column.startswith("vs ")
-
-
-def _widths(header: list[str], rows: list[list[Text]], room: int) -> list[int]:
-    """Return the widths of columns that fit.
-
-    First words are broken into lines, those of names down to `_NAME_WIDTH`; then numbers are cut, the widest first.
+    It fits 80 columns unless a name is long, which is then folded.
     """
-    columns = [[Text(name), *(row[i] for row in rows)] for i, name in enumerate(header)]
-    widths = [max(part.cell_len for cell in column for part in cell.split("\n")) for column in columns]
-    words = [max(Text(word).cell_len for cell in column for word in cell.plain.split() or [""]) for column in columns]
-    names = header.index("model")
-    words[names] = min(words[names], _NAME_WIDTH)
-    soft = [word if _is_text(name) else width for name, word, width in zip(header, words, widths, strict=True)]
-    hard = [words[names] if i == names else 1 for i in range(len(header))]
-    for fewest in (soft, hard):
-        while sum(widths) > room and any(map(operator.gt, widths, fewest)):
-            widest = max((i for i in range(len(widths)) if widths[i] > fewest[i]), key=lambda i: widths[i])
-            widths[widest] -= 1
-    return widths
+    more = more_columns(table)
+    # Columns that are not always there have the place of the costs.
+    costs = [] if table.calibrated else ["time", "memory"][: 2 - len(more)]
+    position = ["position"] if table.calibrated else []
+    left_out: list[str]
+    for left_out in ([], costs, ["interval", *costs]):
+        score = "value" if "interval" in left_out else "score"
+        columns = [score, "scored", *position, *(name for name in costs if name not in left_out)]
+        named = {"score": f"score [{table.level}]", "value": "score"}
+        header = ["#", "model", *(named.get(name, name) for name in columns), *(name for name, _ in more)]
+        header.append(f"vs {table.reference}")
+        contents = [operator.attrgetter(name) for name in columns] + [content for _, content in more]
+        rows = [_row(line, [content(line) for content in contents], console) for line in table.lines]
+        if fits(header, rows, console.width):
+            break
+    console.print(make_grid(header, rows, [table.greyed] * len(header), console.width))
+    if left_out:
+        _say(console, f"No room here for {', '.join(left_out)}: leaderboard.md has the whole table", "dim")
+
+
+def _row(line: Line, contents: list[str], console: Console) -> list[Text]:
+    """Give the cells of a model, its badges in the lines below its name."""
+    style = _STYLES.get(line.verdict, "")
+    name = _text(_spelled(line.model, console), style)
+    for badge in line.badges:
+        name.append(f"\n{_spelled(badge, console)}", style="yellow" if badge in SUSPECT else "dim")
+    cells = [_text(_spelled(content, console)) for content in contents]
+    return [_text(line.rank), name, *cells, _text(line.verdict, style)]

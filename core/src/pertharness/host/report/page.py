@@ -10,7 +10,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pertharness.files import write_text
-from pertharness.host.leaderboard.markdown import legend, sections
+from pertharness.host.leaderboard.badges import SUSPECT
+from pertharness.host.leaderboard.markdown import footer, legend, more_columns, sections
 from pertharness.host.leaderboard.tables import Note, Table
 from pertharness.host.printable import printable
 
@@ -65,6 +66,9 @@ def write_report(
         said=told,
         provenance=_provenance(manifest),
         legend=legend(shown),
+        footer=footer(notes),
+        suspect=SUSPECT,
+        more_columns=more_columns,
         files=FILES,
         beside=manifest.get("tables", {}),
     )
