@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 
-_UNSEEN = re.compile(
-    "["
-    "\x00-\x1f\x7f-\x9f"  # C0 and C1: NUL, bell, escape sequences of terminals
+_UNSEEN = (
+    "\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 and C1: NUL, bell, escape sequences of terminals
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # marks, embeddings, overrides and isolates of direction
     "\u00ad\u200b-\u200d\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb"  # of no width: two names that look the same
     "\u2028\u2029"  # separators of lines and paragraphs, which some readers end a line at
     "\ud800-\udfff"  # halves of a surrogate pair, which UTF-8 cannot encode
     "\U000e0000-\U000e007f"  # tags: text that no font draws
-    "]"
 )
+_IN_LINES = re.compile(f"[{_UNSEEN}]")
+_IN_A_LINE = re.compile(f"[\t\n{_UNSEEN}]")
 
 
 def printable(text: str, *, newlines: bool = False) -> str:
@@ -32,8 +32,8 @@ def printable(text: str, *, newlines: bool = False) -> str:
         of a Windows line end then count as a newline.
     """
     if newlines:
-        return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.replace("\r\n", "\n").split("\n"))
-    return _UNSEEN.sub(_escape, text)
+        return _IN_LINES.sub(_escape, text.replace("\r\n", "\n"))
+    return _IN_A_LINE.sub(_escape, text)
 
 
 def _escape(match: re.Match[str]) -> str:
