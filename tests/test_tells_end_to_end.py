@@ -56,7 +56,7 @@ def command(folder: Path) -> str:
 
 
 def predictions(means: anndata.AnnData) -> dict[str, Callable[[str], np.ndarray]]:
-    """Give what each file answers to a query."""
+    """Return what each file answers to a query."""
     rows = {label: np.asarray(means.X)[row] for row, label in enumerate(means.obs["perturbation"].astype(str))}
     average = np.mean([*rows.values()], axis=0)
     names = sorted(rows.keys() - {CONTROL})
@@ -111,14 +111,14 @@ def test_every_table_shows_it(run: Run) -> None:
     assert re.search(r"\| sees_the_truth \| 0\.00\d*! \[", page)
     assert re.search(r"\| half_of_the_genes \| \S+~ \[.*?\| 50 % \|", page)
     for text in (page, report, run.shown):
-        for told in (
+        for words in (
             "sees_the_truth: too good (l2, l2 (no-targets), ",
             "alike: all alike: it gave all queries the same answer in 1 of 1 predictions",
             "copies: copies training: ",
             "constant by design",
             "does not predict all genes",
         ):
-            assert told in text
+            assert words in text
 
 
 def test_a_run_again_reads_no_prediction_and_gives_the_same_bytes(run: Run) -> None:

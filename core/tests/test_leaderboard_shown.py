@@ -27,7 +27,7 @@ HOSTILE = "\x00\x1b[31m\u202e|<script>"
 
 
 def tables_of(values: dict[str, list[float]]) -> list[Table]:
-    """Give the tables of models with these scores of P0, P1, ..."""
+    """Return the tables of models with these scores of P0, P1, ..."""
     rows = [(model, f"P{i}", value) for model, given in values.items() for i, value in enumerate(given)]
     scores = pd.DataFrame(rows, columns=["model", "perturbation", "value"]).assign(
         dataset="demo", task="double", split="double", seed=1, training_seed=1, plugin="some", params="", gene="",

@@ -12,12 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from pertharness.cards import MetricOffer
+from pertharness.host.leaderboard.badges import CONSTANT, COPIES_BY_DESIGN, SUSPECT
 from pertharness.host.leaderboard.calibrate import add_positions, reaches_duplicate
 from pertharness.host.leaderboard.compare import build_leaderboard
+from pertharness.host.leaderboard.grid import NAME_WIDTH
 from pertharness.host.leaderboard.markdown import as_markdown
 from pertharness.host.leaderboard.settings import DUPLICATE, Comparison, TaskSettings
 from pertharness.host.leaderboard.tables import Note, Table, make_tables
-from pertharness.host.leaderboard.tells import Key, ModelFacts, add_tells, isolation_notes, make_notes
+from pertharness.host.leaderboard.tells import COLUMNS, Key, ModelFacts, add_tells, isolation_notes, make_notes
 from pertharness.host.leaderboard.terminal import print_leaderboard
 from pertharness.host.leaderboard.write import write_leaderboard
 from pertharness.host.prediction_facts import PredictionFacts
@@ -41,7 +43,7 @@ FULL = PredictionFacts(n_answers=4, n_values=40, n_predicted=40, alike=False, n_
 
 
 def facts(*isolations: Isolation, declared: dict[str, bool] | None = None, **changes: Any) -> ModelFacts:
-    """Give the facts of a model with one prediction."""
+    """Return the facts of a model with one prediction."""
     return ModelFacts(**(declared or {})).with_prediction(FULL.model_copy(update=changes), isolations)
 
 
@@ -50,7 +52,7 @@ def key(model: str, params: str = "") -> Key:
 
 
 def scores_of(values: dict[str, list[float]], metric: str = "l2", variant: str = "default") -> pd.DataFrame:
-    """Give the scores of models on P0, P1, ..."""
+    """Return the scores of models on P0, P1, ..."""
     rows = [(model, f"P{i}", value) for model, given in values.items() for i, value in enumerate(given)]
     return pd.DataFrame(rows, columns=["model", "perturbation", "value"]).assign(
         dataset="demo", task="double", split="double", seed=1, training_seed=1, plugin="some", params="", gene="",
@@ -84,7 +86,7 @@ def in_report(folder: Path, frame: pd.DataFrame, notes: list[Note], title: str =
 
 
 def flat(text: str) -> str:
-    """Give a text as one line, whatever the lines that it was broken into."""
+    """Return a text as one line, whatever the lines that it was broken into."""
     return " ".join(text.split())
 
 
@@ -141,8 +143,8 @@ def test_badges_stand_in_every_table_with_an_explanation(tmp_path: Path) -> None
     write_leaderboard(frame, tmp_path, tables_of(frame), notes)
     table = pd.read_csv(tmp_path / "leaderboard.csv", keep_default_na=False).set_index("model")
     rows = json.loads((tmp_path / "leaderboard.json").read_text(encoding="utf-8"))["rows"]
-    for told in (table["tells"].to_dict(), {row["model"]: row["tells"] for row in rows}):
-        assert told == {"additive": "", "mean": "constant by design", "deep": "all alike; copies training"}
+    for tells in (table["tells"].to_dict(), {row["model"]: row["tells"] for row in rows}):
+        assert tells == {"additive": "", "mean": "constant by design", "deep": "all alike; copies training"}
 
     page = (tmp_path / "leaderboard.md").read_text(encoding="utf-8")
     assert re.search(r"\| deep! \|.*\| all alike, copies training \|", page)
@@ -162,11 +164,11 @@ def test_badges_stand_in_every_table_with_an_explanation(tmp_path: Path) -> None
 
 def test_without_a_badge_tables_are_as_they_were() -> None:
     frame = board()
-    told = add_tells(frame, {key("deep"): facts()})
+    after = add_tells(frame, {key("deep"): facts()})
 
-    assert as_markdown(tables_of(told)) == as_markdown(tables_of(frame))
-    assert on_terminal(told) == on_terminal(frame)
-    assert "tells" not in as_markdown(tables_of(told))
+    assert as_markdown(tables_of(after)) == as_markdown(tables_of(frame))
+    assert on_terminal(after) == on_terminal(frame)
+    assert "tells" not in as_markdown(tables_of(after))
 
 
 def test_a_prediction_that_was_not_looked_at_is_told() -> None:
@@ -204,19 +206,19 @@ def test_too_good_is_told_by_metric_with_a_sign_at_the_score(tmp_path: Path) -> 
     )
     half.loc[half["model"] == DUPLICATE, "plugin"] = "pertharness"
     frame = board(pd.concat([scores_of(VALUES), scores_of(higher, "pearson")]), half)
-    told = add_tells(frame, {})
-    notes = make_notes(told, {}, METRICS)
+    after = add_tells(frame, {})
+    notes = make_notes(after, {}, METRICS)
 
-    assert "at_duplicate" not in told
-    assert told[told["tells"] != ""][["model", "metric", "tells"]].drop_duplicates().values.tolist() == [
+    assert "at_duplicate" not in after
+    assert after[after["tells"] != ""][["model", "metric", "tells"]].drop_duplicates().values.tolist() == [
         ["deep", "l2", "too good"]
     ]
     assert len(notes) == 1
     assert notes[0].text.startswith("deep: too good (l2): as good as a repeated measurement with half of the cells")
-    page = as_markdown(tables_of(told), notes)
+    page = as_markdown(tables_of(after), notes)
     assert re.search(r"\| deep \| 2.550! \[", page)
-    assert "as good as a repeated measurement" in flat(on_terminal(told, notes))
-    assert "2.550! [" in in_report(tmp_path, told, notes)
+    assert "as good as a repeated measurement" in flat(on_terminal(after, notes))
+    assert "2.550! [" in in_report(tmp_path, after, notes)
 
 
 def test_where_a_metric_has_no_range_nothing_is_too_good() -> None:
@@ -312,3 +314,10 @@ def test_hostile_names_in_what_is_told_are_shown_and_not_obeyed(tmp_path: Path) 
         assert not set("\x00\x1b\u202e") & set(text)
         for name in ("odd", "/odd"):
             assert f"{name}\\x00\\x1b[31m\\u202e" in text.replace("\\\\", "\\")
+
+
+def test_every_badge_and_column_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "leaderboard.md").read_text(encoding="utf-8")
+    for name in (*COLUMNS, *SUSPECT, CONSTANT, COPIES_BY_DESIGN):
+        assert f"`{name}`" in page
+    assert str(NAME_WIDTH) in page

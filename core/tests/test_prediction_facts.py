@@ -102,8 +102,8 @@ def test_files_are_read_as_the_harness_writes_them(tmp_path: Path) -> None:
     train.X = sparse.csr_matrix(train.X)
     write(prediction, tmp_path / "prediction.h5ad")
     write(train, tmp_path / "train.h5ad")
-    with open_means(tmp_path / "prediction.h5ad") as one, open_means(tmp_path / "train.h5ad") as other:
-        facts = describe_prediction(one, other, lambda: means(TRUTH))
+    with open_means(tmp_path / "prediction.h5ad") as prediction, open_means(tmp_path / "train.h5ad") as training:
+        facts = describe_prediction(prediction, training, lambda: means(TRUTH))
 
     assert facts == PredictionFacts(
         n_answers=2, n_values=6, n_predicted=6, alike=False, n_copies=1, example=("A+B", "B")

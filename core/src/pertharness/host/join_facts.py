@@ -1,4 +1,4 @@
-"""From the records of a run to what is told of each model: facts of its predictions, remembered by their content."""
+"""From the records of a run to what is known of each model: facts of its predictions, remembered by their content."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pertharness.host.store import Store
 from pertharness.jobs import Isolation
 
 FOLDER = "facts"
-"""Of the store: a file per training data, made of what was found out before. It is no record and may be deleted."""
+"""Of the store: for each training data a file with the facts of the predictions made from them. It may be deleted."""
 VERSION = 1
 """Raised when facts mean something else."""
 
@@ -55,7 +55,7 @@ class _Group:
 
 
 def join_facts(plan: Plan, outcomes: Mapping[str, Outcome], store: Store) -> dict[Key, ModelFacts]:
-    """Return what is told of each model of each dataset and task; of one without a prediction, what its card says."""
+    """Return what is known of each model of each dataset and task; without a prediction, what its card says."""
     described = _describe_predictions(plan, outcomes, store)
     joined: dict[Key, ModelFacts] = {}
     for attempt in plan.attempts:

@@ -1,4 +1,4 @@
-"""What the file of a prediction shows beside that of the training data: found by the host, from files alone.
+"""What the file of a prediction shows beside that of the training data: worked out by the host, from files alone.
 
 Read with h5py, a few megabytes at a time, each matrix once. The truth is looked up only where there is something to
 excuse: answers that are alike, or equal to a training row, where the observations are so too.
@@ -138,9 +138,9 @@ def describe_prediction(prediction: Means, training: Means, open_truth: Callable
             observed = {label: row for row, label in enumerate(truth.labels)}
             alike = alike and not _observed_alike(prediction.labels, truth, observed, kept)
             copies = [
-                (prediction.labels[one], training.labels[other])
-                for one, other in pairs
-                if not _equal(truth.matrix[observed[prediction.labels[one]]], training.matrix[other], kept)
+                (prediction.labels[answer], training.labels[row])
+                for answer, row in pairs
+                if not _equal(truth.matrix[observed[prediction.labels[answer]]], training.matrix[row], kept)
             ]
     return PredictionFacts(
         n_answers=n_answers, n_values=n_answers * n_genes, n_predicted=n_predicted, alike=alike and bool(kept.any()),
@@ -151,30 +151,30 @@ def describe_prediction(prediction: Means, training: Means, open_truth: Callable
 def _equal_rows(prediction: Means, training: Means, kept: np.ndarray) -> Iterator[tuple[int, int]]:
     """Yield the answers that equal a training row, each with the first such row."""
     known = training.sketch(kept)
-    for one, sketch in enumerate(prediction.sketch(kept)):
+    for answer, sketch in enumerate(prediction.sketch(kept)):
         near = np.abs(known - sketch).max(axis=1, initial=0.0) <= TOLERANCE + _ROUNDING
         candidates = np.flatnonzero(near)
         if len(candidates):
-            answer = prediction.matrix[one]
-            same = (int(other) for other in candidates if _equal(answer, training.matrix[other], kept))
-            yield from ((one, other) for other in [next(same, None)] if other is not None)
+            values = prediction.matrix[answer]
+            equal = [int(row) for row in candidates if _equal(values, training.matrix[row], kept)]
+            yield from ((answer, row) for row in equal[:1])
 
 
 def _observed_alike(labels: list[str], truth: Means, observed: dict[str, int], kept: np.ndarray) -> bool:
-    """Say whether the observations of all these perturbations are equal."""
+    """Return whether the observations of all these perturbations are equal."""
     first = truth.matrix[observed[labels[0]]]
     return all(_equal(truth.matrix[observed[label]], first, kept) for label in labels[1:])
 
 
 def _all_equal(rows: np.ndarray, row: np.ndarray, kept: np.ndarray) -> bool:
-    """Say whether each of the rows equals another one."""
+    """Return whether each of the rows equals another row."""
     difference = rows - row if kept.all() else (rows - row)[:, kept]
     return bool((np.abs(difference) <= TOLERANCE).all())
 
 
-def _equal(one: np.ndarray, other: np.ndarray, kept: np.ndarray) -> bool:
-    """Say whether two rows are equal where a gene is kept; NaN equals nothing."""
-    return bool((np.abs(one - other) <= TOLERANCE)[kept].all())
+def _equal(left: np.ndarray, right: np.ndarray, kept: np.ndarray) -> bool:
+    """Return whether two rows are equal where a gene is kept; NaN equals nothing."""
+    return bool((np.abs(left - right) <= TOLERANCE)[kept].all())
 
 
 def _weights(n_genes: int) -> np.ndarray:

@@ -153,7 +153,7 @@ def _place_all(
 
 
 def _placed(cube: Cube, inside: np.ndarray, reference: str, best: float | None) -> pd.DataFrame:
-    """Give the places of the models of a cube, by its rows `inside`; and which are as good as the duplicate."""
+    """Return the places of the models of a cube, by its rows `inside`, and which are as good as the duplicate."""
     labels = [model.label for model in cube.models]
     zero = labels.index(reference) if reference in labels else None
     sign = -1.0 if cube.direction == "lower" else 1.0

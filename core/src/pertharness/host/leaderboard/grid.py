@@ -45,7 +45,7 @@ def make_grid(header: Sequence[str], rows: Rows, greyed: Sequence[bool], room: i
 
 
 def fits(header: Sequence[str], rows: Rows, room: int) -> bool:
-    """Say whether a grid has room for all numbers and whole words; names may be folded to `NAME_WIDTH`."""
+    """Return whether a grid has room for all numbers and whole words; names may be folded to `NAME_WIDTH`."""
     return sum(_unbroken(header, rows)) <= _inner(header, room)
 
 
@@ -55,7 +55,7 @@ def _inner(header: Sequence[str], room: int) -> int:
 
 
 def _is_text(column: str) -> bool:
-    """Say whether a column holds words, which may be broken into lines, and no numbers."""
+    """Return whether a column holds words, which may be broken into lines, and no numbers."""
     return column in ("model", "isolation") or column.startswith("vs ")
 
 

@@ -41,7 +41,7 @@ def legend(tables: Iterable[Table]) -> str:
 
 
 def footer(notes: Iterable[Note]) -> list[str]:
-    """Return what is said of the whole leaderboard."""
+    """Return the notes on the whole leaderboard."""
     return [note.text for note in notes if not note.title]
 
 

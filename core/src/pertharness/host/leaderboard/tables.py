@@ -278,7 +278,7 @@ def _marked_name(row: Row, badges: tuple[str, ...]) -> str:
 
 
 def _lacks_genes(row: Row) -> bool:
-    """Say whether a row's model does not predict all genes."""
+    """Return whether a row's model does not predict all genes."""
     return bool(row.get("coverage", math.nan) < 1)
 
 

@@ -74,7 +74,7 @@ class ModelFacts:
 
     def with_prediction(self, facts: PredictionFacts | str | None, isolations: Iterable[Isolation]) -> ModelFacts:
         """Return these facts with those of one more prediction; a text says why it could not be looked at."""
-        kinds = [*self.isolations, *(one for one in isolations if one not in self.isolations)]
+        kinds = [*self.isolations, *(kind for kind in isolations if kind not in self.isolations)]
         joined = replace(self, isolations=tuple(kinds))
         if facts is None or isinstance(facts, str):
             return replace(joined, problem=self.problem or facts or "")
@@ -114,14 +114,14 @@ def add_tells(leaderboard: pd.DataFrame, facts: Mapping[Key, ModelFacts]) -> pd.
     leaderboard
         From `calibrate.add_positions`; its column ``at_duplicate`` is taken up and goes.
     facts
-        What is known of each model; of one that is not in it, such as the technical duplicate, nothing is told.
+        What is known of each model; of what is not in it, such as the technical duplicate, there are no tells.
     """
     frame = leaderboard.drop(columns="at_duplicate", errors="ignore")
     too_good = leaderboard["at_duplicate"].eq(True) if "at_duplicate" in leaderboard else [False] * len(frame)
     of_row = [facts.get(key, ModelFacts()) for key in frame[_KEY].itertuples(index=False, name=None)]
     badges = [[TOO_GOOD] * good + known.badges for good, known in zip(too_good, of_row, strict=True)]
     return frame.assign(
-        tells=[join_badges(told) for told in badges],
+        tells=[join_badges(names) for names in badges],
         coverage=[float(f"{known.coverage:.9g}") for known in of_row],
         isolation=[known.isolation for known in of_row],
     )
@@ -130,7 +130,7 @@ def add_tells(leaderboard: pd.DataFrame, facts: Mapping[Key, ModelFacts]) -> pd.
 def make_notes(
     leaderboard: pd.DataFrame, facts: Mapping[Key, ModelFacts], metrics: Mapping[str, MetricOffer]
 ) -> list[Note]:
-    """Return what is to be said beside the tables: of tells, and of isolation.
+    """Return the notes beside the tables: of tells, and of isolation.
 
     Parameters
     ----------
@@ -183,20 +183,21 @@ def isolation_notes(facts: Mapping[Key, ModelFacts]) -> list[Note]:
     One line names the isolation of most, and the models that were made with less; further ones the folders that
     lie open where it was partial.
     """
-    known = {key: facts_of for key, facts_of in sorted(facts.items()) if facts_of.isolations}
+    known = {key: of_model for key, of_model in sorted(facts.items()) if of_model.isolations}
     if not known:
         return []
-    weakest = {key: min(one.isolations, key=_strength) for key, one in known.items()}
-    best = max(_strength(one)[0] for one in weakest.values())
-    full = sorted({one.text() for one in weakest.values() if _strength(one)[0] == best})
-    less: dict[str, dict[str, None]] = {}
-    for (dataset, task, _plugin, model, params), one in weakest.items():
-        if _strength(one)[0] < best:
-            less.setdefault(one.text(), {})[f"{model_label(model, params)} on {dataset} {task}"] = None
-    told = f"Isolation of the predictions: {' or '.join(full)}"
-    told += "".join(f"; {text}: {', '.join(names)}" for text, names in sorted(less.items()))
-    open_folders = sorted({folder for one in known.values() for kind in one.isolations for folder in kind.partial})
-    lines = [told]
-    if open_folders:
-        lines.append(f"Partial: these folders lie beneath what a job has to be given: {', '.join(open_folders)}")
+    weakest = {key: min(of_model.isolations, key=_strength) for key, of_model in known.items()}
+    best = max(_strength(isolation)[0] for isolation in weakest.values())
+    full: set[str] = set()
+    less: dict[str, list[str]] = {}
+    for (dataset, task, _plugin, model, params), isolation in weakest.items():
+        if _strength(isolation)[0] == best:
+            full.add(isolation.text())
+        else:
+            less.setdefault(isolation.text(), []).append(f"{model_label(model, params)} on {dataset} {task}")
+    exceptions = "".join(f"; {text}: {', '.join(models)}" for text, models in sorted(less.items()))
+    lines = [f"Isolation of the predictions: {' or '.join(sorted(full))}{exceptions}"]
+    kinds = [isolation for of_model in known.values() for isolation in of_model.isolations]
+    if folders := sorted({folder for isolation in kinds for folder in isolation.partial}):
+        lines.append(f"Partial: these folders lie beneath what a job has to be given: {', '.join(folders)}")
     return [Note("", shortened(line, "status.json of the records: pertharness show KEY")) for line in lines]

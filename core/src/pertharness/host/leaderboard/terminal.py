@@ -104,7 +104,7 @@ def _print_full(table: Table, console: Console) -> None:
 
 
 def _row(line: Line, contents: list[str], console: Console) -> list[Text]:
-    """Give the cells of a model, its badges in the lines below its name."""
+    """Return the cells of a model, its badges in the lines below its name."""
     style = _STYLES.get(line.verdict, "")
     name = _text(_spelled(line.model, console), style)
     for badge in line.badges:
