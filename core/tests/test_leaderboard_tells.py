@@ -178,6 +178,13 @@ def test_a_prediction_that_was_not_looked_at_is_told() -> None:
     assert [note.text for note in notes] == ["deep: not looked at for tells: 'prediction.h5ad' cannot be read"]
 
 
+def test_a_leaderboard_without_rows_has_the_columns_and_nothing_to_tell() -> None:
+    frame = add_tells(board(scores_of({})), {})
+
+    assert {"tells", "coverage", "isolation"} <= {*frame.columns}
+    assert make_notes(frame, {}, METRICS) == []
+
+
 # --- too good
 
 
@@ -241,7 +248,7 @@ def test_a_score_over_half_of_the_genes_does_not_look_like_any_other(tmp_path: P
     assert table.groupby("model")["coverage"].first().dropna().to_dict() == {"deep": 0.5, "mean": 1.0}
     page = (tmp_path / "leaderboard.md").read_text(encoding="utf-8")
     assert "| genes |" in page.splitlines()[6]
-    assert re.search(r"\| 2 \| deep \| 2.550~ \[.*\| 50 % \|", page)
+    assert re.search(r"\| 2 \| deep \| 2.550\\~ \[.*\| 50 % \|", page)
     assert re.search(r"\| 3 \| mean \| 3.150 \[.*\| 100 % \|", page)
     assert "| deep | 2.550 (2) |" in page  # over the genes that all models predict nothing is filled in
     shown = on_terminal(frame)

@@ -26,7 +26,17 @@ _PARTIAL = (
     f" genes: share of the genes that a model predicts. {PARTIAL_SIGN}: the model does not predict all genes, so its "
     "score is partly that of what the metric puts in their place, mostly the prediction of mean."
 )
-_ESCAPES = {"\\": "\\\\", "|": "\\|", "`": "\\`", "*": "\\*", "&": "&amp;", "<": "&lt;", ">": "&gt;", "](": "]\\("}
+_ESCAPES = {
+    "\\": "\\\\",
+    "|": "\\|",
+    "`": "\\`",
+    "*": "\\*",
+    "~": "\\~",
+    "&": "&amp;",
+    "<": "&lt;",
+    ">": "&gt;",
+    "](": "]\\(",
+}
 
 
 def legend(tables: Iterable[Table]) -> str:

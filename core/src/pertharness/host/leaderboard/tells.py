@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 
 from pertharness.cards import MetricOffer
@@ -153,7 +154,7 @@ def tell_notes(
         label = model_label(model, params)
         notes += [Note(title_of(dataset, task), shortened(f"{label}: {text}")) for text in _explained(known)]
     whole = leaderboard[leaderboard["stratum"] == "all"]
-    good = whole[[TOO_GOOD in split_badges(cell) for cell in whole["tells"]]]
+    good = whole[np.array([TOO_GOOD in split_badges(cell) for cell in whole["tells"]], dtype=bool)]
     for (dataset, task, _plugin, model, params), rows in good.groupby(_KEY, sort=True):
         pairs = rows[["metric", "variant"]].itertuples(index=False, name=None)
         scores = [table_name(metrics[metric], variant) for metric, variant in pairs]
