@@ -508,3 +508,10 @@ def test_weights_enter_the_key_by_their_content(tmp_path: Path, monkeypatch: pyt
     path.unlink()
     assert key_of()[0] == one[0]  # what was done with it is still found
     assert key_of(optional=True)[0] == optional[0]
+
+
+def test_an_attempt_knows_what_its_models_card_says_of_it(tmp_path: Path) -> None:
+    registry = make_registry()
+    registry.models["mean"] = Offered(MINE, model("mean", constant=True, copies_training=True))
+    said = {one.model: (one.constant, one.copies_training) for one in plan_of(tmp_path, registry).attempts}
+    assert said == {"mean": (True, True), "ridge": (False, False)}

@@ -109,6 +109,10 @@ class ModelOffer(_Strict):
     uses_validation: bool = False
     deterministic: bool = False
     """The training seed changes nothing: done once, whatever the number of training seeds."""
+    constant: bool = False
+    """Answers all queries alike by design; of a model that does so without saying it here, the leaderboard tells."""
+    copies_training: bool = False
+    """Answers with means of the training data, as they are, by design: the control's, or a training perturbation's."""
     cheap: bool = False
     """Takes seconds: each such job is forked from a process that has numpy, pandas and anndata imported already."""
     preload: tuple[str, ...] = ()

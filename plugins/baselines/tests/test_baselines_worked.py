@@ -115,3 +115,14 @@ def test_card_states_the_defaults_of_the_functions():
         defaults = {p.name: p.default for p in signature.parameters.values() if p.default is not p.empty}
         assert offer.params == defaults
         assert offer.name in plugin._PREDICT
+
+
+def test_cards_say_which_baselines_are_constant_and_which_copy():
+    offers = {offer.name: offer for offer in plugin.describe().models}
+    assert {name for name, offer in offers.items() if offer.constant} == {"no_change", "mean"}
+    assert {name for name, offer in offers.items() if offer.copies_training} == {"no_change"}
+    training = TRAIN.X.tolist()
+    for name in ("no_change", "mean"):
+        means, _ = _answer(name, ["X", "A+B"])
+        assert means["X"] == means["A+B"]
+        assert (means["X"] in training) == offers[name].copies_training

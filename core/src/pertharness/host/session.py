@@ -141,8 +141,8 @@ def _write_tables(
     recipe: Recipe, plan: Plan, outcomes: Mapping[str, Outcome], store: Store, folder: Path, manifest: dict[str, Any]
 ) -> tuple[pd.DataFrame, list[Table], list[Note]]:
     """Write all that a run leaves; `manifest` is told of the tables beside the scores."""
-    from pertharness.host import join
-    from pertharness.host.leaderboard import compare, pooled, settings, tables, write
+    from pertharness.host import join, join_facts
+    from pertharness.host.leaderboard import compare, pooled, settings, tables, tells, write
     from pertharness.host.report import write_report
 
     scores, metrics = join.join_scores(plan, outcomes, store), join.metrics_of(plan)
@@ -161,8 +161,10 @@ def _write_tables(
         join.strata_of(plan, store), join.reasons(plan, outcomes),
     )  # fmt: skip
     leaderboard = _with_positions(leaderboard, recipe, plan, outcomes, store, folder, comparison)
+    facts = join_facts.join_facts(plan, outcomes, store)
+    leaderboard = tells.add_tells(leaderboard, facts)
     shown = tables.make_tables(leaderboard, metrics, join.settings_of(plan), comparison, write.summarise_costs(costs))
-    notes = tables.not_scored(skipped)
+    notes = [*tables.not_scored(skipped), *tells.make_notes(leaderboard, facts, metrics)]
     write.write_leaderboard(leaderboard, folder, shown, notes)
     write_report(shown, manifest, folder / "report", notes=notes)
     return leaderboard, shown, notes

@@ -49,6 +49,9 @@ def add_positions(
 ) -> pd.DataFrame:  # fmt: skip
     """Give the leaderboard with the columns of `COLUMNS`, and with the technical duplicate's rows.
 
+    Where the run calibrates there is a column ``at_duplicate``, too, for `tells.add_tells`: whether the model is as
+    good as the technical duplicate or better, where the metric is not without a range.
+
     Parameters
     ----------
     leaderboard
@@ -113,6 +116,28 @@ def place(answers: np.ndarray, reference: int | None, duplicate: int, sign: floa
     return Places(np.where(better, position + 0.0, np.nan), of_model, "yes")  # no minus in front of a 0
 
 
+def reaches_duplicate(answers: np.ndarray, duplicate: int, sign: float, best: float | None) -> np.ndarray:
+    """Return which models are as good as the technical duplicate or better, shape (n_models,).
+
+    Parameters
+    ----------
+    answers, duplicate, sign
+        As for `place`. Each model is compared on the rows that it and the duplicate both have.
+    best
+        The best value of the metric. Where the duplicate has it, being as good says nothing.
+    """
+    shared = np.isfinite(answers) & np.isfinite(answers[duplicate])
+    of_model, of_duplicate = (
+        mean_of_finite(np.where(shared, values, np.nan), axis=1) for values in (answers, answers[duplicate])
+    )
+    rounding = ROUNDING * np.maximum(np.abs(of_model), np.abs(of_duplicate))
+    reached: np.ndarray = sign * (of_model - of_duplicate) >= -rounding
+    if best is not None:
+        reached &= np.abs(of_duplicate - best) > ROUNDING * max(1.0, abs(best))
+    reached[duplicate] = False
+    return reached
+
+
 def _place_all(
     half: pd.DataFrame, metrics: Mapping[str, MetricOffer], settings: Settings, strata: pd.DataFrame
 ) -> pd.DataFrame:
@@ -121,20 +146,24 @@ def _place_all(
     for cube in build_cubes(half, metrics):
         reference = settings.get((cube.dataset, cube.task), TaskSettings()).reference
         for stratum, inside in each_stratum(cube, strata):
-            frames.append(_placed(cube, inside, reference).assign(stratum=stratum))
+            best = metrics[cube.metric].best
+            frames.append(_placed(cube, inside, reference, best).assign(stratum=stratum))
     placed: pd.DataFrame = pd.concat(frames[1:], ignore_index=True) if len(frames) > 1 else frames[0]
     return placed
 
 
-def _placed(cube: Cube, inside: np.ndarray, reference: str) -> pd.DataFrame:
-    """Give the places of the models of a cube, by its rows `inside`."""
+def _placed(cube: Cube, inside: np.ndarray, reference: str, best: float | None) -> pd.DataFrame:
+    """Return the places of the models of a cube, by its rows `inside`, and which are as good as the duplicate."""
     labels = [model.label for model in cube.models]
     zero = labels.index(reference) if reference in labels else None
     sign = -1.0 if cube.direction == "lower" else 1.0
-    places = place(cube.answers()[:, inside], zero, labels.index(DUPLICATE), sign)
+    answers, duplicate = cube.answers()[:, inside], labels.index(DUPLICATE)
+    places = place(answers, zero, duplicate, sign)
+    at_duplicate = reaches_duplicate(answers, duplicate, sign, best) & (places.has_range != "no")
     numbers = {"position": places.position, "value_half": places.value}
     return pd.DataFrame(cube.models, columns=["plugin", "model", "params"]).assign(
         dataset=cube.dataset, task=cube.task, metric=cube.metric, variant=cube.variant, range=places.has_range,
+        at_duplicate=at_duplicate,
         **{name: [float(f"{value:.{_DIGITS[name]}g}") for value in values] for name, values in numbers.items()},
     )  # fmt: skip
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from pertharness.host.leaderboard.tables import NONE, Note, Table
+from pertharness.host.leaderboard.badges import PARTIAL_SIGN, SIGN, SUSPECT
+from pertharness.host.leaderboard.tables import NONE, Line, Note, Table
+from pertharness.host.printable import printable
 
 LEGEND = (
     "scored: predictions with a score / predictions asked for. rank: among models that scored the whole common set. "
@@ -18,12 +20,49 @@ LEGEND = (
 _GREYED = (
     " Greyed, in italics: one half of the cells predicts the other no better than the reference does, so not ranked."
 )
-_ESCAPES = {"\\": "\\\\", "|": "\\|", "`": "\\`", "*": "\\*", "&": "&amp;", "<": "&lt;", ">": "&gt;", "](": "]\\("}
+_SUSPECT = f" {SIGN}, and {', '.join(SUSPECT)}: worth a second look, as said above."
+_BY_DESIGN = " by design: all queries answered alike, or with means of the training data, as the model's card says."
+_PARTIAL = (
+    f" genes: share of the genes that a model predicts. {PARTIAL_SIGN}: the model does not predict all genes, so its "
+    "score is partly that of what the metric puts in their place, mostly the prediction of mean."
+)
+_ESCAPES = {
+    "\\": "\\\\",
+    "|": "\\|",
+    "`": "\\`",
+    "*": "\\*",
+    "~": "\\~",
+    "&": "&amp;",
+    "<": "&lt;",
+    ">": "&gt;",
+    "](": "]\\(",
+}
 
 
 def legend(tables: Iterable[Table]) -> str:
-    """Give what the signs in tables mean; those of positions only where there are some."""
-    return LEGEND + (_GREYED if any(table.greyed for table in tables) else "")
+    """Return what the signs in tables mean; those that are not always there only where they are."""
+    shown = list(tables)
+    parts = {
+        _GREYED: any(table.greyed for table in shown), _PARTIAL: any(table.partial for table in shown),
+        _SUSPECT: any(line.suspect for table in shown for line in table.lines),
+        _BY_DESIGN: any({*line.badges} - {*SUSPECT} for table in shown for line in table.lines),
+    }  # fmt: skip
+    return LEGEND + "".join(part for part, is_used in parts.items() if is_used)
+
+
+def footer(notes: Iterable[Note]) -> list[str]:
+    """Return the notes on the whole leaderboard."""
+    return [note.text for note in notes if not note.title]
+
+
+def more_columns(table: Table) -> list[tuple[str, Callable[[Line], str]]]:
+    """Return header and content of the columns of a primary metric's table that are shown only where they differ."""
+    columns: list[tuple[str, Callable[[Line], str]]] = []
+    if table.partial:
+        columns.append(("genes", lambda line: line.coverage))
+    if table.isolated_differently:
+        columns.append(("isolation", lambda line: line.isolation or NONE))
+    return columns
 
 
 class Section(NamedTuple):
@@ -41,7 +80,7 @@ class Section(NamedTuple):
 
 def as_markdown(tables: Iterable[Table], notes: Iterable[Note] = ()) -> str:
     """Give a page: per dataset and task the primary metric in full, then the values of the other metrics."""
-    tables = list(tables)
+    tables, notes = list(tables), list(notes)
     pieces = ["# Leaderboard\n"]
     for section in sections(tables, notes):
         full, title = section.full, _escape(section.title)
@@ -54,7 +93,7 @@ def as_markdown(tables: Iterable[Table], notes: Iterable[Note] = ()) -> str:
         if section.splits:
             pieces += [f"### {title}: mean over splits ± standard error\n", _others(section.splits)]
         pieces += ["".join(f"- {_escape(text)}\n" for text in section.said)] if section.said else []
-    return "\n".join([*pieces, _escape(legend(tables)) + "\n"])
+    return "\n".join([*pieces, *(_escape(text) + "\n" for text in [legend(tables), *footer(notes)])])
 
 
 def sections(tables: Iterable[Table], notes: Iterable[Note] = ()) -> list[Section]:
@@ -65,8 +104,9 @@ def sections(tables: Iterable[Table], notes: Iterable[Note] = ()) -> list[Sectio
         if table.stratum == "all":
             tasks.setdefault(table.title, []).append(table)
     for note in notes:
-        tasks.setdefault(note.title, [])
-        said.setdefault(note.title, []).append(note.text)
+        if note.title:
+            tasks.setdefault(note.title, [])
+            said.setdefault(note.title, []).append(note.text)
     return [_section(title, group, said.get(title, [])) for title, group in tasks.items()]
 
 
@@ -122,6 +162,11 @@ def _full(table: Table) -> str:
         header.insert(3, "position")
         for row, line in zip(rows, table.lines, strict=True):
             row.insert(3, line.position)
+    more = more_columns(table)
+    more += [("tells", lambda line: ", ".join(line.badges) or NONE)] if table.badged else []
+    header += [name for name, _ in more]
+    for row, line in zip(rows, table.lines, strict=True):
+        row += [content(line) for _, content in more]
     return _table(header, rows, [table.greyed] * len(header))
 
 
@@ -146,7 +191,8 @@ def grey_columns(tables: Sequence[Table]) -> list[bool]:
 
 
 def _escape(text: str) -> str:
-    """Make a text mean itself."""
+    """Make a text mean itself, on one line."""
+    text = printable(text)
     for special, escaped in _ESCAPES.items():
         text = text.replace(special, escaped)
     return text

@@ -7,7 +7,6 @@ business of what shows them.
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +14,11 @@ from typing import Any
 import pandas as pd
 
 from pertharness.cards import MetricOffer
+from pertharness.host.leaderboard.badges import PARTIAL_SIGN, SIGN, SUSPECT, TOO_GOOD, split_badges
 from pertharness.host.leaderboard.calibrate import DEFINITION, NO_RANGE, own_note
 from pertharness.host.leaderboard.settings import ALPHA, DUPLICATE, Comparison, TaskSettings, model_label
+from pertharness.host.printable import printable
+from pertharness.scores import COMMON_GENES
 
 Row = dict[str, Any]
 NONE = "-"
@@ -27,7 +29,9 @@ TASKS = {
     "transfer": "transfer to another context",
 }
 _COUNTED = {"": "prediction", "_perturbations": "perturbation", "_splits": "split"}
-_REASON_LENGTH = 600  # A message may hold a traceback; `show KEY` has all of it.
+_REASON_LENGTH = 600  # A message may hold a traceback.
+_LARGE = 1e6
+"""From here on a number is shown as a power of ten: a model that diverged must not take the room of all others."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,17 @@ class Line:
     note: str
     position: str = NONE
     """Between the reference, 0, and the technical duplicate, 1."""
+    badges: tuple[str, ...] = ()
+    """What makes a reader look twice, and what the model is by its card: see ``badges``."""
+    coverage: str = NONE
+    """Share of the genes that it predicts, over all of its answers."""
+    isolation: str = ""
+    """What its processes were kept from; empty for predictions that were read from a file."""
+
+    @property
+    def suspect(self) -> bool:
+        """Whether a badge asks for a second look."""
+        return any(badge in SUSPECT for badge in self.badges)
 
 
 @dataclass(frozen=True)
@@ -86,34 +101,58 @@ class Table:
     """Each split has one value: the score is a mean with its standard error."""
     silent: bool = False
     """No model has a score."""
+    partial: bool = False
+    """Some model does not predict all genes."""
+
+    @property
+    def badged(self) -> bool:
+        """Whether some model has a badge."""
+        return any(line.badges for line in self.lines)
+
+    @property
+    def isolated_differently(self) -> bool:
+        """Whether the models were made under more than one kind of isolation."""
+        return len({line.isolation for line in self.lines if line.isolation}) > 1
 
 
 @dataclass(frozen=True)
 class Note:
-    """What is to be said of a dataset and task as a whole."""
+    """What is to be said of a dataset and task as a whole, or of the whole leaderboard."""
 
     title: str
-    """As that of its tables."""
+    """As that of its tables; empty: of all, shown below them."""
     text: str
 
 
 def not_scored(skipped: Mapping[tuple[str, str, str], str]) -> list[Note]:
     """Give a note for each dataset, task and scorer that is skipped there."""
     return [
-        Note(_title(dataset, task), _shortened(f"not scored: {name}: {reason}"))
+        Note(title_of(dataset, task), shortened(f"not scored: {name}: {reason}", "manifest.json"))
         for (dataset, task, name), reason in sorted(skipped.items())
     ]
 
 
-def _title(dataset: str, task: str) -> str:
-    """Give the title of what is said of a dataset and task."""
+def title_of(dataset: str, task: str) -> str:
+    """Return the title of what is said of a dataset and task."""
     return clean(f"{dataset}, {TASKS.get(task, task)}")
 
 
 def clean(text: object) -> str:
-    """Give a text on one line, without control, formatting and surrogate characters."""
-    joined = " ".join(str(text).split())
-    return "".join(character for character in joined if unicodedata.category(character) not in ("Cc", "Cf", "Cs"))
+    """Return a text on one line, its control characters and the like as visible escapes."""
+    return printable(" ".join(str(text).split()))
+
+
+def shortened(text: object, whole: str = "leaderboard.csv") -> str:
+    """Return a message that fits a table; of a long one the beginning, and where the `whole` of it is."""
+    line = clean(text)
+    if len(line) <= _REASON_LENGTH:
+        return line
+    return f"{line[:_REASON_LENGTH]}... (cut at {_REASON_LENGTH} characters, the rest is in {whole})"
+
+
+def table_name(offer: MetricOffer, variant: str) -> str:
+    """Return the name of a metric in tables: with its variant, unless that is the first of its offer."""
+    return clean(offer.id if variant == offer.variants[0] else f"{offer.id} ({variant})")
 
 
 def make_tables(
@@ -158,11 +197,11 @@ def _table(rows: list[Row], offer: MetricOffer, task: TaskSettings, comparison: 
     return Table(
         dataset=clean(first["dataset"]),
         task=clean(first["task"]),
-        metric=clean(offer.id if usual else f"{offer.id} ({first['variant']})"),
+        metric=table_name(offer, first["variant"]),
         usual=usual,
         stratum=first["stratum"],
         primary=usual and offer.id == comparison.metric and first["stratum"] == "all",
-        title=_title(first["dataset"], first["task"]),
+        title=title_of(first["dataset"], first["task"]),
         sentence=_sentence(rows, offer, task, comparison),
         level=f"{100 * comparison.confidence:g} %",
         reference=clean(task.reference),
@@ -172,61 +211,88 @@ def _table(rows: list[Row], offer: MetricOffer, task: TaskSettings, comparison: 
         greyed=first.get("range") == "no",
         whole_splits=offer.level == "task",
         silent=not any(row["set"] for row in rows),
+        partial=any(_lacks_genes(row) for row in rows),
     )
 
 
 def _decimals(values: Iterable[float]) -> int:
-    """Give the number of decimals that shows four digits of the largest value, between 2 and 6."""
-    largest = max((abs(value) for value in values if not pd.isna(value) and value), default=1.0)
+    """Return the number of decimals that shows four digits of the largest value, between 2 and 6.
+
+    Values that are shown as powers of ten have no say.
+    """
+    sizes = (abs(value) for value in values if not pd.isna(value) and value)
+    largest = max((size for size in sizes if size < _LARGE), default=1.0)
     return min(6, max(2, 3 - math.floor(math.log10(largest))))
+
+
+def _number(value: float, form: str) -> str:
+    """Return a number in a form, a large one as a power of ten, and where there is none a dash."""
+    return NONE if pd.isna(value) else f"{value:.2e}" if abs(value) >= _LARGE else format(value, form)
 
 
 def _line(row: Row, decimals: int) -> Line:
     """Put one model's numbers into words."""
 
     def number(name: str, form: str = f".{decimals}f") -> str:
-        return NONE if pd.isna(row[name]) else format(row[name], form)
+        return _number(row[name], form)
 
-    def interval(name: str, low: str, high: str) -> str:
-        ends: str = "" if pd.isna(row[low]) else f" [{number(low)}, {number(high)}]"
-        return number(name) + ends
+    def interval(low: str, high: str) -> str:
+        return "" if pd.isna(row[low]) else f" [{number(low)}, {number(high)}]"
 
+    badges = split_badges(row.get("tells"))
+    filled_in = _lacks_genes(row) and row["variant"] != COMMON_GENES
+    signs = SIGN * (TOO_GOOD in badges) + PARTIAL_SIGN * filled_in + "*" * (row["set"] == "own")
     around = "" if pd.isna(row["se"]) else f" ± {number('se')}"
-    value = number("value") + ("*" if row["set"] == "own" else "") + around
     none = row["state"] if row["state"] != "done" else "not scored"
     filled: str = (
         "" if pd.isna(row["filled_value"]) else f" ({row['filled_by_mean']} filled in), rank {row['filled_rank']}"
     )
     return Line(
-        model=clean(_label(row)) + ("^" if row["selected_on_scored"] else ""),
+        model=_marked_name(row, badges),
         plugin=clean(row["plugin"]),
-        value=value if row["set"] else none,
-        score=value + interval("value", "low", "high")[len(number("value")) :] if row["set"] else none,
+        value=number("value") + signs + around if row["set"] else none,
+        score=number("value") + signs + around + interval("low", "high") if row["set"] else none,
         scored=f"{row['scored']}/{row['expected']}",
         rank=number("rank", "d"),
         rank_range=NONE if pd.isna(row["rank_low"]) else f"{row['rank_low']} to {row['rank_high']}",
         time=_time(row["spent"][0]),
         memory=_memory(row["spent"][1]),
         verdict=row["verdict"] or NONE,
-        difference=interval("difference", "difference_low", "difference_high"),
+        difference=number("difference") + interval("difference_low", "difference_high"),
         p=number("p_holm", ".2g"),
         filled=number("filled_value") + filled,
         test_only=number("value_test_only"),
         seeds=f"{number('sd_split')} / {number('sd_training')}",
-        note=_shortened(row["note"]),
-        position=NONE if pd.isna(row.get("position", math.nan)) else f"{row['position']:.2f}",
+        note=shortened(row["note"]),
+        position=_number(row.get("position", math.nan), ".2f"),
+        badges=badges,
+        coverage=_share(row.get("coverage", math.nan)),
+        isolation=clean(row.get("isolation", "")),
     )
+
+
+def _marked_name(row: Row, badges: tuple[str, ...]) -> str:
+    """Return the name of a row's model with its signs."""
+    looked_at = any(badge in SUSPECT and badge != TOO_GOOD for badge in badges)
+    return clean(_label(row)) + ("^" if row["selected_on_scored"] else "") + (SIGN if looked_at else "")
+
+
+def _lacks_genes(row: Row) -> bool:
+    """Return whether a row's model does not predict all genes."""
+    return bool(row.get("coverage", math.nan) < 1)
+
+
+def _share(share: float) -> str:
+    """Return a share in percent, rounded down, so that only all of it is 100 %."""
+    if pd.isna(share):
+        return NONE
+    percent = math.floor(1000 * share) / 10
+    return f"{percent:g} %" if percent or not share else "<0.1 %"
 
 
 def _label(row: Row) -> str:
     """Give the label of a row's model."""
     return model_label(row["model"], row["params"])
-
-
-def _shortened(text: object) -> str:
-    """Give a message that fits a table."""
-    line = clean(text)
-    return line if len(line) <= _REASON_LENGTH else line[: _REASON_LENGTH - 3] + "..."
 
 
 def _needs_reason(row: Row) -> bool:
@@ -241,7 +307,7 @@ def _reasons(rows: list[Row]) -> tuple[str, ...]:
     models: dict[str, list[str]] = {}
     for row in rows:
         state = f"{row['state']}: " if row["state"] != "done" else "" if row["set"] else "not scored: "
-        models.setdefault(state + _shortened(own_note(row["note"])), []).append(clean(_label(row)))
+        models.setdefault(state + shortened(own_note(row["note"])), []).append(clean(_label(row)))
     return tuple(f"{', '.join(names)}: {reason}" for reason, names in models.items())
 
 

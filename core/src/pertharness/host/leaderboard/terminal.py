@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator
 
-from rich import box
-from rich.console import Console, OverflowMethod
-from rich.table import Table as Grid
+from rich.console import Console
 from rich.text import Text
 
-from pertharness.host.leaderboard.markdown import grey_columns, legend, other_metrics, sections
+from pertharness.host.leaderboard.badges import SUSPECT
+from pertharness.host.leaderboard.grid import fits, make_grid
+from pertharness.host.leaderboard.markdown import (
+    footer,
+    grey_columns,
+    legend,
+    more_columns,
+    other_metrics,
+    sections,
+)
 from pertharness.host.leaderboard.tables import Line, Note, Table
+from pertharness.host.printable import printable
 
 _STYLES = {"better": "green", "worse": "red", "reference": "bold"}
 
@@ -20,21 +29,22 @@ def print_leaderboard(tables: Iterable[Table], console: Console, notes: Iterable
 
     Of the other metrics only the usual variant: all of them stand in the files and in the report.
     """
-    tables = list(tables)
+    tables, notes = list(tables), list(notes)
     for section in sections(tables, notes):
         _say(console, section.title, "bold")
         if section.full is not None:
             _say(console, section.full.sentence)
-            console.print(_full(section.full))
+            _print_full(section.full, console)
         for group in (section.others, section.splits):
             for shown in _fitting([table for table in group if table.usual], console.width):
                 header, rows = other_metrics(shown)
                 cells = [[_text(_spelled(cell, console)) for cell in row] for row in rows]
-                console.print(_grid(header, cells, grey_columns(shown)))
+                console.print(make_grid(header, cells, grey_columns(shown), console.width))
         for reason in (*(section.full.reasons if section.full is not None else ()), *section.said):
             _say(console, reason, "yellow")
         console.print()
-    _say(console, legend(tables), "dim")
+    for text in (legend(tables), *footer(notes)):
+        _say(console, text, "dim")
 
 
 def _fitting(tables: list[Table], width: int) -> Iterator[list[Table]]:
@@ -58,7 +68,8 @@ def _say(console: Console, text: str, style: str = "") -> None:
 
 
 def _spelled(text: str, console: Console) -> str:
-    """Give a text without the one character of ours that an old terminal may not have."""
+    """Give a text of visible characters, without the one of ours that an old terminal may not have."""
+    text = printable(text)
     return text if console.encoding.lower().startswith("utf") else text.replace("±", "+-")
 
 
@@ -67,34 +78,36 @@ def _text(cell: str, style: str = "") -> Text:
     return Text(cell, style=style)
 
 
-def _full(table: Table) -> Grid:
-    """Give the primary metric's table; it fits 80 columns unless a name is long, which is then folded."""
-    # Where there are positions, they have the place of the costs, which stand in the files.
-    header = ["#", "model", f"score [{table.level}]", "scored"]
-    header += ["position"] if table.calibrated else ["time", "memory"]
-    header.append(f"vs {table.reference}")
-    rows = [_cells(line, [line.position] if table.calibrated else [line.time, line.memory]) for line in table.lines]
-    return _grid(header, rows, [table.greyed] * len(header))
+def _print_full(table: Table, console: Console) -> None:
+    """Print the primary metric's table; on a narrow screen without costs and intervals, which stand in the files.
+
+    It fits 80 columns unless a name is long, which is then folded.
+    """
+    more = more_columns(table)
+    # Columns that are not always there have the place of the costs.
+    costs = [] if table.calibrated else ["time", "memory"][: 2 - len(more)]
+    position = ["position"] if table.calibrated else []
+    left_out: list[str]
+    for left_out in ([], costs, ["interval", *costs]):
+        score = "value" if "interval" in left_out else "score"
+        columns = [score, "scored", *position, *(name for name in costs if name not in left_out)]
+        named = {"score": f"score [{table.level}]", "value": "score"}
+        header = ["#", "model", *(named.get(name, name) for name in columns), *(name for name, _ in more)]
+        header.append(f"vs {table.reference}")
+        contents = [operator.attrgetter(name) for name in columns] + [content for _, content in more]
+        rows = [_row(line, [content(line) for content in contents], console) for line in table.lines]
+        if fits(header, rows, console.width):
+            break
+    console.print(make_grid(header, rows, [table.greyed] * len(header), console.width))
+    if left_out:
+        _say(console, f"No room here for {', '.join(left_out)}: leaderboard.md has the whole table", "dim")
 
 
-def _cells(line: Line, last: list[str]) -> list[Text]:
-    """Give the cells of a model."""
+def _row(line: Line, contents: list[str], console: Console) -> list[Text]:
+    """Return the cells of a model, its badges in the lines below its name."""
     style = _STYLES.get(line.verdict, "")
-    plain = [_text(cell) for cell in (line.score, line.scored, *last)]
-    return [_text(line.rank), _text(line.model, style), *plain, _text(line.verdict, style)]
-
-
-def _grid(header: list[str], rows: list[list[Text]], greyed: list[bool]) -> Grid:
-    """Give a grid with room for the model's name and without lines between rows; greyed columns are dim."""
-    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name, grey in zip(header, greyed, strict=True):
-        left = name == "model" or name.startswith("vs ")
-        # Names fold; a number is never broken, and where there is no room for it, an ellipsis says so.
-        how: OverflowMethod = "fold" if left else "ellipsis"
-        grid.add_column(
-            Text(name, overflow="fold"), justify="left" if left else "right", overflow=how, no_wrap=not left,
-            style="dim" if grey else "",
-        )  # fmt: skip
-    for row in rows:
-        grid.add_row(*row)
-    return grid
+    name = _text(_spelled(line.model, console), style)
+    for badge in line.badges:
+        name.append(f"\n{_spelled(badge, console)}", style="yellow" if badge in SUSPECT else "dim")
+    cells = [_text(_spelled(content, console)) for content in contents]
+    return [_text(line.rank), name, *cells, _text(line.verdict, style)]

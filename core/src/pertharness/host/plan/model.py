@@ -45,6 +45,10 @@ class Attempt:
     state: State = "skipped"
     """With a `reason`: what is wrong with the model itself."""
     uses_validation: bool = False
+    constant: bool = False
+    """By its card."""
+    copies_training: bool = False
+    """By its card."""
 
     @property
     def label(self) -> str:

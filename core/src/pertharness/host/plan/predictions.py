@@ -39,7 +39,8 @@ def plan_model(planner: Planner, task: Task, seed: int, spec: ModelSpec, scorers
         add_attempt(
             planner, task, seed, training_seed, plugin, shown, split, prediction=prediction,
             scores=plan_scores(planner, task, seed, split, prediction, shown.text(), scorers),
-            uses_validation=offered.offer.uses_validation,
+            uses_validation=offered.offer.uses_validation, constant=offered.offer.constant,
+            copies_training=offered.offer.copies_training,
         )  # fmt: skip
 
 

@@ -10,8 +10,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pertharness.files import write_text
-from pertharness.host.leaderboard.markdown import legend, sections
+from pertharness.host.leaderboard.badges import SUSPECT
+from pertharness.host.leaderboard.markdown import footer, legend, more_columns, sections
 from pertharness.host.leaderboard.tables import Note, Table
+from pertharness.host.printable import printable
 
 FILES = (
     "leaderboard.csv",
@@ -47,11 +49,12 @@ def write_report(
     environment = Environment(
         loader=PackageLoader("pertharness.host.report", "templates"),
         autoescape=True,
+        finalize=_visible,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    shown = list(tables)
+    shown, notes = list(tables), list(notes)
     told = {section.title: section.said for section in sections(shown, notes)}
     tasks: dict[str, list[Table]] = {title: [] for title in told}
     for table in shown:
@@ -63,10 +66,18 @@ def write_report(
         said=told,
         provenance=_provenance(manifest),
         legend=legend(shown),
+        footer=footer(notes),
+        suspect=SUSPECT,
+        more_columns=more_columns,
         files=FILES,
         beside=manifest.get("tables", {}),
     )
     write_text(folder / "index.html", page)
+
+
+def _visible(value: Any) -> Any:
+    """Return a value of the page with its control characters and the like as visible escapes."""
+    return printable(value, newlines=True) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _provenance(manifest: Mapping[str, Any]) -> list[tuple[str, str, bool]]:

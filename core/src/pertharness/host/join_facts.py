@@ -1,0 +1,148 @@
+"""From the records of a run to what is known of each model: facts of its predictions, remembered by their content."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pertharness.errors import DataError
+from pertharness.files import canonical_json, sha256_text, write_text
+from pertharness.host.leaderboard.tells import Key, ModelFacts
+from pertharness.host.nodes import Outcome
+from pertharness.host.plan import Attempt, Plan
+from pertharness.host.prediction_facts import Means, PredictionFacts, describe_prediction, open_means
+from pertharness.host.store import Store
+from pertharness.jobs import Isolation
+
+FOLDER = "facts"
+"""Of the store: for each training data a file with the facts of the predictions made from them. It may be deleted."""
+VERSION = 1
+"""Raised when facts mean something else."""
+
+
+class _Memory(BaseModel):
+    """What is known of predictions that were made from the same training data, by the sha256 of their files."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    facts: dict[str, PredictionFacts] = {}
+
+
+class _File(NamedTuple):
+    """The file of a prediction."""
+
+    key: str
+    """Of its record."""
+    sha256: str
+    path: Path
+
+
+@dataclass
+class _Group:
+    """The predictions of one split, and what they are held against: the training data and the truth."""
+
+    training: Path
+    truth: Path
+    sums: tuple[str, str]
+    """Of these two."""
+    files: list[_File] = field(default_factory=list)
+
+
+def join_facts(plan: Plan, outcomes: Mapping[str, Outcome], store: Store) -> dict[Key, ModelFacts]:
+    """Return what is known of each model of each dataset and task; without a prediction, what its card says."""
+    described = _describe_predictions(plan, outcomes, store)
+    joined: dict[Key, ModelFacts] = {}
+    for attempt in plan.attempts:
+        key = (attempt.dataset, attempt.task.name, attempt.plugin, attempt.model, attempt.params)
+        known = joined.get(key, ModelFacts(constant=attempt.constant, copies_training=attempt.copies_training))
+        isolations = tuple(_isolations(plan, attempt, outcomes))
+        joined[key] = known.with_prediction(described.get(attempt.prediction), isolations)
+    return joined
+
+
+def _isolations(plan: Plan, attempt: Attempt, outcomes: Mapping[str, Outcome]) -> Iterator[Isolation]:
+    """Yield the isolation of the jobs of plugins behind a prediction: its own, and those of its embeddings."""
+    node = plan.nodes.get(attempt.prediction)
+    needs = node.needs if node else ()
+    embeddings = [need for need in needs if need in plan.nodes and plan.nodes[need].stage == "embeddings"]
+    for key in (attempt.prediction, *embeddings):
+        status = outcomes[key].status if key in outcomes else None
+        if status is not None and status.isolation is not None:
+            yield status.isolation
+
+
+def _describe_predictions(
+    plan: Plan, outcomes: Mapping[str, Outcome], store: Store
+) -> dict[str, PredictionFacts | str]:
+    """Return the facts of all predictions by the key of the record, or what is wrong with the file."""
+    described: dict[str, PredictionFacts | str] = {}
+    for group in _groups(plan, outcomes, store):
+        memory = store.root / FOLDER / f"{sha256_text(canonical_json([VERSION, *group.sums]))}.json"
+        known = _remembered(memory)
+        new = [file for file in group.files if file.sha256 not in known]
+        for file, facts in _describe_files(group, new):
+            described[file.key] = facts
+            if isinstance(facts, PredictionFacts):
+                known[file.sha256] = facts
+        if new:
+            with contextlib.suppress(OSError):  # it is a memory and no record
+                write_text(memory, _Memory(facts=known).model_dump_json())
+        described |= {file.key: known[file.sha256] for file in group.files if file.sha256 in known}
+    return described
+
+
+def _groups(plan: Plan, outcomes: Mapping[str, Outcome], store: Store) -> list[_Group]:
+    """Return the predictions that are there, those of one split together."""
+    groups: dict[tuple[str, str], _Group] = {}
+    for attempt in plan.attempts:
+        dataset = plan.datasets.get(attempt.dataset, "")
+        sums = (_digest(outcomes, attempt.split, "train.h5ad"), _digest(outcomes, dataset, "pseudobulk.h5ad"))
+        digest = _digest(outcomes, attempt.prediction, "prediction.h5ad")
+        if digest and all(sums):
+            training = store.record("splits", attempt.split) / "train.h5ad"
+            group = _Group(training, store.record("datasets", dataset) / "pseudobulk.h5ad", sums)
+            path = store.record("predictions", attempt.prediction) / "prediction.h5ad"
+            groups.setdefault(sums, group).files.append(_File(attempt.prediction, digest, path))
+    return list(groups.values())
+
+
+def _digest(outcomes: Mapping[str, Outcome], key: str, name: str) -> str:
+    """Return the sum of a file of a record that is done; of any other, nothing."""
+    outcome = outcomes.get(key)
+    if outcome is None or outcome.state != "done" or outcome.status is None or name not in outcome.status.artefacts:
+        return ""
+    return outcome.status.artefacts[name].sha256
+
+
+def _describe_files(group: _Group, files: list[_File]) -> Iterator[tuple[_File, PredictionFacts | str]]:
+    """Yield the facts of predictions, or what is wrong with a file."""
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def open_once(path: Path) -> Means:
+            return stack.enter_context(open_means(path))
+
+        for file in files:
+            try:
+                with open_means(file.path) as prediction:
+                    facts = describe_prediction(
+                        prediction, open_once(group.training), functools.partial(open_once, group.truth)
+                    )
+            except DataError as error:
+                yield file, str(error)
+            else:
+                yield file, facts
+
+
+def _remembered(path: Path) -> dict[str, PredictionFacts]:
+    """Return what is remembered; of a damaged memory nothing."""
+    try:
+        return _Memory.model_validate_json(path.read_bytes()).facts
+    except (OSError, ValidationError):
+        return {}
