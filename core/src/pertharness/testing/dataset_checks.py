@@ -61,7 +61,7 @@ def check_canonical(trial: DatasetTrial) -> None:
 
 def check_same_data(trial: DatasetTrial) -> None:
     """Loaded twice, it is the same."""
-    from pertharness.worker.guard import digest
+    from pertharness.worker.digests import digest
 
     if digest(trial.in_memory()) != digest(trial.load()):
         raise ContractError("loaded twice, the data differ; draw from a generator with a fixed seed, or one of params")

@@ -14,6 +14,7 @@ from pertharness.errors import ContractError, Skip
 from pertharness.labels import CONTROL, join_targets
 from pertharness.testing.planted import SINGLES, UNSEEN, Posed, pose
 from pertharness.testing.subject import Once, Subject, private_places, working_folder
+from pertharness.worker import prediction_checks
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -42,7 +43,7 @@ class Answer:
 
     def means(self) -> dict[str, np.ndarray]:
         """Give the predicted means by query."""
-        from pertharness.worker.guard import as_matrix
+        from pertharness.worker.prediction_checks import as_matrix
 
         labels = self.prediction.obs["perturbation"].astype(str)
         return dict(zip(labels, as_matrix(self.prediction).astype(float), strict=True))
@@ -54,7 +55,7 @@ class ModelTrial:
     def __init__(self, subject: Subject, offer: ModelOffer, task: str) -> None:
         self.subject, self.offer = subject, offer
         self.posed: Posed = pose(task, offer.input)
-        self.guard = subject.guard(offer.name)
+        self.refuse = subject.refusal("predict", offer.name)
         self.raw = Once(lambda: self.answer(guarded=False), "answers")
         self.sound = Once(self._sound, "answers, queries, genes, finite or unchanged")
         self.other = Once(lambda: self.answer(seed=OTHER_SEED), "another_seed")
@@ -65,7 +66,7 @@ class ModelTrial:
     ) -> Answer:  # fmt: skip
         """Fit and predict; `shuffled`: with the rows of the training data in another order."""
         from pertharness.canonical import select
-        from pertharness.worker.guard import digest
+        from pertharness.worker.digests import digest
 
         train = _shuffle(self.posed.train) if shuffled else self.posed.train.copy()
         controls = select(train, [CONTROL])
@@ -84,7 +85,7 @@ class ModelTrial:
             prediction = predict(
                 model=model, controls=controls, queries=list(asked), oracle=None, workdir=workdir, **common
             )
-        self.guard.check_form(prediction)
+        prediction_checks.check_form(prediction, self.refuse)
         changed = tuple(name for name, adata in given.items() if digest(adata) != before[name])
         return Answer(prediction, controls, list(asked), changed)
 
@@ -92,9 +93,9 @@ class ModelTrial:
         """Give the raw answer where it keeps the contracts; each of these has a check of its own."""
         answer = self.raw()
         try:
-            self.guard.check_queries(answer.prediction, answer.queries)
-            self.guard.check_columns(answer.prediction, answer.controls)
-            self.guard.check_values(answer.prediction)
+            prediction_checks.check_queries(answer.prediction, answer.queries, self.refuse)
+            prediction_checks.check_genes(answer.prediction.var_names, answer.controls.var_names, self.refuse)
+            prediction_checks.check_values(answer.prediction, self.refuse)
         except ContractError:
             raise Skip("not tried, because the answer breaks a contract: see queries, genes and finite") from None
         if not answer.prediction.n_obs:
@@ -165,18 +166,18 @@ def check_answers(trial: ModelTrial) -> None:
 def check_queries(trial: ModelTrial) -> None:
     """Each query is answered once, or declined with a reason; no other label is in the answer."""
     answer = trial.raw()
-    trial.guard.check_queries(answer.prediction, answer.queries)
+    prediction_checks.check_queries(answer.prediction, answer.queries, trial.refuse)
 
 
 def check_genes(trial: ModelTrial) -> None:
     """The answer has a column for every gene of the controls, in their order."""
     answer = trial.raw()
-    trial.guard.check_columns(answer.prediction, answer.controls)
+    prediction_checks.check_genes(answer.prediction.var_names, answer.controls.var_names, trial.refuse)
 
 
 def check_finite(trial: ModelTrial) -> None:
     """All values are finite, but for whole genes that are named as not predicted, with the reason."""
-    trial.guard.check_values(trial.raw().prediction)
+    prediction_checks.check_values(trial.raw().prediction, trial.refuse)
 
 
 def check_unchanged(trial: ModelTrial) -> None:

@@ -81,7 +81,7 @@ class ScorerTrial:
             If the table does not keep the contract.
         """
         from pertharness.scores import COLUMNS
-        from pertharness.worker.guard import check_scores
+        from pertharness.worker.score_checks import check_scores
 
         given = self.subject.hook("score", self.offer.name)(
             name=self.offer.name, truth=scene.truth.copy(), prediction=scene.prediction.copy(),

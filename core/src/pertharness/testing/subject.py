@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from pertharness.cards import Card, EmbeddingOffer, ModelOffer
 from pertharness.errors import Skip
 from pertharness.jobs import Job, PluginRef
-from pertharness.worker.guard import Guard
+from pertharness.worker.refusals import Refuse, refusal_of
 from pertharness.worker.stages import guarded_hooks, implemented, load_plugin
 
 Value = TypeVar("Value")
@@ -55,9 +55,9 @@ class Subject:
                 raise Skip(f"needs the file {file.wanted!r}: pertharness weights fetch {offer.name}")
         return {file.wanted: there[file.wanted] for file in offer.weights if file.wanted in there}
 
-    def guard(self, offer: str) -> Guard:
-        """Give the Guard of one offer."""
-        return Guard(self.job(offer))
+    def refusal(self, hook: str, offer: str) -> Refuse:
+        """Return what makes the exceptions of one hook of an offer."""
+        return refusal_of(self.ref.name, hook, offer)
 
     def card(self) -> Card:
         """Give the card."""
