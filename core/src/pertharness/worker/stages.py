@@ -276,9 +276,9 @@ def _observations(job: Job, means: AnnData, queries: list[str]) -> tuple[AnnData
 
 def _checks(job: Job, folder: Path, phases: list[Phase]) -> Result:
     """Carry out one check of the conformance kit; it leaves nothing but its status."""
-    from pertharness.testing.checks import run_check
+    from pertharness.testing.checks import run_check_job
 
-    run_check(job.name, job.plugin, job.files())
+    run_check_job(job)
     return Result([])
 
 
