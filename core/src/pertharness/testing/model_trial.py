@@ -72,7 +72,7 @@ class ModelTrial:
         common: dict[str, Any] = {"name": self.offer.name, "task": posed.task, "device": "cpu", "seed": seed}
         to_fit = {
             "train": posed.train.copy(), "val": posed.val.copy() if val and self.offer.uses_validation else None,
-            "embeddings": _embeddings(self.offer.slots) | self._slots_given(),
+            "embeddings": planted_slots(self.offer.slots) | self._slots_given(),
             "references": {name: adata.copy() for name, adata in posed.references.items()},
             "files": self.subject.files_of(self.offer), "params": copy.deepcopy(dict(params or self.offer.params)),
         }  # fmt: skip
@@ -168,7 +168,7 @@ def permute_genes(posed: Posed) -> Posed:
     )  # fmt: skip
 
 
-def _embeddings(slots: Mapping[str, str]) -> dict[str, Any]:
+def planted_slots(slots: Mapping[str, str]) -> dict[str, Any]:
     """Return an embedding of three dimensions for each slot."""
     import pandas as pd
 
