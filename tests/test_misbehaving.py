@@ -16,7 +16,10 @@ import pytest
 FOLDER = Path(__file__).parent / "misbehaving"
 BASE = "misbehaving_base"
 FAULTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != BASE)
-NOT_MODELS = {"raises_in_score", "raises_in_embed", "raises_in_load"}
+SCORERS = {"raises_in_score", "mutates_screen"}
+DATASETS = ("raises_in_load", "mutates_params")
+EMBEDDINGS = ("raises_in_embed", "mutates_labels")
+NOT_MODELS = {*SCORERS, *DATASETS, *EMBEDDINGS}
 SMALL = "{ n_genes = 100, n_singles = 8, n_doubles = 8, n_controls = 60, n_cells = 10 }"
 RECIPE = f"""
 seeds = [1]
@@ -31,10 +34,10 @@ jobs = 2
 timeout_s = 8
 memory_mb = 600
 """
-WITH_A_BAD_DATASET = RECIPE.replace(
-    "[[tasks]]",
-    '[datasets.raises_in_load]\n[[tasks]]\ndataset = "raises_in_load"\nsplit = { kind = "double" }\n[[tasks]]',
+BAD_DATASETS = "".join(
+    f'[datasets.{name}]\n[[tasks]]\ndataset = "{name}"\nsplit = {{ kind = "double" }}\n' for name in DATASETS
 )
+WITH_BAD_DATASETS = RECIPE.replace("[[tasks]]", f"{BAD_DATASETS}[[tasks]]")
 
 
 def expected(fault: str) -> tuple[str, tuple[str, ...]]:
@@ -89,7 +92,7 @@ class Place:
 @pytest.fixture(scope="module")
 def misbehaved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, subprocess.CompletedProcess[str]]:
     place = Place(tmp_path_factory.mktemp("bad") / "place", FAULTS)
-    return place, place.run(WITH_A_BAD_DATASET)
+    return place, place.run(WITH_BAD_DATASETS)
 
 
 def test_a_run_among_faults_ends_with_1_and_no_traceback_of_ours(
@@ -132,33 +135,34 @@ def test_all_others_are_scored_as_if_the_faults_were_not_there(
     assert any(row[2] for row in scored(alone))
 
 
+@pytest.mark.parametrize("fault", [*sorted(SCORERS), *DATASETS])
 def test_a_scorer_and_a_dataset_that_fail_are_told(
-    misbehaved: tuple[Place, subprocess.CompletedProcess[str]],
+    fault: str, misbehaved: tuple[Place, subprocess.CompletedProcess[str]]
 ) -> None:
     place, _ = misbehaved
     manifest = json.loads((place.root / "run" / "manifest.json").read_text())
-    for fault in ("raises_in_score", "raises_in_load"):
-        state, says = expected(fault)
-        told = [
-            one
-            for one in manifest["records"].values()
-            if one["state"] == state and all(w in one["message"] for w in says)
-        ]
-        assert told
+    state, says = expected(fault)
+    told = [
+        record
+        for record in manifest["records"].values()
+        if record["state"] == state and all(words in record["message"] for words in says)
+    ]
+    assert told
 
 
+@pytest.mark.parametrize("fault", EMBEDDINGS)
 def test_an_embedding_that_fails_takes_only_its_model_along(
-    misbehaved: tuple[Place, subprocess.CompletedProcess[str]],
+    fault: str, misbehaved: tuple[Place, subprocess.CompletedProcess[str]]
 ) -> None:
     place, _ = misbehaved
-    done = place.run(RECIPE, "--models", "no_change,raises_in_embed[G=embed:raises_in_embed]", "--scorers", "l2")
+    done = place.run(RECIPE, "--models", f"no_change,{fault}[G=embed:{fault}]", "--scorers", "l2")
     rows = {row["model"]: row for row in place.leaderboard()}
-    state, says = expected("raises_in_embed")
+    state, says = expected(fault)
     assert done.returncode == 1
     assert rows["no_change"]["state"] == "done"
-    assert rows["raises_in_embed"]["state"] == state
+    assert rows[fault]["state"] == state
     for words in says:
-        assert words in rows["raises_in_embed"]["note"]
+        assert words in rows[fault]["note"]
 
 
 def test_no_process_and_no_rubbish_stay(misbehaved: tuple[Place, subprocess.CompletedProcess[str]]) -> None:

@@ -23,7 +23,8 @@ from pertharness import CONTROL, Card, ModelOffer, hookimpl, make_prediction, ta
 @hookimpl
 def describe():
     return Card(models=(ModelOffer(name="m", summary="s", tasks=("single",), input="{input}", information="training",
-        params={{"k": 1}}, slots={slots}, deterministic={deterministic}, uses_validation={uses_validation}),))
+        cheap=True, params={{"k": 1}}, slots={slots}, deterministic={deterministic},
+        uses_validation={uses_validation}),))
 
 @hookimpl
 def fit(train, val, params, seed, workdir, embeddings):
@@ -40,6 +41,9 @@ def predict(model, controls, queries, seed):
     {predict}
     return make_prediction(means, genes, unanswered)
 """
+SORTED = "model = train.to_df().sort_index(axis=1)[perturbed].mean(axis=0).to_numpy().astype(float)"
+CHANGE = "model = model - np.asarray(train.X[~perturbed].mean(axis=0)).ravel()"
+NOISE = "model = model + np.random.default_rng(seed).normal(0, 0.01, len(model))"
 PLAIN = {
     "imports": "",
     "input": "pseudobulk",
@@ -60,7 +64,50 @@ MODEL_FAULTS = {
     "gene_order": ({"predict": "genes = genes[::-1]"}, {"genes"}),
     "other_genes": ({"predict": "genes[0] = 'KLF9'"}, {"genes"}),
     "not_finite": ({"predict": "means[queries[0]] = model * np.nan"}, {"finite"}),
-    "mutates": ({"fit": "train.X[0] += 1"}, {"unchanged"}),
+    "mutates": ({"fit": "train.X[0] += 1"}, {"inputs_unchanged"}),
+    "mutates_params": ({"fit": "params['k'] = 2"}, {"inputs_unchanged"}),
+    "mutates_slots": ({"slots": {"G": "gene"}, "fit": "embeddings['G'] *= 2"}, {"inputs_unchanged"}),
+    "mutates_queries": ({"predict": "queries.reverse()"}, {"inputs_unchanged"}),
+    "too_high": ({"predict": "means[queries[0]] = model + 100"}, {"scale"}),
+    "keeps_the_first": (
+        {"imports": "KEPT = {}", "fit": "model = KEPT.setdefault(0, model)"},
+        {"no_state", "gene_order"},
+    ),
+    "keeps_by_genes": (
+        {"imports": "KEPT = {}", "fit": "model = KEPT.setdefault(tuple(train.var_names), model)"},
+        {"no_state"},
+    ),
+    "keeps_by_data": (
+        {"imports": "KEPT = {}", "fit": "model = KEPT.setdefault(np.sort(train.X.ravel()).tobytes(), model)"},
+        {"no_state", "gene_order"},
+    ),
+    "keeps_by_all": (
+        {"imports": "KEPT = {}", "fit": "model = KEPT.setdefault((train.X.tobytes(), str(params)), model)"},
+        set(),
+    ),
+    "sorted_genes": ({"fit": SORTED}, {"gene_order"}),
+    "sorted_genes_of_cells": ({"input": "cells", "fit": SORTED}, {"gene_order"}),
+    "sorted_and_stochastic": ({"deterministic": False, "fit": f"{SORTED}; {NOISE}"}, {"gene_order"}),
+    "sorted_changes": (
+        {
+            "deterministic": False,
+            "fit": f"{CHANGE}; model = model[np.argsort(train.var_names)]; {NOISE}",
+            "predict": "means = {q: controls.X[0] + model for q in queries}",
+        },
+        {"gene_order"},
+    ),
+    "changes": (
+        {
+            "deterministic": False,
+            "fit": f"{CHANGE}; {NOISE}",
+            "predict": "means = {q: controls.X[0] + model for q in queries}",
+        },
+        set(),
+    ),
+    "sorted_and_back": (
+        {"fit": f"{SORTED}; model = model[np.argsort(np.argsort(train.var_names))]"},
+        set(),
+    ),
     "delta": ({"predict": "means = {q: model - controls.X[0] for q in queries}"}, {"scale"}),
     "log2": ({"fit": "model = model / np.log(2)"}, {"scale"}),
     "unseeded": (
@@ -93,6 +140,7 @@ import numpy as np
 import pandas as pd
 from pertharness import Card, MetricOffer, ScorerOffer, hookimpl
 from pertharness.scores import COLUMNS
+{imports}
 
 @hookimpl
 def describe():
@@ -111,6 +159,7 @@ def score(truth, prediction, controls):
     return pd.DataFrame(rows, columns=list(COLUMNS))
 """
 PLAIN_SCORER = {
+    "imports": "",
     "direction": "lower",
     "best": 0.0,
     "row": "row_of[label]",
@@ -124,6 +173,14 @@ SCORER_FAULTS = {
     "never": ({"value": "value = np.nan"}, {"table"}),
     "best": ({"best": 1.0}, {"perfect"}),
     "direction": ({"direction": "higher"}, {"direction"}),
+    "mutates": ({"end": "controls.X[:] = 0"}, {"inputs_unchanged"}),
+    "keeps_the_first": (
+        {
+            "imports": "KEPT = {}",
+            "value": "value = abs(yhat - KEPT.setdefault((label, tuple(truth.var_names)), y)).mean()",
+        },
+        {"no_state"},
+    ),
     "names": ({"value": "value = abs(yhat - y).mean() * (1 if label < 'GENE' else 2)"}, {"relabelled"}),
     "rows": ({"row": "i"}, {"row_order"}),
     "first_gene": ({"value": "value = abs(yhat - y)[0]"}, {"gene_order"}),
@@ -150,6 +207,28 @@ OTHERS = {
         "    kept = [label for label in labels if label in set(train.var_names)]\n"
         "    return pd.DataFrame(numpy.random.default_rng().random((len(kept), 2)), index=kept)\n",
         {"e-gene-same_table"},
+    ),
+    "embeds_in_place": (
+        "from pertharness import Card, EmbeddingOffer, hookimpl\n"
+        "@hookimpl\ndef describe(): return Card(embeddings=(EmbeddingOffer(name='e', summary='s', kinds=('gene',)),))\n"
+        "@hookimpl\ndef embed(labels, train):\n    import pandas as pd\n"
+        "    labels[:] = [label for label in labels if label in set(train.var_names)]\n    labels.sort()\n"
+        "    return pd.DataFrame({'x': range(len(labels))}, index=list(labels))\n",
+        {"e-gene-inputs_unchanged"},
+    ),
+    "embeds_once": (
+        "from pertharness import Card, EmbeddingOffer, hookimpl\nKEPT = {}\n"
+        "@hookimpl\ndef describe(): return Card(embeddings=(EmbeddingOffer(name='e', summary='s', kinds=('gene',)),))\n"
+        "@hookimpl\ndef embed(kind, train):\n    import pandas as pd\n"
+        "    return KEPT.setdefault(kind, pd.DataFrame(train.X.T, index=train.var_names))\n",
+        {"e-gene-no_state"},
+    ),
+    "pops_a_parameter": (
+        "from pertharness import Card, DatasetOffer, hookimpl\n"
+        "@hookimpl\ndef describe(): return Card(datasets=(DatasetOffer(name='d', summary='s', params={'seed': 1}),))\n"
+        "@hookimpl\ndef load_dataset(params):\n    from pertharness.testing import planted_cells\n"
+        "    return planted_cells(seed=params.pop('seed'))\n",
+        {"d-inputs_unchanged"},
     ),
     "loads_anew": (
         "from pertharness import Card, DatasetOffer, hookimpl\n"

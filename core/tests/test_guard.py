@@ -12,11 +12,12 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 from pertharness import MetricOffer, ScorerOffer, TableOffer, Task, canonical, make_prediction
+from pertharness.embeddings import write_embedding
 from pertharness.errors import ContractError
-from pertharness.jobs import Job, PluginRef, Status
+from pertharness.jobs import Claim, Job, PluginRef
 from pertharness.scores import COLUMNS, Scores
-from pertharness.worker.guard import check_artefacts, check_scores
 from pertharness.worker.main import main
+from pertharness.worker.score_checks import check_artefacts, check_scores
 from scipy import sparse
 
 # Each body is one plugin's fault: what it does to a good answer; then words that the message must have.
@@ -46,12 +47,27 @@ PREDICT: Faults = {
     "no_values": ("return ad.AnnData(obs=prediction.obs, var=prediction.var)", ["'object'", "expected numbers"]),
     "changes_controls": ("controls.X[0, 0] += 1", ["changed 'controls'", "controls.copy()"]),
     "adds_to_controls": ("controls.obs['mine'] = 1", ["changed 'controls'"]),
+    "pops_a_query": ("queries.pop()", ["changed 'queries'", "queries = queries.copy()"]),
+    "counts": (
+        "prediction.X[1, 3] = 1e6",
+        ["1 of 8 values are out of range", "1e+06 for the query 'C', gene 'D'", "ends at 9.22"],
+    ),
+    "far_below": ("prediction.X[0, 1] = -50", ["-50 for the query 'A+B', gene 'B'", "at least -9.22"]),
 }
 FIT: Faults = {
     "changes_train": ("train.X[0, 0] += 1", ["changed 'train'", "train = train.copy()"]),
     "changes_sparse": ("train.X.data *= 2", ["changed 'train'"]),
     "changes_labels": ("train.obs['perturbation'] = 'A'", ["changed 'train'"]),
     "changes_layer": ("train.layers['counts'][0, 0] += 1", ["changed 'train'"]),
+    "changes_names": ("train.var_names = [*'DCBA']", ["changed 'train'"]),
+    "changes_uns": ("train.uns['pertharness']['level'] = 'cells'", ["changed 'train'"]),
+    "adds_components": ("train.obsm['X_pca'] = train.X[:, :2]", ["changed 'train'"]),
+    "changes_params": ("params['k'] = 2", ["changed 'params'", "params = params.copy()"]),
+    "changes_files": ("files.pop('side.txt')", ["changed 'files'"]),
+    "changes_slot": ("embeddings['G'].iloc[0, 0] += 1", ["changed \"embeddings['G']\"", "embeddings['G'].copy()"]),
+    "adds_a_slot": ("embeddings['P'] = embeddings['G']", ["changed 'embeddings'"]),
+    "changes_reference": ("references['other'].X[0, 0] += 1", ["changed \"references['other']\""]),
+    "drops_a_reference": ("references.clear()", ["changed 'references'"]),
     "changes_val": ("val.X[0, 0] += 1", ["changed 'val'", "val = val.copy()"]),
     "no_model": ("return None", ["gave None, expected the fitted model"]),
 }
@@ -62,6 +78,7 @@ LOAD: Faults = {
     "unsorted_label": ("adata.obs['perturbation'] = [*'control A B B+A C'.split()]", ["'B+A'", "'A+B'"]),
     "raw_counts": ("adata.X[1, 2] = 4000", ["4000.0", "row 'A'", "gene 'C'"]),
     "nan": ("adata.X[1, 2] = np.nan", ["nan", "row 'A'", "gene 'C'"]),
+    "changes_params": ("params['k'] = 2", ["changed 'params'"]),
     "genes_twice": ("adata.var_names = ['A', 'A', 'C', 'D']", ["more than once", "'A'"]),
 }
 EMBED: Faults = {
@@ -70,9 +87,20 @@ EMBED: Faults = {
     "nan": ("table.iloc[0, 0] = np.nan", ["not finite"]),
     "texts": ("table['y'] = 'far'", ["not finite numbers"]),
     "no_columns": ("table = table[[]]", ["expected a DataFrame with a column per dimension"]),
+    "changes_train": ("train.X[0, 0] += 1", ["changed 'train'", "train = train.copy()"]),
+    "changes_labels": ("labels.reverse()", ["changed 'labels'"]),
+    "changes_params": ("params['k'] = 2", ["changed 'params'"]),
+    "changes_reference": ("references['other'].X[0, 0] += 1", ["changed \"references['other']\""]),
     "not_a_table": ("return table.to_numpy()", ["gave ndarray, expected a DataFrame"]),
 }
 SCORE: Faults = {
+    **{
+        f"changes_{name}": (f"{name}.X[0] -= 1", [f"changed {name!r}", f"{name} = {name}.copy()"])
+        for name in ("truth", "prediction", "controls", "train", "screen")
+    },
+    "changes_labels": ("truth.obs['perturbation'] = truth.obs['perturbation'].cat.codes", ["changed 'truth'"]),
+    "changes_reference": ("references['other'].X[0, 0] += 1", ["changed \"references['other']\""]),
+    "changes_params": ("params['k'] = 2", ["changed 'params'"]),
     "not_a_table": ("return 0.5", ["gave float, expected a DataFrame"]),
     "no_column": ("del table['variant']", ["no column 'variant'", "perturbation, gene, metric"]),
     "other_metric": ("table['metric'] = 'mse'", ["metric 'mse'", "not on the card", "l2"]),
@@ -97,37 +125,49 @@ import anndata as ad, numpy as np, pandas as pd, pertharness as p
 from pertharness import canonical
 from pertharness.scores import COLUMNS, Scores
 
-def fit_reads_sparse(train, val):
+def fit_reads_sparse(train, *_):
     train.X.sort_indices()
     return train.X.max(axis=1)
+
+def fit_writes_train(train, *_):  # which makes categories of texts
+    train.write_h5ad("train.h5ad")
+    return train.X.mean(axis=0)
+
+def predict_a_little_below_0(prediction, *_):
+    prediction.X[0, 0], prediction.X[1, 1] = -0.125, -0.25
+    return prediction
 
 def act(hook, name, *given):
     return globals().get(f"{hook}_{name}", lambda first, *_: first)(*given)
 
 @p.hookimpl
-def load_dataset(name, source):
-    return act("load_dataset", name, canonical.read(source))
+def load_dataset(name, source, params):
+    return act("load_dataset", name, canonical.read(source), params)
 
 @p.hookimpl
-def embed(name, labels):
-    return act("embed", name, pd.DataFrame({"x": range(len(labels))}, index=labels))
+def embed(name, labels, train, references, params):
+    table = pd.DataFrame({"x": range(len(labels))}, index=list(labels))
+    return act("embed", name, table, labels, train, references, params)
 
 @p.hookimpl
-def fit(name, train, val):
-    return act("fit", name, train, val)
+def fit(name, train, val, embeddings, references, files, params):
+    return act("fit", name, train, val, embeddings, references, files, params)
 
 @p.hookimpl
 def predict(name, controls, queries):
     means = {query: p.control_mean(controls) for query in queries}
-    return act("predict", name, p.make_prediction(means, controls.var_names), controls)
+    return act("predict", name, p.make_prediction(means, controls.var_names), controls, queries)
 
 @p.hookimpl
-def score(name, prediction):
+def score(name, truth, prediction, controls, train, screen, references, params):
     rows = [(label, "", "l2", "default", "", 0.5) for label in prediction.obs["perturbation"]]
-    return act("score", name, pd.DataFrame(rows, columns=list(COLUMNS)))
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    return act("score", name, table, truth, prediction, controls, train, screen, references, params)
 """
 ARGUMENTS = {
-    "predict": "prediction, controls", "fit": "train, val", "load_dataset": "adata", "embed": "table", "score": "table",
+    "predict": "prediction, controls, queries", "fit": "train, val, embeddings, references, files, params",
+    "load_dataset": "adata, params", "embed": "table, labels, train, references, params",
+    "score": "table, truth, prediction, controls, train, screen, references, params",
 }  # fmt: skip
 
 
@@ -168,6 +208,8 @@ def write_inputs(folder: Path) -> dict[str, Path]:
         canonical.write(adata, folder / f"{name}.h5ad")
     parts = {"train": ["control", "A", "B"], "val": ["D"], "test": ["A+B", "C"]}
     (folder / "split.json").write_text(json.dumps(parts))
+    (folder / "side.txt").write_text("a side file")
+    write_embedding(pd.DataFrame({"x": np.arange(4.0)}, index=[*"ABCD"]), folder / "slot.h5ad")
     paths = {name: folder / f"{name}.h5ad" for name in files}
     return {**paths, "split": folder / "split.json", "pseudobulk": paths["dataset"], "source": paths["dataset"]}
 
@@ -185,15 +227,20 @@ def make_job(hook: str, name: str, inputs: dict[str, Path], module: str = "plugi
     if "sparse" in name:
         files["train"] = inputs["unsorted"]
     offer = ScorerOffer(name=name, summary="", metrics=(L2,)).model_dump(mode="json")
+    if stage == "predictions":
+        files["weights/side.txt"] = inputs["split"].with_name("side.txt")
     options = {"dataset": "tiny", "kind": "gene", "score_on": ["test"], "offer": offer}
+    embeddings = {"G": inputs["split"].with_name("slot.h5ad")} if stage == "predictions" else {}
     return Job(
         key=f"{hook}-{name}", stage=stage, plugin=PluginRef(name="zoo", module=module, version="1"), name=name,
-        inputs=files, options=options, task=Task(dataset="tiny", name="double", split_kind="file", split_seed=0),
+        inputs=files, options=options, params={"k": 1}, references={"other": inputs["dataset"]}, embeddings=embeddings,
+        task=Task(dataset="tiny", name="double", split_kind="file", split_seed=0),
     )  # fmt: skip
 
 
 CASES = [(hook, name) for hook, faults in HOOKS.items() for name in faults]
-GOOD = [(hook, "good") for hook in HOOKS] + [("fit", "reads_sparse")]
+GOOD = [(hook, "good") for hook in HOOKS] + [("fit", name) for name in ("reads_sparse", "writes_train")]
+GOOD.append(("predict", "a_little_below_0"))
 
 
 @pytest.fixture(scope="module")
@@ -219,45 +266,52 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-def read_status(folder: Path, key: str) -> Status:
-    return Status.model_validate_json((folder / key / "status.json").read_bytes())
+def test_values_below_0_are_counted_in_a_note(folder: Path) -> None:
+    claim = read_claim(folder, "predict-a_little_below_0")
+    assert claim.state == "done", claim.message
+    assert claim.notes == ["2 of 8 values are below 0 (lowest: -0.25 for the query 'C', gene 'B')"]
+    assert read_claim(folder, "predict-good").notes == []
+
+
+def read_claim(folder: Path, key: str) -> Claim:
+    return Claim.model_validate_json((folder / key / "out" / "result.json").read_bytes())
 
 
 @pytest.mark.parametrize(("hook", "name"), CASES, ids=[f"{hook}-{name}" for hook, name in CASES])
 def test_a_broken_contract_is_invalid_and_says_what_broke_it(folder: Path, hook: str, name: str) -> None:
-    status = read_status(folder, f"{hook}-{name}")
-    assert (status.state, status.type) == ("invalid", "ContractError"), status.message
-    assert status.message.startswith(f"plugin 'zoo', hook {hook}({name!r}): ")
+    claim = read_claim(folder, f"{hook}-{name}")
+    assert (claim.state, claim.type) == ("invalid", "ContractError"), claim.message
+    assert claim.message.startswith(f"plugin 'zoo', hook {hook}({name!r}): ")
     for words in HOOKS[hook][name][1]:
-        assert words in status.message
+        assert words in claim.message
 
 
 @pytest.mark.parametrize(("hook", "name"), CASES, ids=[f"{hook}-{name}" for hook, name in CASES])
 def test_what_broke_a_contract_leaves_no_number(folder: Path, hook: str, name: str) -> None:
-    left = {path.name for path in (folder / f"{hook}-{name}").iterdir()}
-    assert left == {"job.json", "status.json", "log.txt", "scratch"}
-    assert read_status(folder, f"{hook}-{name}").artefacts == {}
+    left = {path.name for path in (folder / f"{hook}-{name}" / "out").iterdir()}
+    assert left == {"result.json", "log.txt"}
+    assert read_claim(folder, f"{hook}-{name}").artefacts == []
 
 
 @pytest.mark.parametrize(("hook", "name"), GOOD, ids=[f"{hook}-{name}" for hook, name in GOOD])
 def test_a_plugin_that_keeps_the_contracts_is_done(folder: Path, hook: str, name: str) -> None:
-    status = read_status(folder, f"{hook}-{name}")
-    assert (status.state, status.message) == ("done", "")
+    claim = read_claim(folder, f"{hook}-{name}")
+    assert (claim.state, claim.message) == ("done", "")
 
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_an_offer_without_its_hook_is_invalid(folder: Path, hook: str) -> None:
-    status = read_status(folder, f"{hook}-absent")
+    claim = read_claim(folder, f"{hook}-absent")
     missing = {"predict": "fit"}.get(hook, hook)  # the first of the two that the job needs
-    assert status.state == "invalid"
-    assert f"plugin 'zoo' offers 'absent' but has no hook {missing!r}" in status.message
+    assert claim.state == "invalid"
+    assert f"plugin 'zoo' offers 'absent' but has no hook {missing!r}" in claim.message
 
 
 def test_a_card_with_two_offers_of_one_name_is_invalid(folder: Path) -> None:
-    status = read_status(folder, "twins")
-    assert status.state == "invalid"
-    assert "hook describe()" in status.message
-    assert "datasets name 'one' more than once" in status.message
+    claim = read_claim(folder, "twins")
+    assert claim.state == "invalid"
+    assert "hook describe()" in claim.message
+    assert "datasets name 'one' more than once" in claim.message
 
 
 def test_nothing_is_written_outside_the_job_folder(folder: Path) -> None:

@@ -9,15 +9,29 @@ import pytest
 from click.testing import CliRunner
 from pertharness.errors import RecipeError
 from pertharness.host.cli.new import new
+from pertharness.host.recipe.position import toml
 from pertharness.host.scaffold import KINDS, write_plugin
 from pertharness.jobs import PluginRef
 from pertharness.testing.subject import Subject
+
+
+def declare(folder, name):
+    """Write what an installation would, from the project's metadata, beside the package."""
+    project = toml.loads((folder / "pyproject.toml").read_text())["project"]
+    info = folder / "src" / f"pertharness_{name}-{project['version']}.dist-info"
+    info.mkdir()
+    lines = ["Metadata-Version: 2.1", f"Name: {project['name']}", f"Version: {project['version']}"]
+    (info / "METADATA").write_text(
+        "\n".join([*lines, *(f"Requires-Dist: {name}" for name in project["dependencies"]), ""])
+    )
+    (info / "entry_points.txt").write_text(f"[pertharness]\n{name} = pertharness_{name}\n")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_package_passes_its_own_tests(kind, tmp_path):
     folder = tmp_path / "a plugin é"
     write_plugin(f"fresh_{kind}", kind, folder)
+    declare(folder, f"fresh_{kind}")
     code = f"import sys, pytest; sys.path.insert(0, {str(folder / 'src')!r}); sys.exit(pytest.main(['-q']))"
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:]

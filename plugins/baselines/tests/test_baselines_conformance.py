@@ -14,7 +14,7 @@ def test_the_kit_has_another_screen_for_an_embedding_and_says_that_it_has_no_fil
     ref = PluginRef(name="baselines", module="pertharness_baselines", version="1")
     for kind in ("gene", "perturbation"):
         run_check(f"transfer-{kind}-table", ref)
-        with pytest.raises(Skip, match="it takes a file, which the kit does not have"):
+        with pytest.raises(Skip, match="it takes a file: name one with --file spectral=PATH"):
             run_check(f"spectral-{kind}-table", ref)
         with pytest.raises(Skip, match="gives any label a row"):
             run_check(f"random-{kind}-unknown_label", ref)

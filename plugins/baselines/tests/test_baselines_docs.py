@@ -5,8 +5,8 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-import pluggy
-from pertharness import hookspecs, make_prediction
+from pertharness import make_prediction
+from pertharness.testing import call_fit, call_predict
 
 PAGE = Path(__file__).parents[3] / "docs" / "baselines.md"
 
@@ -14,11 +14,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "baselines.md"
 def test_example_of_a_model_runs_as_a_plugin():
     module = ModuleType("my_model")
     exec(re.search(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[1], module.__dict__)
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs)
-    manager.register(module)
-    manager.check_pending()
-    assert [offer.name for offer in manager.hook.describe().models] == ["median"]
+    assert [offer.name for offer in module.describe().models] == ["median"]
     train = make_prediction(
         {
             "control": np.array([9.0, 9.0]),
@@ -28,9 +24,7 @@ def test_example_of_a_model_runs_as_a_plugin():
         },
         ["g1", "g2"],
     )
-    around = {"name": "median", "task": None, "device": "cpu", "seed": 0, "workdir": Path()}
-    model = manager.hook.fit(train=train, val=None, embeddings={}, references={}, files={}, params={}, **around)
-    prediction = manager.hook.predict(model=model, controls=train[:1], queries=["D", "A+B"], oracle=None, **around)
+    prediction = call_predict(module, call_fit(module, train), controls=train[:1], queries=["D", "A+B"])
     assert list(prediction.obs["perturbation"]) == ["D", "A+B"]
     assert prediction.X.tolist() == [[2.0, 4.0], [2.0, 4.0]]
 

@@ -8,6 +8,7 @@ import pertharness_baselines as plugin
 import pytest
 from anndata import AnnData
 from pertharness import DataError, Skip
+from pertharness.testing import call_fit, call_predict
 
 GENES = ["A", "B", "g3"]
 
@@ -22,9 +23,8 @@ TRAIN = _pseudobulk({"A": [2, 1, 0], "control": [1, 1, 1], "B": [1, 3, 2], "A+C"
 
 
 def _answer(name, queries, train=TRAIN, embeddings=None, **params):
-    model = plugin.fit(name=name, train=train, embeddings=embeddings or {}, params=params)
-    controls = train[train.obs["perturbation"] == "control"]
-    prediction = plugin.predict(name=name, model=model, controls=controls, queries=queries)
+    model = call_fit(plugin, train, name=name, embeddings=embeddings, params=params)
+    prediction = call_predict(plugin, model, train[train.obs["perturbation"] == "control"], queries, name=name)
     assert list(prediction.var_names) == list(train.var_names)
     assert prediction.X.dtype == np.float64
     means = {label: prediction.X[row].tolist() for row, label in enumerate(prediction.obs["perturbation"])}

@@ -11,6 +11,7 @@ from anndata import AnnData
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pertharness import CONTROL, DataError, Skip
+from pertharness.testing import call_embed
 from pertharness_baselines.components import decompose, leading_eigenpairs
 from scipy import sparse
 
@@ -24,10 +25,8 @@ TRAIN = AnnData(
 
 def _embed(name, source=None, kind="perturbation", labels=None, references=None, seed=1, **params):
     asked = labels if labels is not None else GENES if kind == "gene" else [CONTROL, "A", "B", "C"]
-    return plugin.embed(
-        name=name, kind=kind, source=source, train=TRAIN, references=references or {}, labels=asked, params=params,
-        seed=seed,
-    )  # fmt: skip
+    given = {"source": source, "references": references, "params": params, "seed": seed}
+    return call_embed(plugin, TRAIN, asked, name=name, kind=kind, **given)
 
 
 def _rows(table):

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pertharness_baselines as plugin
 import pytest
 from anndata import AnnData
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pertharness import CONTROL, control_mean
-from pertharness_baselines import fit, predict
+from pertharness.testing import call_fit, call_predict
 
 REFERENCE = Path(os.environ.get("PERTHARNESS_SHARED", Path(__file__).parents[4] / "shared")) / "reference"
 
@@ -21,8 +22,8 @@ def _pseudobulk(x, labels, genes):
 
 
 def _predict(name, train, queries, **params):
-    model = fit(name=name, train=train, embeddings={}, params=params)
-    return predict(name=name, model=model, controls=train[train.obs["perturbation"] == CONTROL], queries=queries)
+    model = call_fit(plugin, train, name=name, params=params)
+    return call_predict(plugin, model, train[train.obs["perturbation"] == CONTROL], queries, name=name)
 
 
 def _random_screen(seed, n_genes=30, n_singles=12):

@@ -10,6 +10,7 @@ import pertharness_baselines as plugin
 import pytest
 from anndata import AnnData
 from pertharness import CONTROL, DataError, Skip, control_mean
+from pertharness.testing import call_embed, call_fit, call_predict
 from pertharness_baselines.embeddings.graph import diagonal, read_graph, undirected
 from pertharness_baselines.linear import LinearModel, predict_linear
 from pertharness_baselines.slots import Side
@@ -25,16 +26,13 @@ def _means(x, labels, genes):
 
 def _embed(name, slot, train, targets, source=None, references=None, seed=1, **params):
     labels = list(train.var_names) if slot == "G" else [CONTROL, *sorted(targets)]
-    return plugin.embed(
-        name=name, kind=KINDS[slot], source=source, train=train, references=references or {}, labels=labels,
-        params=params, seed=seed,
-    )  # fmt: skip
+    given = {"source": source, "references": references, "params": params, "seed": seed}
+    return call_embed(plugin, train, labels, name=name, kind=KINDS[slot], **given)
 
 
 def _predict(train, embeddings, queries, **params):
-    model = plugin.fit(name="linear", train=train, embeddings=embeddings, params=params)
-    controls = train[train.obs["perturbation"] == CONTROL]
-    return plugin.predict(name="linear", model=model, controls=controls, queries=list(queries))
+    model = call_fit(plugin, train, name="linear", embeddings=embeddings, params=params)
+    return call_predict(plugin, model, train[train.obs["perturbation"] == CONTROL], queries, name="linear")
 
 
 def _frame(prediction):
@@ -124,7 +122,7 @@ def test_each_filling_of_the_slots_equals_r(reference):
         tolerance = 1e-5 if "transfer" in run else 1e-6  # there irlba stops at 1e-5
         params = {"k": facts["pca_dim"], "ridge": facts["ridge"]}
         reference.compare(run, reference.embeddings(run), tolerance, **params)
-        model = plugin.fit(name="linear", train=reference.train, embeddings=reference.embeddings(run), params=params)
+        model = call_fit(plugin, reference.train, name="linear", embeddings=reference.embeddings(run), params=params)
         y0 = control_mean(reference.train)[model.covered]
         centre = pd.Series(model.offset - y0, index=reference.train.var_names[model.covered])
         genes = [str(gene) for gene in reference.outputs[f"{run}.pred_genes"]]
@@ -185,7 +183,7 @@ def test_weights_equal_r_up_to_the_signs_of_components(reference):
             # R's own components, which irlba leaves further from the exact ones than weights could stand.
             names = [_canonical(name) for name in reference.outputs["transferP_names"]]
             embeddings["P"] = pd.DataFrame(reference.outputs["transferP_irlba"].T, index=names)
-        ours = plugin.fit(name="linear", train=reference.train, embeddings=embeddings, params=params).weights
+        ours = call_fit(plugin, reference.train, name="linear", embeddings=embeddings, params=params).weights
         assert ours.shape == expected.shape
         s, t = _flips(ours, expected)
         np.testing.assert_allclose(ours * s[:, None] * t, expected, rtol=1e-5, atol=1e-5, err_msg=run)
@@ -345,7 +343,7 @@ def test_zeros_predict_the_centre(slot):
     train = _screen()
     train = train[[label in {*train.var_names, CONTROL} for label in train.obs["perturbation"]]].copy()
     embedding = _embed("zero", slot, train, train.var_names)
-    centre = plugin.fit(name="mean", train=train, embeddings={}, params={"ctrl_included": True})
+    centre = call_fit(plugin, train, name="mean", params={"ctrl_included": True})
     np.testing.assert_allclose(_predict(train, {slot: embedding}, ["g20"]).X[0], centre, rtol=0, atol=1e-12)
 
 
@@ -387,10 +385,8 @@ def test_additive_is_the_linear_model_of_memberships():
         offset=-y0,
     )
     linear = predict_linear(model, list(train.var_names), doubles)
-    additive = plugin.predict(
-        name="additive", model=plugin.fit(name="additive", train=train, embeddings={}, params={}),
-        controls=train[train.obs["perturbation"] == CONTROL], queries=doubles,
-    )  # fmt: skip
+    controls = train[train.obs["perturbation"] == CONTROL]
+    additive = call_predict(plugin, call_fit(plugin, train, name="additive"), controls, doubles, name="additive")
     np.testing.assert_allclose(linear.X, additive.X, rtol=0, atol=1e-12)
 
 

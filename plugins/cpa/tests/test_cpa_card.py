@@ -5,7 +5,7 @@ from pathlib import Path
 import pertharness_cpa as plugin
 import pytest
 from packaging.requirements import Requirement
-from pertharness import DataError
+from pertharness import DataError, Skip
 from pertharness.jobs import PluginRef
 from pertharness.testing.checks import card_checks, run_check
 from pertharness_cpa.settings import Settings, default_params, read_settings
@@ -15,7 +15,10 @@ PACKAGE = Path(plugin.__file__).parent
 
 @pytest.mark.parametrize("check", card_checks(), ids=lambda check: check.id)
 def test_the_card_keeps_its_promises(check):
-    run_check(check.id, PluginRef(name="cpa", module="pertharness_cpa", version="0"))
+    try:
+        run_check(check.id, PluginRef(name="cpa", module="pertharness_cpa", version="0"))
+    except Skip as skip:  # where the plugin is on the path, but not installed
+        pytest.skip(str(skip))
 
 
 def test_published_settings_are_the_defaults():

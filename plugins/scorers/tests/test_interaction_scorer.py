@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pertharness import CONTROL, DataError, Skip
 from pertharness.scores import COLUMNS
-from pertharness.worker.guard import check_scores
+from pertharness.worker.score_checks import check_scores
 from pertharness_scorers.detection import VARIANTS, detect
 from pertharness_scorers.interaction_scorer import OFFER, score_interactions
 from pertharness_scorers.interactions import Call, Thresholds

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pertharness.cards import Card, EmbeddingOffer, ModelOffer
-from pertharness.errors import PertharnessError, RecipeError
+from pertharness.cards import Card, DatasetOffer, EmbeddingOffer, ModelOffer, RemoteFile
+from pertharness.errors import FetchError, PertharnessError, RecipeError
 from pertharness.host.did_you_mean import expected
 from pertharness.host.execution.runner import Runner
-from pertharness.host.fetch import default_folder
+from pertharness.host.fetch import default_folder, fetch, place_of
 from pertharness.host.hardware import Machine, missing_hardware, read_machine
 from pertharness.host.nodes import Node, Outcome
 from pertharness.host.registry import find_plugins
@@ -21,6 +21,7 @@ from pertharness.host.store import Store
 from pertharness.host.weights import Declared, examine
 from pertharness.jobs import WEIGHTS, Job, PluginRef
 from pertharness.testing.checks import Check, card_checks, list_checks
+from pertharness.testing.given import Allotted, Asked, allot
 
 Verdict = Literal["ok", "skipped", "FAILED"]
 
@@ -39,7 +40,10 @@ USUAL_S, TRAINING_S = 30.0, 900.0
 
 @dataclass(frozen=True)
 class Limits:
-    """What one check may take; seconds that are None: `USUAL_S`, or `TRAINING_S` where a model is no cheap one."""
+    """What one check may take.
+
+    Seconds that are None: `USUAL_S`, or `TRAINING_S` where the offer is not cheap, or a dataset reads a source.
+    """
 
     timeout_s: float | None = None
     memory_mb: float | None = None
@@ -69,21 +73,32 @@ def find_subject(name: str) -> tuple[PluginRef, Path]:
     raise RecipeError(f"no plugin and no module is called {name!r}; {expected(name, plugins)}; pip install it first")
 
 
-def check_plugin(name: str, store: Store, limits: Limits) -> Iterator[Tried]:
+def check_plugin(name: str, store: Store, limits: Limits, asked: Asked | None = None) -> Iterator[Tried]:
     """Try all checks on a plugin and give them as they are done; `store` should be a new one.
 
     The first check of each offer comes before the others of that offer, which are not tried where it fails.
+
+    Raises
+    ------
+    RecipeError
+        If something that is asked for fits no offer of the plugin.
     """
     ref, python = find_subject(name)
-    files: dict[str, Path] = {}
-    slow: set[str] = set()
+    given: dict[tuple[str, str], Allotted] = {}
+    slow: set[tuple[str, str]] = set()
 
     def node(check: Check) -> Node:
-        job = Job(key=check.id, stage="checks", plugin=ref, name=check.id, inputs=files)
+        own = given.get((check.kind, check.offer), Allotted())
+        inputs = {WEIGHTS + file: path for file, path in own.files.items()}
+        inputs |= {"source": own.source} if own.source else {}
+        job = Job(
+            key=check.id, stage="checks", plugin=ref, name=check.id, inputs=inputs, params=own.params,
+            embeddings=own.slots,
+        )  # fmt: skip
         needs = (check.needs,) if check.needs else ()
         return Node(
             job=job, python=python, title=check.id, needs=needs, cheap=True, memory_mb=limits.memory_mb,
-            timeout_s=limits.timeout_s or (TRAINING_S if check.kind == "models" and check.offer in slow else USUAL_S),
+            timeout_s=limits.timeout_s or (TRAINING_S if (check.kind, check.offer) in slow else USUAL_S),
         )  # fmt: skip
 
     first = card_checks()
@@ -93,15 +108,24 @@ def check_plugin(name: str, store: Store, limits: Limits) -> Iterator[Tried]:
     )  # fmt: skip
     runner = Runner(store)
     outcomes = runner.run([card, *map(node, first)])
+    described = None
+    if outcomes["card"].state == "done":
+        described = Card.model_validate_json((store.record("cards", "card") / "card.json").read_bytes())
+        given |= allot(described, asked or Asked())
     yield from (_judge(check, outcomes[check.id]) for check in first)
-    if outcomes["card"].state != "done":
+    if described is None:
         return
-    described = Card.model_validate_json((store.record("cards", "card") / "card.json").read_bytes())
     checks = [check for check in list_checks(described) if check.kind != "card"]
-    slow |= {offer.name for offer in described.models if not offer.cheap}
-    files |= _files_here(described, ref.name, store)
+    damaged = _add_what_is_here(given, described, ref.name, store)
+    slow |= {("models", offer.name) for offer in described.models if not offer.cheap}
+    slow |= {("embeddings", offer.name) for offer in described.embeddings if not offer.cheap}
+    slow |= {(kind, name) for (kind, name), own in given.items() if kind == "datasets" and own.source}
     machine = read_machine(store.root)
-    lacking = {check.id: reason for check in checks if (reason := _lacks(described, check, machine))}
+    lacking = {
+        check.id: reason
+        for check in checks
+        if (reason := damaged.get((check.kind, check.offer)) or _lacks(described, check, machine))
+    }
     outcomes = Runner(store).run(node(check) for check in checks if check.id not in lacking)
     for check in checks:
         if check.id in lacking:
@@ -123,12 +147,42 @@ def _lacks(card: Card, check: Check, machine: Machine) -> str | None:
     return missing_hardware(offer.needs, "cpu", machine)
 
 
-def _files_here(card: Card, plugin: str, store: Store) -> dict[str, Path]:
-    """Give those weights and side files of a plugin that are there and whole, by role."""
+def _add_what_is_here(
+    given: dict[tuple[str, str], Allotted], card: Card, plugin: str, store: Store
+) -> dict[tuple[str, str], str]:
+    """Add the weights, side files and sources that were fetched, where the user named none.
+
+    Returns
+    -------
+    dict
+        Kind and name of an offer -> why its source, which is there, cannot be used.
+    """
     declared = [Declared(plugin, offer.name, file) for offer in card.models for file in offer.weights]
     declared += [Declared(plugin, offer.name, file) for offer in card.embeddings for file in offer.weights]
-    found = [examine(one, default_folder(), store.root) for one in declared]
-    return {WEIGHTS + one.declared.file.wanted: one.path for one in found if one.condition == "there"}
+    examined = [examine(each, default_folder(), store.root) for each in declared]
+    files = {each.declared.file.wanted: each.path for each in examined if each.condition == "there"}
+    for kind, offers in (("models", card.models), ("embeddings", card.embeddings)):
+        for offer in offers:
+            own = given[kind, offer.name]
+            own.files = files | own.files
+    damaged = {}
+    for dataset in card.datasets:
+        own = given["datasets", dataset.name]
+        if own.source is None and dataset.source is not None:
+            try:
+                own.source = _fetched_source(dataset, dataset.source, plugin)
+            except FetchError as error:
+                damaged["datasets", dataset.name] = str(error)
+    return damaged
+
+
+def _fetched_source(offer: DatasetOffer, source: RemoteFile, plugin: str) -> Path | None:
+    """Return the file of a dataset, checked, if it was fetched; nothing is fetched for a check."""
+    for name in (offer.name, f"{plugin}/{offer.name}"):
+        place = place_of(source, name, default_folder())
+        if place.wanted.is_file() or place.download.is_file():
+            return fetch(source, name=name, folder=default_folder())
+    return None
 
 
 def _judge(check: Check, outcome: Outcome) -> Tried:

@@ -1,4 +1,4 @@
-"""The conformance kit, for authors of plugins: ``conformance``, the planted data, and fixtures of these.
+"""The conformance kit, for authors of plugins: ``conformance``, planted data with fixtures, and calls of hooks.
 
 The same checks serve ``pertharness check``; see docs/plugins/testing.md.
 """
@@ -9,6 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pertharness.testing.calls import call_embed as call_embed
+    from pertharness.testing.calls import call_fit as call_fit
+    from pertharness.testing.calls import call_predict as call_predict
+    from pertharness.testing.calls import call_score as call_score
     from pertharness.testing.planted import Posed as Posed
     from pertharness.testing.planted import planted_cells as planted_cells
     from pertharness.testing.planted import planted_means as planted_means
@@ -18,7 +22,8 @@ if TYPE_CHECKING:
 # Loaded when first asked for: pytest is there in tests only, and a worker needs none of it.
 _HOME = {
     "Posed": "planted", "planted_cells": "planted", "planted_means": "planted", "pose": "planted",
-    "conformance": "pytest_kit",
+    "conformance": "pytest_kit", "call_embed": "calls", "call_fit": "calls", "call_predict": "calls",
+    "call_score": "calls",
 }  # fmt: skip
 __all__ = sorted(_HOME)
 

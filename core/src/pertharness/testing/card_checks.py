@@ -12,6 +12,7 @@ from pathlib import Path
 from pertharness.cards import Card
 from pertharness.errors import ContractError
 from pertharness.files import canonical_json
+from pertharness.testing.declared import check_imports_declared
 from pertharness.testing.subject import Subject
 
 HEAVY = ("anndata", "jax", "matplotlib", "scanpy", "scvi", "sklearn", "tensorflow", "torch", "transformers")
@@ -79,6 +80,12 @@ def check_light(subject: Subject) -> None:
         raise ContractError(f"import and describe took {took:.1f} s; do what takes time inside the other hooks")
 
 
+def check_imports(subject: Subject) -> None:
+    """What the plugin's files import is declared in its metadata, so that its environment has it."""
+    check_imports_declared(subject.ref.module)
+
+
 CARD_CHECKS: dict[str, Callable[[Subject], None]] = {
     "describe": check_describe, "arguments": check_arguments, "params": check_params, "light": check_light,
+    "imports": check_imports,
 }  # fmt: skip

@@ -7,19 +7,23 @@ scorers, ``card-check`` for the card.
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pertharness.cards import Card
-from pertharness.jobs import PluginRef
+from pertharness.jobs import Job, PluginRef
 from pertharness.testing.card_checks import CARD_CHECKS
 from pertharness.testing.dataset_checks import DATASET_CHECKS, DatasetTrial
 from pertharness.testing.embedding_checks import EMBEDDING_CHECKS, EmbeddingTrial
-from pertharness.testing.model_checks import MODEL_CHECKS, ModelTrial
-from pertharness.testing.scorer_checks import SCORER_CHECKS, ScorerTrial
-from pertharness.testing.subject import Subject
+from pertharness.testing.failures import explained
+from pertharness.testing.model_checks import MODEL_CHECKS
+from pertharness.testing.model_trial import ModelTrial
+from pertharness.testing.scorer_checks import SCORER_CHECKS
+from pertharness.testing.scorer_trial import ScorerTrial
+from pertharness.testing.subject import Subject, give
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,10 @@ def list_checks(card: Card) -> list[Check]:
     return checks
 
 
-def run_check(check_id: str, ref: PluginRef, files: Mapping[str, Path] | None = None) -> None:
+def run_check(
+    check_id: str, ref: PluginRef, files: Mapping[str, Path] | None = None, *, params: Mapping[str, Any] | None = None,
+    slots: Mapping[str, Path] | None = None, source: Path | None = None,
+) -> None:  # fmt: skip
     """Carry out one check in the working directory.
 
     Parameters
@@ -80,6 +87,12 @@ def run_check(check_id: str, ref: PluginRef, files: Mapping[str, Path] | None = 
         The plugin.
     files
         Those of its weights and side files that are there, by name; an offer that needs another is not tried.
+    params
+        Parameters of the offer that are to differ from those of the card.
+    slots
+        Files of embeddings that fill slots of the model, in place of planted ones.
+    source
+        The file that the dataset or the embedding is made of.
 
     Raises
     ------
@@ -88,7 +101,7 @@ def run_check(check_id: str, ref: PluginRef, files: Mapping[str, Path] | None = 
     Skip
         If the check cannot be done, with the reason.
     """
-    subject = Subject(ref, tuple(sorted((files or {}).items())))
+    subject = Subject(ref, give(params=params, slots=slots, source=source, files=files))
     known = {check.id: check for check in card_checks()}
     if check_id not in known:
         known = {check.id: check for check in list_checks(subject.card())}
@@ -96,12 +109,31 @@ def run_check(check_id: str, ref: PluginRef, files: Mapping[str, Path] | None = 
     check.function(subject if check.kind == "card" else _open_trial(subject, check.kind, check.offer, check.part))
 
 
+def run_check_job(job: Job) -> None:
+    """Carry out the check that a job names.
+
+    Raises
+    ------
+    ContractError
+        If the plugin does not keep the promise, or raises anything: then with those lines of the traceback that are the
+        plugin's own.
+    Skip
+        If the check cannot be done, with the reason.
+    """
+    with explained(job.plugin.module):
+        run_check(
+            job.name, job.plugin, job.files(), params=job.params, slots=job.embeddings,
+            source=job.inputs.get("source"),
+        )  # fmt: skip
+
+
 # What a trial made (a fitted model's answer, a table of scores) serves all checks of the process.
 @functools.lru_cache(maxsize=4)
 def _open_trial(subject: Subject, kind: str, offer: str, part: str) -> Any:
     """Give what the checks of one offer work on."""
-    found = next(one for one in getattr(subject.card(), kind) if one.name == offer)
-    return _TRIALS[kind](subject, found, part)
+    offered = next(offered for offered in getattr(subject.card(), kind) if offered.name == offer)
+    changed = offered.model_copy(update={"params": offered.params | json.loads(subject.given.params)})
+    return _TRIALS[kind](subject, changed, part)
 
 
 def _of_offer(kind: str, offer: str, part: str, functions: dict[str, Callable[[Any], None]]) -> list[Check]:

@@ -1,16 +1,22 @@
-"""Checks of a dataset that the plugin can make without a file."""
+"""Checks of a dataset: one that needs no file, or whose file is there."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pertharness.cards import DatasetOffer
 from pertharness.errors import ContractError, Skip
+from pertharness.files import sha256_file
 from pertharness.testing.subject import Once, Subject
+from pertharness.worker.digests import changed_arguments, digest, digest_arguments
+from pertharness.worker.guard import check_loaded
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+    from pertharness.stored import Stored
 
 
 class DatasetTrial:
@@ -18,25 +24,30 @@ class DatasetTrial:
 
     def __init__(self, subject: Subject, offer: DatasetOffer, part: str = "") -> None:
         self.subject, self.offer = subject, offer
-        self.loaded = Once(self.load, "canonical")
+        self.raw = Once(self.call, "canonical")
 
-    def load(self) -> AnnData:
-        """Load it inside the Guard.
+    def call(self) -> tuple[AnnData | Stored, list[str]]:
+        """Load it and return the data, and which arguments, or whether the source file, were changed.
 
         Raises
         ------
         Skip
-            If it needs a file.
+            If it needs a file that is not there.
         """
-        if self.offer.takes_file:
-            raise Skip("it reads a file of the user's; test it on files of your own")
-        if self.offer.source is not None:
-            raise Skip(
-                f"it reads {self.offer.source.filename!r}, which is fetched; test it on a small file of that kind"
-            )
-        load = self.subject.hook("load_dataset", self.offer.name)
-        adata: AnnData = load(name=self.offer.name, source=None, params=self.offer.params)
-        return adata
+        source = self.subject.source_of(self.offer)
+        load = self.subject.hook("load_dataset", self.offer.name, guarded=False)
+        params = copy.deepcopy(self.offer.params)
+        before, content = digest_arguments({"params": params}), source and sha256_file(source)
+        adata = load(name=self.offer.name, source=source, params=params)
+        check_loaded(adata, self.offer.name, self.subject.refusal("load_dataset", self.offer.name))
+        changed = changed_arguments(before, {"params": params})
+        if source and (not source.is_file() or sha256_file(source) != content):
+            changed.append("the source file")
+        return adata, changed
+
+    def load(self) -> AnnData | Stored:
+        """Load it once more."""
+        return self.call()[0]
 
     def in_memory(self) -> AnnData:
         """Give the data where they are an AnnData.
@@ -48,7 +59,7 @@ class DatasetTrial:
         """
         from anndata import AnnData
 
-        adata = self.loaded()
+        adata, _ = self.raw()
         if not isinstance(adata, AnnData):
             raise Skip("the data are given as a stored file, not as an AnnData")
         return adata
@@ -56,13 +67,18 @@ class DatasetTrial:
 
 def check_canonical(trial: DatasetTrial) -> None:
     """It has the canonical form of docs/data.md."""
-    trial.loaded()
+    trial.raw()
+
+
+def check_inputs_unchanged(trial: DatasetTrial) -> None:
+    """Parameters and source file are left as they were."""
+    _, changed = trial.raw()
+    if changed:
+        raise ContractError(f"{' and '.join(changed)} changed; read the file only, and work on a copy of params")
 
 
 def check_same_data(trial: DatasetTrial) -> None:
     """Loaded twice, it is the same."""
-    from pertharness.worker.guard import digest
-
     if digest(trial.in_memory()) != digest(trial.load()):
         raise ContractError("loaded twice, the data differ; draw from a generator with a fixed seed, or one of params")
 
@@ -79,5 +95,6 @@ def check_survives_a_file(trial: DatasetTrial) -> None:
 
 
 DATASET_CHECKS: dict[str, Callable[[DatasetTrial], None]] = {
-    "canonical": check_canonical, "same_data": check_same_data, "file": check_survives_a_file,
+    "canonical": check_canonical, "inputs_unchanged": check_inputs_unchanged, "same_data": check_same_data,
+    "file": check_survives_a_file,
 }  # fmt: skip

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import copy
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pertharness.cards import EmbeddingOffer
 from pertharness.errors import ContractError, Skip
 from pertharness.labels import CONTROL
+from pertharness.testing.fresh import check_kept_nothing
+from pertharness.testing.model_trial import OTHER_SCREEN, OTHER_SEED, SEED
 from pertharness.testing.planted import SINGLES, UNSEEN, planted_means
 from pertharness.testing.subject import Once, Subject, working_folder
+from pertharness.worker.digests import changed_arguments, copy_hint, digest_arguments
+from pertharness.worker.guard import check_embedding
 
 if TYPE_CHECKING:
     import pandas as pd
+    from anndata import AnnData
 
 
 class EmbeddingTrial:
@@ -24,28 +30,51 @@ class EmbeddingTrial:
         self.subject, self.offer, self.kind = subject, offer, part
         self.train = planted_means()
         self.labels = list(map(str, self.train.var_names)) if part == "gene" else [CONTROL, *SINGLES]
-        self.table = Once(self.embed, "table")
+        self.raw = Once(self.call, "table")
 
-    def embed(self, labels: list[str] | None = None) -> pd.DataFrame:
-        """Embed the labels inside the Guard; the other screen, for one that takes it, is planted too.
+    def call(
+        self, train: AnnData | None = None, labels: list[str] | None = None, seed: int = SEED,
+        params: Mapping[str, Any] | None = None,
+    ) -> tuple[pd.DataFrame, list[str]]:  # fmt: skip
+        """Embed the labels and return the table, and which arguments were changed.
+
+        The other screen, for an embedding that takes one, is planted too.
 
         Raises
         ------
         Skip
-            If the embedding takes a file, or needs weights that are not there.
+            If the embedding needs a file that is not there.
         """
-        files = self.subject.files_of(self.offer)
-        if self.offer.takes_file:
-            raise Skip("it takes a file, which the kit does not have; test it on one of your own")
+        asked = list(self.labels if labels is None else labels)
         references = {"planted_b": planted_means(context="planted_b")} if self.offer.takes_reference else {}
-        embed = self.subject.hook("embed", self.offer.name)
+        given = {
+            "train": (self.train if train is None else train).copy(), "references": references, "labels": list(asked),
+            "files": self.subject.files_of(self.offer), "params": copy.deepcopy(dict(params or self.offer.params)),
+        }  # fmt: skip
+        source = self.subject.source_of(self.offer)
+        embed = self.subject.hook("embed", self.offer.name, guarded=False)
+        before = digest_arguments(given)
         with working_folder() as workdir:
-            table: pd.DataFrame = embed(
-                name=self.offer.name, kind=self.kind, source=None, train=self.train.copy(), references=references,
-                labels=list(self.labels if labels is None else labels), files=files, params=self.offer.params,
-                device="cpu", seed=1, workdir=workdir,
-            )  # fmt: skip
-        return table
+            table = embed(
+                name=self.offer.name, kind=self.kind, source=source, device="cpu", seed=seed, workdir=workdir, **given
+            )
+        check_embedding(table, asked, self.subject.refusal("embed", self.offer.name))
+        return table, changed_arguments(before, given)
+
+    def table(self) -> pd.DataFrame:
+        """Return the table of the first call."""
+        return self.raw()[0]
+
+    def embed(self, labels: list[str] | None = None) -> pd.DataFrame:
+        """Embed the labels once more."""
+        return self.call(labels=labels)[0]
+
+
+def _difference(one: pd.DataFrame, other: pd.DataFrame) -> str:
+    """Return how two tables differ; empty if they do not."""
+    if list(one.index) != list(other.index):
+        return "other labels have a row"
+    return "" if np.array_equal(one.to_numpy(), other.to_numpy()) else "the numbers are others"
 
 
 def check_table(trial: EmbeddingTrial) -> None:
@@ -54,11 +83,27 @@ def check_table(trial: EmbeddingTrial) -> None:
         raise ContractError("no label has an embedding; expected some of the planted genes, which have real symbols")
 
 
+def check_inputs_unchanged(trial: EmbeddingTrial) -> None:
+    """All that the hook is given is left as it was: data, references, labels and parameters."""
+    _, changed = trial.raw()
+    if changed:
+        raise ContractError(f"{' and '.join(changed)} changed; work on a copy: {copy_hint(changed[0])}")
+
+
 def check_same_table(trial: EmbeddingTrial) -> None:
     """The same seed gives the same numbers."""
-    one, other = trial.table(), trial.embed()
-    if list(one.index) != list(other.index) or not np.array_equal(one.to_numpy(), other.to_numpy()):
+    if _difference(trial.table(), trial.embed()):
         raise ContractError("two calls with one seed differ; draw from a generator made of the argument 'seed' alone")
+
+
+def check_no_state(trial: EmbeddingTrial) -> None:
+    """After another call in the same process, it is what it would be as the first: nothing is kept in a module."""
+    screen = planted_means(seed=OTHER_SCREEN)
+    others = [
+        lambda params: trial.call(screen, seed=OTHER_SEED, params=params), lambda params: trial.call(params=params),
+    ]  # fmt: skip
+    module, params = trial.subject.ref.module, trial.offer.params
+    check_kept_nothing(module, trial.table(), trial.embed, others, _difference, params)
 
 
 def check_unknown_label(trial: EmbeddingTrial) -> None:
@@ -74,5 +119,6 @@ def check_unknown_label(trial: EmbeddingTrial) -> None:
 
 
 EMBEDDING_CHECKS: dict[str, Callable[[EmbeddingTrial], None]] = {
-    "table": check_table, "same_table": check_same_table, "unknown_label": check_unknown_label,
+    "table": check_table, "inputs_unchanged": check_inputs_unchanged, "same_table": check_same_table,
+    "no_state": check_no_state, "unknown_label": check_unknown_label,
 }  # fmt: skip

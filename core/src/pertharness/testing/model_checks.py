@@ -1,154 +1,34 @@
-"""Checks of a model on planted data, one task at a time: it is fitted and asked as a worker would do it."""
+"""Checks of a model on planted data, one task at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pertharness.cards import ModelOffer
-from pertharness.errors import ContractError, Skip
-from pertharness.labels import CONTROL, join_targets
-from pertharness.testing.planted import SINGLES, UNSEEN, Posed, pose
-from pertharness.testing.subject import Once, Subject, private_places, working_folder
+from pertharness.errors import ContractError
+from pertharness.labels import join_targets
+from pertharness.testing.fresh import check_kept_nothing
+from pertharness.testing.gene_order import check_gene_order
+from pertharness.testing.model_trial import (
+    OTHER_SCREEN,
+    OTHER_SEED,
+    SEED,
+    TOLERANCE,
+    Answer,
+    ModelTrial,
+    largest_difference,
+    shuffle_rows,
+)
+from pertharness.testing.planted import SINGLES, UNSEEN, pose
+from pertharness.testing.subject import private_places, working_folder
+from pertharness.worker import prediction_checks
 
-if TYPE_CHECKING:
-    from anndata import AnnData
-
-SEED, OTHER_SEED = 1, 2
-TOLERANCE = 1e-6
-"""On log1p values: what float64 sums in another order leave below it by far, what float32 leaves is about this."""
-CELLS_TOLERANCE = 1e-4
-"""The same for models of cells, which are float32: 200 values of 5 summed in another order are off by up to 1e-5."""
-SPREAD = 3.0
-"""A stochastic model may change by this many times what another seed changes, before the order of cells is to blame."""
 FLOOR = -1.0
 """Below any log1p value; a linear model may undershoot 0 by a little."""
 MEAN_SHARE = 1 / 3
 """By which the mean prediction may differ from the mean control: planted effects stay below 0.1, log2 makes 0.44."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A prediction, what the hooks were given for it, and what they changed of that."""
-
-    prediction: AnnData
-    controls: AnnData
-    queries: list[str]
-    changed: tuple[str, ...] = ()
-
-    def means(self) -> dict[str, np.ndarray]:
-        """Give the predicted means by query."""
-        from pertharness.worker.guard import as_matrix
-
-        labels = self.prediction.obs["perturbation"].astype(str)
-        return dict(zip(labels, as_matrix(self.prediction).astype(float), strict=True))
-
-
-class ModelTrial:
-    """A model and a task posed on planted data."""
-
-    def __init__(self, subject: Subject, offer: ModelOffer, task: str) -> None:
-        self.subject, self.offer = subject, offer
-        self.posed: Posed = pose(task, offer.input)
-        self.guard = subject.guard(offer.name)
-        self.raw = Once(lambda: self.answer(guarded=False), "answers")
-        self.sound = Once(self._sound, "answers, queries, genes, finite or unchanged")
-        self.other = Once(lambda: self.answer(seed=OTHER_SEED), "another_seed")
-
-    def answer(
-        self, *, seed: int = SEED, guarded: bool = True, shuffled: bool = False, queries: list[str] | None = None,
-        val: bool = True,
-    ) -> Answer:  # fmt: skip
-        """Fit and predict; `shuffled`: with the rows of the training data in another order."""
-        from pertharness.canonical import select
-        from pertharness.worker.guard import digest
-
-        train = _shuffle(self.posed.train) if shuffled else self.posed.train.copy()
-        controls = select(train, [CONTROL])
-        given = {"train": train, "controls": controls}
-        before = {name: digest(adata) for name, adata in given.items()}
-        asked = self.posed.queries if queries is None else queries
-        files = self.subject.files_of(self.offer)
-        common: dict[str, Any] = {"name": self.offer.name, "task": self.posed.task, "device": "cpu", "seed": seed}
-        fit, predict = (self.subject.hook(name, self.offer.name, guarded=guarded) for name in ("fit", "predict"))
-        with working_folder() as workdir:
-            model = fit(
-                train=train, val=self.posed.val.copy() if val and self.offer.uses_validation else None,
-                embeddings=_embeddings(self.offer.slots), references=self.posed.references, files=files,
-                params=self.offer.params, workdir=workdir, **common,
-            )  # fmt: skip
-            prediction = predict(
-                model=model, controls=controls, queries=list(asked), oracle=None, workdir=workdir, **common
-            )
-        self.guard.check_form(prediction)
-        changed = tuple(name for name, adata in given.items() if digest(adata) != before[name])
-        return Answer(prediction, controls, list(asked), changed)
-
-    def _sound(self) -> Answer:
-        """Give the raw answer where it keeps the contracts; each of these has a check of its own."""
-        answer = self.raw()
-        try:
-            self.guard.check_queries(answer.prediction, answer.queries)
-            self.guard.check_columns(answer.prediction, answer.controls)
-            self.guard.check_values(answer.prediction)
-        except ContractError:
-            raise Skip("not tried, because the answer breaks a contract: see queries, genes and finite") from None
-        if not answer.prediction.n_obs:
-            raise Skip("not tried, because no query is answered: see answers")
-        if answer.changed:
-            raise Skip("not tried, because the training data are changed: see unchanged")
-        return answer
-
-    def within(self, first: Answer, second: Answer, what: str) -> None:
-        """Hold two answers to the queries that both have against each other."""
-        one, other = first.means(), second.means()
-        allowed = CELLS_TOLERANCE if self.offer.input == "cells" else TOLERANCE
-        why = f"{allowed:g}"
-        if not self.offer.deterministic:
-            seeds = _difference(self.sound().means(), self.other().means())
-            allowed, why = max(allowed, SPREAD * seeds), f"{SPREAD:g} times what another seed changes ({seeds:.2g})"
-        if missing := sorted(set(second.queries) & (set(one) ^ set(other))):
-            raise ContractError(f"{what}: {missing[0]!r} is answered once and declined once")
-        difference = _difference(one, other)
-        if difference > allowed:
-            raise ContractError(f"{what}: answers differ by up to {difference:.2g}, allowed {why}")
-
-
-def _shuffle(train: AnnData) -> AnnData:
-    """Put the rows in another order; cells are numbered anew, so that no name tells the old one."""
-    order = np.random.default_rng(3).permutation(train.n_obs)
-    shuffled = train[order].copy()
-    if train.uns["pertharness"]["level"] == "cells":
-        shuffled.obs_names = [str(i) for i in range(train.n_obs)]
-    return shuffled
-
-
-def _embeddings(slots: Mapping[str, str]) -> dict[str, Any]:
-    """Give an embedding of three dimensions for each slot."""
-    import pandas as pd
-
-    from pertharness.testing.planted import GENES
-
-    labels = {"gene": GENES, "perturbation": SINGLES}
-    rng = np.random.default_rng(4)
-    return {
-        slot: pd.DataFrame(rng.normal(size=(len(labels[kind]), 3)), index=pd.Index(labels[kind], name="label"))
-        for slot, kind in slots.items()
-    }
-
-
-def _difference(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> float:
-    """Give the largest difference over the queries in both; infinity where one has no number and the other has one."""
-    largest = 0.0
-    for query in set(one) & set(other):
-        if (np.isnan(one[query]) != np.isnan(other[query])).any():
-            return float("inf")
-        largest = max(largest, float(np.nanmax(np.abs(one[query] - other[query]), initial=0.0)))
-    return largest
 
 
 def check_answers(trial: ModelTrial) -> None:
@@ -165,34 +45,36 @@ def check_answers(trial: ModelTrial) -> None:
 def check_queries(trial: ModelTrial) -> None:
     """Each query is answered once, or declined with a reason; no other label is in the answer."""
     answer = trial.raw()
-    trial.guard.check_queries(answer.prediction, answer.queries)
+    prediction_checks.check_queries(answer.prediction, answer.queries, trial.refuse)
 
 
 def check_genes(trial: ModelTrial) -> None:
     """The answer has a column for every gene of the controls, in their order."""
     answer = trial.raw()
-    trial.guard.check_columns(answer.prediction, answer.controls)
+    prediction_checks.check_genes(answer.prediction.var_names, answer.controls.var_names, trial.refuse)
 
 
 def check_finite(trial: ModelTrial) -> None:
     """All values are finite, but for whole genes that are named as not predicted, with the reason."""
-    trial.guard.check_values(trial.raw().prediction)
+    prediction_checks.check_values(trial.raw().prediction, trial.refuse)
 
 
-def check_unchanged(trial: ModelTrial) -> None:
-    """Training data and controls are left as they were."""
+def check_inputs_unchanged(trial: ModelTrial) -> None:
+    """All that the hooks are given is left as it was: data, embeddings, references, queries and parameters."""
     if changed := trial.raw().changed:
         raise ContractError(f"{' and '.join(changed)} changed; work on a copy, e.g. train = train.copy()")
 
 
 def check_scale(trial: ModelTrial) -> None:
     """Predictions are means of log1p of counts per 10 000: in their range, and near the controls on average."""
-    from pertharness.canonical import LOG1P_CEILING, control_mean
+    from pertharness.canonical import control_mean
 
-    values = np.array(list(trial.sound().means().values()))
+    answer = trial.formed()
+    prediction_checks.check_bounds(answer.prediction, trial.refuse)
+    values = np.array(list(answer.means().values()))
     y0 = control_mean(trial.posed.controls)
     low, high, mean = np.nanmin(values), np.nanmax(values), np.nanmean(values)
-    if low < FLOOR or high > LOG1P_CEILING:
+    if low < FLOOR:
         raise ContractError(
             f"predictions reach from {low:.3g} to {high:.3g}; expected log1p of counts per 10 000, from 0 to 9.21"
         )
@@ -206,23 +88,42 @@ def check_scale(trial: ModelTrial) -> None:
 def check_same_seed(trial: ModelTrial) -> None:
     """The same seed gives the same answer."""
     one, other = trial.sound().means(), trial.answer().means()
-    if set(one) != set(other) or _difference(one, other) > TOLERANCE:
+    difference = largest_difference(one, other)
+    if set(one) != set(other) or difference > TOLERANCE:
         raise ContractError(
-            f"two runs with seed {SEED} differ by up to {_difference(one, other):.2g}; draw from a generator made of "
-            "the argument 'seed' alone, e.g. numpy.random.default_rng(seed)"
+            f"two runs with seed {SEED} differ by up to {difference:.2g}; draw from a generator made of the argument "
+            "'seed' alone, e.g. numpy.random.default_rng(seed)"
         )
 
 
 def check_another_seed(trial: ModelTrial) -> None:
     """Another seed gives an answer too: the same one where the card says deterministic."""
-    difference = _difference(trial.sound().means(), trial.other().means())
+    difference = largest_difference(trial.sound().means(), trial.other().means())
     if trial.offer.deterministic and difference > TOLERANCE:
         raise ContractError(f"the card says deterministic, and another seed changes the answer by {difference:.2g}")
 
 
+def check_no_state(trial: ModelTrial) -> None:
+    """Fitted after another fit in the same process, it answers as if it were the first: nothing is kept in a module."""
+
+    def difference(one: Answer, other: Answer) -> str:
+        means = one.means(), other.means()
+        if set(means[0]) != set(means[1]):
+            return "other queries are answered"
+        largest = largest_difference(*means)
+        return f"the answers differ by up to {largest:.2g}" if largest > TOLERANCE else ""
+
+    screen = pose(trial.posed.task.name, trial.offer.input, seed=OTHER_SCREEN)
+    others = [lambda params: trial.answer(screen, seed=OTHER_SEED, params=params)]
+    if trial.offer.cheap:  # a model that takes minutes is spared the second
+        others.append(lambda params: trial.answer(params=params))
+    module, params = trial.subject.ref.module, trial.offer.params
+    check_kept_nothing(module, trial.sound(), trial.answer, others, difference, params)
+
+
 def check_shuffled_cells(trial: ModelTrial) -> None:
     """The order of the training data's rows does not matter."""
-    trial.within(trial.sound(), trial.answer(shuffled=True), "training rows in another order")
+    trial.within(trial.sound(), trial.answer(shuffle_rows(trial.posed)), "training rows in another order")
 
 
 def check_one_query(trial: ModelTrial) -> None:
@@ -283,8 +184,8 @@ def check_without_val(trial: ModelTrial) -> None:
 
 MODEL_CHECKS: dict[str, Callable[[ModelTrial], None]] = {
     "answers": check_answers, "queries": check_queries, "genes": check_genes, "finite": check_finite,
-    "unchanged": check_unchanged, "scale": check_scale, "same_seed": check_same_seed,
-    "another_seed": check_another_seed, "shuffled_cells": check_shuffled_cells, "one_query": check_one_query,
-    "query_order": check_query_order, "unseen_gene": check_unseen_gene, "own_folder": check_own_folder,
-    "without_val": check_without_val,
+    "inputs_unchanged": check_inputs_unchanged, "scale": check_scale, "same_seed": check_same_seed,
+    "another_seed": check_another_seed, "no_state": check_no_state, "shuffled_cells": check_shuffled_cells,
+    "gene_order": check_gene_order, "one_query": check_one_query, "query_order": check_query_order,
+    "unseen_gene": check_unseen_gene, "own_folder": check_own_folder, "without_val": check_without_val,
 }  # fmt: skip

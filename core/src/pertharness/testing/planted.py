@@ -132,7 +132,12 @@ def planted_means(seed: int = 0, context: str = "planted_a") -> AnnData:
     return pseudobulk(planted_cells(seed, context))
 
 
-def pose(kind: str, level: str) -> Posed:
+def planted_task(kind: str) -> Task:
+    """Return what a hook is told of a task on planted data: ``double``, ``single`` or ``transfer``."""
+    return Task(dataset="planted", name=kind, split_kind=kind, split_seed=1, modality="crispra", context="planted_a")
+
+
+def pose(kind: str, level: str, seed: int = 0) -> Posed:
     """Pose a task on planted data.
 
     Parameters
@@ -143,6 +148,8 @@ def pose(kind: str, level: str) -> Posed:
         context as reference.
     level
         ``cells`` or ``pseudobulk``.
+    seed
+        Of the counts.
     """
     from pertharness.canonical import select
 
@@ -153,11 +160,11 @@ def pose(kind: str, level: str) -> Posed:
         if label not in outside and (kind == "double" or not outside & {*targets_of(label)})
     ]  # fmt: skip
     make: Any = planted_cells if level == "cells" else planted_means
-    adata = make()
+    adata = make(seed)
     train = select(adata, [CONTROL, *kept])
-    task = Task(dataset="planted", name=kind, split_kind=kind, split_seed=1, modality="crispra", context="planted_a")
     return Posed(
-        task=task, train=train, val=select(adata, list(val)), controls=select(train, [CONTROL]), queries=list(held_out),
-        references={"planted_b": make(context="planted_b")} if kind == "transfer" else {},
-        truth=select(planted_means(), list(held_out)),
+        task=planted_task(kind), train=train, val=select(adata, list(val)), controls=select(train, [CONTROL]),
+        queries=list(held_out),
+        references={"planted_b": make(seed, context="planted_b")} if kind == "transfer" else {},
+        truth=select(planted_means(seed), list(held_out)),
     )  # fmt: skip

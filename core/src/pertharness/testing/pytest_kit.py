@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pertharness.errors import PertharnessError, Skip
 from pertharness.jobs import PluginRef
 from pertharness.testing.checks import Check, card_checks, list_checks, run_check
+from pertharness.testing.given import Allotted, Asked, allot
 from pertharness.testing.subject import Subject
 
 
 def conformance(
-    module: str, *, xfail: Mapping[str, str] | None = None
-) -> Callable[[Check, Path, pytest.MonkeyPatch], None]:
-    """Give a test, parametrised with every check of a plugin: ``test_conformance = conformance("pertharness_NAME")``.
+    module: str, *, xfail: Mapping[str, str] | None = None, params: Mapping[str, Any] | None = None,
+    slots: Mapping[str, Path] | None = None, files: Mapping[str, Path] | None = None,
+) -> Callable[[Check, Path, pytest.MonkeyPatch], None]:  # fmt: skip
+    """Return a test, parametrised with every check of a plugin: ``test_conformance = conformance("pertharness_NAME")``.
 
     Parameters
     ----------
@@ -25,31 +28,42 @@ def conformance(
         Module of the plugin.
     xfail
         Id of a check, or a pattern such as ``"linear-*-shuffled_cells"`` -> why it fails. Such a check has to fail.
+    params
+        Parameters that differ from the card's: ``"epochs"``, or ``"my_model.epochs"`` where several offers have it.
+    slots
+        Files of embeddings for a model's slots, ``"G"`` or ``"my_model.G"``: h5ad, or a table with labels in front.
+    files
+        Weights and side files by name, and files that offers are made of by the offer's name.
 
     Raises
     ------
     ValueError
         If a pattern fits no check.
+    RecipeError
+        If a parameter, slot or file fits no offer, or more than one.
     """
     ref = PluginRef(name=module, module=module, version="0")
     try:
-        checks = list_checks(Subject(ref).card())
+        card = Subject(ref).card()
     except PertharnessError:  # the checks of the card say what is wrong with it
-        checks = card_checks()
+        card = None
+    checks = card_checks() if card is None else list_checks(card)
+    allotted = {} if card is None else allot(card, Asked(params or {}, slots or {}, files or {}))
     for pattern in xfail or {}:
         if not any(fnmatchcase(check.id, pattern) for check in checks):
             raise ValueError(f"xfail: {pattern!r} fits no check; there are {', '.join(check.id for check in checks)}")
-    params = []
+    cases = []
     for check in checks:
         reasons = [reason for pattern, reason in (xfail or {}).items() if fnmatchcase(check.id, pattern)]
         marks = [pytest.mark.xfail(reason=reasons[0], strict=True)] if reasons else []
-        params.append(pytest.param(check, id=check.id, marks=marks))
+        cases.append(pytest.param(check, id=check.id, marks=marks))
 
-    @pytest.mark.parametrize("check", params)
+    @pytest.mark.parametrize("check", cases)
     def test_conformance(check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
+        given = allotted.get((check.kind, check.offer), Allotted())
         try:
-            run_check(check.id, ref)
+            run_check(check.id, ref, given.files, params=given.params, slots=given.slots, source=given.source)
         except Skip as skip:
             pytest.skip(str(skip))
 

@@ -5,26 +5,58 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from pertharness.cards import Card, EmbeddingOffer, ModelOffer
+from pertharness.cards import Card, DatasetOffer, EmbeddingOffer, ModelOffer
 from pertharness.errors import Skip
+from pertharness.files import canonical_json
 from pertharness.jobs import Job, PluginRef
-from pertharness.worker.guard import Guard
+from pertharness.worker.refusals import Refuse, refusal_of
 from pertharness.worker.stages import guarded_hooks, implemented, load_plugin
 
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
+class Given:
+    """What an offer is checked with besides planted data; it can be hashed, so that checks share what they make.
+
+    Attributes
+    ----------
+    params
+        Parameters that differ from the card's, as JSON.
+    slots
+        Files of embeddings that fill a model's slots, in place of planted ones.
+    source
+        The file that a dataset or an embedding is made of.
+    files
+        Those of the weights and side files that are there, by name.
+    """
+
+    params: str = "{}"
+    slots: tuple[tuple[str, Path], ...] = ()
+    source: Path | None = None
+    files: tuple[tuple[str, Path], ...] = ()
+
+
+def give(
+    *, params: Mapping[str, Any] | None = None, slots: Mapping[str, Path] | None = None, source: Path | None = None,
+    files: Mapping[str, Path] | None = None,
+) -> Given:  # fmt: skip
+    """Return what an offer is checked with."""
+    pairs = (tuple(sorted((given or {}).items())) for given in (slots, files))
+    return Given(canonical_json(params or {}), next(pairs), source, next(pairs))
+
+
+@dataclass(frozen=True)
 class Subject:
-    """A plugin under test, and those of its weights and side files that are there."""
+    """A plugin under test, and what its user gives for one of its offers."""
 
     ref: PluginRef
-    files: tuple[tuple[str, Path], ...] = ()
+    given: Given = Given()
 
     def job(self, offer: str = "") -> Job:
         """Give a job of the plugin, as the Guard wants it."""
@@ -49,15 +81,33 @@ class Subject:
         Skip
             If one that it cannot do without is not there.
         """
-        there = dict(self.files)
+        there = dict(self.given.files)
         for file in offer.weights:
             if not file.optional and file.wanted not in there:
-                raise Skip(f"needs the file {file.wanted!r}: pertharness weights fetch {offer.name}")
+                raise Skip(
+                    f"needs the file {file.wanted!r}: pertharness weights fetch {offer.name}, or --file "
+                    f"{file.wanted}=PATH"
+                )
         return {file.wanted: there[file.wanted] for file in offer.weights if file.wanted in there}
 
-    def guard(self, offer: str) -> Guard:
-        """Give the Guard of one offer."""
-        return Guard(self.job(offer))
+    def refusal(self, hook: str, offer: str) -> Refuse:
+        """Return what makes the exceptions of one hook of an offer."""
+        return refusal_of(self.ref.name, hook, offer)
+
+    def source_of(self, offer: DatasetOffer | EmbeddingOffer) -> Path | None:
+        """Return the file that an offer is made of; None if it is made of none.
+
+        Raises
+        ------
+        Skip
+            If it takes one, and none is there.
+        """
+        fetched = offer.source if isinstance(offer, DatasetOffer) else None
+        if self.given.source is None and offer.takes_file:
+            raise Skip(f"it takes a file: name one with --file {offer.name}=PATH")
+        if self.given.source is not None or fetched is None:
+            return self.given.source
+        raise Skip(f"it reads {fetched.wanted!r}: pertharness data fetch {offer.name}, or --file {offer.name}=PATH")
 
     def card(self) -> Card:
         """Give the card."""

@@ -175,7 +175,7 @@ def _predictions(job: Job, folder: Path, phases: list[Phase]) -> Result:
     from pertharness.halves import predict_duplicate
     from pertharness.predictions import make_prediction
     from pertharness.worker.external import read_prediction
-    from pertharness.worker.guard import as_matrix
+    from pertharness.worker.prediction_checks import as_matrix, describe_negative_values
 
     train = canonical.read(job.inputs["train"])
     controls = canonical.select(train, [CONTROL])
@@ -190,7 +190,7 @@ def _predictions(job: Job, folder: Path, phases: list[Phase]) -> Result:
     else:
         prediction = _fit_and_predict(job, folder, phases, train, controls, queries)
     unanswered = {str(query): str(reason) for query, reason in prediction.uns.get("unanswered", {}).items()}
-    notes += prediction.uns.get("notes", [])
+    notes += [*prediction.uns.get("notes", []), *describe_negative_values(prediction)]
     missing = prediction.uns.get("missing_genes", {})
     if missing:
         first, reason = next(iter(missing.items()))
@@ -225,7 +225,8 @@ def _fit_and_predict(
 def _scores(job: Job, folder: Path, phases: list[Phase]) -> Result:
     from pertharness import canonical
     from pertharness.cards import ScorerOffer
-    from pertharness.worker.guard import check_artefacts, check_genes, check_scores
+    from pertharness.worker.prediction_checks import check_genes
+    from pertharness.worker.score_checks import check_artefacts, check_scores
 
     means = _read_means(job.inputs["pseudobulk"])
     split = _read_split(job.inputs["split"])
@@ -285,9 +286,9 @@ def _observations(job: Job, means: AnnData, queries: list[str]) -> tuple[AnnData
 
 def _checks(job: Job, folder: Path, phases: list[Phase]) -> Result:
     """Carry out one check of the conformance kit; it leaves nothing but its status."""
-    from pertharness.testing.checks import run_check
+    from pertharness.testing.checks import run_check_job
 
-    run_check(job.name, job.plugin, job.files())
+    run_check_job(job)
     return Result([])
 
 

@@ -138,7 +138,7 @@ def _read_params(written: str, whole: str) -> dict[str, Any]:
             raise RecipeError(f"{argument.strip()!r} in {whole!r} is not KEY=VALUE; expected e.g. k=4 or P=random")
         if key in params:
             raise RecipeError(f"{key!r} is there twice in {whole!r}; give it one value")
-        params[key] = _read_value(value)
+        params[key] = read_value(value)
     return params
 
 
@@ -197,7 +197,7 @@ def _arguments(text: str, whole: str) -> list[str]:
     return pieces if text.strip() else []
 
 
-def _read_value(text: str) -> Any:
+def read_value(text: str) -> Any:
     """Read JSON where it is JSON; any other text stands for itself."""
     try:
         return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
@@ -229,7 +229,7 @@ def _value_text(value: Any) -> str:
     if isinstance(value, EmbeddingSpec):
         text = value.text()
         return text if _is_one_argument(text) else json.dumps(text)
-    if isinstance(value, str) and _BARE.fullmatch(value) and _read_value(value) == value:
+    if isinstance(value, str) and _BARE.fullmatch(value) and read_value(value) == value:
         return value
     return json.dumps(value, sort_keys=True, allow_nan=False)
 
@@ -237,6 +237,6 @@ def _value_text(value: Any) -> str:
 def _is_one_argument(text: str) -> bool:
     """Say whether a text that is no JSON is cut nowhere."""
     try:
-        return '"' not in text and _arguments(text, text) == [text] and _read_value(text) == text == text.strip()
+        return '"' not in text and _arguments(text, text) == [text] and read_value(text) == text == text.strip()
     except RecipeError:
         return False

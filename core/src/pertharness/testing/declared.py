@@ -1,0 +1,160 @@
+"""Whether a plugin's metadata declare what its files import; the plugin is not imported for it."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import Distribution, PackageNotFoundError, distribution, entry_points, packages_distributions
+from importlib.util import find_spec
+from pathlib import Path
+
+from pertharness.errors import ContractError, Skip
+from pertharness.hookspecs import PROJECT
+from pertharness.testing.failures import package_places
+
+WORKER_SIDE = frozenset({"anndata", "numpy", "pandas", "pluggy", "pydantic", "scipy"})
+"""What a hook is handed, or needs for its answer: who requires pertharness has these."""
+MOST = 5
+"""Imports that a message names."""
+
+
+@dataclass(frozen=True)
+class Import:
+    """A line that imports something.
+
+    Attributes
+    ----------
+    file
+        From the folder on that the package lies in.
+    package
+        First part of the module's name.
+    """
+
+    file: str
+    line: int
+    package: str
+
+
+def check_imports_declared(module: str) -> None:
+    """Refuse imports that the metadata of a plugin do not declare.
+
+    Raises
+    ------
+    ContractError
+        Naming each with file and line.
+    Skip
+        If the module belongs to no distribution, so that nothing is declared.
+    """
+    owner = distribution_of(module)
+    if owner is None:
+        raise Skip(f"the module {module!r} belongs to no distribution, so nothing is declared; pip install the plugin")
+    places = package_places(module)
+    declared = _declared_by(owner) | {name for place in places for name in _locked_in(place)}
+    if normalise("pertharness") in declared:
+        declared |= WORKER_SIDE
+    owners = packages_distributions()
+    missing = []
+    for found in find_imports(places):
+        names = {normalise(name) for name in owners.get(found.package, [found.package])}
+        if not names & declared and not _is_beside(found.package, places, owners):
+            missing.append((found, min(names)))
+    if missing:
+        lines = [
+            f"{found.file}:{found.line} imports {found.package!r}" + (f" ({name})" if name != found.package else "")
+            for found, name in missing[:MOST]
+        ]
+        more = f" and {len(missing) - MOST} more" if len(missing) > MOST else ""
+        raise ContractError(
+            f"{owner.name} does not declare what it imports: {'; '.join(lines)}{more}; add it to dependencies in "
+            "pyproject.toml, or import it inside a try block if it can be done without"
+        )
+
+
+def distribution_of(module: str) -> Distribution | None:
+    """Return the distribution that a plugin's module belongs to; None if it belongs to none."""
+    for point in entry_points(group=PROJECT):
+        if point.module == module and point.dist is not None:
+            return point.dist
+    for name in packages_distributions().get(module.split(".")[0], []):
+        return distribution(name)
+    try:
+        return distribution(module.split(".")[0])
+    except PackageNotFoundError:
+        return None
+
+
+def find_imports(places: list[Path]) -> Iterator[Import]:
+    """Find what files import of other packages: all but the standard library, and imports in a try block."""
+    own = {place.stem if place.suffix == ".py" else place.name for place in places}
+    for place in places:
+        for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            if file.suffix != ".py":
+                continue
+            for node in _unguarded(ast.parse(file.read_bytes(), str(file))):
+                for name in _modules_of(node):
+                    package = name.split(".")[0]
+                    if package not in own and package not in sys.stdlib_module_names:
+                        yield Import(str(file.relative_to(place.parent)), node.lineno, package)
+
+
+def _unguarded(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Find the imports below a node, but for those in a try block and those for type checking."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.Import, ast.ImportFrom)):
+            yield child
+        elif type(child).__name__ in ("Try", "TryStar") or (isinstance(child, ast.With) and "suppress" in _head(child)):
+            continue
+        elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            for other in child.orelse:
+                yield from _unguarded(ast.Module([other], []))
+        else:
+            yield from _unguarded(child)
+
+
+def _head(node: ast.With) -> str:
+    """Return what a with statement enters."""
+    return ", ".join(ast.unparse(item.context_expr) for item in node.items)
+
+
+def _modules_of(node: ast.Import | ast.ImportFrom) -> list[str]:
+    """Return the names of the modules that a line imports; of its own package, none."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [node.module] if node.module and not node.level else []
+
+
+def _declared_by(owner: Distribution) -> set[str]:
+    """Return the names that a distribution requires, those of extras too, and its own."""
+    return {normalise(owner.name), *map(_name_of, owner.requires or [])}
+
+
+def _locked_in(place: Path) -> set[str]:
+    """Return the names in the locks of a plugin's environment, which lie in its package."""
+    locks = sorted(place.glob("requirements*.lock")) if place.is_dir() else []
+    lines = [line for lock in locks for line in lock.read_text(encoding="utf-8").splitlines()]
+    return {name for line in lines if (name := _name_of(line))}
+
+
+def _is_beside(package: str, places: list[Path], owners: Mapping[str, list[str]]) -> bool:
+    """Check whether a package of no known distribution lies beside the plugin, in one folder of sources."""
+    if package in owners or not places:
+        return False
+    try:
+        spec = find_spec(package)
+    except (ImportError, ValueError):
+        return False
+    return spec is not None and spec.origin is not None and places[0].parent in Path(spec.origin).parents
+
+
+def normalise(name: str) -> str:
+    """Return the name of a distribution as PEP 503 spells it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _name_of(requirement: str) -> str:
+    """Return the name in a requirement; empty where the line is none."""
+    match = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)", requirement)
+    return normalise(match[1]) if match else ""

@@ -1,0 +1,68 @@
+"""What the author of a plugin reads of an exception: its text, and the lines of the traceback that are the plugin's."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import importlib.util
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from pertharness.errors import ContractError, Skip
+
+
+@contextlib.contextmanager
+def explained(module: str) -> Iterator[None]:
+    """Turn whatever a plugin raises into a `ContractError` with the plugin's own lines of the traceback.
+
+    Raises
+    ------
+    ContractError
+        For any exception but a `Skip`, and a full disk, which is no fault of the plugin.
+    """
+    try:
+        yield
+    except Skip:
+        raise
+    except (Exception, SystemExit) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        text = str(error) if isinstance(error, ContractError) else _text(error)
+        raise ContractError("\n".join([text, *own_lines(error, module)])) from error
+
+
+def _text(error: BaseException) -> str:
+    """Return class and text of an exception, also of one whose text cannot be had."""
+    try:
+        return "".join(traceback.format_exception_only(type(error), error)).strip()
+    except Exception as other:  # noqa: BLE001 - it runs the plugin's code
+        return f"{type(error).__name__} (its text cannot be had: {type(other).__name__})"
+
+
+def own_lines(error: BaseException, module: str) -> list[str]:
+    """Return the lines of a traceback that stand in files of the plugin, or those of its cause."""
+    places = package_places(module)
+    seen: BaseException | None = error
+    while seen is not None:
+        frames = [
+            frame for frame in traceback.extract_tb(seen.__traceback__)
+            if any(place in (Path(frame.filename), *Path(frame.filename).parents) for place in places)
+        ]  # fmt: skip
+        if frames:
+            return "".join(traceback.format_list(frames)).rstrip().splitlines()
+        seen = seen.__cause__ or seen.__context__
+    return []
+
+
+def package_places(module: str) -> list[Path]:
+    """Return the folders of a plugin's package, or its one file, without importing it; none if it is not there."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError, AttributeError):  # a package above it that cannot be imported
+        return []
+    if spec is None:
+        return []
+    if spec.submodule_search_locations:
+        return [Path(place) for place in spec.submodule_search_locations]
+    return [Path(spec.origin)] if spec.origin else []

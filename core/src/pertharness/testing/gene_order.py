@@ -1,0 +1,75 @@
+"""The check that a model's values stand under the names of their own genes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from pertharness.errors import ContractError
+from pertharness.testing.model_trial import (
+    TOLERANCE,
+    Answer,
+    ModelTrial,
+    largest_difference,
+    permute_genes,
+    refuse_other_queries,
+)
+
+FAR = 3.0
+"""Values under their own names are to be this many times nearer to those of the first answer than values by place."""
+WHAT = "training genes in another order"
+HINT = "give each value under its own gene's name, in the order of controls.var_names"
+
+
+def check_gene_order(trial: ModelTrial) -> None:
+    """Genes in another order, with names that are not sorted, get the same values under their names."""
+    first, second = trial.sound(), trial.answer(permute_genes(trial.posed))
+    refuse_other_queries(first.means(), second.means(), second.queries, WHAT)
+    order = second.controls.var_names.get_indexer(first.controls.var_names)
+    aligned = {query: values[order] for query, values in second.means().items()}
+    if trial.offer.deterministic:
+        difference = largest_difference(first.means(), aligned)
+        if difference <= TOLERANCE:
+            return
+        if largest_difference(first.means(), trial.other().means()) <= TOLERANCE:  # else see another_seed
+            raise ContractError(f"{WHAT}: answers differ by up to {difference:.2g}, allowed {TOLERANCE:g}; {HINT}")
+    _check_nearer("values", first, second, order, lambda answer: 0.0)
+    changes, between_seeds = _root_mean_square(first, _control), _distance(first, trial.other(), _control)
+    if FAR * between_seeds <= changes:  # else they are noise in any order
+        _check_nearer("changes from the control", first, second, order, _control)
+
+
+def _check_nearer(
+    what: str, first: Answer, second: Answer, order: np.ndarray, zero: Callable[[Answer], np.ndarray | float]
+) -> None:
+    """Refuse values that are hardly nearer to the first ones by name than by place."""
+    by_name, by_place = _distance(first, second, zero, order), _distance(first, second, zero)
+    if FAR * by_name > by_place:
+        raise ContractError(
+            f"{WHAT}: the {what} are off by {by_name:.2g} under the same names, by {by_place:.2g} in the same places; "
+            f"expected a third of that at most; {HINT}"
+        )
+
+
+def _control(answer: Answer) -> np.ndarray:
+    """Return the mean of the controls that an answer was given, shape (n_genes,)."""
+    from pertharness.canonical import control_mean
+
+    return control_mean(answer.controls)
+
+
+def _distance(
+    one: Answer, other: Answer, zero: Callable[[Answer], np.ndarray | float], order: np.ndarray | slice = slice(None)
+) -> float:
+    """Return the root mean square difference of two answers, each from its own zero, the second one in an order."""
+    means, others = one.means(), other.means()
+    queries = [query for query in means if query in others]
+    differences = [(means[query] - zero(one)) - (others[query] - zero(other))[order] for query in queries]
+    return float(np.sqrt(np.nanmean(np.square(differences)))) if queries else 0.0
+
+
+def _root_mean_square(answer: Answer, zero: Callable[[Answer], np.ndarray | float]) -> float:
+    """Return the size of an answer's values, from their zero."""
+    values = [row - zero(answer) for row in answer.means().values()]
+    return float(np.sqrt(np.nanmean(np.square(values))))

@@ -1,0 +1,123 @@
+"""What the user of a check gives by name, parameters, slots and files, allotted to the offers that it is for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pertharness.cards import Card, DatasetOffer, EmbeddingOffer, ModelOffer, ScorerOffer
+from pertharness.errors import RecipeError
+
+AnyOffer = DatasetOffer | EmbeddingOffer | ModelOffer | ScorerOffer
+KINDS = ("datasets", "embeddings", "models", "scorers")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a user names.
+
+    Attributes
+    ----------
+    params
+        ``NAME``, or ``OFFER.NAME`` where several offers have it -> value.
+    slots
+        ``SLOT`` or ``OFFER.SLOT`` of a model -> file of an embedding.
+    files
+        Name of weights or a side file, or of an offer that is made of a file -> path.
+    """
+
+    params: Mapping[str, Any] = field(default_factory=dict)
+    slots: Mapping[str, Path] = field(default_factory=dict)
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass
+class Allotted:
+    """What one offer gets of it."""
+
+    params: dict[str, Any] = field(default_factory=dict)
+    slots: dict[str, Path] = field(default_factory=dict)
+    source: Path | None = None
+    files: dict[str, Path] = field(default_factory=dict)
+
+
+def allot(card: Card, asked: Asked) -> dict[tuple[str, str], Allotted]:
+    """Return what each offer gets, by kind (``models``) and name.
+
+    Raises
+    ------
+    RecipeError
+        If a name fits no offer, or more than one, or a file is not there.
+    """
+    offers: list[tuple[str, AnyOffer]] = [(kind, offer) for kind in KINDS for offer in getattr(card, kind)]
+    allotted = {(kind, offer.name): Allotted() for kind, offer in offers}
+    for text, value in asked.params.items():
+        for kind, offer, name in _owners(text, "--param", offers, lambda offer: offer.params):
+            allotted[kind, offer.name].params[name] = _placed(offer, name, value)
+    for text, path in asked.slots.items():
+        for kind, offer, name in _owners(text, "--slot", offers, lambda offer: getattr(offer, "slots", {})):
+            allotted[kind, offer.name].slots[name] = _existing(path, f"--slot {text}")
+    for name, path in asked.files.items():
+        _allot_file(name, _existing(path, f"--file {name}"), offers, allotted)
+    return allotted
+
+
+def _owners(
+    text: str, option: str, offers: list[tuple[str, AnyOffer]], names_of: Callable[[AnyOffer], Iterable[str]]
+) -> list[tuple[str, AnyOffer, str]]:
+    """Return the offers that a name such as ``k`` or ``linear.k`` means, with the name alone."""
+    owner, _, name = text.rpartition(".")
+    fit = [(kind, offer, name) for kind, offer in offers if name in names_of(offer) and owner in ("", offer.name)]
+    if not fit:
+        known = sorted({f"{offer.name}.{name}" for _, offer in offers for name in names_of(offer)})
+        raise RecipeError(f"{option} {text}: no offer has it; expected one of {', '.join(known) or 'none'}")
+    owners = sorted({offer.name for _, offer, _ in fit})
+    if len(owners) > 1:
+        raise RecipeError(
+            f"{option} {text}: several offers have it; say which: {', '.join(f'{owner}.{name}' for owner in owners)}"
+        )
+    return fit
+
+
+def _allot_file(
+    name: str, path: Path, offers: list[tuple[str, AnyOffer]], allotted: Mapping[tuple[str, str], Allotted]
+) -> None:
+    """Give a file to the offers that declare it, or to the one that is made of it."""
+    taken = False
+    for kind, offer in offers:
+        if name in [file.wanted for file in getattr(offer, "weights", ())]:
+            allotted[kind, offer.name].files[name] = path
+            taken = True
+        elif name == offer.name and _made_of_a_file(offer):
+            allotted[kind, offer.name].source = path
+            taken = True
+    if not taken:
+        known = {file.wanted for _, offer in offers for file in getattr(offer, "weights", ())}
+        known |= {offer.name for _, offer in offers if _made_of_a_file(offer)}
+        raise RecipeError(
+            f"--file {name}: no offer declares a file, or is made of one, of that name; "
+            f"expected one of {', '.join(sorted(known)) or 'none'}"
+        )
+
+
+def _made_of_a_file(offer: AnyOffer) -> bool:
+    """Check whether an offer is made of a file that the user names, or that is fetched."""
+    return bool(getattr(offer, "takes_file", False) or getattr(offer, "source", None))
+
+
+def _placed(offer: AnyOffer, name: str, value: Any) -> Any:
+    """Return the value of a parameter; where it names a file, by the absolute path."""
+    if name not in getattr(offer, "file_params", ()) or not value:
+        return value
+    return str(_existing(Path(str(value)), f"--param {name}"))
+
+
+def _existing(path: Path, where: str) -> Path:
+    """Return the absolute path of a file that is there."""
+    placed = path.expanduser().absolute()
+    if not placed.is_file():
+        what = "is a folder" if placed.is_dir() else "is not there"
+        raise RecipeError(f"{where}: {str(path)!r} {what}; expected a file")
+    return placed

@@ -1,0 +1,201 @@
+"""A model on planted data, fitted and asked as a worker would do it; and that data in other orders."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pertharness.cards import ModelOffer
+from pertharness.errors import ContractError, Skip
+from pertharness.labels import CONTROL
+from pertharness.testing.planted import GENES, SINGLES, Posed, pose
+from pertharness.testing.subject import Once, Subject, working_folder
+from pertharness.worker import prediction_checks
+from pertharness.worker.digests import changed_arguments, digest_arguments
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+SEED, OTHER_SEED = 1, 2
+OTHER_SCREEN = 7
+"""Seed of planted data that are another screen of the same perturbations."""
+TOLERANCE = 1e-6
+"""On log1p values: what float64 sums in another order leave below it by far, what float32 leaves is about this."""
+CELLS_TOLERANCE = 1e-4
+"""The same for models of cells, which are float32: 200 values of 5 summed in another order are off by up to 1e-5."""
+SPREAD = 3.0
+"""A stochastic model may change by this many times what another seed changes, before the order of cells is to blame."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A prediction, what the hooks were given for it, and what they changed of that."""
+
+    prediction: AnnData
+    controls: AnnData
+    queries: list[str]
+    changed: tuple[str, ...] = ()
+
+    def means(self) -> dict[str, np.ndarray]:
+        """Return the predicted means by query."""
+        labels = self.prediction.obs["perturbation"].astype(str)
+        return dict(zip(labels, prediction_checks.as_matrix(self.prediction).astype(float), strict=True))
+
+
+class ModelTrial:
+    """A model and a task posed on planted data."""
+
+    def __init__(self, subject: Subject, offer: ModelOffer, task: str) -> None:
+        self.subject, self.offer = subject, offer
+        self.posed: Posed = pose(task, offer.input)
+        self.refuse = subject.refusal("predict", offer.name)
+        self.raw = Once(lambda: self.answer(guarded=False), "answers")
+        self.formed = Once(self._formed, "answers, queries, genes, finite or inputs_unchanged")
+        self.sound = Once(self._sound, "answers, queries, genes, finite, inputs_unchanged or scale")
+        self.other = Once(lambda: self.answer(seed=OTHER_SEED), "another_seed")
+
+    def answer(
+        self, posed: Posed | None = None, *, seed: int = SEED, guarded: bool = True, queries: list[str] | None = None,
+        val: bool = True, params: Mapping[str, Any] | None = None,
+    ) -> Answer:  # fmt: skip
+        """Fit and predict, on the planted data unless others are `posed`."""
+        from pertharness.canonical import select
+
+        posed = posed or self.posed
+        fit, predict = (self.subject.hook(name, self.offer.name, guarded=guarded) for name in ("fit", "predict"))
+        common: dict[str, Any] = {"name": self.offer.name, "task": posed.task, "device": "cpu", "seed": seed}
+        to_fit = {
+            "train": posed.train.copy(), "val": posed.val.copy() if val and self.offer.uses_validation else None,
+            "embeddings": planted_slots(self.offer.slots) | self._slots_given(),
+            "references": {name: adata.copy() for name, adata in posed.references.items()},
+            "files": self.subject.files_of(self.offer), "params": copy.deepcopy(dict(params or self.offer.params)),
+        }  # fmt: skip
+        asked = list(posed.queries if queries is None else queries)
+        to_predict = {"controls": select(to_fit["train"], [CONTROL]), "queries": list(asked)}
+        before = digest_arguments(to_fit | to_predict)
+        with working_folder() as workdir:
+            model = fit(workdir=workdir, **to_fit, **common)
+            prediction = predict(model=model, oracle=None, workdir=workdir, **to_predict, **common)
+        prediction_checks.check_form(prediction, self.refuse)
+        changed = tuple(changed_arguments(before, to_fit | to_predict))
+        return Answer(prediction, select(posed.train, [CONTROL]), asked, changed)
+
+    def _slots_given(self) -> dict[str, pd.DataFrame]:
+        """Return the embeddings that the user named."""
+        return {slot: read_slot(path) for slot, path in self.subject.given.slots}
+
+    def _formed(self) -> Answer:
+        """Return the raw answer where it has the right form; each part of that has a check of its own."""
+        answer = self.raw()
+        try:
+            prediction_checks.check_queries(answer.prediction, answer.queries, self.refuse)
+            prediction_checks.check_genes(answer.prediction.var_names, answer.controls.var_names, self.refuse)
+            prediction_checks.check_values(answer.prediction, self.refuse)
+        except ContractError:
+            raise Skip("not tried, because the answer breaks a contract: see queries, genes and finite") from None
+        if not answer.prediction.n_obs:
+            raise Skip("not tried, because no query is answered: see answers")
+        if answer.changed:
+            raise Skip("not tried, because an argument is changed: see inputs_unchanged")
+        return answer
+
+    def _sound(self) -> Answer:
+        """Return the raw answer where it keeps the contracts."""
+        answer = self.formed()
+        try:
+            prediction_checks.check_bounds(answer.prediction, self.refuse)
+        except ContractError:
+            raise Skip("not tried, because values are out of range: see scale") from None
+        return answer
+
+    def within(self, first: Answer, second: Answer, what: str) -> None:
+        """Check two answers against each other, for the queries that both have."""
+        one, other = first.means(), second.means()
+        allowed = CELLS_TOLERANCE if self.offer.input == "cells" else TOLERANCE
+        why = f"{allowed:g}"
+        if not self.offer.deterministic:
+            seeds = largest_difference(self.sound().means(), self.other().means())
+            allowed, why = max(allowed, SPREAD * seeds), f"{SPREAD:g} times what another seed changes ({seeds:.2g})"
+        refuse_other_queries(one, other, second.queries, what)
+        difference = largest_difference(one, other)
+        if difference > allowed:
+            raise ContractError(f"{what}: answers differ by up to {difference:.2g}, allowed {why}")
+
+
+def refuse_other_queries(
+    one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray], queries: list[str], what: str
+) -> None:
+    """Refuse answers one of which has a query that the other declines."""
+    if missing := sorted(set(queries) & (set(one) ^ set(other))):
+        raise ContractError(f"{what}: {missing[0]!r} is answered once and declined once")
+
+
+def largest_difference(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> float:
+    """Return the largest difference over the queries in both; infinity where only one of the two has a number."""
+    largest = 0.0
+    for query in set(one) & set(other):
+        if (np.isnan(one[query]) != np.isnan(other[query])).any():
+            return float("inf")
+        largest = max(largest, float(np.nanmax(np.abs(one[query] - other[query]), initial=0.0)))
+    return largest
+
+
+def shuffle_rows(posed: Posed) -> Posed:
+    """Return the task with its training rows in another order; cells are numbered anew, so that no name tells."""
+    order = np.random.default_rng(3).permutation(posed.train.n_obs)
+    shuffled = posed.train[order].copy()
+    if posed.train.uns["pertharness"]["level"] == "cells":
+        shuffled.obs_names = [str(i) for i in range(shuffled.n_obs)]
+    return replace(posed, train=shuffled)
+
+
+def permute_genes(posed: Posed) -> Posed:
+    """Return the task with the genes of all its data in another order, which is not that of their names."""
+    order = np.random.default_rng(9).permutation(posed.train.n_vars)
+
+    def permute(adata: AnnData) -> AnnData:
+        return adata[:, order].copy()
+
+    return replace(
+        posed, train=permute(posed.train), val=permute(posed.val), controls=permute(posed.controls),
+        references={name: permute(adata) for name, adata in posed.references.items()}, truth=permute(posed.truth),
+    )  # fmt: skip
+
+
+def planted_slots(slots: Mapping[str, str]) -> dict[str, Any]:
+    """Return an embedding of three dimensions for each slot."""
+    import pandas as pd
+
+    labels = {"gene": GENES, "perturbation": SINGLES}
+    rng = np.random.default_rng(4)
+    return {
+        slot: pd.DataFrame(rng.normal(size=(len(labels[kind]), 3)), index=pd.Index(labels[kind], name="label"))
+        for slot, kind in slots.items()
+    }
+
+
+def read_slot(path: Path) -> pd.DataFrame:
+    """Read an embedding that a user names: an h5ad as jobs leave it, or a table whose first column holds the labels.
+
+    Raises
+    ------
+    ContractError
+        If it is none of these.
+    """
+    import pandas as pd
+
+    from pertharness.embeddings import read_embedding
+
+    if path.suffix == ".h5ad":
+        return read_embedding(path)
+    separators = {".csv": ",", ".tsv": "\t"}
+    if path.suffix not in separators:
+        raise ContractError(f"--slot: {str(path)!r} ends in {path.suffix!r}; expected .h5ad, .csv or .tsv")
+    table: pd.DataFrame = pd.read_csv(path, index_col=0, sep=separators[path.suffix])
+    return table

@@ -1,0 +1,199 @@
+"""A scorer on planted means, and these under other names and in other orders."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pertharness.cards import MetricOffer, ScorerOffer
+from pertharness.errors import ContractError, Skip
+from pertharness.jobs import Task
+from pertharness.labels import CONTROL, join_targets, targets_of
+from pertharness.testing.model_trial import SEED
+from pertharness.testing.planted import DOUBLES, SINGLES, planted_means
+from pertharness.testing.subject import Once, Subject
+from pertharness.worker.digests import changed_arguments, digest_arguments
+from pertharness.worker.score_checks import check_scores
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+TOLERANCE = 1e-9
+"""Relative and absolute: what sums in another order leave."""
+QUERIES = (*SINGLES[:4], *DOUBLES[:3])
+SMALL, LARGE = 0.02, 1.0
+"""Standard deviations of the noise on two predictions, log1p CP10k; the planted effects lie between."""
+OF_A_PREDICTION = ("perturbation", "gene", "task")
+"""Levels whose value says how good a prediction is; entries, curves and datasets have values of other kinds."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The arguments of ``score`` that hold data, all of them means."""
+
+    truth: AnnData
+    prediction: AnnData
+    controls: AnnData
+    train: AnnData
+    screen: AnnData
+
+
+class ScorerTrial:
+    """A scorer, and planted means to score."""
+
+    def __init__(self, subject: Subject, offer: ScorerOffer, part: str = "") -> None:
+        self.subject, self.offer = subject, offer
+        self.metrics = {metric.id: metric for metric in offer.metrics}
+        self.scene = self.make_scene()
+        self.raw = Once(lambda: self.call(self.scene), "table")
+        self.noisy = Once(self._noisy, "table")
+        self.steady = Once(self._steady, "same_values")
+
+    def make_scene(self, noise: float = SMALL, seed: int = 0) -> Scene:
+        """Return a truth and a prediction off by noise; for a scorer that calibrates, the truth with halves."""
+        scene = _make_scene(noise, seed)
+        return _with_halves(scene) if self.offer.calibrates else scene
+
+    def _noisy(self) -> pd.Series:
+        """Return the values of a prediction near the truth, where every metric has some."""
+        values, _ = self.raw()
+        silent = sorted({*self.metrics} - {*values.index.get_level_values("metric")})
+        if silent:
+            what = f"the metric {silent[0]!r} has no value for a prediction near the truth"
+            raise ContractError(f"{what}; expected finite ones")
+        return values
+
+    def _steady(self) -> pd.Series:
+        """Return the values of a prediction near the truth, where they are the same the second time."""
+        values = self.noisy()
+        refuse_others(values, self.scores(self.scene), "scored twice with one seed")
+        return values
+
+    def call(
+        self, scene: Scene, seed: int = SEED, params: Mapping[str, Any] | None = None
+    ) -> tuple[pd.Series, list[str]]:
+        """Score, and return the values that are defined, and which arguments were changed.
+
+        The values stand under perturbation, gene, metric, variant and coordinate.
+
+        Raises
+        ------
+        ContractError
+            If the table does not keep the contract.
+        """
+        from pertharness.scores import COLUMNS
+
+        given = {field.name: getattr(scene, field.name).copy() for field in fields(scene)}
+        given |= {"references": {}, "params": copy.deepcopy(dict(params or self.offer.params))}
+        before = digest_arguments(given)
+        answer = self.subject.hook("score", self.offer.name, guarded=False)(
+            name=self.offer.name, task=_TASK, seed=seed, **given
+        )
+        queries = [str(label) for label in scene.truth.obs["perturbation"]]
+        table = check_scores(answer, self.offer, queries, self.subject.ref.name).fillna({"gene": "", "coordinate": ""})
+        values: pd.Series = table.set_index(list(COLUMNS[:-1]))["value"].astype(float)
+        return values.dropna(), changed_arguments(before, given)
+
+    def scores(self, scene: Scene) -> pd.Series:
+        """Score, and return the values that are defined."""
+        return self.call(scene)[0]
+
+    def judged(self, values: pd.Series) -> list[tuple[MetricOffer, str, np.ndarray]]:
+        """Return metric, variant and values of all that says how good a prediction is.
+
+        Raises
+        ------
+        Skip
+            If no metric does.
+        """
+        chosen = [metric for metric in self.offer.metrics if metric.level in OF_A_PREDICTION]
+        if not chosen:
+            raise Skip(f"no metric is of the level {', '.join(OF_A_PREDICTION)}")
+        index = values.index
+        found = []
+        for metric in chosen:
+            for variant in metric.variants:
+                mine = (index.get_level_values("metric") == metric.id) & (index.get_level_values("variant") == variant)
+                found.append((metric, variant, values[mine].to_numpy()))
+        return found
+
+
+_TASK = Task(dataset="planted", name="double", split_kind="double", split_seed=1, modality="crispra")
+
+
+def _make_scene(noise: float = SMALL, seed: int = 0) -> Scene:
+    """Return a truth, and a prediction that is the truth with noise; 0: the truth itself."""
+    from pertharness.canonical import select
+    from pertharness.predictions import make_prediction
+
+    means = planted_means(seed)
+    truth = select(means, list(QUERIES))
+    truth.var["common"] = True  # no compared model lacks a gene
+    labels = [label for label in means.obs["perturbation"] if label not in QUERIES]
+    draws = np.random.default_rng(5).normal(size=truth.shape)
+    values = np.asarray(truth.X) + noise * draws
+    prediction = make_prediction(dict(zip(truth.obs["perturbation"], values, strict=True)), truth.var_names)
+    return Scene(truth, prediction, select(means, [CONTROL]), select(means, labels), means)
+
+
+def _with_halves(scene: Scene) -> Scene:
+    """Return the scene of a run that calibrates, with noise of the means far below that of the predictions."""
+    truth, screen = scene.truth.copy(), scene.screen.copy()
+    for means in (truth, screen):
+        for i, name in enumerate(("half_a", "half_b")):
+            draws = np.random.default_rng(8 + i).normal(size=means.shape)
+            means.layers[name] = np.asarray(means.X) + SMALL / 10 * draws
+        n_cells = means.obs["n_cells"].to_numpy(dtype=float)[:, None]
+        means.layers["variance"] = np.broadcast_to(n_cells * (SMALL / 10) ** 2, means.shape).copy()
+    return replace(scene, truth=truth, screen=screen)
+
+
+def map_data(scene: Scene, change: Callable[[AnnData], AnnData]) -> Scene:
+    """Return the scene with the same done to all its data."""
+    parts = (scene.truth, scene.prediction, scene.controls, scene.train, scene.screen)
+    return Scene(*map(change, parts))
+
+
+def rename(adata: AnnData) -> AnnData:
+    """Return every gene another name, in reverse alphabetical order, and every perturbation the label that follows."""
+    new = new_names(adata)
+    renamed = adata.copy()
+    renamed.obs["perturbation"] = [relabel(str(label), new) for label in adata.obs["perturbation"]]
+    renamed.var_names = [new[gene] for gene in adata.var_names]
+    return renamed
+
+
+def new_names(adata: AnnData) -> dict[str, str]:
+    """Return another name for each gene, in reverse alphabetical order."""
+    genes = sorted(map(str, adata.var_names), reverse=True)
+    return {gene: f"GENE{i:03d}" for i, gene in enumerate(genes)}
+
+
+def relabel(label: str, new: dict[str, str]) -> str:
+    """Return the label of a perturbation whose targets have other names."""
+    return join_targets(new[target] for target in targets_of(label))
+
+
+def refuse_others(one: pd.Series, other: pd.Series, what: str) -> None:
+    """Refuse two sets of values that differ."""
+    odd = one.index.symmetric_difference(other.index)
+    if len(odd):
+        raise ContractError(f"{what}: there is a value once and none once for {name_of_value(odd[0])}")
+    differ = ~np.isclose(one, other.reindex(one.index), rtol=TOLERANCE, atol=TOLERANCE)
+    if differ.any():
+        first = one.index[differ][0]
+        raise ContractError(
+            f"{what}: {name_of_value(first)} is {one[first]!r} and then {other[first]!r}; expected the same"
+        )
+
+
+def name_of_value(index: tuple[str, ...]) -> str:
+    """Return a value's metric and place in words."""
+    perturbation, gene, metric, variant, coordinate = index
+    where = [repr(part) for part in (perturbation, gene, coordinate) if part != ""]
+    return f"{metric} ({variant})" + (f" of {', '.join(where)}" if where else "")

@@ -1,0 +1,106 @@
+"""The contract of ``score``: what a table of scores, and the tables beside it, have to be."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pertharness.scores import COLUMNS, TABLE_COLUMNS, Scores
+from pertharness.worker.refusals import Refuse, list_some, refusal_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pertharness.cards import ScorerOffer, TableOffer
+
+RESERVED = ("scores", "curves")
+"""Names of tables that the harness writes itself."""
+
+
+def check_scores(table: Any, offer: ScorerOffer, queries: list[str], plugin: str) -> pd.DataFrame:
+    """Return a score table with its columns in order, once it keeps the contract.
+
+    Raises
+    ------
+    ContractError
+        If a column is missing, a metric, variant or perturbation is not one that was announced, or a score comes twice.
+    """
+    import pandas as pd
+
+    refuse = refusal_of(plugin, "score", offer.name)
+    table = table.table if isinstance(table, Scores) else table
+    if not isinstance(table, pd.DataFrame):
+        raise refuse(f"gave {type(table).__name__}, expected a DataFrame or a pertharness.Scores")
+    missing = [column for column in COLUMNS if column not in table.columns]
+    if missing:
+        raise refuse(f"the table has no column {missing[0]!r}; expected {', '.join(COLUMNS)}")
+    table = table.loc[:, list(COLUMNS)]
+    _check_announced(table, offer, queries, refuse)
+    if table.duplicated(list(COLUMNS[:-1])).any():
+        row = table[table.duplicated(list(COLUMNS[:-1]))].iloc[0]
+        raise refuse(f"two values for {row['metric']!r} ({row['variant']!r}) of {row['perturbation']!r}")
+    if len(table) and table["value"].dtype.kind not in "fiu":
+        raise refuse(f"the column 'value' holds {table['value'].iloc[0]!r}, expected numbers, NaN where undefined")
+    infinite = np.isinf(table["value"].to_numpy(dtype=float))
+    if infinite.any():
+        row = table[infinite].iloc[0]
+        raise refuse(f"{row['value']} for {row['metric']!r} of {row['perturbation']!r}; expected NaN where undefined")
+    return table
+
+
+def _check_announced(table: pd.DataFrame, offer: ScorerOffer, queries: list[str], refuse: Refuse) -> None:
+    """Refuse metrics, variants and levels that are not on the card, and perturbations that were not asked for."""
+    announced = {(metric.id, variant) for metric in offer.metrics for variant in metric.variants}
+    for metric, variant in table[["metric", "variant"]].drop_duplicates().itertuples(index=False):
+        if (metric, variant) not in announced:
+            raise refuse(f"metric {metric!r}, variant {variant!r} is not on the card (there: {list_some(announced)})")
+    levels = {metric.id: metric.level for metric in offer.metrics}
+    whole = table["perturbation"].eq("")
+    for level, wrong, what in (("perturbation", whole, "no perturbation"), ("task", ~whole, "a perturbation")):
+        odd = table.loc[wrong & table["metric"].map(levels).eq(level), "metric"]
+        if len(odd):
+            raise refuse(f"a value of {odd.iloc[0]!r} names {what}; its level is {level!r}")
+    known = {*queries, ""}
+    for label in table["perturbation"].unique():
+        if label not in known:
+            raise refuse(f"the perturbation {label!r} was not asked for")
+
+
+def check_artefacts(given: Any, offer: ScorerOffer, plugin: str) -> dict[str, pd.DataFrame]:
+    """Return the larger tables of a scorer by name, once each is a table and its name can be that of a file.
+
+    Raises
+    ------
+    ContractError
+        If one is not.
+    """
+    import pandas as pd
+
+    tables = given.artefacts if isinstance(given, Scores) else {}
+    for name, table in tables.items():
+        what = ""
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name in RESERVED:
+            what = f"an artefact is called {name!r}; expected letters, digits, '_' or '-', not {list_some(RESERVED)}"
+        elif not isinstance(table, pd.DataFrame):
+            what = f"the artefact {name!r} is a {type(table).__name__}, expected a DataFrame"
+        else:
+            what = next((_wrong_with(one, table) for one in offer.tables if one.name == name), "")
+        if what:
+            raise refusal_of(plugin, "score", offer.name)(what)
+    return tables
+
+
+def _wrong_with(offer: TableOffer, table: pd.DataFrame) -> str:
+    """Return why a table cannot be joined with those of other models and splits as its card asks; empty if it can."""
+    taken = [name for name in table.columns if name in TABLE_COLUMNS]
+    if taken:
+        return f"the table {offer.name!r} has a column {taken[0]!r}, which the harness adds; name it otherwise"
+    needed = [*offer.count, *(offer.largest or ())[:1]]
+    absent = [name for name in needed if name not in (*table.columns, *TABLE_COLUMNS)]
+    if absent:
+        return f"the table {offer.name!r} has no column {absent[0]!r}, by which its card says that it is joined"
+    if offer.largest and len(table) and table[offer.largest[0]].dtype.kind not in "fiu":
+        return f"the column {offer.largest[0]!r} of the table {offer.name!r} holds no numbers"
+    return ""
