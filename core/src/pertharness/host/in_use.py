@@ -35,6 +35,7 @@ class Use:
 @contextlib.contextmanager
 def use_records(store: Store, keys: Iterable[str]) -> Iterator[Use]:
     """Rely on records, whether they are there or not, until the block or the process ends."""
+    keys_in_use(store)  # takes away what killed runs left
     path = store.root / "work" / f"run-{uuid.uuid4().hex}.json"
     lock = try_lock(path.with_suffix(".lock"))
     assert lock is not None, "nobody else knows the name"
