@@ -1,0 +1,40 @@
+"""Text of plugins, files and users in a form that is safe to print: what cannot be seen is escaped."""
+
+from __future__ import annotations
+
+import re
+
+_UNSEEN = re.compile(
+    "["
+    "\x00-\x1f\x7f-\x9f"  # C0 and C1: NUL, bell, escape sequences of terminals
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # marks, embeddings, overrides and isolates of direction
+    "\u00ad\u200b-\u200d\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb"  # of no width: two names that look the same
+    "\u2028\u2029"  # separators of lines and paragraphs, which some readers end a line at
+    "\ud800-\udfff"  # halves of a surrogate pair, which UTF-8 cannot encode
+    "\U000e0000-\U000e007f"  # tags: text that no font draws
+    "]"
+)
+
+
+def printable(text: str, *, newlines: bool = False) -> str:
+    r"""Return a text in which every character can be seen and stays in its place.
+
+    Control characters, NUL, bidirectional controls, characters of no width, separators of lines and lone surrogates are
+    replaced by the escapes of a Python literal, such as ``\x00`` or ``\u202e``. The result is for reading: a text that
+    held such an escape before is not told apart from it.
+
+    Parameters
+    ----------
+    text
+        Any text: a name, a reason, a message of another program.
+    newlines
+        Whether newlines and tabs stay as they are, for a text of several lines such as a traceback. The two characters
+        of a Windows line end then count as a newline.
+    """
+    if newlines:
+        return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.replace("\r\n", "\n").split("\n"))
+    return _UNSEEN.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode("ascii")
