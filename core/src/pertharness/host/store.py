@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ from typing import get_args
 from pydantic import ValidationError
 
 from pertharness.errors import StoreError
-from pertharness.files import sha256_file, write_text
+from pertharness.files import sha256_file
 from pertharness.host.lock import Lock, try_lock
+from pertharness.host.store_marker import MARKER, keep_marker
 from pertharness.jobs import FORMAT, Artefact, Job, Stage, Status, describe_invalid
 
 STATUS = "status.json"
@@ -37,20 +39,18 @@ class Store:
         Raises
         ------
         StoreError
-            If the folder cannot be made or written, or was made by a version with another format.
+            If the folder cannot be made or written, was made by a version with another format, or nobody can say which.
         """
         root = (path or default_path()).expanduser().absolute()
-        marker = root / "store.json"
         try:
             (root / "work").mkdir(parents=True, exist_ok=True)
-            if not marker.exists():
-                write_text(marker, f'{{"format": {FORMAT}}}\n')
-            found = marker.read_text(encoding="utf-8").strip()
+            keep_marker(root, STAGES, FORMAT)
+            found = json.loads((root / MARKER).read_bytes())["format"]
         except OSError as error:
             raise StoreError(
                 f"the store {str(root)!r} cannot be used: {error.strerror}; name another with --store"
             ) from None
-        if found != f'{{"format": {FORMAT}}}':
+        if found != FORMAT:
             raise StoreError(
                 f"the store {str(root)!r} has format {found!r}, this version reads {FORMAT}; name another with --store"
             )
