@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -401,6 +402,20 @@ def test_run_build_makes_what_is_missing_and_the_others_run(shelf: Shelf) -> Non
     done = shelf.command("run", "named.toml", "--out", "named", PERTHARNESS_ENVS=str(shelf.root / "elsewhere"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "tiny" in (shelf.root / "named" / "leaderboard.csv").read_text()
+
+
+@pytest.mark.parametrize("limit", [1_000, 100_000], ids=["ends uv", "ends packing"])
+def test_a_limit_on_the_size_of_files_leaves_nothing_and_says_so(limit: int, shelf: Shelf, source: Path) -> None:
+    asked = source if limit < 100_000 else shelf.plugin(extra={"pertharness_tiny/table.bin": os.urandom(400_000)})
+    done = subprocess.run(
+        [shelf.program, "env", "build", str(asked)], capture_output=True, text=True, cwd=shelf.root,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert ("building" in done.stderr) == (limit < 100_000)  # what uv does
+    assert "the disk is full, or ulimit -f too small" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not [path for path in shelf.envs.root.iterdir() if path.suffix != ".lock"]
 
 
 def test_a_full_disk_leaves_nothing_and_says_so(shelf: Shelf) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -105,7 +106,13 @@ NAN, FULL = np.array([[1.0, np.nan, 3.0, 4.0]]), np.ones((1, 4))
         (["C"], list("WXYZ"), FULL, ["none of the genes", "'A', 'B', 'C'", "another dataset"]),
         (["C+C"], list(GENES), FULL, ["'C'", "named twice"]),
         (["C"], list(GENES), None, ["no X"]),
-        (["C"], list(GENES), FULL * 1234, ["1234", "look like counts"]),
+        (["C"], list(GENES), FULL * 1234, ["1234", "'C', gene 'A'", "look like counts"]),
+        (["C"], list(GENES), np.array([[1.0, 2.0, 3.0, 10.0]]), ["10 for", "'C', gene 'D'"]),
+        (["C"], list(GENES), np.array([[1.0, -50.0, 3.0, 4.0]]), ["-50 for", "'C', gene 'B'", "at least -9.22"]),
+        (["C"], list(GENES), FULL > 0, ["the type 'bool'", "True", "expected numbers"]),
+        (["C"], list(GENES), FULL * 1j, ["the type 'complex128'", "expected numbers"]),
+        (["C"], list(GENES), sparse.csr_matrix(FULL * 1j), ["the type 'complex128'"]),
+        (["C"], list(GENES), sparse.csr_matrix(FULL > 0), ["the type 'bool'"]),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Variable names are not unique")
@@ -145,3 +152,52 @@ def test_labels_as_the_dataset_spells_them_are_understood(tmp_path: Path) -> Non
     path = make_file(tmp_path / "p.h5ad", ["A_B", "C"], list(GENES), values_of(["A+B", "C"], list(GENES)))
     prediction, _ = read_prediction(path, GENES, QUERIES, {"A_B": "A+B"})
     assert list(prediction.obs["perturbation"]) == ["A+B", "C"]
+
+
+def test_values_a_little_below_0_are_allowed_and_counted(tmp_path: Path) -> None:
+    values = np.array([[1.0, -0.5, -0.25, 4.0], [-9.0, 1.0, 1.0, 1.0]])
+    path = make_file(tmp_path / "p.h5ad", ["C", "Q"], list(GENES), values)
+    prediction, notes = read_prediction(path, GENES, ["C"])
+    assert np.array_equal(prediction.X, values[:1])
+    assert notes[1:] == ["2 of the values of p.h5ad are below 0, the lowest -0.5"]
+
+
+def set_values(path: Path, values: object, **how: object) -> None:
+    """Put values in place of X that anndata would not write."""
+    with h5py.File(path, "a") as file:
+        attributes = dict(file["X"].attrs)
+        del file["X"]
+        file.create_dataset("X", data=values, **how).attrs.update(attributes)
+
+
+@pytest.mark.parametrize(
+    ("values", "how", "words"),
+    [
+        (np.full((1, 4), "1.0", dtype=object), {"dtype": h5py.string_dtype()}, ["'object'", "first value: b'1.0'"]),
+        (np.full((1, 4), b"1.0", dtype="S3"), {}, ["'bytes24'"]),
+        (np.zeros((1, 4), "V8"), {}, ["'void64'"]),
+        (np.zeros((1, 4), dtype=[("a", "f4"), ("b", "i4")]), {}, ["'void64'"]),
+        (np.ones((1, 4), "u1"), {"dtype": h5py.enum_dtype({"on": 1, "off": 0}, "u1")}, ["'uint8'", "expected numbers"]),
+        (np.ones((2, 4)), {}, ["X has the shape 2 x 4, obs has 1 rows and var 4"]),
+        (np.ones(4), {}, ["2-dimensional"]),
+        (h5py.Empty("f8"), {}, ["cannot be read as h5ad"]),
+    ],
+)
+def test_values_that_are_no_matrix_of_numbers_are_refused(
+    values: object, how: dict[str, object], words: list[str], tmp_path: Path
+) -> None:
+    path = make_file(tmp_path / "p.h5ad", ["C"], list(GENES), FULL)
+    set_values(path, values, **how)
+    with pytest.raises(DataError) as error:
+        read_prediction(path, GENES, QUERIES)
+    for word in [repr(str(path)), *words]:
+        assert word in str(error.value)
+
+
+@pytest.mark.parametrize("dtype", ["f2", ">f8", "i1", "g"])
+def test_numbers_of_every_kind_are_read(dtype: str, tmp_path: Path) -> None:
+    path = make_file(tmp_path / "p.h5ad", ["C"], list(GENES), FULL)
+    set_values(path, np.full((1, 4), 2, dtype))
+    prediction, _ = read_prediction(path, GENES, ["C"])
+    assert prediction.X.dtype == np.float64
+    assert np.array_equal(prediction.X, np.full((1, 4), 2.0))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pertharness.errors import DataError
 from pertharness.files import replacing
+from pertharness.structure import check_structure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,6 +115,12 @@ def open_stored(path: Path) -> Stored:
     return Stored(old.X, old.obs, old.var, dict(old.uns), layers_of(old))
 
 
+_FAULTS = (
+    OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, AssertionError, OverflowError,
+)  # fmt: skip
+"""What h5py and anndata raise at files that are damaged, or made to mislead."""
+
+
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[Any]:
     """Open an h5ad with h5py, and put whatever goes wrong while it is read into words."""
@@ -124,6 +131,7 @@ def _reading(path: Path) -> Iterator[Any]:
         raise DataError(f"there is no file {str(path)!r}; expected an h5ad file")
     try:
         file = h5py.File(path, "r")
+        check_structure(file, repr(str(path)))
         absent = sorted({"obs", "var"} - set(file))
         if absent:
             raise DataError(
@@ -134,7 +142,7 @@ def _reading(path: Path) -> Iterator[Any]:
             # Of files of older versions, and of names that occur twice: those are checked with a better message.
             warnings.simplefilter("ignore")
             yield file
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, IORegistryError) as error:
+    except (*_FAULTS, IORegistryError) as error:
         size = path.stat().st_size
         # anndata 0.9 names the key in its own error and the reason in the error's cause.
         cause = f" ({error.__cause__})" if error.__cause__ else ""

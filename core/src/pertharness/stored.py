@@ -82,6 +82,10 @@ def open_parts(file: h5py.File) -> Stored | None:
     obs, var = (read_elem(table) for table in tables)
     uns = read_elem(file["uns"]) if "uns" in file else {}
     sources = {name: as_source(matrix) for name, matrix in matrices.items()}
+    for name, source in sources.items():
+        if tuple(source.shape) != (len(obs), len(var)):
+            shape = " x ".join(map(str, source.shape))
+            raise ValueError(f"{name} has the shape {shape}, obs has {len(obs)} rows and var {len(var)}")
     return Stored(sources.pop("X", None), obs, var, uns, sources)
 
 

@@ -146,6 +146,17 @@ def stored_values(chunk: Any) -> np.ndarray:
     return values
 
 
+def first_value(matrix: Any) -> str:
+    """Return the first stored value in words for a message, such as `` (first value: 'a')``; nothing of none."""
+    source = as_source(matrix)
+    while isinstance(source, View):
+        source = source.source
+    array = source.data if isinstance(source, Compressed) else source
+    if not array.size:
+        return ""
+    return f" (first value: {array[(0,) * array.ndim]!r:.60})"
+
+
 def row_lengths(matrix: Any) -> np.ndarray:
     """Give the number of stored values of each row of a CSR matrix, shape (n_rows,)."""
     source = as_source(matrix)

@@ -15,7 +15,17 @@ from pertharness.canonical import LOG1P_CEILING
 from pertharness.datasets.labelling import quote
 from pertharness.datasets.options import FileOptions
 from pertharness.errors import DataError
-from pertharness.streaming import View, as_source, format_of, place_of, row_chunks, stored_values, to_memory
+from pertharness.streaming import (
+    View,
+    as_source,
+    first_value,
+    format_of,
+    place_of,
+    row_chunks,
+    stored_values,
+    to_memory,
+)
+from pertharness.structure import is_number
 
 _PROBE_ROWS = 500  # enough for a median
 MOST_PER_CELL = 10_100.0
@@ -78,10 +88,9 @@ def survey_values(values: Values) -> tuple[Values, Survey]:
         If they are not numbers, or one of them is not finite.
     """
     matrix = as_source(values.matrix)
-    if matrix.dtype.kind not in "iuf":
-        example = matrix.ravel()[0] if isinstance(matrix, np.ndarray) and matrix.size else None
+    if not is_number(matrix.dtype):
         raise DataError(
-            f"{values.where} has the type {matrix.dtype.name!r} (first value: {example!r}); expected numbers: convert "
+            f"{values.where} has the type {matrix.dtype.name!r}{first_value(matrix)}; expected numbers: convert "
             "it in the file, e.g. adata.X = adata.X.astype('float32')"
         )
     matrix = as_source(to_memory(matrix)) if format_of(matrix) == "csc" else matrix

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pertharness.host.hashes import FILE_NAME
-from pertharness.host.store import MARKER, STAGES, Store
+from pertharness.host.store import STAGES, Store
+from pertharness.host.store_marker import MARKER
 
 CACHES = ("joins", "caches")
 """Folders of what can be made again at any time."""

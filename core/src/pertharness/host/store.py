@@ -13,14 +13,14 @@ from typing import get_args
 from pydantic import ValidationError
 
 from pertharness.errors import StoreError
-from pertharness.files import sha256_file, write_text
+from pertharness.files import sha256_file
 from pertharness.host.hashes import Sums, identity_of
 from pertharness.host.lock import Lock, try_lock
+from pertharness.host.store_marker import MARKER, keep_marker
 from pertharness.jobs import FORMAT, SCRATCH, Artefact, Job, Stage, Status, describe_invalid
 
 STORE_FORMAT = 2
 """In stores of format 1 keys held hashes of the harness's sources."""
-MARKER = "store.json"
 STATUS = "status.json"
 JOB = "job.json"
 LOG = "log.txt"
@@ -40,13 +40,12 @@ class Store:
         Raises
         ------
         StoreError
-            If the folder cannot be made or written, or was made by a version that makes keys in another way.
+            If the folder cannot be made or written, was made by a version with another format, or nobody can say which.
         """
         root = (path or default_path()).expanduser().absolute()
         try:
             (root / "work").mkdir(parents=True, exist_ok=True)
-            if not (root / MARKER).exists():
-                write_text(root / MARKER, f'{{"format": {STORE_FORMAT}}}\n')
+            keep_marker(root, STAGES, STORE_FORMAT)
             found = _read_format(root)
         except OSError as error:
             raise StoreError(

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pertharness.errors import DataError
 from pertharness.labels import CONTROL, join_targets
 from pertharness.predictions import make_prediction
+from pertharness.streaming import first_value
+from pertharness.structure import is_number
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
+
+    from pertharness.stored import Stored
 
 
 def read_prediction(
@@ -38,55 +42,84 @@ def read_prediction(
     ------
     DataError
         If the file cannot be read, has no such labels, two rows for one perturbation, no gene or no query of the
-        dataset, or values that are not finite.
+        dataset, or values that are not finite, not numbers, or far from what log1p of counts per 10 000 can be.
     """
-    from pertharness.canonical import LOG1P_CEILING, read
+    from pertharness.canonical import open_stored
 
-    adata = read(path)
-    rows = _rows_by_label(adata, path, given or {})
-    place = adata.var_names.get_indexer(genes)
+    stored = open_stored(path)
+    rows = _rows_by_label(stored, path, given or {})
+    place = stored.var_names.get_indexer(genes)
     wanted = [query for query in queries if query in rows]
     if not wanted or (place < 0).all():
         what, first = ("perturbations", queries[:3]) if not wanted else ("genes", list(genes[:3]))
         raise DataError(
             f"{str(path)!r} holds none of the {what} that are asked for (such as {first}); is it for another dataset?"
         )
-    values = _dense(adata.X[[rows[query] for query in wanted]])[:, place]
-    bad = np.argwhere(~np.isfinite(values) & (place >= 0))
-    if len(bad):
-        row, column = bad[0]
-        raise DataError(
-            f"{str(path)!r} holds {values[row, column]} for the perturbation {wanted[row]!r}, gene {genes[column]!r}; "
-            "leave such perturbations or genes out"
-        )
-    highest = np.nanmax(np.where(place >= 0, values, np.nan))
-    if highest > LOG1P_CEILING:
-        raise DataError(
-            f"{str(path)!r} holds values up to {highest:g}, log1p of counts per 10 000 ends at {LOG1P_CEILING:.2f}: "
-            "these look like counts; give the mean of the log-normalised expression"
-        )
-    means = dict(zip(wanted, np.where(place >= 0, values, np.nan), strict=True))
+    values = _take(stored, [rows[query] for query in wanted], place)
+    _check_values(values, path, wanted, genes, place >= 0)
+    means = dict(zip(wanted, values, strict=True))
     missing = [query for query in queries if query not in rows]
     prediction = make_prediction(means, genes, dict.fromkeys(missing, "not in the file of predictions"))
     prediction.uns["missing_genes"] = {str(gene): "not in the file" for gene in genes[place < 0]}
     unused = {
         "rows": (len(rows) - len(wanted), "held-out perturbations of this split"),
-        "genes": (adata.n_vars - int((place >= 0).sum()), "genes of the dataset"),
+        "genes": (stored.n_vars - int((place >= 0).sum()), "genes of the dataset"),
     }
-    left = [f"{n} {what} of {path.name} are not {those}: left aside" for what, (n, those) in unused.items() if n]
-    return prediction, left
+    notes = [f"{n} {what} of {path.name} are not {those}: left aside" for what, (n, those) in unused.items() if n]
+    if below := int((values < 0).sum()):
+        notes.append(f"{below} of the values of {path.name} are below 0, the lowest {np.nanmin(values):.3g}")
+    return prediction, notes
 
 
-def _dense(matrix: Any) -> np.ndarray:
-    return np.asarray(matrix.toarray() if hasattr(matrix, "toarray") else matrix, dtype=np.float64)
+def _take(stored: Stored, rows: list[int], place: np.ndarray) -> np.ndarray:
+    """Return the values of some rows in the dataset's genes, NaN where the file lacks one: (n_rows, n_genes), float64.
+
+    `place`: the column of each gene in the file, -1 where it has none.
+    """
+    from pertharness.stored import take_rows
+    from pertharness.streaming import to_memory
+
+    ascending, back = np.unique(rows, return_inverse=True)
+    chosen = to_memory(take_rows(stored.X, ascending))[:, place[place >= 0]]
+    values = np.full((len(rows), len(place)), np.nan)
+    values[:, place >= 0] = (chosen.toarray() if hasattr(chosen, "toarray") else chosen)[back]
+    return values
 
 
-def _rows_by_label(adata: AnnData, path: Path, given: Mapping[str, str]) -> dict[str, int]:
+def _check_values(values: np.ndarray, path: Path, queries: list[str], genes: pd.Index, has_gene: np.ndarray) -> None:
+    """Refuse values that are no mean of log1p of counts per 10 000; a gene that the file lacks is NaN.
+
+    Sums of effects may lie a little below 0, so what is refused below is as far away as above.
+    """
+    from pertharness.canonical import LOG1P_CEILING
+
+    faults = {
+        "leave such perturbations or genes out": ~np.isfinite(values) & has_gene,
+        f"log1p of counts per 10 000 ends at {LOG1P_CEILING:.2f}: these look like counts; give the mean of the "
+        "log-normalised expression": values > LOG1P_CEILING,
+        f"expected at least {-LOG1P_CEILING:.2f}: give the mean of the log-normalised expression, not a change, a "
+        "z-score or a logarithm of something else": values < -LOG1P_CEILING,
+    }
+    for remedy, is_bad in faults.items():
+        if is_bad.any():
+            row, column = np.argwhere(is_bad)[0]
+            raise DataError(
+                f"{str(path)!r} holds {values[row, column]:g} for the perturbation {queries[row]!r}, gene "
+                f"{genes[column]!r}; {remedy}"
+            )
+
+
+def _rows_by_label(adata: Stored, path: Path, given: Mapping[str, str]) -> dict[str, int]:
     """Give the row of each perturbation; refuse labels and genes that are missing or come twice."""
     if "perturbation" not in adata.obs:
         raise DataError(f"{str(path)!r}: obs has no column 'perturbation' (columns: {list(adata.obs.columns)}); add it")
     if adata.X is None:
         raise DataError(f"{str(path)!r}: there is no X; give the mean log expression")
+    if not is_number(adata.X.dtype):
+        raise DataError(
+            f"{str(path)!r}: X has the type {adata.X.dtype.name!r}{first_value(adata.X)}; expected numbers: the mean "
+            "log expression"
+        )
     try:
         labels = [given.get(str(label)) or _canonical(str(label)) for label in adata.obs["perturbation"]]
     except DataError as error:

@@ -51,6 +51,7 @@ def main(arguments: list[str]) -> int:
 
 def run_job(path: Path) -> int:
     """Carry out the job of a file and leave the claim of how it ended; return the exit status of its process."""
+    from pertharness.disk import is_disk_full
     from pertharness.jobs import Job, describe_invalid
 
     try:
@@ -62,11 +63,11 @@ def run_job(path: Path) -> int:
         os.environ.setdefault(variable, str(job.threads))
     try:
         _carry_out(job, path.parent)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            print(f"disk full while writing {str(path.parent)!r}", file=sys.stderr)
-            return DISK_FULL
-        raise
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        print(f"disk full while writing {str(path.parent)!r}", file=sys.stderr)
+        return DISK_FULL
     return 0
 
 
@@ -80,6 +81,7 @@ def _die_with(parent: int) -> None:
 def _carry_out(job: Job, folder: Path) -> None:
     """Do one job in its folder: log, scratch folder as working directory, artefacts, and the claim last of all."""
     from pertharness.jobs import CLAIM, LOG, OUT, SCRATCH, Claim
+    from pertharness.texts import MESSAGE_LIMIT, NOTE_LIMIT, TRACEBACK_LIMIT, shorten, shorten_notes, storable
 
     started = _now()
     for name in (OUT, SCRATCH):
@@ -87,12 +89,13 @@ def _carry_out(job: Job, folder: Path) -> None:
     phases: list[Phase] = []
     with _logging(folder / OUT / LOG), _chdir(folder / SCRATCH):
         result, state, type_, message, trace = _attempt(job, folder, phases)
+        _print_whole(message, result.notes if result else [], trace)
+    unanswered = result.unanswered if result else {}
     claim = Claim(
-        state=state, type=type_, message=_storable(message), traceback=_storable(trace), phases=phases,
-        notes=[_storable(note) for note in result.notes] if result else [],
-        unanswered={_storable(query): _storable(reason) for query, reason in result.unanswered.items()}
-        if result
-        else {},
+        state=state, type=storable(type_), message=shorten(storable(message), MESSAGE_LIMIT), phases=phases,
+        traceback=shorten(storable(trace), TRACEBACK_LIMIT),
+        notes=shorten_notes(result.notes if result else []),
+        unanswered={storable(query): shorten(storable(reason), NOTE_LIMIT) for query, reason in unanswered.items()},
         artefacts=result.artefacts if result else [],
         started=started,
     )  # fmt: skip
@@ -102,8 +105,20 @@ def _carry_out(job: Job, folder: Path) -> None:
     temporary.replace(folder / OUT / CLAIM)
 
 
+def _print_whole(message: str, notes: list[str], trace: str) -> None:
+    """Print to the log what the record keeps in part alone."""
+    from pertharness.texts import MESSAGE_LIMIT, NOTE_LIMIT, NOTES_LIMIT, TRACEBACK_LIMIT
+
+    long_notes = notes if len(notes) > NOTES_LIMIT else [note for note in notes if len(note) > NOTE_LIMIT]
+    for text, limit in ((message, MESSAGE_LIMIT), (trace, TRACEBACK_LIMIT), *((note, 0) for note in long_notes)):
+        if len(text) > limit:
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # of a stream that the plugin closed
+                print(text, file=sys.stderr)
+
+
 def _attempt(job: Job, folder: Path, phases: list[Phase]) -> tuple[Result | None, State, str, str, str]:
     """Give what the stage gave, and how it ended: state, class of the exception, message, traceback."""
+    from pertharness.disk import is_disk_full
     from pertharness.errors import ContractError, DataError, Skip
     from pertharness.hookspecs import PROTOCOL
     from pertharness.worker.stages import run_stage
@@ -123,8 +138,8 @@ def _attempt(job: Job, folder: Path, phases: list[Phase]) -> tuple[Result | None
     except ContractError as error:
         return None, "invalid", "ContractError", _text(error), ""
     except BaseException as error:  # the one place where anything that a plugin does becomes a record
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise
+        if is_disk_full(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         kind = type(error).__name__
         message = f"plugin {job.plugin.name!r}, {job.stage} {job.name!r}: {kind}: {_text(error)}"
         return None, "failed", kind, message, traceback.format_exc()
@@ -136,11 +151,6 @@ def _text(error: BaseException) -> str:
         return str(error)
     except BaseException as other:  # noqa: BLE001 - it runs a plugin's code, and the record must be written
         return f"(an exception whose text cannot be had: {type(other).__name__})"
-
-
-def _storable(text: str) -> str:
-    """Give a text that JSON in UTF-8 can hold: half surrogates, as in the names of odd files, are spelled out."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def tail(path: Path) -> str:

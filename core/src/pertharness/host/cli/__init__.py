@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
-import os
 import signal
 import sys
 import time
@@ -12,6 +12,9 @@ from importlib import import_module
 from typing import Any
 
 import click
+
+from pertharness.host.cli.streams import UnreadError, end_unread, flush_output, noticing_unread, open_closed_streams
+from pertharness.host.printable import printable
 
 COMMANDS = {
     "run": ("pertharness.host.cli.run", "Run a recipe, or every installed model, and write the leaderboard."),
@@ -41,6 +44,16 @@ PATIENCE_S = 2.0
 
 class LazyGroup(click.Group):
     """A group whose commands and their short helps are known without importing them."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Read the options; --help and --version print here."""
+        with noticing_unread():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Carry out the command."""
+        with noticing_unread():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Give the names, in the order in which a newcomer needs them."""
@@ -84,38 +97,42 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line: every error is a message, exit 1 if something failed, 2 for a usage or recipe error."""
+    open_closed_streams()
+    _stop_in_order()
+    try:
+        code = _carry_out()
+        flush_output()
+    except (UnreadError, BrokenPipeError):
+        end_unread()
+    except OSError as error:
+        code = code or _say(_system_error(error), 1)
+    sys.exit(code)
+
+
+def _carry_out() -> int:
+    """Carry out the command, put what goes wrong into words, and return the exit status."""
     from pertharness.errors import PertharnessError, RecipeError
 
-    _stop_in_order()
     try:
         code = cli.main(standalone_mode=False)
     except click.ClickException as error:
-        error.show()
-        code = error.exit_code
+        with contextlib.suppress(OSError):  # of standard error: the status still says what happened
+            error.show()
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Python drops our handler before it ends; one more would kill it
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        code = 130
+        return _say("stopped; the same command goes on from here", 130, "")
     except RecipeError as error:
-        code = _say(str(error), 2)
+        return _say(str(error), 2)
     except PertharnessError as error:
-        code = _say(str(error), 1)
+        return _say(str(error), 1)
+    except UnreadError:
+        raise
     except OSError as error:
-        code = _say(_system_error(error), 1)
+        return _say(_system_error(error), 1)
     except Exception as error:  # noqa: BLE001 - a user never sees a traceback: it goes to a file
-        code = _say(_bug(error), 1)
-    sys.exit(_flushed(code if isinstance(code, int) else 0))
-
-
-def _flushed(code: int) -> int:
-    """Give the exit status once all that was printed is out, or the one that says that it could not be."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        # What the buffer still holds goes nowhere: Python would try once more at its end, and choose another status.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return code or _say(_system_error(error), 1)
-    return code
+        return _say(_bug(error), 1)
+    return code if isinstance(code, int) else 0
 
 
 def _stop_in_order() -> None:
@@ -145,8 +162,10 @@ def _bug(error: Exception) -> str:
     )
 
 
-def _say(message: str, code: int) -> int:
-    print(f"error: {message}", file=sys.stderr)
+def _say(message: str, code: int, before: str = "error: ") -> int:
+    """Print a message where it can be printed, and return the exit status."""
+    with contextlib.suppress(OSError):
+        print(f"{before}{printable(message, newlines=True)}", file=sys.stderr, flush=True)
     return code
 
 
@@ -154,6 +173,8 @@ def _system_error(error: OSError) -> str:
     elsewhere = "name a store with --store, or a folder for the run with --out, that can be written"
     hints = {
         errno.ENOSPC: "the disk is full; make room and run the same command again",
+        errno.EDQUOT: "the user's quota of the disk is used up; make room and run the same command again",
+        errno.EFBIG: "larger than ulimit -f, or the file system, lets a file be; raise the limit and run it again",
         errno.EROFS: f"the file system is read-only; {elsewhere}",
         errno.EACCES: f"permission denied; {elsewhere}",
         errno.EEXIST: "is a file; expected a folder, or a name that is free",

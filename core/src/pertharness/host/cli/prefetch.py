@@ -28,11 +28,12 @@ def prefetch(recipe: Path, *, accept: bool, store: Path | None) -> None:
     RECIPE is a file, or the name of a recipe that pertharness brings. Exit status 1 if something was not to be had.
     """
     from pertharness.host.fetch import default_folder
-    from pertharness.host.recipe import read_recipe
+    from pertharness.host.recipe import check_not_empty, read_recipe
     from pertharness.host.reproduce import recipe_file
     from pertharness.host.store import Store
 
     wanted = read_recipe(recipe_file(recipe))
+    check_not_empty(wanted, str(recipe))
     registry = registry_of(wanted, Store.open(store), build=True)
     folder = default_folder()
     fine = fetch_data(wanted, registry, folder)

@@ -95,6 +95,7 @@ def make_recipe(path: Path | None, given: dict[str, Any]) -> Any:
         from pertharness.host.reproduce import recipe_file
 
         recipe = recipes.read_recipe(recipe_file(path), must_exist=not given["demo"])
+        recipes.check_not_empty(recipe, str(path))
         if given["demo"]:
             recipe = recipes.demo_recipe(recipe)
         if params:

@@ -29,7 +29,8 @@ def verify(place: Path | None, store: Path | None) -> None:
     one: every record. Compared are artefacts, inputs with the records and files that they came from, keys with jobs.
     Exit status: 0 all is as recorded, 1 something differs.
     """
-    from pertharness.host.store import MARKER, Store
+    from pertharness.host.store import Store
+    from pertharness.host.store_marker import MARKER
     from pertharness.host.verify import Verifier
 
     manifest = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
@@ -14,6 +13,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
+from pertharness.disk import is_disk_full
 from pertharness.errors import BuildError
 from pertharness.files import write_text
 from pertharness.hookspecs import PROJECT
@@ -88,7 +88,7 @@ def build(
             spec = make_spec(wheel, core, meant, python=python, cuda=cuda, cpu_only=bool(cpu_only))
             return _build_spec(spec, folder, uv, again=again, say=say)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if is_disk_full(error):
             raise BuildError(f"{asked}: {uv.disk_full()}") from None
         where = f"{str(error.filename or folder.root)!r}: {error.strerror or error}"
         raise BuildError(f"{asked}: {where}; name another folder in PERTHARNESS_ENVS") from None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,14 +15,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pertharness.disk import mentions_full_disk
 from pertharness.errors import BuildError
 from pertharness.host.environments.settings import Told, settings_for_uv
 
-DISK_FULL = "the disk is full; nothing was left half: make room and say the same again"
+DISK_FULL = "the disk is full, or ulimit -f too small; nothing was left half: make room and say the same again"
 NO_ROOM = 1_000_000
 """Bytes: with less a disk counts as the full one."""
 HINTS = {
-    r"No space left on device|os error 28|os error 122|File too large": DISK_FULL,
     r"not found in the package registry|not found in the provided package locations|no version of":
         "check name and version, and pip's or uv's index and find-links settings",
     r"does not satisfy Python": "its lock is for another Python: see requires-python of the plugin, or --python PATH",
@@ -76,9 +78,12 @@ class Uv:
         """Call uv, whatever comes of it."""
         brings = arguments[0] == "build" or arguments[:2] in (("pip", "install"), ("pip", "compile"))
         command = [str(self.program), *map(str, arguments), *(self.told.options if brings else ())]
-        return subprocess.run(
+        done = subprocess.run(
             command, cwd=cwd, env=dict(self.told.variables), stdin=subprocess.DEVNULL, capture_output=True, text=True,
         )  # fmt: skip
+        if done.returncode == -signal.SIGXFSZ:  # without a word
+            done.stderr += f"\n{os.strerror(errno.EFBIG)}: the limit of ulimit -f"
+        return done
 
     def explain(self, stderr: str) -> str:
         """Give uv's complaint on one line; where a disk is full with the folder in which there is no room."""
@@ -124,9 +129,9 @@ def explain(stderr: str) -> str:
     words = " ".join(lines).replace(" ; ", "; ").removeprefix("; ")
     words = re.sub(r"No solution found when resolving dependencies:?;?\s*", "", words)
     words = re.sub(r",? ?we can conclude that your requirements are unsatisfiable\.?", "", words)
+    if mentions_full_disk(stderr):
+        return DISK_FULL
     hint = next((told for pattern, told in HINTS.items() if re.search(pattern, stderr)), "")
-    if hint == DISK_FULL:
-        return hint
     said = words.rstrip(" .") or "uv ended without a word"
     if len(said) > _HEAD + _TAIL:
         said = f"{said[:_HEAD].rstrip()} ... {said[-_TAIL:].lstrip()}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import itertools
 import re
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -32,6 +34,18 @@ _HEADERS = {
     # Sizes and ranges are those of the file itself, not of a compressed form of it.
     "Accept-Encoding": "identity",
 }
+
+
+_FAULTS = (OSError, ValueError, http.client.HTTPException)
+"""What the libraries of the web raise: all of requests are OSErrors, urllib3's on addresses are ValueErrors."""
+_OWN_CERTIFICATES = (
+    "where a proxy or server has a certificate of its organisation, name the file of those to trust in "
+    "REQUESTS_CA_BUNDLE"
+)
+_MOST_WORDS = 400
+"""Characters of an error that are shown: a server may send headers and numbers of any length."""
+_MOST_DIGITS = 18
+"""Of a length that a server may state; longer numbers fit into no file, and Python reads none of 5000 digits."""
 
 
 class SourceError(FetchError):
@@ -143,6 +157,7 @@ def _attempt(session: requests.Session, url: str, part: Path, patience: Patience
 def _ask(session: requests.Session, url: str, patience: Patience, start: int, note: _Note | None) -> requests.Response:
     """Send the request, following redirects."""
     import requests
+    from urllib3.exceptions import HTTPError
 
     headers = dict(_HEADERS)
     if note and note.validator:
@@ -150,17 +165,41 @@ def _ask(session: requests.Session, url: str, patience: Patience, start: int, no
     timeout = (patience.connect_s, patience.read_s)
     try:
         return session.get(url, headers=headers, stream=True, timeout=timeout)
+    except requests.exceptions.SSLError as error:
+        said = f"{url} was not reached: {_cause(error)}"
+        if _innermost(error, ssl.SSLCertVerificationError):  # the next try would meet the same certificate
+            raise SourceError(f"{said}; {_OWN_CERTIFICATES}") from error
+        raise _BreakOff(said) from error
     except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
         raise _BreakOff(f"{url} was not reached: {_cause(error)}") from error
-    except requests.RequestException as error:
-        raise SourceError(f"{url} cannot be fetched: {error}") from error
+    except (
+        HTTPError,
+        *_FAULTS,
+    ) as error:  # requests lets some of those through that it is built on: a host's name of 70 letters
+        raise SourceError(f"{url} cannot be fetched: {_cause(error)}") from error
+
+
+def _inner(error: BaseException) -> BaseException | None:
+    """Return the error inside another one of requests or urllib3; the ``reason`` of an SSLError is a mere text."""
+    inside = (getattr(error, "reason", None), *error.args)
+    return next((one for one in inside if isinstance(one, BaseException)), None)
+
+
+def _innermost(error: BaseException, kind: type[BaseException] = BaseException) -> BaseException | None:
+    """Return the innermost error of a kind, None if there is none."""
+    last = None
+    current: BaseException | None = error
+    while current is not None:
+        last = current if isinstance(current, kind) else last
+        current = _inner(current)
+    return last
 
 
 def _cause(error: BaseException) -> str:
-    """Give the words of the innermost error: those around it name the same address three times over."""
-    while inner := getattr(error, "reason", None) or next((x for x in error.args if isinstance(x, Exception)), None):
-        error = inner
-    return re.sub(r"^\w+\(.*?\): ", "", str(error), flags=re.DOTALL)
+    """Return the words of the innermost error: those around it name the same address three times over."""
+    innermost = _innermost(error) or error
+    words = re.sub(r"^\w+\(.*?\): ", "", str(innermost), flags=re.DOTALL)
+    return re.sub(r" \(_ssl\.c:\d+\)$", "", words)[:_MOST_WORDS] or type(innermost).__name__
 
 
 def _require_answer(response: requests.Response, url: str, part: Path, start: int, note: _Note | None) -> None:
@@ -185,9 +224,9 @@ def _said(response: requests.Response, url: str) -> str:
 def _fits(response: requests.Response, start: int, note: _Note) -> bool:
     """Tell whether a 206 begins where the part ends, in the same file."""
     match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
-    if match is None or int(match[1]) != start:
+    if match is None or _number(match[1]) != start:
         return False
-    same_total = match[2] == "*" or note.total is None or int(match[2]) == note.total
+    same_total = match[2] == "*" or note.total is None or _number(match[2]) == note.total
     return same_total and _validator(response) in (None, note.validator)
 
 
@@ -207,8 +246,12 @@ def _encoded(response: requests.Response, part: Path) -> bool:
 
 
 def _length(response: requests.Response) -> int | None:
-    length = response.headers.get("Content-Length", "")
-    return int(length) if length.isdecimal() else None
+    return _number(response.headers.get("Content-Length", ""))
+
+
+def _number(text: str) -> int | None:
+    """Return a number of a header, None where it is none that can be used."""
+    return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else None
 
 
 def _note_of(response: requests.Response, url: str, part: Path) -> _Note:
@@ -246,8 +289,8 @@ def _pieces(response: requests.Response, url: str, part: Path) -> Iterator[Any]:
 
     try:
         yield from response.raw.stream(_PIECE, decode_content=_encoded(response, part))
-    except HTTPError as error:
-        raise _BreakOff(f"{url} broke off: {error}") from error
+    except (HTTPError, *_FAULTS) as error:
+        raise _BreakOff(f"{url} broke off: {_cause(error)}") from error
 
 
 def _refuse_page(start: bytes, response: requests.Response, url: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import shutil
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pertharness.cards import RemoteFile
+from pertharness.disk import is_disk_full
 from pertharness.errors import FetchError
 from pertharness.files import sha256_file
 from pertharness.host.fetch.archive import extract_member
@@ -19,7 +19,6 @@ from pertharness.host.fetch.checksums import check, record, recorded
 from pertharness.host.fetch.download import PATIENCE, Patience, Progress, SourceError, download, take
 from pertharness.host.fetch.lock import locked
 
-_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 # What files of these names begin with: PKWARE APPNOTE 4.3.7, RFC 1952, HDF5 file format 3.0 (II.A).
 _STARTS = {
     ".zip": b"PK",
@@ -222,12 +221,12 @@ def _disk_explained(place: Place) -> Iterator[None]:
         yield
     except OSError as error:
         choice = "or choose another folder with PERTHARNESS_DATA"
-        if error.errno in _DISK_FULL:
+        if is_disk_full(error):
             existing = next(path for path in (place.folder, *place.folder.parents) if path.exists())
             free = shutil.disk_usage(existing).free
             raise FetchError(
-                f"the disk is full: {error.strerror} while fetching {place.name!r} to {place.folder} ({free} bytes "
-                f"free); what came so far is kept. Free some space {choice}, then run again to go on"
+                f"the disk is full: {error.strerror or error} while fetching {place.name!r} to {place.folder} "
+                f"({free} bytes free); what came so far is kept. Free some space {choice}, then run again to go on"
             ) from error
         raise FetchError(
             f"{error.filename or place.folder}: {error.strerror or error}, while fetching {place.name!r}; "

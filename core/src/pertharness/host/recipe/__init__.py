@@ -13,11 +13,18 @@ from pertharness.host.recipe.models import (
     SplitChoice,
     TaskChoice,
 )
-from pertharness.host.recipe.read import make_recipe, parse_recipe, read_recipe, recipe_text, write_recipe
+from pertharness.host.recipe.read import (
+    check_not_empty,
+    make_recipe,
+    parse_recipe,
+    read_recipe,
+    recipe_text,
+    write_recipe,
+)
 from pertharness.host.recipe.values import EmbeddingSpec, ModelSpec, parse_model, parse_models, parse_seeds
 
 __all__ = [
     "Comparison", "DatasetChoice", "EmbeddingSpec", "EnvironmentChoice", "ModelSpec", "PredictionChoice", "Recipe",
-    "Resources", "SplitChoice", "TaskChoice", "demo_recipe", "make_recipe", "parse_model", "parse_models",
-    "parse_recipe", "parse_seeds", "read_recipe", "recipe_text", "write_recipe",
+    "Resources", "SplitChoice", "TaskChoice", "check_not_empty", "demo_recipe", "make_recipe", "parse_model",
+    "parse_models", "parse_recipe", "parse_seeds", "read_recipe", "recipe_text", "write_recipe",
 ]  # fmt: skip

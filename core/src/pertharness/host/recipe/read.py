@@ -25,6 +25,8 @@ from pertharness.host.splits import KINDS, split_problems
 Problem = tuple[Location, str]
 MAX_INTEGER = 2**63 - 1
 """TOML promises 64 bits."""
+MAX_BYTES = 1_000_000
+"""Of a recipe; the longest that pertharness brings has 3 kB."""
 MAX_DEPTH = 32
 """Of nested values; far more than a parameter needs and far less than Python's stack holds."""
 
@@ -44,16 +46,28 @@ def read_recipe(path: Path, *, must_exist: bool = True) -> Recipe:
     RecipeError
         As `parse_recipe`; also if the recipe cannot be read, or a file that it names is not there.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise RecipeError(f"recipe {path} cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"recipe {path} is not UTF-8 text: {error}") from error
+    text = _read_text(path)
     recipe = parse_recipe(text, str(path), path.parent)
     if must_exist:
         _refuse(_missing_files(recipe), text, str(path))
     return recipe
+
+
+def _read_text(path: Path) -> str:
+    """Return the text of a recipe, which may come out of a pipe; of what is too large to be one no more is read."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: of a path with NUL
+        raise RecipeError(f"recipe {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if len(content) > MAX_BYTES:
+        raise RecipeError(f"recipe {path} is larger than {MAX_BYTES} bytes; expected a TOML file of some lines")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RecipeError(
+            f"recipe {path} is not UTF-8 text, it begins with {content[:8]!r}: {error}; save it as UTF-8"
+        ) from error
 
 
 def parse_recipe(text: str, origin: str, base: Path) -> Recipe:
@@ -88,6 +102,23 @@ def parse_recipe(text: str, origin: str, base: Path) -> Recipe:
         raise _as_error(map(_described, error.errors(include_url=False)), text, origin) from error
     _refuse(_contradictions(recipe), text, origin)
     return recipe
+
+
+def check_not_empty(recipe: Recipe, origin: str) -> None:
+    """Check that a recipe asks for something.
+
+    Raises
+    ------
+    RecipeError
+        If it names no dataset or no task, with what has to be added.
+    """
+    absent = {"no dataset": not recipe.datasets, "no task": not recipe.tasks}
+    if any(absent.values()):
+        what = " and ".join(name for name, is_absent in absent.items() if is_absent)
+        raise RecipeError(
+            f"{origin}: the recipe names {what}, so there is nothing to run; expected at least [datasets.demo] and "
+            'one [[tasks]] with split = { kind = "double" }; docs/recipe.md describes both'
+        )
 
 
 def make_recipe(data: Mapping[str, Any]) -> Recipe:
@@ -261,7 +292,15 @@ def _missing_files(recipe: Recipe) -> Iterator[Problem]:
     named: dict[Location, Path | None] = {("datasets", name, "file"): x.file for name, x in recipe.datasets.items()}
     named |= {("tasks", i, "split", "file"): task.split.file for i, task in enumerate(recipe.tasks)}
     named |= {("predictions", i, "file"): x.file for i, x in enumerate(recipe.predictions)}
-    yield from ((at, f"no file {path}") for at, path in named.items() if path is not None and not path.is_file())
+    yield from ((at, f"no file {path}") for at, path in named.items() if path is not None and not _is_file(path))
+
+
+def _is_file(path: Path) -> bool:
+    """Return whether there is such a file; one that cannot be, such as by a name of 5000 letters, is not there."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _listed(value: Any) -> Any:

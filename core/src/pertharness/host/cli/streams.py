@@ -1,0 +1,67 @@
+"""The standard streams of a command: closed ones, ones that nobody reads any more, ones that take nothing more."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from typing import NoReturn
+
+_UNREAD = 128 + 13
+"""What a shell shows of a program that SIGPIPE ended, as it ends cat, grep and ls."""
+
+
+def open_closed_streams() -> None:
+    """Open the null device for each standard stream that is closed.
+
+    Else a file that is opened later would become standard output, and get what is printed.
+    """
+    for number, mode in enumerate(("r", "w", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
+            name = ("stdin", "stdout", "stderr")[number]
+            if getattr(sys, name) is None:
+                setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - to the end
+
+
+def flush_output() -> None:
+    """Write out what was printed, so that an error in it is met while it can still be told.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written. It then goes nowhere: at its end Python would try once more, and fail in its own words.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
+
+
+class UnreadError(Exception):
+    """Raised where nobody reads what is printed: click takes a BrokenPipeError for itself, and exits with 1."""
+
+
+@contextlib.contextmanager
+def noticing_unread() -> Iterator[None]:
+    """Turn the error of a pipe that nobody reads, and the exit that rich makes of it, into an UnreadError."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise UnreadError from error
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):
+            raise UnreadError from end
+        raise
+
+
+def end_unread() -> NoReturn:
+    """End this process as a Unix tool ends whose output nobody reads, such as in ``| head``: by SIGPIPE, in silence."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGPIPE)
+    os._exit(_UNREAD)  # where the signal is blocked
