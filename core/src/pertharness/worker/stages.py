@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import importlib
 import json
 import shutil
@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pertharness import hookspecs
-from pertharness.errors import ContractError, DataError, Skip
+from pertharness.errors import ContractError, DataError
 from pertharness.jobs import OUT, SCRATCH, Job, Phase, Task
 from pertharness.labels import CONTROL, targets_of
+from pertharness.worker.split_file import read_split
 
 if TYPE_CHECKING:
     import pluggy
@@ -42,11 +43,16 @@ def run_stage(job: Job, folder: Path, phases: list[Phase]) -> Result:
 
 
 def preload(job: Job) -> None:
-    """Read what the score jobs of one dataset share, in the process that forks theirs; nothing for other stages."""
+    """Read what score jobs of one split and one prediction share, in the process that forks theirs.
+
+    What goes wrong does so again in the job itself, which has a record to say it in.
+    """
+    from pertharness.worker.observed import read_observed, read_predicted
+
     if job.stage == "scores":
-        _read_means(job.inputs["pseudobulk"])
-        if "halves" in job.inputs:
-            _read_halves(job.inputs["halves"])
+        with contextlib.suppress(Exception):
+            read_observed(job)
+            read_predicted(job.inputs["prediction"])
 
 
 def load_plugin(job: Job) -> pluggy.PluginManager:
@@ -127,7 +133,7 @@ def _splits(job: Job, folder: Path, phases: list[Phase]) -> Result:
     """Write train and val, as cells or as means: the only expression that a model job will name."""
     from pertharness import canonical
 
-    split = _read_split(job.inputs["split"])
+    split = read_split(job.inputs["split"])
     shutil.copyfile(job.inputs["split"], folder / "split.json")
     adata = canonical.open_stored(job.inputs["dataset"])
     names = ["split.json"]
@@ -155,7 +161,7 @@ def _embeddings(job: Job, folder: Path, phases: list[Phase]) -> Result:
     from pertharness.embeddings import write_embedding
 
     train, kind = canonical.read(job.inputs["train"]), job.options["kind"]
-    split = _read_split(job.inputs["split"])
+    split = read_split(job.inputs["split"])
     targets = {target for part in ("train", "val", "test") for label in split[part] for target in targets_of(label)}
     labels = [str(gene) for gene in train.var_names] if kind == "gene" else [CONTROL, *sorted(targets)]
     table = implemented(guarded_hooks(job, phases), "embed", job)(
@@ -179,11 +185,11 @@ def _predictions(job: Job, folder: Path, phases: list[Phase]) -> Result:
 
     train = canonical.read(job.inputs["train"])
     controls = canonical.select(train, [CONTROL])
-    split = _read_split(job.inputs["split"])
+    split = read_split(job.inputs["split"])
     queries = [query for part in job.options["score_on"] for query in split[part]]
     notes: list[str] = []
     if "halves" in job.inputs:  # the technical duplicate; no model's job names them
-        prediction = predict_duplicate(_read_halves(job.inputs["halves"]), queries, controls.var_names)
+        prediction = predict_duplicate(canonical.read(job.inputs["halves"]), queries, controls.var_names)
     elif "file" in job.inputs:
         given = {label: perturbation for perturbation, label in _labels_given(job.inputs["split"]).items()}
         prediction, notes = read_prediction(job.inputs["file"], controls.var_names, queries, given)
@@ -223,27 +229,25 @@ def _fit_and_predict(
 
 
 def _scores(job: Job, folder: Path, phases: list[Phase]) -> Result:
-    from pertharness import canonical
     from pertharness.cards import ScorerOffer
+    from pertharness.worker.observed import read_observed, read_predicted
     from pertharness.worker.prediction_checks import check_genes
     from pertharness.worker.score_checks import check_artefacts, check_scores
 
-    means = _read_means(job.inputs["pseudobulk"])
-    split = _read_split(job.inputs["split"])
-    queries = [query for part in job.options["score_on"] for query in split[part]]
-    truth, screen = _observations(job, means, queries)
+    observed = read_observed(job)
+    truth, queries = observed.truth, list(observed.queries)
     if "lacking" in job.options:
         truth.var["common"] = ~truth.var_names.isin(job.options["lacking"])
-    train = canonical.select(means, split["train"])
-    prediction = canonical.read(job.inputs["prediction"])
+    prediction = read_predicted(job.inputs["prediction"])
     if truth.n_obs < len(queries):  # some are not there in two halves
         queries = list(truth.obs["perturbation"].astype(str))
         prediction = prediction[prediction.obs["perturbation"].isin(queries).to_numpy()].copy()
     check_genes(prediction.var_names, truth.var_names, lambda what: DataError(f"{job.inputs['prediction']}: {what}"))
     answered = set(prediction.obs["perturbation"])
     given = implemented(guarded_hooks(job, phases), "score", job)(
-        name=job.name, truth=truth, prediction=prediction, controls=canonical.select(means, [CONTROL]), train=train,
-        screen=screen, references=_references(job), task=_known_task(job, train), params=job.params, seed=job.seed,
+        name=job.name, truth=truth, prediction=prediction, controls=observed.controls, train=observed.train,
+        screen=observed.screen, references=_references(job), task=_known_task(job, observed.train), params=job.params,
+        seed=job.seed,
     )  # fmt: skip
     offer = ScorerOffer.model_validate(job.options["offer"])
     table = check_scores(given, offer, queries, job.plugin.name)
@@ -263,27 +267,6 @@ def _scores(job: Job, folder: Path, phases: list[Phase]) -> Result:
     return Result(names)
 
 
-def _observations(job: Job, means: AnnData, queries: list[str]) -> tuple[AnnData, AnnData]:
-    """Give the truth and the screen that a job scores against.
-
-    They are the means over all cells, with the layers of the halves where the job names these. Where its options say
-    so, the truth is that of the second half of the cells, of the queries that have one; the screen stays whole, since
-    what singles add up to must be what models that add them up have learnt from.
-    """
-    from pertharness.canonical import select
-    from pertharness.halves import against_half, measured_twice, with_halves
-
-    if "halves" not in job.inputs:
-        return select(means, queries), means
-    halves = _read_halves(job.inputs["halves"])
-    if "against" not in job.options:
-        return with_halves(select(means, queries), halves), with_halves(means, halves)
-    known = measured_twice(halves).intersection(queries)
-    if not known:
-        raise Skip("none of the held-out perturbations has its cells in two halves")
-    return against_half(select(means, sorted(known)), halves), means
-
-
 def _checks(job: Job, folder: Path, phases: list[Phase]) -> Result:
     """Carry out one check of the conformance kit; it leaves nothing but its status."""
     from pertharness.testing.checks import run_check_job
@@ -292,32 +275,10 @@ def _checks(job: Job, folder: Path, phases: list[Phase]) -> Result:
     return Result([])
 
 
-def _read_split(path: Path) -> dict[str, list[str]]:
-    """Give the lists of a split that the host wrote."""
-    parts: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8"))
-    return parts
-
-
 def _labels_given(path: Path) -> dict[str, str]:
     """Give the labels as the dataset spells them, of the perturbations where that is another spelling."""
     given: dict[str, str] = json.loads(path.read_text(encoding="utf-8")).get("labels_given", {})
     return given
-
-
-@functools.lru_cache(maxsize=1)
-def _read_means(path: Path) -> AnnData:
-    """Return the means of a dataset, read before the process of a job is forked; each job has its own."""
-    from pertharness import canonical
-
-    return canonical.read(path)
-
-
-@functools.lru_cache(maxsize=1)
-def _read_halves(path: Path) -> AnnData:
-    """Return the halves of a dataset, read as its means are."""
-    from pertharness import canonical
-
-    return canonical.read(path)
 
 
 def _references(job: Job) -> dict[str, AnnData]:

@@ -107,7 +107,9 @@ def import_libraries() -> None:
     import scipy.sparse  # noqa: F401
 
     from pertharness import canonical, cards, embeddings, predictions, scores, streaming  # noqa: F401
-    from pertharness.worker import external, guard, meter, stages  # noqa: F401
+    from pertharness.worker import (  # noqa: F401
+        digests, external, guard, meter, observed, prediction_checks, score_checks, stages,
+    )  # fmt: skip
 
     _rehearse()
     gc.collect()

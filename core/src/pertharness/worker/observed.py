@@ -1,0 +1,110 @@
+"""What a prediction is scored against: read once for all score jobs of a split, by the process that forks theirs."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pertharness.errors import Skip
+from pertharness.jobs import Job
+from pertharness.labels import CONTROL
+from pertharness.worker.split_file import read_split
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The observations of a split.
+
+    Attributes
+    ----------
+    truth, screen
+        Means of the queries, and of all perturbations of the dataset, shape (n_perturbations, n_genes), log1p CP10k;
+        with the layers of the halves where the job names these.
+    train, controls
+        Means of the training side.
+    queries
+        What is scored, in the order of the split.
+    """
+
+    truth: AnnData
+    screen: AnnData
+    train: AnnData
+    controls: AnnData
+    queries: tuple[str, ...]
+
+
+def read_observed(job: Job) -> Observed:
+    """Return the observations that a job scores against.
+
+    Raises
+    ------
+    Skip
+        If none of the queries has its cells in two halves, and the job is to score against the second.
+    """
+    return _read(
+        job.inputs["pseudobulk"], job.inputs["split"], job.inputs.get("halves"), tuple(job.options["score_on"]),
+        against_half="against" in job.options,
+    )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=1)
+def read_predicted(path: Path) -> AnnData:
+    """Return a prediction; the jobs of all scorers read the same one."""
+    from pertharness.canonical import read
+
+    return read(path)
+
+
+@functools.lru_cache(maxsize=1)
+def _read(
+    pseudobulk: Path, split: Path, halves: Path | None, score_on: tuple[str, ...], *, against_half: bool
+) -> Observed:
+    from pertharness.canonical import select
+
+    means, parts = _read_means(pseudobulk), read_split(split)
+    queries = tuple(query for part in score_on for query in parts[part])
+    truth, screen = _compare_with(means, halves, queries, against_half=against_half)
+    return Observed(truth, screen, select(means, parts["train"]), select(means, [CONTROL]), queries)
+
+
+def _compare_with(
+    means: AnnData, halves_path: Path | None, queries: tuple[str, ...], *, against_half: bool
+) -> tuple[AnnData, AnnData]:
+    """Return truth and screen.
+
+    They are the means over all cells, with the layers of the halves where the job names these. Against the half, the
+    truth is that of the second half of the cells, of the queries that have one; the screen stays whole, since what
+    singles add up to must be what models that add them up have learnt from.
+    """
+    from pertharness.canonical import select
+    from pertharness.halves import against_half as second_half_of
+    from pertharness.halves import measured_twice, with_halves
+
+    if halves_path is None:
+        return select(means, list(queries)), means.copy()
+    halves = _read_halves(halves_path)
+    if not against_half:
+        return with_halves(select(means, list(queries)), halves), with_halves(means, halves)
+    known = measured_twice(halves).intersection(queries)
+    if not known:
+        raise Skip("none of the held-out perturbations has its cells in two halves")
+    return second_half_of(select(means, sorted(known)), halves), means.copy()
+
+
+@functools.lru_cache(maxsize=1)
+def _read_means(path: Path) -> AnnData:
+    from pertharness.canonical import read
+
+    return read(path)
+
+
+@functools.lru_cache(maxsize=1)
+def _read_halves(path: Path) -> AnnData:
+    from pertharness.canonical import read
+
+    return read(path)
