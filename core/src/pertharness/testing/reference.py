@@ -58,9 +58,9 @@ def _head() -> Iterator[str]:
     yield ""
     yield f"Hook protocol {hookspecs.PROTOCOL}. A plugin is a module named by an entry point of the group"
     yield f"`{hookspecs.PROJECT}`; its functions are marked with `pertharness.hookimpl` and take those arguments that"
-    yield "they need, by name. Any of them may raise `pertharness.Skip` with a reason. None may change what it is given,"
-    yield "nor keep anything in a module: data, tables, lists and parameters are compared after the call, and a change makes"
-    yield "the record invalid. A first plugin: [tutorial.md](tutorial.md)."
+    yield "they need, by name. Any of them may raise `pertharness.Skip` with a reason. None may change what it is"
+    yield "given, nor keep anything in a module: data, tables, lists and parameters are compared after the call, and a"
+    yield "change makes the record invalid. A first plugin: [tutorial.md](tutorial.md)."
     yield ""
 
 
