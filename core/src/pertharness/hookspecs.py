@@ -4,7 +4,8 @@ A plugin is a module, named by an entry point of the group ``pertharness``; its 
 ``pertharness.hookimpl``. Each takes those of the arguments below that it needs, by name. ``name`` is the offer that is
 asked for, one of those that ``describe`` lists; a plugin with several offers looks it up in a dict of functions.
 A worker registers exactly one plugin, so which one answers is never in question.
-Any hook may raise ``pertharness.Skip("reason")``.
+Any hook may raise ``pertharness.Skip("reason")``. None may change what it is given, nor keep anything in a module:
+data, tables, lists and parameters are compared after the call, and a change makes the record invalid.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def fit(
     """Give a fitted model: any object, handed to ``predict`` in the same process.
 
     ``train`` holds the training perturbations and the controls, as cells or as one row per perturbation, whichever the
-    card asks for; it must not be changed. ``val`` is None unless the card says ``uses_validation``. ``files`` is as for
+    card asks for. ``val`` is None unless the card says ``uses_validation``. ``files`` is as for
     ``embed``.
     """
 
@@ -81,8 +82,9 @@ def predict(
     """Give the predicted mean expression of the queries, best with ``pertharness.make_prediction``.
 
     Rows: the answered queries, named in ``obs["perturbation"]``; columns: the genes of ``controls``, in their order;
-    ``X`` float64, log1p of counts per 10 000. ``uns["unanswered"]``: query -> why it was not answered. A gene that the
-    model cannot predict is a column of NaN, with the reason in ``uns["missing_genes"]``: gene -> reason.
+    ``X`` float64, log1p of counts per 10 000: values a little below 0 are counted in a note, one that is further from 0
+    than the logarithm of 10 001 makes the record invalid. ``uns["unanswered"]``: query -> why it was not answered. A
+    gene that the model cannot predict is a column of NaN, with the reason in ``uns["missing_genes"]``: gene -> reason.
     ``uns["notes"]``: a list of lines for the record and whoever runs it.
     """
 

@@ -26,8 +26,8 @@ class DatasetTrial:
         self.subject, self.offer = subject, offer
         self.raw = Once(self.call, "canonical")
 
-    def call(self) -> tuple[AnnData | Stored, list[str]]:
-        """Load it and return the data, and which arguments, or whether the source file, were changed.
+    def call(self, *, hashed: bool = True) -> tuple[AnnData | Stored, list[str]]:
+        """Load it and return the data, and which arguments, or whether the source file if it is hashed, were changed.
 
         Raises
         ------
@@ -37,17 +37,17 @@ class DatasetTrial:
         source = self.subject.source_of(self.offer)
         load = self.subject.hook("load_dataset", self.offer.name, guarded=False)
         params = copy.deepcopy(self.offer.params)
-        before, content = digest_arguments({"params": params}), source and sha256_file(source)
+        before, content = digest_arguments({"params": params}), source and hashed and sha256_file(source)
         adata = load(name=self.offer.name, source=source, params=params)
         check_loaded(adata, self.offer.name, self.subject.refusal("load_dataset", self.offer.name))
         changed = changed_arguments(before, {"params": params})
-        if source and (not source.is_file() or sha256_file(source) != content):
+        if source and hashed and (not source.is_file() or sha256_file(source) != content):
             changed.append("the source file")
         return adata, changed
 
     def load(self) -> AnnData | Stored:
         """Load it once more."""
-        return self.call()[0]
+        return self.call(hashed=False)[0]
 
     def in_memory(self) -> AnnData:
         """Give the data where they are an AnnData.

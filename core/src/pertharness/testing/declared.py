@@ -55,16 +55,17 @@ def check_imports_declared(module: str) -> None:
     declared = _declared_by(owner) | {name for place in places for name in _locked_in(place)}
     if normalise("pertharness") in declared:
         declared |= WORKER_SIDE
-    owners = packages_distributions()
+    unknown = [line for line in find_imports(places) if normalise(line.package) not in declared]
+    owners = packages_distributions() if unknown else {}  # it reads the metadata of all that is installed
     missing = []
-    for found in find_imports(places):
-        names = {normalise(name) for name in owners.get(found.package, [found.package])}
-        if not names & declared and not _is_beside(found.package, places, owners):
-            missing.append((found, min(names)))
+    for line in unknown:
+        names = {normalise(name) for name in owners.get(line.package, [line.package])}
+        if not names & declared and not _is_beside(line.package, places, owners):
+            missing.append((line, min(names)))
     if missing:
         lines = [
-            f"{found.file}:{found.line} imports {found.package!r}" + (f" ({name})" if name != found.package else "")
-            for found, name in missing[:MOST]
+            f"{line.file}:{line.line} imports {line.package!r}" + (f" ({name})" if name != line.package else "")
+            for line, name in missing[:MOST]
         ]
         more = f" and {len(missing) - MOST} more" if len(missing) > MOST else ""
         raise ContractError(

@@ -51,7 +51,7 @@ def own_lines(error: BaseException, module: str) -> list[str]:
         ]  # fmt: skip
         if frames:
             return "".join(traceback.format_list(frames)).rstrip().splitlines()
-        seen = seen.__cause__ or seen.__context__
+        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
     return []
 
 

@@ -16,7 +16,7 @@ ARGUMENTS = {
     "files": "weights and side files of the card, fetched and checked: name -> path; an optional one may be absent",
     "params": "parameters of the offer: its defaults, and what the recipe set",
     "kind": '`"gene"` or `"perturbation"`: what the rows are',
-    "train": "AnnData of the training perturbations and the controls; must not be changed. "
+    "train": "AnnData of the training perturbations and the controls. "
     "For `embed` and `score` means, for `fit` as the card's `input` says: cells, or one mean per perturbation",
     "val": "AnnData like `train` with the validation perturbations; None unless the card says `uses_validation`, and "
     "where a split has none",
@@ -58,8 +58,9 @@ def _head() -> Iterator[str]:
     yield ""
     yield f"Hook protocol {hookspecs.PROTOCOL}. A plugin is a module named by an entry point of the group"
     yield f"`{hookspecs.PROJECT}`; its functions are marked with `pertharness.hookimpl` and take those arguments that"
-    yield "they need, by name. Any of them may raise `pertharness.Skip` with a reason. A first plugin:"
-    yield "[tutorial.md](tutorial.md)."
+    yield "they need, by name. Any of them may raise `pertharness.Skip` with a reason. None may change what it is"
+    yield "given, nor keep anything in a module: data, tables, lists and parameters are compared after the call, and a"
+    yield "change makes the record invalid. A first plugin: [tutorial.md](tutorial.md)."
     yield ""
 
 
