@@ -123,16 +123,14 @@ def _add_table(hasher: Any, table: pd.DataFrame) -> None:
 
 
 def _add_labels(hasher: Any, labels: Any) -> None:
-    """Add an index or a column; of texts a number each, which is the same for objects and for categories."""
-    import pandas as pd
-
-    values = labels.array
+    """Add an index or a column; texts count alike as objects and as categories."""
     if isinstance(labels.dtype, np.dtype) and labels.dtype.kind in "biufc":
         _add_matrix(hasher, labels.to_numpy())
         return
+    items = np.asarray(labels, dtype=object).tolist()
     try:
-        hashed = pd.util.hash_array(values if isinstance(labels.dtype, pd.CategoricalDtype) else labels.to_numpy())
-    except TypeError:  # of values that cannot be hashed, such as lists
-        hasher.update(repr(list(values)).encode())
-    else:
-        hasher.update(hashed.tobytes())
+        text = "\0".join(items)
+    except TypeError:  # not of texts alone
+        text = repr(items)
+    hasher.update(f"{len(items)}:".encode())
+    hasher.update(text.encode("utf-8", "surrogatepass"))

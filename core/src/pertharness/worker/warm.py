@@ -108,7 +108,14 @@ def import_libraries() -> None:
 
     from pertharness import canonical, cards, embeddings, predictions, scores, streaming  # noqa: F401
     from pertharness.worker import (  # noqa: F401
-        digests, external, guard, meter, observed, prediction_checks, score_checks, stages,
+        digests,
+        external,
+        guard,
+        meter,
+        observed,
+        prediction_checks,
+        score_checks,
+        stages,
     )  # fmt: skip
 
     _rehearse()
