@@ -13,7 +13,8 @@ from pertharness import CONTROL, DataError, Skip
 from pertharness.scores import COLUMNS
 from pertharness.worker.score_checks import check_scores
 from pertharness_scorers.detection import VARIANTS, detect
-from pertharness_scorers.interaction_scorer import OFFER, score_interactions
+from pertharness_scorers.interaction_offer import OFFER
+from pertharness_scorers.interaction_scorer import score_interactions
 from pertharness_scorers.interactions import Call, Thresholds
 
 N_GENES, N_SINGLES = 60, 8
@@ -300,3 +301,7 @@ def test_sign_of_all_deviations_has_no_say(seed):
 def _symmetric_call():
     thresholds = Thresholds(0.5, -0.5, 0.05, 0.05, 1, 1, True, True)
     return Call({"local": thresholds, "tail": thresholds}, 0.0, 1.0, 1.0, 500, np.ones(500), ())
+
+
+def test_the_card_names_the_variants_that_there_are() -> None:
+    assert all(metric.variants == tuple(VARIANTS) for metric in OFFER.metrics)

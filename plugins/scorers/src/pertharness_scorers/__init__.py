@@ -16,7 +16,7 @@ from pertharness_scorers import (
     calibration,
     context_error,
     gene_sd,
-    interaction_scorer,
+    interaction_offer,
     of_perturbations,
     relative_error,
     target_change,
@@ -42,7 +42,7 @@ _SCORERS = _by_name(
     (relative_error.OFFER, relative_error.score_relative_error),
     (target_change.OFFER, target_change.score_target_change),
     (context_error.OFFER, context_error.score_context_error),
-    (interaction_scorer.OFFER, interaction_scorer.score_interactions),
+    (interaction_offer.OFFER, interaction_offer.score),
     (calibration.OFFER, calibration.score_calibration),
 )
 """Name -> offer, and the function that computes it, which takes by name those of the hook's arguments that it needs."""

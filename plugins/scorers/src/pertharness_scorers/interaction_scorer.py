@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pertharness import DataError, MetricOffer, ScorerOffer, Skip, TableOffer, control_mean
+from pertharness import DataError, Skip, control_mean
 from pertharness.scores import Scores
 
 from pertharness_scorers.answers import Answers, long_form, match_answers
 from pertharness_scorers.curves import GRID
-from pertharness_scorers.detection import VARIANTS, detect
+from pertharness_scorers.detection import detect
 from pertharness_scorers.deviations import Doubles, observe_doubles, take, without_rounding
+from pertharness_scorers.interaction_offer import N_HIGHLIGHTED, N_LARGEST, N_RECURRENT, PARAMS
 from pertharness_scorers.interactions import CLASSES, Call, call_interactions, classify, composition, is_called
 from pertharness_scorers.locfdr.checks import MINIMUM
 from pertharness_scorers.locfdr.no_null import NoNull
@@ -28,45 +28,6 @@ from pertharness_scorers.recurrence import largest, recurrence
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
-
-_REFERENCE = "10.1038/s41592-025-02772-6"
-_PARAMS = {"n_top": 1000, "stack": 1, "level": 0.05}
-N_LARGEST, N_RECURRENT, N_HIGHLIGHTED = 500, 100, 4
-"""Sizes of the published figures (1f and Extended Data 5), which the names of the tables state: no parameters."""
-_METRICS = (
-    ("tpr_fdp", "curve", None, "Share of the interactions found, at each false discovery proportion"),
-    ("auprc", "task", None, "Area under precision against recall of the interactions"),
-    ("auroc", "task", 0.5, "Chance that an interaction is ranked above an entry that is none"),
-    ("average_precision", "task", None, "Precision of the ranking, averaged over the interactions"),
-)
-_TABLES = (
-    ("interaction_call", "dataset", "Empirical null of the deviations from additivity, and the thresholds"),
-    ("class_composition", "dataset", "Shares of the classes of interaction"),
-    ("interaction_class", "dataset", "The called interactions and their classes"),
-    ("top100_recurrence", "task", "Genes and perturbations among the largest predicted and observed deviations"),
-)
-OFFER = ScorerOffer(
-    name="interactions",
-    preload=("statsmodels.genmod.generalized_linear_model",),
-    summary="Genetic interactions: deviations of doubles from the sum of their singles",
-    metrics=tuple(
-        MetricOffer(
-            id=name, level=level, direction="higher", best=1.0, chance=chance, variants=tuple(VARIANTS),
-            summary=summary, reference=_REFERENCE,
-        )
-        for name, level, chance, summary in _METRICS
-    ),
-    tables=(
-        *(TableOffer(name=name, level=level, summary=what, reference=_REFERENCE) for name, level, what in _TABLES),
-        TableOffer(
-            name="top500_class", level="task", largest=("predicted", N_LARGEST),
-            count=("predicted_class", "observed_class"), reference=_REFERENCE,
-            summary="Predicted and observed classes of the largest predicted deviations",
-        ),
-    ),
-    tasks=("double",),
-    params=_PARAMS,
-)  # fmt: skip
 
 
 def score_interactions(
@@ -79,7 +40,7 @@ def score_interactions(
     Returns
     -------
     Scores
-        The metrics and tables of `OFFER`.
+        The metrics and tables of `pertharness_scorers.interaction_offer.OFFER`.
 
     Raises
     ------
@@ -88,13 +49,13 @@ def score_interactions(
     DataError
         If a parameter is out of its range.
     """
-    settings = _check_params({**_PARAMS, **params})
+    settings = _check_params({**PARAMS, **params})
     panel = top_genes(control_mean(controls), settings["n_top"])
     labels = [str(label) for label in screen.obs["perturbation"]]
     means = np.asarray(screen.X, dtype=np.float64)[:, panel]
     doubles = observe_doubles(labels, means, control_mean(screen)[panel])
     _check_number(doubles, settings["stack"])
-    call = _call(doubles.deviation.tobytes(), settings["stack"], settings["level"])
+    call = _call(doubles.deviation, settings["stack"], settings["level"])
     genes = screen.var_names.to_numpy()[panel]
     tables = _describe_screen(doubles, genes, call)
     held = _hold_out(match_answers(truth, prediction, controls, train, settings["n_top"]), doubles)
@@ -133,10 +94,7 @@ def _check_number(doubles: Doubles, stack: int) -> None:
         )
 
 
-# Every model and split of a dataset is scored against the same call, and estimating it takes longer than the rest of
-# a score. The key is the content, so nothing can be stale; jobs of few datasets share a process.
-@lru_cache(maxsize=4)
-def _call(deviations: bytes, stack: int, level: float) -> Call:
+def _call(deviations: np.ndarray, stack: int, level: float) -> Call:
     """Call the interactions of a screen.
 
     Raises
@@ -146,7 +104,7 @@ def _call(deviations: bytes, stack: int, level: float) -> Call:
         left out: the scorer has no such options.
     """
     try:
-        return call_interactions(np.frombuffer(deviations), stack=stack, level=level)
+        return call_interactions(np.asarray(deviations).ravel(), stack=stack, level=level)
     except NoNull as error:
         raise Skip(f"no thresholds for the deviations from additivity: {error.cause}") from None
 
