@@ -33,8 +33,8 @@ split = { kind = "double" }
 split = { kind = "unseen" }
 """
 FILES = {
-    "costs.csv", "leaderboard.csv", "leaderboard.json", "leaderboard.md", "manifest.json", "recipe.toml", "report",
-    "scores.csv.gz", "tables",
+    "costs.csv", "joined.json", "leaderboard.csv", "leaderboard.json", "leaderboard.md", "manifest.json", "recipe.toml",
+    "report", "scores.csv.gz", "tables",
 }  # fmt: skip
 SCORES = "dataset split seed plugin model params perturbation gene metric variant coordinate value state"
 LEADERBOARD = "dataset task plugin model params metric variant value low high scored expected rank state"
