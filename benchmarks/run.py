@@ -117,6 +117,7 @@ def scores(options: argparse.Namespace) -> Iterator[Line]:
     import linear
     import locfdr
     import numpy as np
+    import plan
     import scoring
 
     controls, jobs = scoring.make_jobs(np.random.default_rng(0))
@@ -133,6 +134,13 @@ def scores(options: argparse.Namespace) -> Iterator[Line]:
     yield Line(what, sum(spent.values()), scoring.SINGLES_LOOP, plain, "10 s")
     n_rows, seconds, plain = leaderboard.measure(10_000)
     yield Line(f"leaderboard of {size}, {n_rows} rows", seconds, "bootstrap of one stratum in a loop", plain)
+    found = leaderboard.measure_large(5_000_000)
+    other = f"pandas: read_csv, concat, groupby, to_csv ({found['plain']['peak_mb']:.0f} MB)"
+    for way, what, target in (("join", "all files of a run of 5 000 000 score rows", "60 s; 2000 MB"),
+                              ("again", "the same again, nothing changed", "")):  # fmt: skip
+        yield Line(what, found[way]["cpu_s"], other, found["plain"]["cpu_s"], target, found[way]["peak_mb"])
+    n_jobs, _, processor, hashing = plan.measure()
+    yield Line(f"plan of {n_jobs} jobs", processor, "JSON and sha256 of each", hashing, "5 s")
     (own, own_way), (other, other_way), *_ = linear.WAYS.items()
     seconds, plain = linear.best_time_s(own_way, 3), linear.best_time_s(other_way, 3)
     yield Line(f"{own}, {linear.TRAINING} perturbations x {linear.GENES} genes", seconds, other, plain, "2 s")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
 from pertharness.canonical import check_dataset, open_stored, pseudobulk
 from pertharness.datasets import load_dataset
@@ -57,4 +58,22 @@ def test_the_ways_of_locfdr_agree() -> None:
     code += "ours, other = locfdr.by_locfdr(values), numpy.minimum(locfdr.by_statsmodels(values), 1.0)\n"
     # Two methods: not the same numbers, but the same values among the noise and in the tails.
     code += "assert numpy.corrcoef(ours, other)[0, 1] > 0.9 and abs(ours - other).mean() < 0.05"
+    subprocess.run([sys.executable, "-c", code], cwd=BENCHMARKS, check=True)
+
+
+def test_a_large_run_has_the_rows_and_means_that_pandas_finds(tmp_path: Path) -> None:
+    for way in ("make", "join", "again", "plain"):
+        command = [sys.executable, str(BENCHMARKS / "large_run.py"), way, str(tmp_path), *(["7500"] * (way == "make"))]
+        subprocess.run(command, capture_output=True, check=True)
+    scores, plain = (pd.read_csv(tmp_path / name) for name in ("run/scores.csv.gz", "plain.csv.gz"))
+    assert len(scores) == len(plain) == 7500 + 25 * 5 * 200
+    board = pd.read_csv(tmp_path / "run" / "leaderboard.csv").query("stratum == 'all'")
+    means = pd.read_csv(tmp_path / "means.csv").query("metric != 'curve'")
+    both = board.merge(means, on=["dataset", "model", "metric", "variant"], validate="one_to_one")
+    assert len(both) == len(board) == 25 * 20
+    np.testing.assert_allclose(both["value_x"], both["value_y"], rtol=1e-11)
+
+
+def test_a_large_plan_has_the_jobs_that_it_is_asked_for() -> None:
+    code = "import plan; jobs, *times = plan.measure(500); assert 500 <= jobs < 1000 and min(times) > 0"
     subprocess.run([sys.executable, "-c", code], cwd=BENCHMARKS, check=True)

@@ -80,6 +80,14 @@ def test_only_what_a_plugin_requires_enters(tmp_path: Path, monkeypatch: pytest.
     assert environment_hash(required_versions(plugin)) != first
 
 
+def test_metadata_that_was_read_for_another_distribution_gives_the_same_versions() -> None:
+    roots = [distribution("pertharness-scorers"), distribution("pertharness-baselines"), distribution("pertharness")]
+    known: dict[str, tuple[str, list[str]]] = {}
+    for root in (*roots, *roots):
+        assert required_versions(root, known) == required_versions(root)
+    assert "numpy" in known
+
+
 def test_packages_and_python_enter_and_the_harness_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     versions = required_versions(distribution("pertharness"))
     assert "numpy" in versions and "pertharness" not in versions

@@ -10,7 +10,7 @@ import pytest
 from pertharness import make_prediction
 from pertharness.canonical import write
 from pertharness.files import sha256_file
-from pertharness.host.join_facts import FOLDER, join_facts
+from pertharness.host.join.facts import FOLDER, join_facts
 from pertharness.host.leaderboard.tells import ModelFacts
 from pertharness.host.nodes import Node, Outcome
 from pertharness.host.plan import Attempt, Plan

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pertharness.cards import MetricOffer, TableOffer
-from pertharness.host.leaderboard.pooled import Piece, average_curves, join_table
+from pertharness.host.leaderboard.curves import average_curves
+from pertharness.host.leaderboard.pooled import Piece, join_table
 
 
 def piece(folder, table, *, model="gears", seed=1, training_seed=1, params=""):
@@ -22,9 +23,9 @@ def piece(folder, table, *, model="gears", seed=1, training_seed=1, params=""):
 
 def joined(offer, pieces, folder):
     path = folder / "joined" / f"{offer.name}.csv"
-    n_rows = join_table(offer, pieces, path)
+    parts = join_table(offer, pieces, path)
     table = pd.read_csv(path, keep_default_na=False)
-    assert len(table) == n_rows
+    assert len(table) == sum(part.n_rows for part in parts)
     assert [one.name for one in path.parent.iterdir()] == [path.name]  # nothing half beside it
     return table
 

@@ -9,12 +9,12 @@ from pertharness.cards import DatasetOffer, EmbeddingOffer, MetricOffer, ModelOf
 from pertharness.errors import RecipeError
 from pertharness.files import sha256_file
 from pertharness.host import keys as host_keys
-from pertharness.host.nodes import Node
-from pertharness.host.plan import Plan, Source, build_plan, primary_metric
+from pertharness.host.nodes import Node, Outcome
+from pertharness.host.plan import Plan, Source, build_plan, plan_common_genes, primary_metric
 from pertharness.host.recipe import Recipe, parse_recipe, recipe_text
 from pertharness.host.registry import Offered, Plugin, Problem, Registry
 from pertharness.host.store import Store
-from pertharness.jobs import Job, PluginRef, Stage
+from pertharness.jobs import Artefact, Job, PluginRef, Stage, Status
 
 DATA = Plugin(PluginRef(name="datasets", module="data", version="1"), Path("python"), "source-d", "environment")
 MINE = Plugin(PluginRef(name="mine", module="mine", version="1"), Path("python"), "source-m", "environment")
@@ -90,6 +90,54 @@ def test_each_job_is_planned_once_and_after_what_it_needs(tmp_path: Path) -> Non
     order = list(plan.nodes)
     for key, node in plan.nodes.items():
         assert all(order.index(need) < order.index(key) for need in node.needs)
+
+
+def test_score_jobs_of_one_split_share_all_but_the_prediction(tmp_path: Path) -> None:
+    scored = nodes(plan_of(tmp_path), "scores")
+    assert len({node.job.inputs["prediction"] for node in scored}) == len(scored) == 4
+    for node in scored:
+        files = node.job.inputs
+        needs = [files["pseudobulk"].parent.name, files["split"].parent.name, files["prediction"].parent.name]
+        assert list(node.needs) == needs
+    splits = {node.job.inputs["split"]: node.job.task for node in scored}
+    assert sorted(task.split_seed for task in splits.values() if task) == [1, 2]
+
+
+def test_tasks_of_one_name_have_splits_of_their_own(tmp_path: Path) -> None:
+    tasks = [
+        {"name": "same", "split": {"kind": kind}, "dataset": name} for kind in ("double", "unseen") for name in "ab"
+    ]
+    data = {"a": {"offer": "demo"}, "b": {"offer": "demo", "params": {"seed": 2}}}
+    with pytest.raises(RecipeError, match="two spellings or tasks of one name"):
+        plan_of(tmp_path, datasets=data, tasks=tasks)
+    plan = plan_of(tmp_path, datasets=data, tasks=tasks[1:3], seeds=[1])
+    assert len(keys(plan, "splits")) == 2
+
+
+def test_which_genes_a_prediction_lacks_is_known_by_its_content(tmp_path: Path) -> None:
+    import h5py
+    import numpy as np
+
+    plan = plan_of(tmp_path, seeds=[1], tasks=[{"split": {"kind": "double"}, "common_set": ["mean", "ridge"]}])
+    l2 = plan.scorers["l2"].metrics[0].model_copy(update={"variants": ("default", "common-genes")})
+    plan.scorers["l2"] = plan.scorers["l2"].model_copy(update={"metrics": (l2,)})
+    store, outcomes = Store.open(tmp_path / "store"), {key: Outcome("done") for key in plan.nodes}
+    for number, one in enumerate(plan.attempts):
+        path = store.record("predictions", one.prediction) / "prediction.h5ad"
+        path.parent.mkdir(parents=True)
+        with h5py.File(path, "w") as file:
+            file["X"] = np.where(np.arange(3) < number, np.nan, 1.0)[None]
+            file.create_group("var").attrs["_index"] = "_index"
+            file["var"]["_index"] = ["G1", "G2", "G3"]
+        artefacts = {path.name: Artefact(size=path.stat().st_size, sha256=sha256_file(path))}
+        outcomes[one.prediction] = Outcome("done", "", Status(key=one.prediction, state="done", artefacts=artefacts))
+    known: dict[str, list[str]] = {}
+    added = plan_common_genes(plan, outcomes, store, known)
+    assert [node.job.options["lacking"] for node in added] == [["G1"], ["G1"]]
+    assert sorted(known.values()) == [[], ["G1"]]
+    for one in plan.attempts:
+        (store.record("predictions", one.prediction) / "prediction.h5ad").unlink()
+    assert plan_common_genes(plan, outcomes, store, known) == added
 
 
 def test_the_same_recipe_has_the_same_keys_in_any_store(tmp_path: Path) -> None:

@@ -89,24 +89,28 @@ def environment_hash(versions: Mapping[str, str], python_version: str = "") -> s
     return sha256_text(canonical_json([python_version or platform.python_version(), dict(versions)]))
 
 
-def required_versions(root: Distribution) -> dict[str, str]:
-    """Give name and version of all that a distribution and pertharness require, directly or not.
+def required_versions(root: Distribution, known: dict[str, tuple[str, list[str]]] | None = None) -> dict[str, str]:
+    """Return name and version of all that a distribution and pertharness require, directly or not.
 
     Only what the plugin requires enters the keys of its records: another plugin beside it alters none of them.
-    pertharness itself does not: see `environment_hash`.
+    pertharness itself does not: see `environment_hash`. `known` keeps version and requirements of what was looked at
+    for another distribution: to read metadata takes longer than all else here.
     """
     versions: dict[str, str] = {}
+    known = {} if known is None else known
     todo = [*_requirements(root), *_requirements(distribution("pertharness"))]
     while todo:
         name = todo.pop()
         if name in versions or name == "pertharness":
             continue
-        try:
-            found = distribution(name)
-        except PackageNotFoundError:  # an extra or a marker that does not apply here
-            continue
-        versions[name] = found.version
-        todo.extend(_requirements(found))
+        if name not in known:
+            try:
+                found = distribution(name)
+            except PackageNotFoundError:  # an extra or a marker that does not apply here
+                continue
+            known[name] = found.version, _requirements(found)
+        versions[name], required = known[name]
+        todo.extend(required)
     return versions
 
 

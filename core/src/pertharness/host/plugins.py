@@ -72,6 +72,7 @@ def find_installed() -> tuple[dict[str, Plugin], list[Problem]]:
     count = Counter(point.name for point in distinct)
     plugins: dict[str, Plugin] = {}
     problems = []
+    known: dict[str, tuple[str, list[str]]] = {}
     for name in sorted(count):
         mine = [point for point in distinct if point.name == name]
         if len(mine) > 1:
@@ -81,17 +82,18 @@ def find_installed() -> tuple[dict[str, Plugin], list[Problem]]:
             )
             continue
         try:
-            plugins[name] = _plugin(mine[0])
+            plugins[name] = _plugin(mine[0], known)
         except PertharnessError as error:
             problems.append(Problem(name, "failed", str(error)))
     return plugins, problems
 
 
-def _plugin(point: EntryPoint) -> Plugin:
+def _plugin(point: EntryPoint, known: dict[str, tuple[str, list[str]]]) -> Plugin:
+    """Return an installed plugin; `known` keeps the metadata that was read."""
     if point.dist is None:
         raise PertharnessError(f"the plugin {point.name!r} belongs to no distribution; install it with pip")
     ref = PluginRef(name=point.name, module=point.value, version=point.dist.version)
-    versions = required_versions(point.dist)
+    versions = required_versions(point.dist, known)
     return Plugin(
         ref, Path(sys.executable), source_hash(point.value), environment_hash(versions),
         python_version=platform.python_version(), packages=versions,

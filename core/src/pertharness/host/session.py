@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sys
@@ -11,26 +10,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pertharness import __version__
 from pertharness.errors import FetchError, RecipeError
-from pertharness.files import sha256_file, write_text
+from pertharness.files import sha256_file
 from pertharness.host.execution.runner import Observer, Runner
 from pertharness.host.hardware import find_gpus
 from pertharness.host.in_use import Use, use_records
+from pertharness.host.join.memory import read_memory
+from pertharness.host.join.outputs import Board, write_outputs
 from pertharness.host.nodes import Outcome
-from pertharness.host.plan import Plan, Source, build_plan, half_plan, plan_common_genes, primary_metric
+from pertharness.host.plan import Plan, Source, build_plan, plan_common_genes
 from pertharness.host.recipe import Recipe, write_recipe
 from pertharness.host.registry import Registry, look_up
 from pertharness.host.store import Store
-from pertharness.host.sums import sum_of_artefacts, write_manifest
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from pertharness.host.leaderboard.settings import Comparison
-    from pertharness.host.leaderboard.tables import Note, Table
+from pertharness.host.sums import sum_of_artefacts
 
 MANIFEST_FORMAT = 1
 BAD = ("failed", "invalid", "timeout", "crashed")
@@ -42,22 +37,18 @@ class Finished:
 
     Attributes
     ----------
-    tables
-        What the leaderboard shows.
+    board
+        The leaderboard.
     counts
         State -> number of jobs.
     fresh
         Number of jobs that were carried out in this run; the others were in the store.
-    notes
-        What the leaderboard says beside its tables.
     """
 
     folder: Path
-    tables: list[Table]
-    leaderboard: pd.DataFrame
+    board: Board
     counts: Counter[str]
     fresh: int
-    notes: list[Note]
 
     @property
     def failed(self) -> bool:
@@ -123,72 +114,18 @@ def _carry_out(
         store, slots=slots, retry=retry, observer=observer, gpus=gpus, isolation=recipe.resources.isolation,
         guarded=(folder.absolute(), *dict.fromkeys(sources)),
     )  # fmt: skip
-    common = plan_common_genes(plan, runner.run(plan.nodes.values()), store)
+    memory = read_memory(folder)
+    common = plan_common_genes(plan, runner.run(plan.nodes.values()), store, memory.lacking)
     use.add(node.key for node in common)
     if common and observer:
         observer.planned(len(common))
     outcomes = runner.run(common)
     manifest = _manifest(recipe, registry, store, plan, outcomes, command, started)
-    leaderboard, tables, notes = _write_tables(recipe, plan, outcomes, store, folder, manifest)
-    write_manifest(folder, manifest)
+    board = write_outputs(recipe, plan, outcomes, store, folder, manifest, memory)
     counts: Counter[str] = Counter(outcome.state for outcome in outcomes.values())
     counts.update(attempt.state for attempt in plan.attempts if attempt.reason)
     fresh = sum(outcome.fresh and outcome.state == "done" for outcome in outcomes.values())
-    return Finished(folder, tables, leaderboard, counts, fresh, notes)
-
-
-def _write_tables(
-    recipe: Recipe, plan: Plan, outcomes: Mapping[str, Outcome], store: Store, folder: Path, manifest: dict[str, Any]
-) -> tuple[pd.DataFrame, list[Table], list[Note]]:
-    """Write all that a run leaves; `manifest` is told of the tables beside the scores."""
-    from pertharness.host import join, join_facts
-    from pertharness.host.leaderboard import compare, pooled, settings, tables, tells, write
-    from pertharness.host.report import write_report
-
-    scores, metrics = join.join_scores(plan, outcomes, store), join.metrics_of(plan)
-    costs = join.join_costs(plan, outcomes)
-    write.write_scores(scores, folder / "scores.csv.gz")
-    write.write_costs(costs, folder / "costs.csv")
-    beside, curves = join.tables_of(plan, outcomes, store), pooled.average_curves(scores, metrics)
-    manifest["tables"] = write.write_tables(beside, curves, folder / "tables")
-    write_text(folder / "manifest.json", json.dumps(manifest, indent=1))
-    said = recipe.comparison
-    chosen = {"metric": primary_metric(plan, said.metric)}
-    comparison = settings.Comparison(**{**said.model_dump(exclude={"calibrate"}), **chosen})
-    skipped = join.skipped_scorers(plan, outcomes)
-    leaderboard = compare.build_leaderboard(
-        join.without_skipped(scores, plan, skipped), metrics, join.settings_of(plan), comparison,
-        join.strata_of(plan, store), join.reasons(plan, outcomes),
-    )  # fmt: skip
-    leaderboard = _with_positions(leaderboard, recipe, plan, outcomes, store, folder, comparison)
-    facts = join_facts.join_facts(plan, outcomes, store)
-    leaderboard = tells.add_tells(leaderboard, facts)
-    shown = tables.make_tables(leaderboard, metrics, join.settings_of(plan), comparison, write.summarise_costs(costs))
-    notes = [*tables.not_scored(skipped), *tells.make_notes(leaderboard, facts, metrics)]
-    write.write_leaderboard(leaderboard, folder, shown, notes)
-    write_report(shown, manifest, folder / "report", notes=notes)
-    return leaderboard, shown, notes
-
-
-def _with_positions(
-    leaderboard: pd.DataFrame, recipe: Recipe, plan: Plan, outcomes: Mapping[str, Outcome], store: Store, folder: Path,
-    comparison: Comparison,
-) -> pd.DataFrame:  # fmt: skip
-    """Add positions if the recipe says so, and write the scores against the second half that they are made of."""
-    import pandas as pd
-
-    from pertharness.host import join
-    from pertharness.host.leaderboard import calibrate, write
-
-    (folder / "scores_half.csv.gz").unlink(missing_ok=True)
-    half = half_plan(plan)
-    scores = join.join_scores(half, outcomes, store) if recipe.comparison.calibrate else pd.DataFrame()
-    if len(scores):
-        write.write_scores(scores, folder / "scores_half.csv.gz")
-    return calibrate.add_positions(
-        leaderboard, scores, join.metrics_of(plan), join.settings_of(plan), comparison, join.strata_of(plan, store),
-        join.reasons(half, outcomes),
-    )  # fmt: skip
+    return Finished(folder, board, counts, fresh)
 
 
 def plan_run(recipe: Recipe, registry: Registry, store: Store, fetch: Callable[[str, Any], Path]) -> Plan:

@@ -239,10 +239,7 @@ def print_finished(finished: Any, registry: Any) -> None:
     """Print the leaderboard, what went wrong, and where everything lies."""
     from rich.console import Console
 
-    from pertharness.host.leaderboard.terminal import print_leaderboard
-
-    console = Console()
-    print_leaderboard(finished.tables, console, finished.notes)
+    click.echo(finished.board.text(Console()), nl=False, color=True)
     for problem in registry.problems:
         click.echo(f"plugin {problem.plugin!r} cannot be used ({problem.state}): {problem.message}")
     said = ", ".join(f"{number} {state}" for state, number in sorted(finished.counts.items()) if number)

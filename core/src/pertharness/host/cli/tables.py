@@ -14,6 +14,7 @@ import click
 from pertharness.errors import RecipeError
 from pertharness.host.cli.export import folder_of_run, read_manifest
 from pertharness.host.cli.inspect import columns
+from pertharness.host.csv_text import as_row
 from pertharness.host.did_you_mean import expected
 from pertharness.host.leaderboard.settings import model_label
 
@@ -99,7 +100,7 @@ def _print_csv(rows: Iterator[Row]) -> None:
     """Print rows as CSV; a character that the output cannot hold is spelled out."""
     descriptor, encoding = sys.stdout.fileno(), sys.stdout.encoding
     with open(descriptor, "w", newline="", encoding=encoding, errors="backslashreplace", closefd=False) as out:
-        csv.writer(out, lineterminator="\n").writerows(rows)
+        out.writelines(map(as_row, rows))
 
 
 def _lay_out(header: Row, rows: Iterator[Row]) -> None:

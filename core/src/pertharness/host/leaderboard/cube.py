@@ -11,6 +11,7 @@ import pandas as pd
 
 from pertharness.cards import MetricOffer
 from pertharness.errors import DataError
+from pertharness.host.leaderboard.coded import Coded, code, combine
 from pertharness.host.leaderboard.settings import model_label
 
 STATES = ("done", "unanswered", "undefined", "skipped", "invalid", "failed", "timeout", "crashed")
@@ -105,6 +106,52 @@ def mean_of_finite(values: np.ndarray, axis: int) -> np.ndarray:
     return np.where(n > 0, total / np.maximum(n, 1), np.nan)
 
 
+class _Scores(NamedTuple):
+    """Scores as integers."""
+
+    dataset: Coded
+    task: Coded
+    split: Coded
+    """Split and seed; as ``values`` only numbers."""
+    perturbation: Coded
+    metric: Coded
+    variant: Coded
+    training_seed: Coded
+    model: np.ndarray
+    """Position among the models."""
+    state: np.ndarray
+    """Position in `STATES`."""
+    value: np.ndarray
+    test: np.ndarray
+    selected: np.ndarray
+
+    def groups(self, rows: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
+        """Yield dataset and task, in this order, with those of the rows that are of both."""
+        key = combine((self.dataset.codes[rows], self.dataset.size), (self.task.codes[rows], self.task.size))
+        for number in np.flatnonzero(np.bincount(key)):
+            dataset, task = divmod(int(number), self.task.size)
+            yield self.dataset.values[dataset], self.task.values[task], rows[key == number]
+
+    def row_keys(self, rows: np.ndarray) -> np.ndarray:
+        """Return a number for split, seed and perturbation of each row, which sorts as these do."""
+        return combine(
+            (self.split.codes[rows], self.split.size), (self.perturbation.codes[rows], self.perturbation.size)
+        )
+
+
+class _Held(NamedTuple):
+    """What the cubes of a task have in common: as in a `Cube`."""
+
+    perturbation: np.ndarray
+    split: np.ndarray
+    test: np.ndarray
+    selected: np.ndarray
+
+
+Answered = dict[tuple[str, str], tuple[np.ndarray, np.ndarray, int]]
+"""(dataset, task) -> answered and behind, as in a `Cube`, and the number of splits."""
+
+
 def build_cubes(scores: pd.DataFrame, metrics: Mapping[str, MetricOffer]) -> Iterator[Cube]:
     """Yield a cube per dataset, task, metric and variant, in this order; every model of the run is in each.
 
@@ -113,100 +160,109 @@ def build_cubes(scores: pd.DataFrame, metrics: Mapping[str, MetricOffer]) -> Ite
     DataError
         If a metric is on no card or a state is unknown.
     """
-    _check(scores, metrics)
-    keys = scores[["plugin", "model", "params"]].drop_duplicates()
-    models = tuple(sorted(Model(*key) for key in keys.itertuples(index=False)))
-    for level in ("perturbation", "task"):
-        ranked = [name for name, offer in metrics.items() if offer.level == level]
-        kept = scores["metric"].isin(ranked) & _empty(scores["gene"]) & _empty(scores["coordinate"])
-        for cube in _cubes_of(scores[kept], metrics, models):
-            yield _with_answered(cube, scores, metrics) if cube.whole_splits else cube
-
-
-def _with_answered(cube: Cube, scores: pd.DataFrame, metrics: Mapping[str, MetricOffer]) -> Cube:
-    """Add which predictions each model gave, as the metrics of single predictions know it."""
-    single = [name for name, offer in metrics.items() if offer.level == "perturbation"]
-    here = (scores["dataset"] == cube.dataset) & (scores["task"] == cube.task) & (scores["perturbation"] != "")
-    table = scores[here & scores["metric"].isin(single)]
-    table = table[["split", "seed", "perturbation", *Model._fields, "state"]].drop_duplicates()
-    if table.empty:
-        return cube
-    rows = pd.MultiIndex.from_frame(table[["split", "seed"]].drop_duplicates().sort_values(["split", "seed"]))
-    if len(rows) != len(cube.split):  # some split has no such metric
-        return cube
-    code, places = pd.factorize(pd.MultiIndex.from_frame(table[["split", "seed", "perturbation"]]))
-    given = np.zeros((len(cube.models), len(places)), dtype=bool)
-    model = pd.MultiIndex.from_tuples(cube.models).get_indexer(pd.MultiIndex.from_frame(table[list(Model._fields)]))
-    was_given = table["state"].isin(["done", "undefined"]).to_numpy()
-    given[model[was_given], code[was_given]] = True
-    behind = rows.get_indexer(places.droplevel(2))
-    return replace(cube, answered=given, behind=behind)
-
-
-def _cubes_of(entries: pd.DataFrame, metrics: Mapping[str, MetricOffer], models: tuple[Model, ...]) -> Iterator[Cube]:
-    """Yield the cubes of metrics of one level."""
-    names = pd.MultiIndex.from_frame(entries[list(Model._fields)])
-    entries = entries.assign(
-        model_code=pd.MultiIndex.from_tuples(models).get_indexer(names),
-        state_code=entries["state"].map({state: code for code, state in enumerate(STATES)}),
-    )
-    for (dataset, task), part in entries.groupby(["dataset", "task"], sort=True):
-        rows = part[["split", "seed", "perturbation"]].drop_duplicates().sort_values(["split", "seed", "perturbation"])
-        part = part.assign(row=_positions(part, rows), training=pd.factorize(part["training_seed"], sort=True)[0])
-        for (metric, variant), group in part.groupby(["metric", "variant"], sort=True):
-            yield _cube((dataset, task, metric, variant), metrics[metric], models, rows, part, group)
-
-
-def _check(scores: pd.DataFrame, metrics: Mapping[str, MetricOffer]) -> None:
-    """Refuse metrics and states that no card and no contract knows."""
-    for column, known in (("metric", tuple(metrics)), ("state", STATES)):
-        unknown = sorted(set(scores[column].unique()) - set(known))
+    metric, state = code(scores["metric"]), code(scores["state"])
+    for column, values, known in (("metric", metric.values, tuple(metrics)), ("state", state.values, STATES)):
+        unknown = sorted(set(values) - set(known))
         if unknown:
             raise DataError(f"scores: unknown {column} {unknown[0]!r}; expected one of {', '.join(map(repr, known))}")
+    table, models = _read(scores, metric, state)
+    levels = np.array([metrics[name].level for name in metric.values], dtype=object)
+    bare = _empty(scores["gene"]) & _empty(scores["coordinate"])
+    single = (levels == "perturbation")[metric.codes]
+    yield from _cubes_of(table, np.flatnonzero(single & bare), metrics, models)
+    whole = np.flatnonzero((levels == "task")[metric.codes] & bare)
+    named = table.perturbation.codes != table.perturbation.find("")
+    answered = _answered(table, np.flatnonzero(single & named), len(models)) if len(whole) else {}
+    for cube in _cubes_of(table, whole, metrics, models):
+        given, behind, n_splits = answered.get((cube.dataset, cube.task), (cube.answered, cube.behind, -1))
+        # Otherwise some split has no metric of single predictions.
+        yield replace(cube, answered=given, behind=behind) if n_splits == len(cube.split) else cube
 
 
-def _empty(column: pd.Series) -> pd.Series:
-    """Tell which cells hold nothing."""
-    return column.isna() | (column == "")
-
-
-def _positions(part: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:
-    """Give the position in `rows` of each entry."""
-    wanted = pd.MultiIndex.from_frame(part[list(rows.columns)])
-    return np.asarray(pd.MultiIndex.from_frame(rows).get_indexer(wanted))
-
-
-def _cube(
-    name: tuple[str, str, str, str],
-    offer: MetricOffer,
-    models: tuple[Model, ...],
-    rows: pd.DataFrame,
-    part: pd.DataFrame,
-    group: pd.DataFrame,
-) -> Cube:
-    """Place the entries of one metric; `part` holds all metrics of the task, `rows` its held-out predictions."""
-    shape = (len(models), int(part["training"].max()) + 1, len(rows))
-    place = tuple(group[axis].to_numpy() for axis in ("model_code", "training", "row"))
-    values = np.full(shape, np.nan)
-    values[place] = group["value"].to_numpy(dtype=np.float64)
-    states = np.full(shape, NOT_EXPECTED, dtype=np.int8)
-    states[place] = group["state_code"].to_numpy()
-    states[(states == 0) & ~np.isfinite(values)] = STATES.index("undefined")
-    test = np.ones(len(rows), dtype=bool)
-    test[part["row"].to_numpy()] = (part["part"] == "test").to_numpy()
-    selected = np.zeros(len(models), dtype=bool)
-    selected[part.loc[part["selected_on_scored"].astype(bool), "model_code"].unique()] = True
-    split = rows.groupby(["split", "seed"], sort=True).ngroup().to_numpy()
-    return Cube(
-        *name,
-        direction=offer.direction,
-        models=models,
-        values=np.where(np.isfinite(values), values, np.nan),
-        states=states,
-        perturbation=rows["perturbation"].to_numpy(dtype=object),
-        split=split,
-        test=test,
-        selected=selected,
-        unranked=name[-1] in offer.unranked,
-        whole_splits=offer.level == "task",
+def _read(scores: pd.DataFrame, metric: Coded, state: Coded) -> tuple[_Scores, tuple[Model, ...]]:
+    """Return scores as integers, and the models, sorted."""
+    of_model = [code(scores[name]) for name in Model._fields]
+    key = combine(*((column.codes, column.size) for column in of_model))
+    first = np.unique(key, return_index=True)[1]
+    models = tuple(Model(*names) for names in zip(*(column.cells(first) for column in of_model), strict=True))
+    split, seed = code(scores["split"]), code(scores["seed"])
+    splits = combine((split.codes, split.size), (seed.codes, seed.size))
+    part = code(scores["part"])
+    table = _Scores(
+        dataset=code(scores["dataset"]),
+        task=code(scores["task"]),
+        split=_ranked(splits),
+        perturbation=code(scores["perturbation"]),
+        metric=metric,
+        variant=code(scores["variant"]),
+        training_seed=code(scores["training_seed"]),
+        model=_ranked(key).codes,
+        state=np.array([STATES.index(name) for name in state.values], dtype=np.int8)[state.codes],
+        value=scores["value"].to_numpy(dtype=np.float64),
+        test=part.codes == part.find("test"),
+        selected=scores["selected_on_scored"].to_numpy(dtype=bool),
     )
+    return table, models
+
+
+def _ranked(keys: np.ndarray) -> Coded:
+    """Return numbers as positions among the sorted distinct ones, in as few bytes as these need."""
+    codes, values = pd.factorize(keys, sort=True)
+    return Coded(codes.astype(np.min_scalar_type(max(len(values) - 1, 0))), values)
+
+
+def _empty(column: pd.Series) -> np.ndarray:
+    """Tell which cells hold nothing."""
+    nothing = column.isna() if column.dtype.kind == "f" else column.isna() | (column == "")
+    empty: np.ndarray = nothing.to_numpy()
+    return empty
+
+
+def _answered(table: _Scores, rows: np.ndarray, n_models: int) -> Answered:
+    """Return which predictions each model gave, as the metrics of single predictions know it."""
+    answered = {}
+    given = (table.state == STATES.index("done")) | (table.state == STATES.index("undefined"))
+    for dataset, task, here in table.groups(rows):
+        places, keys = pd.factorize(table.row_keys(here), sort=True)
+        was_given = np.zeros((n_models, len(keys)), dtype=bool)
+        chosen = given[here]
+        was_given[table.model[here][chosen], places[chosen]] = True
+        splits, behind = np.unique(keys // table.perturbation.size, return_inverse=True)
+        answered[dataset, task] = was_given, behind, len(splits)
+    return answered
+
+
+def _cubes_of(
+    table: _Scores, rows: np.ndarray, metrics: Mapping[str, MetricOffer], models: tuple[Model, ...]
+) -> Iterator[Cube]:
+    """Yield the cubes of metrics of one level."""
+    for dataset, task, here in table.groups(rows):
+        place, keys = pd.factorize(table.row_keys(here), sort=True)
+        training = pd.factorize(table.training_seed.codes[here], sort=True)[0]
+        held = _held(table, here, place, keys, len(models))
+        shape = (len(models), int(training.max(initial=0)) + 1, len(keys))
+        which = combine((table.metric.codes[here], table.metric.size), (table.variant.codes[here], table.variant.size))
+        for number in np.flatnonzero(np.bincount(which)):
+            metric, variant = (int(position) for position in divmod(number, table.variant.size))
+            mine = np.flatnonzero(which == number)
+            at = table.model[here[mine]], training[mine], place[mine]
+            values, states = np.full(shape, np.nan), np.full(shape, NOT_EXPECTED, dtype=np.int8)
+            values[at], states[at] = table.value[here[mine]], table.state[here[mine]]
+            states[(states == 0) & ~np.isfinite(values)] = STATES.index("undefined")
+            names = table.metric.values[metric], table.variant.values[variant]
+            offer = metrics[names[0]]
+            yield Cube(
+                dataset, task, *names, offer.direction, models, np.where(np.isfinite(values), values, np.nan),
+                states, **held._asdict(), unranked=names[1] in offer.unranked, whole_splits=offer.level == "task",
+            )  # fmt: skip
+
+
+def _held(table: _Scores, here: np.ndarray, place: np.ndarray, keys: np.ndarray, n_models: int) -> _Held:
+    """Return what is so of all cubes of a task."""
+    split, perturbation = np.divmod(keys, table.perturbation.size)
+    test = np.ones(len(keys), dtype=bool)
+    test[place] = table.test[here]
+    selected = np.zeros(n_models, dtype=bool)
+    selected[table.model[here][table.selected[here]]] = True
+    names = table.perturbation.values[perturbation].astype(object)
+    return _Held(names, np.unique(split, return_inverse=True)[1], test, selected)

@@ -1,4 +1,4 @@
-"""Tables beside the scores, joined over models and splits by the rules of their cards; and the mean curves.
+"""Tables beside the scores, joined over models and splits by the rules of their cards.
 
 The tables of records may be large: they are read one at a time, as text, and written as they are read. So a number has
 the digits that its scorer wrote, and only what is kept of one model is held in memory.
@@ -6,23 +6,21 @@ the digits that its scorer wrote, and only what is kept of one model is held in 
 
 from __future__ import annotations
 
+import csv
+import io
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
-import numpy as np
-import pandas as pd
-
-from pertharness.cards import MetricOffer, TableOffer
-from pertharness.files import replacing
+from pertharness.cards import TableOffer
+from pertharness.files import canonical_json, replacing, sha256_text
+from pertharness.host.csv_text import FREE_TEXT, as_row, plain_text
 from pertharness.scores import TABLE_COLUMNS
 
-CURVES = "curves"
-"""Name of the table of mean curves."""
-_CURVE_KEYS = ["dataset", "task", "plugin", "model", "params", "metric", "variant", "coordinate"]
-_DIGITS = 12  # As on the leaderboard: sums differ beyond this between machines.
+VERSION = 1
+"""Of the rules by which tables are joined: raised where their meaning changes, so that no older part is kept."""
 
 
 class Piece(NamedTuple):
@@ -40,8 +38,34 @@ class Piece(NamedTuple):
     sha256: str
 
 
-def join_table(offer: TableOffer, pieces: Iterable[Piece], path: Path) -> int:
-    """Write the tables of records as one, whole or not at all, and give its number of rows.
+class Part(NamedTuple):
+    """The rows of one model, or of one dataset, in a joined table: where they stand, and what they were made of."""
+
+    key: str
+    """sha256 over the rule, the columns and the content of the records' tables."""
+    start: int
+    """In bytes from the beginning of the file."""
+    length: int
+    n_rows: int
+
+
+class Rows(NamedTuple):
+    """Rows as text."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+    def ordered(self, columns: Sequence[str]) -> Iterable[tuple[str, ...]]:
+        """Return the rows with these columns, in this order; empty cells where one is not there."""
+        place = {name: position for position, name in enumerate(self.columns)}
+        at = [place.get(name, len(self.columns)) for name in columns]
+        if len(self.columns) not in at:
+            return (tuple([row[position] for position in at]) for row in self.rows)
+        return (tuple([(*row, "")[position] for position in at]) for row in self.rows)
+
+
+def join_table(offer: TableOffer, pieces: Iterable[Piece], path: Path, earlier: Iterable[Part] = ()) -> list[Part]:
+    """Write the tables of records as one, whole or not at all, and return its parts.
 
     Parameters
     ----------
@@ -53,122 +77,143 @@ def join_table(offer: TableOffer, pieces: Iterable[Piece], path: Path) -> int:
         In any order.
     path
         Where to write it.
+    earlier
+        The parts of the file that is there, which must be as it was written: a part that would be made of the same
+        tables by the same rule is copied.
     """
     ordered = sorted(pieces)
     columns = _columns(offer, ordered)
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        pd.DataFrame(columns=columns).to_csv(file, index=False, lineterminator="\n")
-        n_rows = 0
-        for frame in _joined(offer, ordered):
-            rows = frame.reindex(columns=columns, fill_value="")
-            rows.to_csv(file, header=False, index=False, lineterminator="\n")
-            n_rows += len(rows)
-    return n_rows
+    known = {part.key: part for part in earlier}
+    parts = []
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(as_row(columns).encode())
+        for group in _groups(offer, ordered):
+            key, start = _key(offer, columns, group), file.tell()
+            if key in known:
+                n_rows = known[key].n_rows
+                file.write(_read_part(path, known[key]))
+            else:
+                n_rows = _write_rows(_joined(offer, group), columns, file)
+            parts.append(Part(key, start, file.tell() - start, n_rows))
+    return parts
+
+
+def _read_part(path: Path, part: Part) -> bytes:
+    with path.open("rb") as file:
+        file.seek(part.start)
+        return file.read(part.length)
+
+
+def _key(offer: TableOffer, columns: Sequence[str], group: Sequence[Piece]) -> str:
+    """Return what a part depends on: all of it by content."""
+    rule = {"version": VERSION, "level": offer.level, "largest": offer.largest, "count": offer.count}
+    whose = [[field for field in piece if not isinstance(field, Path)] for piece in group]
+    return sha256_text(canonical_json([rule, columns, whose]))
+
+
+def _groups(offer: TableOffer, ordered: Iterable[Piece]) -> Iterator[list[Piece]]:
+    """Yield the tables of a model, or of a dataset, after those of the other."""
+    width = 2 if offer.level == "dataset" else Piece._fields.index("split")
+    for _, group in itertools.groupby(ordered, key=lambda piece: piece[:width]):
+        yield list(group)
 
 
 def _columns(offer: TableOffer, pieces: Iterable[Piece]) -> list[str]:
-    """Give the columns of a joined table: whose it is, and its own in the order of their first appearance."""
+    """Return the columns of a joined table: whose it is, and its own in the order of their first appearance."""
     if offer.count:
         return [*(name for name in _whose(offer) if name not in offer.count), *offer.count, "n"]
     seen = dict.fromkeys(piece.sha256 for piece in pieces)
     paths = {piece.sha256: piece.path for piece in pieces}
-    own = dict.fromkeys(name for sha256 in seen for name in _read(paths[sha256], nrows=0).columns)
+    own = dict.fromkeys(name for sha256 in seen for name in _read(paths[sha256], header_only=True).columns)
     return [*_whose(offer), *own]
 
 
 def _whose(offer: TableOffer) -> tuple[str, ...]:
-    """Give the columns that say whose a row is; rows that are counted, or are of a dataset, belong to no one split."""
+    """Return the columns that say whose a row is; what is counted, or is of a dataset, belongs to no one split."""
     if offer.level == "dataset":
         return TABLE_COLUMNS[:2]
     return tuple(name for name in TABLE_COLUMNS if not (offer.count and name in ("split", "seed")))
 
 
-def _joined(offer: TableOffer, ordered: list[Piece]) -> Iterator[pd.DataFrame]:
-    """Yield the rows of a joined table, a model's or a dataset's after the other."""
-    width = 2 if offer.level == "dataset" else Piece._fields.index("split")
-    for _, group in itertools.groupby(ordered, key=lambda piece: piece[:width]):
-        mine = list(group)
-        frames = _distinct(mine) if offer.level == "dataset" else map(_labelled, mine)
-        if offer.largest:
-            frames = iter([_largest(frames, *offer.largest)])
-        if offer.count:
-            frames = iter([_counted(frames, mine[0], offer.count)])
-        yield from frames
+def _joined(offer: TableOffer, group: Sequence[Piece]) -> Iterator[Rows]:
+    """Yield the rows of one part."""
+    tables = _distinct(group) if offer.level == "dataset" else map(_labelled, group)
+    if offer.largest:
+        tables = iter([_largest(tables, *offer.largest)])
+    yield from [_counted(tables, group[0], offer.count)] if offer.count else tables
 
 
-def _read(path: Path, nrows: int | None = None) -> pd.DataFrame:
+def _read(path: Path, *, header_only: bool = False) -> Rows:
     """Read a table as text; one without columns is none."""
-    try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False, nrows=nrows)
-    except pd.errors.EmptyDataError:
-        return pd.DataFrame()
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.reader(file)
+        columns = tuple(next(reader, ()))
+        rows = [] if header_only else [tuple(row) for row in reader if row]
+    return Rows(columns, rows)
 
 
-def _labelled(piece: Piece) -> pd.DataFrame:
+def _labelled(piece: Piece) -> Rows:
     """Read a table and say in columns whose it is."""
-    return _read(piece.path).assign(**{name: str(getattr(piece, name)) for name in TABLE_COLUMNS})
+    columns, rows = _read(piece.path)
+    whose = tuple(str(getattr(piece, name)) for name in TABLE_COLUMNS)
+    return Rows((*columns, *TABLE_COLUMNS), [(*row, *whose) for row in rows])
 
 
-def _distinct(pieces: Iterable[Piece]) -> Iterator[pd.DataFrame]:
+def _distinct(pieces: Iterable[Piece]) -> Iterator[Rows]:
     """Yield the rows of tables that say the same of a dataset, each once."""
     seen: set[tuple[str, ...]] = set()
     for piece in {piece.sha256: piece for piece in pieces}.values():  # equal files, the rule here, are read once
-        frame = _labelled(piece)
-        own = frame.drop(columns=list(TABLE_COLUMNS[2:])).drop_duplicates()
-        rows = list(own.itertuples(index=False, name=None))
-        yield own[[row not in seen for row in rows]]
-        seen.update(rows)
+        columns, rows = _labelled(piece)
+        width = len(columns) - len(TABLE_COLUMNS) + 2
+        new = dict.fromkeys(row[:width] for row in rows if row[:width] not in seen)
+        yield Rows(columns[:width], list(new))
+        seen.update(new)
 
 
-def _largest(frames: Iterable[pd.DataFrame], column: str, n: int) -> pd.DataFrame:
-    """Give the `n` rows with the largest absolute values, those that came first among equals; NaN is no value."""
-    kept = pd.DataFrame()
-    for frame in frames:
-        kept = pd.concat([kept, frame], ignore_index=True) if len(kept) else frame
-        # By numpy, whose reading is exact.
-        values = np.abs(kept[column].replace("", "nan").to_numpy(dtype=str).astype(np.float64))
-        order = np.argsort(-values, kind="stable")[: min(n, int((~np.isnan(values)).sum()))]
-        kept = kept.iloc[order]
-    return kept
+def _largest(tables: Iterable[Rows], column: str, n: int) -> Rows:
+    """Return the `n` rows with the largest absolute values, those that came first among equals; NaN is no value."""
+    columns: dict[str, None] = {}
+    kept: list[tuple[float, dict[str, str]]] = []
+    for table in tables:
+        columns |= dict.fromkeys(table.columns)
+        at = table.columns.index(column) if table.rows else 0
+        fewest = kept[-1][0] if len(kept) == n else -1.0  # what is no larger than the last of n is not kept
+        sized = [(size, row) for row in table.rows if (size := abs(float(row[at] or "nan"))) > fewest]
+        found = sorted(sized, key=lambda entry: -entry[0])[:n]
+        new = [(size, dict(zip(table.columns, row, strict=True))) for size, row in found]
+        kept = sorted([*kept, *new], key=lambda entry: -entry[0])[:n]
+    return Rows(tuple(columns), [tuple(row.get(name, "") for name in columns) for _, row in kept])
 
 
-def _counted(frames: Iterable[pd.DataFrame], piece: Piece, columns: tuple[str, ...]) -> pd.DataFrame:
+def _counted(tables: Iterable[Rows], piece: Piece, columns: tuple[str, ...]) -> Rows:
     """Count rows by the values of columns, in the order of these values."""
     counts: Counter[tuple[str, ...]] = Counter()
-    for frame in frames:
-        if len(frame):
-            counts.update(frame[list(columns)].itertuples(index=False, name=None))
-    rows = [(*values, n) for values, n in sorted(counts.items())]
+    for table in tables:
+        counts.update(table.ordered(columns))
     whose = {name: str(getattr(piece, name)) for name in TABLE_COLUMNS if name not in columns}
-    return pd.DataFrame(rows, columns=[*columns, "n"]).assign(**whose)
+    rows = [(*values, str(n), *whose.values()) for values, n in sorted(counts.items())]
+    return Rows((*columns, "n", *whose), rows)
 
 
-def average_curves(scores: pd.DataFrame, metrics: Mapping[str, MetricOffer]) -> pd.DataFrame:
-    """Give the mean over splits of every curve, with its standard error, point by point.
+def _write_rows(tables: Iterable[Rows], columns: Sequence[str], file: IO[bytes]) -> int:
+    """Write rows as CSV, free text made plain, and return their number."""
+    free = [position for position, name in enumerate(columns) if name in FREE_TEXT]
+    n_rows = 0
+    for table in tables:
+        rows = table.ordered(columns)
+        if free:
+            rows = (
+                tuple([plain_text(cell) if position in free else cell for position, cell in enumerate(row)])
+                for row in rows
+            )
+        file.write(_as_text(list(rows)).encode())
+        n_rows += len(table.rows)
+    return n_rows
 
-    Parameters
-    ----------
-    scores
-        From `pertharness.host.join.join_scores`; training seeds are averaged within a split first.
-    metrics
-        Metric -> its offer; those of the level ``curve`` count.
 
-    Returns
-    -------
-    pandas.DataFrame
-        dataset, task, plugin, model, params, metric, variant, coordinate, mean, se (sd with n - 1 over splits, divided
-        by sqrt(n_splits); NaN for one split), n_splits; sorted. A split without a value at a point is not counted.
-    """
-    curves = [name for name, offer in metrics.items() if offer.level == "curve"]
-    points = pd.DataFrame() if scores.empty else scores[scores["metric"].isin(curves) & scores["coordinate"].notna()]
-    if points.empty or points["value"].isna().all():
-        return pd.DataFrame(columns=[*_CURVE_KEYS, "mean", "se", "n_splits"])
-    points = points.dropna(subset=["value"]).astype({"coordinate": float, "value": float})
-    ordered = points.sort_values([*_CURVE_KEYS, "split", "seed", "training_seed"])
-    per_split = ordered.groupby([*_CURVE_KEYS, "split", "seed"])["value"].mean().reset_index()
-    over = per_split.groupby(_CURVE_KEYS)["value"]
-    n_splits = over.count()
-    frame = pd.DataFrame({"mean": over.mean(), "se": over.std(ddof=1) / np.sqrt(n_splits)})
-    rounded = frame.apply(lambda column: [float(f"{value:.{_DIGITS}g}") for value in column])
-    averaged: pd.DataFrame = rounded.assign(n_splits=n_splits).reset_index()
-    return averaged
+def _as_text(rows: list[tuple[str, ...]]) -> str:
+    """Return rows as CSV."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    # Before Python 3.13 the writer leaves a carriage return without quotes, at which readers end the row.
+    return "".join(map(as_row, rows)) if "\r" in text.getvalue() else text.getvalue()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,20 +9,17 @@ from pathlib import Path
 import pandas as pd
 
 from pertharness.cards import TableOffer
-from pertharness.files import replacing, write_text
+from pertharness.files import write_text
+from pertharness.host.csv_text import as_csv
+from pertharness.host.leaderboard.curves import CURVES
 from pertharness.host.leaderboard.markdown import as_markdown
-from pertharness.host.leaderboard.pooled import CURVES, Piece, join_table
+from pertharness.host.leaderboard.pooled import Part, Piece, join_table
 from pertharness.host.leaderboard.tables import Note, Table
 
 FORMAT = 1
 """Version of ``leaderboard.json``."""
 
-SCORE_COLUMNS = (
-    "dataset", "split", "seed", "plugin", "model", "params", "perturbation", "gene", "metric", "variant", "coordinate",
-    "value", "state", "task", "training_seed", "part",
-)  # fmt: skip
 _COST_KEYS = ["dataset", "task", "seed", "training_seed", "plugin", "model", "params", "stage", "phase"]
-_LEVEL = 6  # Of gzip: half the time of 9 and within a few percent of its size.
 
 
 def write_leaderboard(frame: pd.DataFrame, folder: Path, tables: list[Table], notes: Iterable[Note] = ()) -> None:
@@ -41,32 +36,22 @@ def write_leaderboard(frame: pd.DataFrame, folder: Path, tables: list[Table], no
     notes
         What is not scored, and why.
     """
-    write_text(folder / "leaderboard.csv", _csv(frame))
+    write_text(folder / "leaderboard.csv", as_csv(frame))
     rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
     text = json.dumps({"format": FORMAT, "rows": rows}, indent=1, allow_nan=False)
     write_text(folder / "leaderboard.json", text + "\n")
     write_text(folder / "leaderboard.md", as_markdown(tables, notes))
 
 
-def write_scores(frame: pd.DataFrame, path: Path) -> None:
-    """Write ``scores.csv.gz``: every expected value, sorted, with no time and no name in the gzip header."""
-    keys = [name for name in SCORE_COLUMNS if name != "value"]
-    text = _csv(frame.reindex(columns=list(SCORE_COLUMNS)).sort_values(keys, ignore_index=True))
-    packed = io.BytesIO()
-    with gzip.GzipFile("", "wb", _LEVEL, packed, mtime=0) as file:  # gzip.compress writes other headers in Python 3.11
-        file.write(text.encode())
-    with replacing(path) as temporary:
-        temporary.write_bytes(packed.getvalue())
-
-
 def write_costs(costs: pd.DataFrame, path: Path) -> None:
     """Write ``costs.csv``: what each phase of each job took. Never the same twice."""
-    write_text(path, _csv(costs.sort_values(_COST_KEYS, ignore_index=True)))
+    write_text(path, as_csv(costs.sort_values(_COST_KEYS, ignore_index=True)))
 
 
 def write_tables(
-    joined: Mapping[str, tuple[TableOffer, Sequence[Piece]]], curves: pd.DataFrame, folder: Path
-) -> dict[str, dict[str, str | int]]:
+    joined: Mapping[str, tuple[TableOffer, Sequence[Piece]]], curves: pd.DataFrame, folder: Path,
+    earlier: Mapping[str, Sequence[Part]],
+) -> tuple[dict[str, dict[str, str | int]], dict[str, list[Part]]]:  # fmt: skip
     """Write the tables beside the scores and the mean curves, each as ``NAME.csv``, and take away what is there else.
 
     Parameters
@@ -74,26 +59,32 @@ def write_tables(
     joined
         Name -> what its card says, and the tables of the records; of none there is no file.
     curves
-        From `pooled.average_curves`.
+        From `curves.average_curves`.
+    earlier
+        Name -> the parts of the file that is there, if it is as it was written.
 
     Returns
     -------
-    dict
-        Name -> ``summary`` and number of ``rows``, sorted by name.
+    tuple
+        Name -> ``summary`` and number of ``rows``, sorted by name; and name -> parts.
     """
-    told: dict[str, dict[str, str | int]] = {}
+    described: dict[str, dict[str, str | int]] = {}
+    parts: dict[str, list[Part]] = {}
     for name, (offer, pieces) in joined.items():
         if pieces:
-            told[name] = {"summary": offer.summary, "rows": join_table(offer, pieces, folder / f"{name}.csv")}
+            parts[name] = join_table(offer, pieces, folder / f"{name}.csv", earlier.get(name, ()))
+            described[name] = {"summary": offer.summary, "rows": sum(part.n_rows for part in parts[name])}
     if len(curves):
-        write_text(folder / f"{CURVES}.csv", _csv(curves))
-        told[CURVES] = {"summary": "Mean over splits of every curve, with its standard error", "rows": len(curves)}
+        write_text(folder / f"{CURVES}.csv", as_csv(curves))
+        described[CURVES] = {
+            "summary": "Mean over splits of every curve, with its standard error", "rows": len(curves),
+        }  # fmt: skip
     for path in folder.glob("*.csv"):
-        if path.stem not in told:
+        if path.stem not in described:
             path.unlink()
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
-    return dict(sorted(told.items()))
+    return dict(sorted(described.items())), parts
 
 
 def summarise_costs(costs: pd.DataFrame) -> pd.DataFrame:
@@ -114,8 +105,3 @@ def summarise_costs(costs: pd.DataFrame) -> pd.DataFrame:
     summary: pd.DataFrame = kept.groupby(keys)[["peak_rss_mb", "peak_gpu_mb"]].max().reset_index()
     summary = summary.merge(elapsed.groupby(keys)["wall_s"].median().reset_index(), on=keys)
     return summary
-
-
-def _csv(frame: pd.DataFrame) -> str:
-    """Give a table as CSV: floats with all their digits, nothing where a value is missing."""
-    return str(frame.to_csv(index=False, lineterminator="\n"))

@@ -12,19 +12,23 @@ from pertharness.host.plan.model import Attempt, Plan
 from pertharness.host.store import Store
 from pertharness.scores import COMMON_GENES
 
+PREDICTION = "prediction.h5ad"
 
-def plan_common_genes(plan: Plan, outcomes: Mapping[str, Outcome], store: Store) -> list[Node]:
-    """Add the jobs that score the variant ``common-genes``, and give them.
+
+def plan_common_genes(
+    plan: Plan, outcomes: Mapping[str, Outcome], store: Store, known: dict[str, list[str]]
+) -> list[Node]:
+    """Add the jobs that score the variant ``common-genes``, and return them.
 
     There are none for a dataset and task in which each model of the common set's list predicts every gene: the variant
     would be the default. If one lacks some in a single split, all splits are scored, so that means are over the same.
+    `known` keeps which genes a prediction lacks, by the sha256 of its file, of those that were looked at.
     """
     done = {key for key, outcome in outcomes.items() if outcome.state == "done"}
     lacking: dict[tuple[str, str, int], set[str]] = {}
     for one in plan.attempts:
         if one.prediction in done and one.label in one.task.common_set:
-            path = store.record("predictions", one.prediction) / "prediction.h5ad"
-            lacking.setdefault(_place(one), set()).update(missing_genes(path))
+            lacking.setdefault(_place(one), set()).update(_lacked_by(one.prediction, outcomes, store, known))
     affected = {place[:2] for place, genes in lacking.items() if genes}
     added: dict[str, Node] = {}
     for position, one in enumerate(plan.attempts):
@@ -34,6 +38,18 @@ def plan_common_genes(plan: Plan, outcomes: Mapping[str, Outcome], store: Store)
             added |= {node.key: node for node in nodes.values()}
     plan.nodes.update(added)
     return list(added.values())
+
+
+def _lacked_by(key: str, outcomes: Mapping[str, Outcome], store: Store, known: dict[str, list[str]]) -> list[str]:
+    """Return the genes that a prediction lacks, which is read unless its content is known."""
+    status = outcomes[key].status
+    artefact = status.artefacts.get(PREDICTION) if status else None
+    path = store.record("predictions", key) / PREDICTION
+    if artefact is None:
+        return missing_genes(path)
+    if artefact.sha256 not in known:
+        known[artefact.sha256] = missing_genes(path)
+    return known[artefact.sha256]
 
 
 def missing_genes(path: Path) -> list[str]:

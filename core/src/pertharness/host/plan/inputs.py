@@ -33,7 +33,15 @@ def plan_dataset(planner: Planner, name: str, source: Source) -> str:
 
 
 def plan_split(planner: Planner, task: Task, seed: int, level: str) -> str:
-    """Add the job that lays out train and val, as ``cells`` or as ``pseudobulk``, and give its key."""
+    """Add the job that lays out train and val, as ``cells`` or as ``pseudobulk``, and return its key."""
+    place = (id(task), seed, level)
+    if place not in planner.splits:
+        planner.splits[place] = task, _plan_split(planner, task, seed, level)
+    return planner.splits[place][1]
+
+
+def _plan_split(planner: Planner, task: Task, seed: int, level: str) -> str:
+    """Add the job of a split, and return its key."""
     dataset = planner.plan.datasets[str(task.dataset)]
     file = task.split.file
     given = {"kind": task.split.kind, "variant": task.split.variant, "params": task.split.params, "seed": seed}

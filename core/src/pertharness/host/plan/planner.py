@@ -41,6 +41,10 @@ class Planner:
     """Of the files of embeddings, each read once."""
     weights: dict[tuple[str, ...], Any] = field(default_factory=dict)
     """Of each offer, what `pertharness.host.plan.weights` found."""
+    splits: dict[tuple[int, int, str], tuple[Task, str]] = field(default_factory=dict)
+    """The identity of a task, seed and level -> the task, which so stays what it is, and the key of the split."""
+    asked: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+    """What the score jobs of a split have in common, from `pertharness.host.plan.scores`."""
 
     @functools.cached_property
     def machine(self) -> Machine:
@@ -49,8 +53,8 @@ class Planner:
 
     @functools.cached_property
     def memory_mb(self) -> float:
-        """What a job may use where the user sets no limit: before the system ends processes of its own choice."""
-        return 0.9 * float(psutil.virtual_memory().total) / 1e6
+        """Memory that a job may take: without a limit of the user's, less than where the system would end processes."""
+        return self.recipe.resources.memory_mb or 0.9 * psutil.virtual_memory().total / 1e6
 
     def hash_of(self, path: Path) -> str:
         """Give the sha256 of a file."""
@@ -74,8 +78,8 @@ class Planner:
         """Add a node for a job and give its key."""
         resources = self.recipe.resources
         python = (plugin or _core(self.registry)).python
-        memory_mb = resources.memory_mb or self.memory_mb
-        return self.plan.add(Node(job=job, python=python, timeout_s=resources.timeout_s, memory_mb=memory_mb, **fields))
+        limits: dict[str, Any] = {"timeout_s": resources.timeout_s, "memory_mb": self.memory_mb}
+        return self.plan.add(Node(job=job, python=python, **limits, **fields))
 
 
 def add_attempt(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from pertharness.cards import ScorerOffer
 from pertharness.errors import RecipeError
@@ -12,6 +14,7 @@ from pertharness.host.recipe import TaskChoice as Task
 from pertharness.host.recipe import parse_model
 from pertharness.host.registry import Offered
 from pertharness.host.splits import KINDS
+from pertharness.jobs import Task as JobTask
 
 
 def is_for(offer: ScorerOffer, task: Task) -> bool:
@@ -55,40 +58,64 @@ def plan_scorers(planner: Planner) -> list[tuple[Offered[ScorerOffer], dict[str,
     return chosen
 
 
+class _Asked(NamedTuple):
+    """What the jobs of one scorer on one split have in common, whatever they score."""
+
+    scorer: Offered[ScorerOffer]
+    params: Mapping[str, Any]
+    needs: dict[str, str]
+    """With an empty place for the prediction."""
+    options: dict[str, Any]
+    task: JobTask
+    files: dict[str, Path]
+    references: dict[str, Path]
+
+
 def plan_scores(
     planner: Planner, task: Task, seed: int, split: str, prediction: str, label: str, scorers: Scorers, *,
     against_half: bool = False,
 ) -> dict[str, str]:  # fmt: skip
-    """Add the jobs that score a prediction, of the scorers that are for its task, and give their keys by scorer."""
+    """Add the jobs that score a prediction, of the scorers that are for its task, and return their keys by scorer."""
+    file = planner.store.record("predictions", prediction) / "prediction.h5ad"
     keys = {}
     for scorer, params in scorers:
         if not is_for(scorer.offer, task):
             continue
-        name = scorer.offer.name
-        dataset = planner.plan.datasets[str(task.dataset)]
-        references = {other: planner.plan.datasets[other] for other in task.references}
-        needs = {"dataset": dataset, "split": split, "prediction": prediction, **references}
-        options = {"score_on": list(task.score_on), "offer": scorer.offer.model_dump(mode="json")}
-        halves = plan_halves(planner, str(task.dataset)) if against_half or scorer.offer.calibrates else ""
-        needs |= {"halves": halves} if halves else {}
-        options |= {"against": "half_b"} if against_half else {}
+        place = (id(task), seed, split, scorer.offer.name, against_half)
+        if place not in planner.asked:  # beside the task, which so stays what it is
+            planner.asked[place] = task, _ask(planner, task, seed, split, scorer, params, against_half=against_half)
+        one: _Asked = planner.asked[place][1]
+        name = one.scorer.offer.name
+        needs = {**one.needs, "prediction": prediction}
         job = planner.job(
-            "scores", scorer.plugin, inputs=needs, name=name, params=params, task=job_task(task, seed),
-            options=options,
+            "scores", one.scorer.plugin, inputs=needs, name=name, params=one.params, task=one.task,
+            options=one.options,
         )  # fmt: skip
-        files = {
-            "pseudobulk": planner.store.record("datasets", dataset) / "pseudobulk.h5ad",
-            "split": planner.store.record("splits", split) / "split.json",
-            "prediction": planner.store.record("predictions", prediction) / "prediction.h5ad",
-        }
-        if halves:
-            files["halves"] = planner.store.record("halves", halves) / "halves.h5ad"
-        reference_files = {
-            other: planner.store.record("datasets", key) / "pseudobulk.h5ad" for other, key in references.items()
-        }
         keys[name] = planner.node(
-            job.model_copy(update={"inputs": files, "references": reference_files}), scorer.plugin, cheap=True,
-            preload=scorer.offer.preload, needs=tuple(needs.values()),
+            job.model_copy(update={"inputs": {**one.files, "prediction": file}, "references": one.references}),
+            one.scorer.plugin, cheap=True, preload=one.scorer.offer.preload, needs=tuple(needs.values()),
             title=f"score {name} of {label}, {task.name} seed {seed}" + (" (half)" if against_half else ""),
         )  # fmt: skip
     return keys
+
+
+def _ask(
+    planner: Planner, task: Task, seed: int, split: str, scorer: Offered[ScorerOffer], params: Mapping[str, Any], *,
+    against_half: bool,
+) -> _Asked:  # fmt: skip
+    """Return what the jobs of a scorer on a split have in common."""
+    dataset, record = planner.plan.datasets[str(task.dataset)], planner.store.record
+    references = {other: planner.plan.datasets[other] for other in task.references}
+    halves = plan_halves(planner, str(task.dataset)) if against_half or scorer.offer.calibrates else ""
+    needs = {"dataset": dataset, "split": split, "prediction": "", **references}
+    needs |= {"halves": halves} if halves else {}
+    options = {"score_on": list(task.score_on), "offer": scorer.offer.model_dump(mode="json")}
+    options |= {"against": "half_b"} if against_half else {}
+    files = {
+        "pseudobulk": record("datasets", dataset) / "pseudobulk.h5ad",
+        "split": record("splits", split) / "split.json",
+        "prediction": Path(),
+    }
+    files |= {"halves": record("halves", halves) / "halves.h5ad"} if halves else {}
+    of_references = {other: record("datasets", key) / "pseudobulk.h5ad" for other, key in references.items()}
+    return _Asked(scorer, params, needs, options, job_task(task, seed), files, of_references)

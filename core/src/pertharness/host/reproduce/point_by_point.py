@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pertharness.files import write_text
+from pertharness.host.csv_text import as_csv
 from pertharness.host.reproduce.run_files import RunFiles
 from pertharness.host.reproduce.sheets import Sheet, plain
 from pertharness.labels import CONTROL
@@ -123,7 +124,7 @@ def write_results(results: Sequence[SheetResult], path: Path) -> None:
     import pandas as pd
 
     frame = pd.DataFrame([asdict(one) for one in results], columns=list(SheetResult.__dataclass_fields__))
-    write_text(path, str(frame.to_csv(index=False, lineterminator="\n")))
+    write_text(path, as_csv(frame))
 
 
 def describe_result(result: SheetResult) -> str:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pertharness.files import write_text
+from pertharness.host.csv_text import as_csv
 from pertharness.host.reproduce.measure import measure
 from pertharness.host.reproduce.published import Benchmark, Number
 from pertharness.host.reproduce.run_files import NotMeasured, RunFiles
@@ -80,7 +81,7 @@ def write_rows(rows: Sequence[Row], folder: Path, title: str) -> None:
     import pandas as pd
 
     frame = pd.DataFrame([asdict(row) for row in rows], columns=list(Row.__dataclass_fields__))
-    write_text(folder / "reproduction.csv", str(frame.to_csv(index=False, lineterminator="\n")))
+    write_text(folder / "reproduction.csv", as_csv(frame))
     lines = [f"# {title}", "", _line((*HEADER, "source")), _line(["---"] * (len(HEADER) + 1))]
     lines += [_line((*cells(row), row.source)) for row in rows]
     reasons = [f"- {', '.join(names)} not measured: {reason}" for reason, names in not_measured(rows).items()]

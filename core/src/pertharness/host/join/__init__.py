@@ -1,0 +1,1 @@
+"""What comes after the jobs: the records of a run joined into tables."""

@@ -1,0 +1,60 @@
+"""What stands beside the scores: the tables of scorers, strata of perturbations, and what the cards and recipe say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from pertharness.cards import MetricOffer, TableOffer
+from pertharness.host.join.reasons import is_done
+from pertharness.host.leaderboard.pooled import Piece
+from pertharness.host.leaderboard.settings import TaskSettings
+from pertharness.host.nodes import Outcome
+from pertharness.host.plan import Plan
+from pertharness.host.split_job import split_label
+from pertharness.host.store import Store
+
+
+def tables_of(plan: Plan, outcomes: Mapping[str, Outcome], store: Store) -> dict[str, tuple[TableOffer, list[Piece]]]:
+    """Give the tables beside the scores: by name, what its card says and where those of the records lie."""
+    found: dict[str, tuple[TableOffer, list[Piece]]] = {
+        table.name: (table, []) for offer in plan.scorers.values() for table in offer.tables
+    }
+    for one in plan.attempts:
+        whose = (one.dataset, one.task.name, one.plugin, one.model, one.params, one.training_seed)
+        for name, key in one.scores.items():
+            status = outcomes[key].status if is_done(outcomes, key) else None
+            for table in plan.scorers[name].tables if status else ():
+                artefact = status.artefacts.get(f"{table.name}.csv")  # type: ignore[union-attr]
+                if artefact is not None:
+                    path = store.record("scores", key) / f"{table.name}.csv"
+                    piece = Piece(*whose, split_label(one.task), one.seed, path, artefact.sha256)
+                    found[table.name][1].append(piece)
+    return found
+
+
+def settings_of(plan: Plan) -> dict[tuple[str, str], TaskSettings]:
+    """Give what the recipe settles on how the models of each dataset and task are compared."""
+    return {
+        (attempt.dataset, attempt.task.name): TaskSettings(attempt.task.reference, tuple(attempt.task.common_set))
+        for attempt in plan.attempts
+    }
+
+
+def metrics_of(plan: Plan) -> dict[str, MetricOffer]:
+    """Give the metrics of all scorers, by id."""
+    return {metric.id: metric for offer in plan.scorers.values() for metric in offer.metrics}
+
+
+def strata_of(plan: Plan, store: Store) -> pd.DataFrame:
+    """Give effect size and on-target state of every perturbation of every dataset whose record is there."""
+    frames = [pd.DataFrame({"dataset": [], "perturbation": [], "effect": [], "on_target": []}, dtype=object)]
+    for name, key in plan.datasets.items():
+        path = store.record("datasets", key) / "perturbations.csv"
+        if store.status("datasets", key) is not None and path.exists():
+            table = pd.read_csv(path, keep_default_na=False, dtype=str)
+            table["effect"] = pd.to_numeric(table["effect"], errors="coerce")
+            table["on_target"] = table["on_target"].map({"True": "yes", "False": "no"}).fillna("")
+            frames.append(table.assign(dataset=name)[["dataset", "perturbation", "effect", "on_target"]])
+    return pd.concat(frames[1:], ignore_index=True) if len(frames) > 1 else frames[0]

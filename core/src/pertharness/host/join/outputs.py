@@ -1,0 +1,185 @@
+"""The files of a run: joined from its records, and left as they are where nothing that they are made of has changed."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pertharness.files import sha256_file
+from pertharness.host.join.memory import Memory, digest_of, write_memory
+from pertharness.host.nodes import Outcome
+from pertharness.host.plan import Attempt, Plan, half_plan, primary_metric
+from pertharness.host.recipe import Recipe
+from pertharness.host.store import Store
+from pertharness.host.sums import write_manifest
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+    from pertharness.host.leaderboard.settings import Comparison
+
+_HOST = Path(__file__).parents[1]
+_SOURCES = (_HOST / "join", _HOST / "leaderboard", _HOST / "report", _HOST / "csv_text.py")
+_LIBRARIES = ("pertharness", "numpy", "pandas", "jinja2", "rich")
+_OF_THIS_TIME = ("started", "finished", "command")
+"""Entries of the manifest that say when and how it was run, and nothing of what came of it."""
+_FILES = ("leaderboard.csv", "leaderboard.json", "leaderboard.md", "scores.csv.gz", "costs.csv", "report/index.html")
+_HALF = "scores_half.csv.gz"
+
+
+@dataclass(frozen=True)
+class Board:
+    """The leaderboard of a run as it is shown."""
+
+    folder: Path
+    memory: Memory
+
+    def text(self, console: Console) -> str:
+        """Return what a terminal is to show."""
+        kind = f"{console.width} {console.encoding} {console.color_system} {console.legacy_windows}"
+        if kind not in self.memory.printed:
+            from pydantic import TypeAdapter
+
+            from pertharness.host.leaderboard.tables import Note, Table
+            from pertharness.host.leaderboard.terminal import print_leaderboard
+
+            tables = TypeAdapter(list[Table]).validate_python(self.memory.shown)
+            notes = TypeAdapter(list[Note]).validate_python(self.memory.notes)
+            with console.capture() as capture:
+                print_leaderboard(tables, console, notes)
+            self.memory.printed = {kind: capture.get()}
+            write_memory(self.memory, self.folder)
+        return self.memory.printed[kind]
+
+
+def write_outputs(
+    recipe: Recipe, plan: Plan, outcomes: Mapping[str, Outcome], store: Store, folder: Path, manifest: dict[str, Any],
+    memory: Memory,
+) -> Board:  # fmt: skip
+    """Write all that a run leaves but its recipe.
+
+    The manifest is written anew each time; the other files only where something that enters them is not what it was, or
+    one of them is not as it was written.
+
+    Parameters
+    ----------
+    manifest
+        Is given the names of the tables beside the scores.
+    memory
+        Of this folder, from `pertharness.host.join.memory.read_memory`; is brought up to date.
+    """
+    entered = digest_of(_entering(recipe, plan, outcomes, manifest), _SOURCES)
+    if not memory.holds(entered, folder):
+        _write_files(recipe, plan, outcomes, store, folder, manifest, memory)
+        memory.entered, memory.lacking = entered, _still_known(memory.lacking, outcomes)
+        write_memory(memory, folder)
+    manifest["tables"] = memory.tables
+    write_manifest(folder, manifest)
+    return Board(folder, memory)
+
+
+def _entering(
+    recipe: Recipe, plan: Plan, outcomes: Mapping[str, Outcome], manifest: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return all that the files of a run are made of."""
+    tasks: dict[int, Any] = {}
+
+    def described(one: Attempt) -> dict[str, Any]:
+        if id(one.task) not in tasks:
+            tasks[id(one.task)] = one.task.model_dump(mode="json")
+        return {**vars(one), "task": tasks[id(one.task)]}
+
+    return {
+        "versions": {name: version(name) for name in _LIBRARIES} | {"python": platform.python_version()},
+        "comparison": recipe.comparison.model_dump(mode="json"),
+        "attempts": [described(one) for one in [*plan.attempts, *plan.duplicates]],
+        "datasets": plan.datasets,
+        "scorers": {name: offer.model_dump(mode="json") for name, offer in plan.scorers.items()},
+        "outcomes": {
+            key: (outcome.state, outcome.message, outcome.status.model_dump_json() if outcome.status else "")
+            for key, outcome in outcomes.items()
+        },
+        "manifest": {name: value for name, value in manifest.items() if name not in _OF_THIS_TIME},
+    }
+
+
+def _write_files(
+    recipe: Recipe, plan: Plan, outcomes: Mapping[str, Outcome], store: Store, folder: Path, manifest: dict[str, Any],
+    memory: Memory,
+) -> None:  # fmt: skip
+    """Join the records and write the files; `memory` is told of each."""
+    from pertharness.host.join import beside, costs, facts, reasons, records, scores
+    from pertharness.host.leaderboard import compare, curves, pooled, score_file, settings, tables, tells, write
+    from pertharness.host.report import write_report
+
+    joined, metrics = scores.join_scores(plan, outcomes, store), beside.metrics_of(plan)
+    score_file.write_scores(joined, folder / "scores.csv.gz")
+    spent = costs.join_costs(plan, outcomes)
+    write.write_costs(spent, folder / "costs.csv")
+    earlier = {
+        name: [pooled.Part(*part) for part in parts]
+        for name, parts in memory.parts.items()
+        if memory.is_whole(folder, f"tables/{name}.csv")
+    }
+    mean_curves = curves.average_curves(joined, metrics)
+    memory.tables, parts = write.write_tables(
+        beside.tables_of(plan, outcomes, store), mean_curves, folder / "tables", earlier
+    )
+    said = recipe.comparison
+    chosen = {"metric": primary_metric(plan, said.metric)}
+    comparison = settings.Comparison(**{**said.model_dump(exclude={"calibrate"}), **chosen})
+    skipped = reasons.skipped_scorers(plan, outcomes)
+    leaderboard = compare.build_leaderboard(
+        reasons.without_skipped(joined, plan, skipped), metrics, beside.settings_of(plan), comparison,
+        beside.strata_of(plan, store), reasons.reasons(plan, outcomes),
+    )  # fmt: skip
+    leaderboard = _with_positions(leaderboard, recipe, plan, outcomes, store, folder, comparison)
+    known = facts.join_facts(plan, outcomes, store)
+    leaderboard = tells.add_tells(leaderboard, known)
+    leaderboard = records.with_records(leaderboard, plan, outcomes)
+    shown = tables.make_tables(leaderboard, metrics, beside.settings_of(plan), comparison, write.summarise_costs(spent))
+    notes = [*tables.not_scored(skipped), *tells.make_notes(leaderboard, known, metrics)]
+    write.write_leaderboard(leaderboard, folder, shown, notes)
+    write_report(shown, {**manifest, "tables": memory.tables}, folder / "report", notes=notes)
+    names = [
+        *_FILES,
+        *([_HALF] if (folder / _HALF).exists() else []),
+        *(f"tables/{name}.csv" for name in memory.tables),
+    ]
+    memory.files = {name: sha256_file(folder / name) for name in names}
+    memory.parts = {name: [list(part) for part in made] for name, made in parts.items()}
+    memory.shown, memory.notes = [asdict(table) for table in shown], [asdict(note) for note in notes]
+    memory.printed = {}
+
+
+def _still_known(lacking: Mapping[str, list[str]], outcomes: Mapping[str, Outcome]) -> dict[str, list[str]]:
+    """Return what is known of the files of this run; of others it is forgotten."""
+    statuses = [outcome.status for outcome in outcomes.values() if outcome.status is not None]
+    present = {artefact.sha256 for status in statuses for artefact in status.artefacts.values()}
+    return {sha256: genes for sha256, genes in lacking.items() if sha256 in present}
+
+
+def _with_positions(
+    leaderboard: pd.DataFrame, recipe: Recipe, plan: Plan, outcomes: Mapping[str, Outcome], store: Store, folder: Path,
+    comparison: Comparison,
+) -> pd.DataFrame:  # fmt: skip
+    """Add positions if the recipe says so, and write the scores against the second half that they are made of."""
+    import pandas as pd
+
+    from pertharness.host.join import beside, reasons, scores
+    from pertharness.host.leaderboard import calibrate, score_file
+
+    (folder / _HALF).unlink(missing_ok=True)
+    half = half_plan(plan)
+    joined = scores.join_scores(half, outcomes, store) if recipe.comparison.calibrate else pd.DataFrame()
+    if len(joined):
+        score_file.write_scores(joined, folder / _HALF)
+    return calibrate.add_positions(
+        leaderboard, joined, beside.metrics_of(plan), beside.settings_of(plan), comparison,
+        beside.strata_of(plan, store), reasons.reasons(half, outcomes),
+    )  # fmt: skip

@@ -1,0 +1,69 @@
+"""Columns as integers, by which millions of rows are sorted and grouped: positions among sorted distinct values."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+_LARGEST = 2**62
+
+
+class Coded(NamedTuple):
+    """A column: the position of each cell in `values`, shape (n_rows,), and its distinct values, sorted."""
+
+    codes: np.ndarray
+    values: np.ndarray
+
+    @property
+    def size(self) -> int:
+        """Number of distinct values."""
+        return len(self.values)
+
+    def find(self, value: object) -> int:
+        """Return the position of a value, -1 if it does not occur."""
+        places = np.flatnonzero(self.values == value)
+        return int(places[0]) if len(places) else -1
+
+    def cells(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Return the values of rows."""
+        cells: np.ndarray = self.values[self.codes[rows]]
+        return cells
+
+
+def code(column: pd.Series) -> Coded:
+    """Return a column as integers; NaN is no value and has the code -1.
+
+    A column of the dtype ``category`` is not read cell by cell.
+    """
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        codes, values = pd.factorize(column, sort=True)
+        return Coded(codes.astype(np.min_scalar_type(-len(values) - 1)), np.asarray(values))
+    given = column.cat.codes.to_numpy()
+    names = np.asarray(column.cat.categories, dtype=object)
+    used = np.flatnonzero(np.bincount(given[given >= 0], minlength=len(names)))
+    ordered = np.array(sorted(used, key=names.__getitem__), dtype=np.intp)
+    place = np.full(len(names) + 1, -1, dtype=given.dtype)  # the last for -1
+    place[ordered] = np.arange(len(ordered))
+    return Coded(place[given], names[ordered])
+
+
+def combine(*columns: tuple[np.ndarray, int]) -> np.ndarray:
+    """Return one integer per row that sorts as the rows do: by the first column, within it by the next, and so on.
+
+    Parameters
+    ----------
+    columns
+        Codes, shape (n_rows,), from 0 to below the number beside them.
+    """
+    key = np.zeros(len(columns[0][0]), dtype=np.int64)
+    span = 1
+    for codes, size in columns:
+        if span * max(size, 1) >= _LARGEST:
+            key = pd.factorize(key, sort=True)[0].astype(np.int64)
+            span = int(key.max(initial=0)) + 1
+        key *= max(size, 1)
+        key += codes
+        span *= max(size, 1)
+    return key
