@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from pertharness.host.nodes import Node, Outcome
+from pertharness.host.printable import printable
 from pertharness.host.process import WorkerProcess
 
 if TYPE_CHECKING:
@@ -43,12 +44,14 @@ class PlainDisplay:
         self.ended_jobs += 1
         if outcome.fresh or (outcome.status is not None and outcome.state not in ("done", "skipped")):
             self.console.print(
-                f"[{self.ended_jobs}/{self.total}] {outcome.state:8}{node.title}", markup=False, highlight=False
+                f"[{self.ended_jobs}/{self.total}] {outcome.state:8}{printable(node.title)}",
+                markup=False,
+                highlight=False,
             )
         if outcome.fresh and outcome.state != "done":
             self.console.print(f"    {_first_line(outcome.message)}", markup=False, highlight=False, soft_wrap=True)
         for note in outcome.status.notes if outcome.fresh and outcome.status else ():
-            self.console.print(f"    {note}", markup=False, highlight=False, soft_wrap=True)
+            self.console.print(f"    {printable(note)}", markup=False, highlight=False, soft_wrap=True)
 
     def tick(self, running: list[WorkerProcess]) -> None:
         """Nothing moves."""
@@ -98,7 +101,7 @@ class LiveDisplay(PlainDisplay):
             return
         self._shown = time.monotonic()
         lines = [
-            f"  {worker.nodes[0].title}  {self._shown - worker.since:.0f} s  {worker.rss_mb:.0f} MB"
+            f"  {printable(worker.nodes[0].title)}  {self._shown - worker.since:.0f} s  {worker.rss_mb:.0f} MB"
             for worker in running
             if worker.nodes
         ]
@@ -113,4 +116,4 @@ def make_display(console: Console, total: int) -> PlainDisplay:
 
 
 def _first_line(message: str) -> str:
-    return message.splitlines()[0] if message else ""
+    return printable(message.partition("\n")[0].rstrip("\r"))

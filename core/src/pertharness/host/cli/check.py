@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from pertharness.host.cli.streams import echo
+
 
 @click.command(short_help="Hold a plugin against the conformance kit.")
 @click.argument("plugin")
@@ -28,8 +30,8 @@ def check(plugin: str, timeout_s: float | None, memory_mb: float | None, verbose
         for one in check_plugin(plugin, Store.open(Path(folder) / "store"), Limits(timeout_s, memory_mb)):
             tried.append(one)
             said = one.message or (one.check.promise if verbose else "")
-            click.echo(f"{one.verdict:8} {one.check.id}" + (f"\n         {said}" if said else ""))
+            echo(f"{one.verdict:8} {one.check.id}" + (f"\n         {said}" if said else ""))
     counts = count(tried)
-    click.echo(", ".join(f"{number} {verdict}" for verdict, number in counts.items() if number))
+    echo(", ".join(f"{number} {verdict}" for verdict, number in counts.items() if number))
     if counts["FAILED"]:
         sys.exit(1)
