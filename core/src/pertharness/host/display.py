@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pertharness.host.execution.local import Seat
 from pertharness.host.nodes import Node, Outcome
+from pertharness.host.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,12 +44,14 @@ class PlainDisplay:
         self.ended_jobs += 1
         if outcome.fresh or (outcome.status is not None and outcome.state not in ("done", "skipped")):
             self.console.print(
-                f"[{self.ended_jobs}/{self.total}] {outcome.state:8}{node.title}", markup=False, highlight=False
+                f"[{self.ended_jobs}/{self.total}] {outcome.state:8}{printable(node.title)}",
+                markup=False,
+                highlight=False,
             )
         if outcome.fresh and outcome.state != "done":
             self.console.print(f"    {_first_line(outcome.message)}", markup=False, highlight=False, soft_wrap=True)
         for note in outcome.status.notes if outcome.fresh and outcome.status else ():
-            self.console.print(f"    {note}", markup=False, highlight=False, soft_wrap=True)
+            self.console.print(f"    {printable(note)}", markup=False, highlight=False, soft_wrap=True)
 
     def tick(self, running: list[Seat]) -> None:
         """Nothing moves."""
@@ -98,7 +101,7 @@ class LiveDisplay(PlainDisplay):
             return
         self._shown = time.monotonic()
         lines = [
-            f"  {seat.nodes[seat.current].title}  {self._shown - seat.since:.0f} s  {seat.rss_mb:.0f} MB"
+            f"  {printable(seat.nodes[seat.current].title)}  {self._shown - seat.since:.0f} s  {seat.rss_mb:.0f} MB"
             for seat in running
             if seat.current in seat.nodes
         ]
@@ -113,4 +116,4 @@ def make_display(console: Console, total: int) -> PlainDisplay:
 
 
 def _first_line(message: str) -> str:
-    return message.splitlines()[0] if message else ""
+    return printable(message.partition("\n")[0].rstrip("\r"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import math
 import signal
 import sys
@@ -116,9 +117,9 @@ def _carry_out() -> int:
     try:
         code = cli.main(standalone_mode=False)
     except click.ClickException as error:
-        with contextlib.suppress(OSError):  # of standard error: the status still says what happened
-            error.show()
-        return error.exit_code
+        shown = io.StringIO()
+        error.show(shown)
+        return _say(shown.getvalue().rstrip("\n"), error.exit_code, "")
     except (click.Abort, KeyboardInterrupt):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Python drops our handler before it ends; one more would kill it
         return _say("stopped; the same command goes on from here", 130, "")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pertharness.errors import RecipeError
+from pertharness.host.cli.streams import echo
 
 if TYPE_CHECKING:
     from pertharness.host.conformance import Tried
@@ -52,9 +53,9 @@ def check(
         store = Store.open(Path(folder) / "store")
         for each in check_plugin(plugin, store, Limits(timeout_s, memory_mb), asked):
             tried.append(each)
-            click.echo(_line_of(each, verbose=verbose))
+            echo(_line_of(each, verbose=verbose))
     counts = count(tried)
-    click.echo(", ".join(f"{number} {verdict}" for verdict, number in counts.items() if number))
+    echo(", ".join(f"{number} {verdict}" for verdict, number in counts.items() if number))
     if counts["FAILED"]:
         sys.exit(1)
 

@@ -17,6 +17,7 @@ from pertharness.cards import DatasetOffer, RemoteFile
 from pertharness.errors import RecipeError
 from pertharness.host.cli.loading import load_record
 from pertharness.host.cli.options import data_options, data_params
+from pertharness.host.cli.streams import echo
 from pertharness.host.fetch import Progress, default_folder, fetch, local_file, place_of
 from pertharness.host.fetch.checksums import recorded
 from pertharness.host.registry import open_registry
@@ -82,7 +83,7 @@ def list_command(folder: Path | None, store: Path | None) -> None:
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)][:-1]
     for *cells, summary in rows:
         padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
-        click.echo("  ".join([*padded, summary]))
+        echo("  ".join([*padded, summary]))
 
 
 @data.command("fetch")
@@ -96,9 +97,9 @@ def fetch_command(names: tuple[str, ...], *, again: bool, folder: Path | None, s
     offers = _offers(store)
     for name, offer in [(name, _offer(name, offers)) for name in names]:
         if offer.source is None:
-            click.echo(f"{name}: nothing to fetch ({_origin(offer)})")
+            echo(f"{name}: nothing to fetch ({_origin(offer)})")
             continue
-        click.echo(f"{name}: {fetch_shown(name, offer.source, folder=folder, again=again)}")
+        echo(f"{name}: {fetch_shown(name, offer.source, folder=folder, again=again)}")
 
 
 @data.command("check")
@@ -114,7 +115,7 @@ def check_command(dataset: str, store: Path | None, **given: Any) -> None:
     several = len(labels) - 1 - singles
     rows = f"{facts['n_obs']} {'cells' if facts['level'] == 'cells' else 'means'}"
     targets = f"{singles} single{'s' * (singles != 1)}, {several} of several targets"
-    click.echo(f"{dataset}: {rows}, {facts['n_genes']} genes, {targets}")
+    echo(f"{dataset}: {rows}, {facts['n_genes']} genes, {targets}")
 
 
 @data.command("info")
@@ -125,7 +126,7 @@ def info_command(name: str, folder: Path | None, store: Path | None) -> None:
     """Show where a dataset comes from and where it lies."""
     offer = _offer(name, _offers(store))
     for key, value in _facts(name, offer, folder or default_folder()).items():
-        click.echo(f"{key + ':':<20}{value}")
+        echo(f"{key + ':':<20}{value}")
 
 
 def _facts(name: str, offer: DatasetOffer, folder: Path) -> dict[str, Any]:
@@ -159,7 +160,7 @@ def fetch_shown(name: str, source: RemoteFile, *, folder: Path | None = None, ag
 def shown_progress(name: str) -> Iterator[Progress]:
     """Show a bar on a terminal, else now and then a line."""
     if not sys.stderr.isatty():
-        yield _lines(name, lambda line: click.echo(line, err=True))
+        yield _lines(name, lambda line: echo(line, err=True))
         return
     from rich import progress as rich_progress
     from rich.console import Console

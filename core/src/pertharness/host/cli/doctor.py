@@ -13,6 +13,7 @@ import click
 from pertharness import __version__
 from pertharness.host.cli.inspect import columns
 from pertharness.host.cli.options import store_option
+from pertharness.host.cli.streams import echo
 
 if TYPE_CHECKING:
     from pertharness.cards import EmbeddingOffer, ModelOffer
@@ -50,7 +51,7 @@ def doctor(store: Path | None) -> None:
     rows += _models(registry, machine, default_folder(), records.root)
     rows += [(f"plugin {one.plugin}", f"CANNOT BE USED ({one.state}): {one.message}") for one in registry.problems]
     for line in columns(rows):
-        click.echo(line)
+        echo(line)
     if registry.problems:
         sys.exit(1)
 

@@ -10,13 +10,14 @@ import click
 
 from pertharness.host.cli.inspect import columns
 from pertharness.host.cli.options import FILE
+from pertharness.host.cli.streams import echo
 
 if TYPE_CHECKING:
     from pertharness.host.environments.folder import Environment, Folder
 
 
 def _say(line: str) -> None:
-    click.echo(line, err=True)
+    echo(line, err=True)
 
 
 def _opened() -> Folder:
@@ -64,9 +65,9 @@ def build(plugins: tuple[str, ...], everything: bool, python: Path | None, cpu_o
     for asked in plugins:
         try:
             built = build_one(asked, folder, python=python, cpu_only=cpu_only, again=again, say=_say)
-            click.echo(f"{built.name} {built.version}: {folder.place(built)}")
+            echo(f"{built.name} {built.version}: {folder.place(built)}")
         except BuildError as error:
-            click.echo(f"error: {error}", err=True)
+            echo(f"error: {error}", err=True)
             failed += 1
     if failed:
         sys.exit(1)
@@ -78,9 +79,9 @@ def list_() -> None:
     folder = _opened()
     rows = environment_rows(folder)
     if not rows:
-        click.echo(f"no environments in {folder.root}; make one: pertharness env build NAME")
+        echo(f"no environments in {folder.root}; make one: pertharness env build NAME")
     for line in columns(rows):
-        click.echo(line)
+        echo(line)
 
 
 def environment_rows(folder: Folder) -> list[tuple[str, ...]]:
@@ -129,7 +130,7 @@ def show(name: str) -> None:
     }  # fmt: skip
     rows = [*facts.items(), *(("note", note) for note in one.notes)]
     for line in columns([*rows, *((f"  {package}", version) for package, version in one.packages.items())]):
-        click.echo(line)
+        echo(line)
 
 
 @env.command()
@@ -139,7 +140,7 @@ def remove(names: tuple[str, ...], old_only: bool) -> None:
     """Remove environments; packages that others share stay in uv's cache."""
     for name in names:
         for folder in _opened().remove(name, old_only=old_only) or ["nothing"]:
-            click.echo(f"{name}: removed {folder}")
+            echo(f"{name}: removed {folder}")
 
 
 @env.command()
@@ -150,4 +151,4 @@ def lock(path: Path, python: str | None, upgrade: bool) -> None:
     """Write requirements.lock of the plugin in the folder PATH: what its pyproject.toml requires, and a worker."""
     from pertharness.host.environments.lockfile import write_lock
 
-    click.echo(f"wrote {write_lock(path, python=python, upgrade=upgrade)}")
+    echo(f"wrote {write_lock(path, python=python, upgrade=upgrade)}")

@@ -11,6 +11,8 @@ import click
 from pertharness.errors import RecipeError
 from pertharness.host.cli.export import read_manifest
 from pertharness.host.cli.options import FILE, store_option
+from pertharness.host.cli.streams import echo
+from pertharness.host.printable import printable
 from pertharness.host.store import JOB, LOG, Store, read_job
 from pertharness.jobs import Job, Status
 
@@ -23,9 +25,9 @@ def list_(what: str, folder: Path, store: Path | None) -> None:
     """List WHAT is installed, or the runs in a folder."""
     rows = _runs(folder) if what == "runs" else _offers(what, store)
     if not rows:
-        click.echo(f"no {what}" + (f" in {folder}" if what == "runs" else "; a plugin brings them: pip install one"))
+        echo(f"no {what}" + (f" in {folder}" if what == "runs" else "; a plugin brings them: pip install one"))
     for line in columns(rows):
-        click.echo(line)
+        echo(line)
 
 
 def _offers(what: str, store: Path | None) -> list[tuple[str, ...]]:
@@ -33,7 +35,7 @@ def _offers(what: str, store: Path | None) -> list[tuple[str, ...]]:
 
     registry = open_registry(Store.open(store))
     for problem in registry.problems:
-        click.echo(f"plugin {problem.plugin!r} cannot be used ({problem.state}): {problem.message}", err=True)
+        echo(f"plugin {problem.plugin!r} cannot be used ({problem.state}): {problem.message}", err=True)
     details: dict[str, Callable[..., tuple[str, ...]]] = {
         "datasets": lambda offer: (),
         "models": lambda offer: (",".join(offer.tasks), offer.input),
@@ -60,8 +62,8 @@ def _runs(folder: Path) -> list[tuple[str, ...]]:
 
 
 def columns(rows: Iterable[Sequence[str]]) -> list[str]:
-    """Give lines whose cells stand below each other; the last cell is as long as it is."""
-    table = [list(row) for row in rows]
+    """Give lines whose cells stand below each other, each on its line; the last cell is as long as it is."""
+    table = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)] if table else []
     return [
         "  ".join([*(c.ljust(w) for c, w in zip(row[:-1], widths, strict=False)), row[-1]]).rstrip() for row in table
@@ -85,9 +87,9 @@ def show(key: str, whole_log: bool, store: Path | None) -> None:
     names = [name for name in (JOB, LOG, *(status.artefacts if status else ())) if (folder / name).exists()]
     files = [("file", str(folder / name)) for name in names]
     for line in columns([("key", full), *_describe_job(job), *ended, *files]):
-        click.echo(line)
+        echo(line)
     if status and status.traceback:
-        click.echo(f"\n{status.traceback.rstrip()}")
+        echo(f"\n{printable(status.traceback.rstrip(), newlines=True)}")
     _print_log(folder / LOG, whole=whole_log)
 
 
@@ -120,6 +122,6 @@ def _print_log(path: Path, *, whole: bool, lines: int = 20) -> None:
     if not path.exists() or not path.stat().st_size:
         return
     text = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    click.echo(f"\nlog{'' if whole or len(text) <= lines else f' (last {lines} of {len(text)} lines; --log for all)'}:")
+    echo(f"\nlog{'' if whole or len(text) <= lines else f' (last {lines} of {len(text)} lines; --log for all)'}:")
     for line in text if whole else text[-lines:]:
-        click.echo(f"  {line}")
+        echo(f"  {printable(line)}")

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import click
-
 from pertharness.errors import DataError, RecipeError
+from pertharness.host.cli.streams import echo
 
 
 def load_record(data: str, params: dict[str, Any], store_path: Path | None) -> tuple[str, Path]:
@@ -48,5 +47,5 @@ def load_record(data: str, params: dict[str, Any], store_path: Path | None) -> t
     if outcome.state != "done":
         raise DataError(outcome.message)
     for note in outcome.status.notes if outcome.status else ():
-        click.echo(f"  {note}")
+        echo(f"  {note}")
     return name, store.record("datasets", key)

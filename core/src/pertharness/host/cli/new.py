@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from pertharness.host.cli.options import FILE
+from pertharness.host.cli.streams import echo
 
 
 @click.command(short_help="Write a plugin package to start from.")
@@ -24,5 +25,5 @@ def new(name: str, kind: str, folder: Path | None) -> None:
 
     target = folder or Path(f"pertharness-{name.replace('_', '-')}")
     for path in write_plugin(name, kind, target):
-        click.echo(f"wrote {path}")
-    click.echo(f"next: pip install -e {shlex.quote(str(target))} && pertharness check {name} && pertharness run --all")
+        echo(f"wrote {path}")
+    echo(f"next: pip install -e {shlex.quote(str(target))} && pertharness check {name} && pertharness run --all")

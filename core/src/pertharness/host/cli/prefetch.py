@@ -10,6 +10,7 @@ import click
 
 from pertharness.host.cli.options import FILE, store_option
 from pertharness.host.cli.run import registry_of
+from pertharness.host.cli.streams import echo
 from pertharness.host.cli.weights import accept_option, bring_all
 
 if TYPE_CHECKING:
@@ -39,10 +40,10 @@ def prefetch(recipe: Path, *, accept: bool, store: Path | None) -> None:
     fine = fetch_data(wanted, registry, folder)
     files, unknown = files_of(wanted, registry)
     for name in unknown:
-        click.echo(f"{name}: NOT INSTALLED")
+        echo(f"{name}: NOT INSTALLED")
     fine &= bring_all(files, folder, accept=accept)
     for problem in registry.problems:
-        click.echo(f"plugin {problem.plugin!r} cannot be used ({problem.state}): {problem.message}")
+        echo(f"plugin {problem.plugin!r} cannot be used ({problem.state}): {problem.message}")
     if unknown or not fine or registry.problems:
         sys.exit(1)
 
@@ -58,14 +59,14 @@ def fetch_data(recipe: Recipe, registry: Registry, folder: Path) -> bool:
     for name, entry in recipe.datasets.items():
         source = find_offer(registry.datasets, entry.offer, "dataset").offer.source
         if entry.file is not None or source is None:
-            click.echo(f"{name}: there, {entry.file or 'built in'}")
+            echo(f"{name}: there, {entry.file or 'built in'}")
             continue
         was_there = local_file(source, entry.offer, folder) is not None
         try:
             path = fetch_shown(entry.offer, source, folder=folder)
-            click.echo(f"{name}: {'there' if was_there else 'fetched'}, licence {source.licence}: {path}")
+            echo(f"{name}: {'there' if was_there else 'fetched'}, licence {source.licence}: {path}")
         except FetchError as error:
-            click.echo(f"{name}: FAILED, {error}")
+            echo(f"{name}: FAILED, {error}")
             fine = False
     return fine
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pertharness.host.cli.options import FILE, running_options, store_option
+from pertharness.host.cli.streams import echo
 
 if TYPE_CHECKING:
     from pertharness.host.reproduce.run_files import RunFiles
@@ -66,7 +67,7 @@ def reproduce(
         write_rows(rows, run.folder, title)
         print_rows(rows, title, run.folder)
     if missing:
-        click.echo(f"Source Data, point by point: not compared: {missing}")
+        echo(f"Source Data, point by point: not compared: {missing}")
     if files:
         print_source_data(files, runs)
     end_run(*finished)
@@ -86,11 +87,11 @@ def print_rows(rows: Sequence[Row], title: str, folder: Path) -> None:
         grid.add_column(Text(name), justify="left" if position < HEADER.index("published") else "right")
     for row in rows:
         grid.add_row(*map(Text, cells(row)))
-    click.echo(f"\n{title}")
+    echo(f"\n{title}")
     Console().print(grid)
     for reason, names in not_measured(rows).items():
-        click.echo(f"not measured: {', '.join(names)}: {reason}")
-    click.echo(f"written to {folder / 'reproduction.csv'} and reproduction.md, with the source of each number")
+        echo(f"not measured: {', '.join(names)}: {reason}")
+    echo(f"written to {folder / 'reproduction.csv'} and reproduction.md, with the source of each number")
 
 
 def print_source_data(files: Sequence[Path], runs: Sequence[RunFiles]) -> None:
@@ -99,8 +100,8 @@ def print_source_data(files: Sequence[Path], runs: Sequence[RunFiles]) -> None:
     from pertharness.host.reproduce.source_data import compare_source_data
 
     results = compare_source_data(files, runs)
-    click.echo("\nSource Data, point by point; columns are known by their names alone")
+    echo("\nSource Data, point by point; columns are known by their names alone")
     for result in results:
-        click.echo(describe_result(result))
+        echo(describe_result(result))
     for run in runs:
         write_results(results, run.folder / "source_data.csv")

@@ -19,6 +19,7 @@ from pertharness.host.cli.options import (
     running_resources,
     store_option,
 )
+from pertharness.host.cli.streams import echo
 
 if TYPE_CHECKING:
     from pertharness.host.session import Finished
@@ -139,7 +140,7 @@ def carry_out_run(
         check_installed(recipe, registry)
     plan = plan_run(recipe, registry, store, fetch_shown)
     for note in plan.notes:
-        click.echo(note, err=True)
+        echo(note, err=True)
     console = Console(stderr=True)
     if dry_run:
         print_plan(plan, store, frozenset(retry))
@@ -162,7 +163,7 @@ def registry_of(recipe: Any, store: Any, *, build: bool = False) -> Any:
     from pertharness.host.registry import open_registry
 
     def say(line: str) -> None:
-        click.echo(line, err=True)
+        echo(line, err=True)
 
     named, problems = named_interpreters(recipe)
     if not build:
@@ -217,13 +218,13 @@ def print_plan(plan: Any, store: Any, retry: frozenset[str]) -> None:
         status = store.status(node.stage, key)
         kept = status.state if status is not None and status.state not in retry else ""
         states[key] = kept or foresee(node, [states[need] for need in node.needs])
-        click.echo(f"{key[:12]}  {states[key]:8}  {node.title}")
+        echo(f"{key[:12]}  {states[key]:8}  {node.title}")
     for attempt in plan.attempts:
         if attempt.reason:
             title = f"{attempt.label} on {attempt.dataset} {attempt.task.name}"
-            click.echo(f"{'':12}  {attempt.state:8}  {title}: {attempt.reason}")
+            echo(f"{'':12}  {attempt.state:8}  {title}: {attempt.reason}")
     to_do = sum(state == "to do" for state in states.values())
-    click.echo(f"{len(plan.nodes)} jobs, {to_do} to do; the others are in the store or cannot be done here")
+    echo(f"{len(plan.nodes)} jobs, {to_do} to do; the others are in the store or cannot be done here")
 
 
 def foresee(node: Any, needs: list[str]) -> str:
@@ -241,7 +242,7 @@ def print_finished(finished: Any, registry: Any) -> None:
 
     click.echo(finished.board.text(Console()), nl=False, color=True)
     for problem in registry.problems:
-        click.echo(f"plugin {problem.plugin!r} cannot be used ({problem.state}): {problem.message}")
+        echo(f"plugin {problem.plugin!r} cannot be used ({problem.state}): {problem.message}")
     said = ", ".join(f"{number} {state}" for state, number in sorted(finished.counts.items()) if number)
-    click.echo(f"jobs: {said}; {finished.fresh} of them done now, the others were in the store")
-    click.echo(f"written to {finished.folder}{os.sep} (leaderboard.csv, scores.csv.gz, report{os.sep}index.html, ...)")
+    echo(f"jobs: {said}; {finished.fresh} of them done now, the others were in the store")
+    echo(f"written to {finished.folder}{os.sep} (leaderboard.csv, scores.csv.gz, report{os.sep}index.html, ...)")

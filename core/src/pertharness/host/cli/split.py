@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from pertharness.host.cli.options import data_options, data_params, store_option
+from pertharness.host.cli.streams import echo
 
 
 @click.command(short_help="Write a split of a dataset's perturbations.")
@@ -35,6 +36,4 @@ def split(
     made = make_split(read_labels(folder), kind=kind, seed=seed, variant=variant, dataset=name, params=params)
     write_split(made, out)
     dropped = f", {len(made.dropped)} dropped" if made.dropped else ""
-    click.echo(
-        f"{out}: {len(made.train)} train, {len(made.val)} val, {len(made.test)} test{dropped} (hash {made.hash[:12]})"
-    )
+    echo(f"{out}: {len(made.train)} train, {len(made.val)} val, {len(made.test)} test{dropped} (hash {made.hash[:12]})")

@@ -9,6 +9,10 @@ import sys
 from collections.abc import Iterator
 from typing import NoReturn
 
+import click
+
+from pertharness.host.printable import printable
+
 _UNREAD = 128 + 13
 """What a shell shows of a program that SIGPIPE ended, as it ends cat, grep and ls."""
 
@@ -41,6 +45,11 @@ def flush_output() -> None:
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise
+
+
+def echo(text: str, *, err: bool = False) -> None:
+    """Print a text of a plugin, a file or ours: what a terminal would obey, or cannot show, is seen escaped."""
+    click.echo(printable(text, newlines=True), err=err)
 
 
 class UnreadError(Exception):

@@ -14,6 +14,7 @@ import click
 from pertharness.errors import RecipeError
 from pertharness.host.cli.export import folder_of_run, read_manifest
 from pertharness.host.cli.inspect import columns
+from pertharness.host.cli.streams import echo
 from pertharness.host.csv_text import as_row
 from pertharness.host.did_you_mean import expected
 from pertharness.host.leaderboard.settings import model_label
@@ -42,7 +43,7 @@ def tables(run: str, name: str | None, dataset: str | None, model: str | None, a
             raise click.UsageError("--dataset, --model and --csv are for one table: name it")
         rows = [(table, f"{one['rows']} rows", one["summary"]) for table, one in known.items()]
         for line in columns(rows) or [f"no tables in {folder}; scorers that leave some bring them"]:
-            click.echo(line)
+            echo(line)
         return
     if name not in known:
         raise RecipeError(f"{str(folder)!r} has no table {name!r}; {expected(name, known)}")
@@ -122,4 +123,4 @@ def _lay_out(header: Row, rows: Iterator[Row]) -> None:
         grid.add_row(*(Text(clean(row[i])) for i in filled))
     Console().print(grid)
     if more:
-        click.echo(f"{more} more rows; --csv prints all of them")
+        echo(f"{more} more rows; --csv prints all of them")

@@ -11,6 +11,7 @@ import click
 from pertharness.errors import FetchError
 from pertharness.host.cli.data import shown_progress
 from pertharness.host.cli.inspect import columns
+from pertharness.host.cli.streams import echo
 from pertharness.host.fetch import default_folder
 from pertharness.host.fetch.licences import has_to_be_confirmed, restricts
 from pertharness.host.registry import open_registry
@@ -45,7 +46,7 @@ def list_command(name: str | None, folder: Path | None, store: Path | None) -> N
     here = folder or default_folder()
     rows = [describe(examine(one, here, records.root), here) for one in declared]
     for line in columns(rows) or [f"{name or 'no installed plugin'}: no weights or side files declared"]:
-        click.echo(line)
+        echo(line)
 
 
 def describe(found: Found, folder: Path) -> tuple[str, ...]:
@@ -80,7 +81,7 @@ def fetch_command(
     for name in names:
         declared = declared_under(registry, name)
         if not declared:
-            click.echo(f"{name}: nothing to fetch")
+            echo(f"{name}: nothing to fetch")
         fine &= bring_all(declared, folder or default_folder(), accept=accept, again=again)
     if not fine:
         sys.exit(1)
@@ -101,10 +102,10 @@ def _bring_shown(declared: Declared, folder: Path, *, accept: bool, again: bool)
         with shown_progress(title) as progress:
             path = bring(declared, folder, accept=accept, again=again, progress=progress)
     except LicenceError as error:
-        click.echo(f"{title}: NOT FETCHED, {error}")
+        echo(f"{title}: NOT FETCHED, {error}")
         return False
     except FetchError as error:
-        click.echo(f"{title}: FAILED, {error}")
+        echo(f"{title}: FAILED, {error}")
         return False
-    click.echo(f"{title}: {'there' if was_there else 'fetched'}, {licence}: {path}")
+    echo(f"{title}: {'there' if was_there else 'fetched'}, {licence}: {path}")
     return True

@@ -17,6 +17,7 @@ from pertharness.disk import is_disk_full
 from pertharness.errors import BuildError
 from pertharness.files import write_text
 from pertharness.hookspecs import PROJECT
+from pertharness.host.environments.asked import NAME
 from pertharness.host.environments.folder import (
     MARKER,
     Environment,
@@ -27,7 +28,7 @@ from pertharness.host.environments.folder import (
     site_packages,
 )
 from pertharness.host.environments.pythons import takes
-from pertharness.host.environments.source import NAME, bring, resolve
+from pertharness.host.environments.source import bring, resolve
 from pertharness.host.environments.spec import Spec, locked, make_spec
 from pertharness.host.environments.uv import DISK_FULL, Uv, find_uv, warnings_of
 from pertharness.host.environments.wheels import core_wheel, normal_name, read_wheel, requirement_name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pertharness.errors import BuildError, PertharnessError
 from pertharness.files import write_text
 from pertharness.hookspecs import PROJECT
+from pertharness.host.environments.asked import NAME
 from pertharness.host.environments.wheels import normal_name
 from pertharness.host.environments.whole import damaged_packages, describe_damage
 from pertharness.host.fingerprint import source_hash, worker_hash
@@ -22,6 +24,7 @@ from pertharness.host.lock import Lock, try_lock
 
 FORMAT = 1
 MARKER = "environment.json"
+_FOLDER = re.compile(r"[A-Za-z0-9_-]+")
 Fitness = Literal["ok", "outdated", "broken"]
 
 
@@ -82,7 +85,22 @@ class Folder:
 
     def current(self, name: str) -> Environment | None:
         """Give the environment of a plugin that is in use, or None."""
-        return _read(self.root / f"{name}.json")
+        return _read(self.pointer(name)) if NAME.fullmatch(name) else None
+
+    def pointer(self, name: str) -> Path:
+        """Return the file that says which environment of a plugin is in use.
+
+        Raises
+        ------
+        BuildError
+            If there can be no plugin of that name; as a path it would lead elsewhere.
+        """
+        if not NAME.fullmatch(name):
+            raise BuildError(f"there is no environment {name!r}; there are: {self._known()}")
+        return self.root / f"{name}.json"
+
+    def _known(self) -> str:
+        return ", ".join(path.stem for path in sorted(self.root.glob("*.json"))) or "none"
 
     def last(self, name: str) -> Environment | None:
         """Give the environment of a plugin that is in use, else, where that cannot be read, the newest, or None."""
@@ -109,7 +127,7 @@ class Folder:
 
     def use(self, environment: Environment) -> None:
         """Put an environment to use for its plugin."""
-        write_text(self.root / f"{environment.name}.json", environment.model_dump_json(indent=1))
+        write_text(self.pointer(environment.name), environment.model_dump_json(indent=1))
 
     def lock(self, name: str) -> Lock | None:
         """Give the lock on what is built under a name, None where another process has it."""
@@ -125,10 +143,9 @@ class Folder:
         """
         kept = self.current(name) if old_only else None
         found = [one.folder for one in self.built() if one.name == name and (kept is None or one.folder != kept.folder)]
-        pointer = self.root / f"{name}.json"
+        pointer = self.pointer(name)
         if not found and not old_only and not pointer.exists():
-            known = ", ".join(path.stem for path in sorted(self.root.glob("*.json"))) or "none"
-            raise BuildError(f"there is no environment {name!r}; there are: {known}")
+            raise BuildError(f"there is no environment {name!r}; there are: {self._known()}")
         if not old_only:
             pointer.unlink(missing_ok=True)
         for folder in found:
@@ -222,4 +239,5 @@ def _read(path: Path) -> Environment | None:
         found = Environment.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
-    return found if found.format == FORMAT else None
+    plain = bool(NAME.fullmatch(found.name)) and _FOLDER.fullmatch(found.folder)  # a path would lead elsewhere
+    return found if found.format == FORMAT and plain else None

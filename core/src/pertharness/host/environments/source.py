@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
 from pertharness.errors import BuildError
 from pertharness.hookspecs import PROJECT
+from pertharness.host.environments.asked import (
+    NAME,
+    WANTED,
+    check_address,
+    check_asked,
+    check_requirement,
+    is_address,
+)
 from pertharness.host.environments.folder import Folder
 from pertharness.host.environments.pyproject import names_plugin
 from pertharness.host.environments.pythons import PYTHONS
 from pertharness.host.environments.uv import Uv
 from pertharness.host.environments.wheels import Wheel, pack_installed, read_wheel
-
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-WANTED = "a folder, a wheel, a requirement, a git address, or a name whose package is pertharness-NAME"
 
 
 def resolve(asked: str, folder: Folder, base: Path) -> str:
@@ -24,10 +28,14 @@ def resolve(asked: str, folder: Folder, base: Path) -> str:
 
     A path becomes absolute, so that it is found again from another folder.
     """
-    if not asked.strip():
-        raise BuildError(f"{asked!r} names no plugin; expected {WANTED}")
-    if "://" in asked or asked.startswith("git+"):
-        return asked if asked.startswith("git+") or not asked.endswith(".git") else f"git+{asked}"
+    check_asked(asked)
+    if is_address(asked):
+        address = asked if asked.startswith("git+") or not asked.endswith(".git") else f"git+{asked}"
+        check_address(address, asked)
+        return address
+    if "://" in asked:
+        check_requirement(asked)
+        return asked
     path = (base / Path(asked).expanduser()).absolute()
     if path.is_file() or (path / "pyproject.toml").is_file():
         return str(path)
@@ -35,7 +43,8 @@ def resolve(asked: str, folder: Folder, base: Path) -> str:
         wanted = "there is no such file or folder" if not path.is_dir() else "there is no pyproject.toml in this folder"
         raise BuildError(f"{str(path)!r}: {wanted}; expected the folder of a plugin, or its wheel")
     if not NAME.fullmatch(asked):
-        return asked  # a requirement such as pertharness-cpa>=1
+        check_requirement(asked)  # such as pertharness-cpa>=1
+        return asked
     if (known := folder.last(asked)) is not None:
         return known.asked
     if names_plugin(base / "plugins" / asked, asked):

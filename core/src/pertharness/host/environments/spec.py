@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pertharness.errors import BuildError
 from pertharness.files import canonical_json, sha256_text
+from pertharness.host.environments.asked import NAME
 from pertharness.host.environments.pythons import both
 from pertharness.host.environments.wheels import Wheel, normal_name
 from pertharness.host.recipe.position import toml
@@ -114,6 +115,11 @@ def make_spec(
         found = ", ".join(wheel.plugins)
         raise BuildError(f"{asked}: {wheel.distribution} has to offer one plugin under 'pertharness'; it has {found}")
     ((name, module),) = wheel.plugins.items()
+    if not NAME.fullmatch(name) or not all(part.isidentifier() for part in module.split(".")):
+        raise BuildError(
+            f"{asked}: its entry point {name!r} = {module!r} names no plugin; expected a name of letters, digits, '_' "
+            "and '-', a letter first, and a module"
+        )
     both(wheel.requires_python, core.requires_python, f"plugin {name!r} ({asked})")
     package = module.split(".")[0]
     texts = {lock: wheel.read(f"{package}/{lock}") for lock in ([CUDA_LOCK, LOCK] if cuda else [LOCK])}

@@ -21,11 +21,13 @@ from pertharness import __version__
 from pertharness.errors import BuildError
 from pertharness.files import canonical_json, sha256_text
 from pertharness.hookspecs import PROJECT
+from pertharness.host.environments.asked import DISTRIBUTION
 from pertharness.host.fingerprint import WORKER_SIDE
 
 HOST_ONLY = frozenset({"click", "jinja2", "packaging", "platformdirs", "rich", "tomli", "uv"})
 """What only the host side imports: a worker's environment need not have it."""
 _LEFT_OUT = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json")
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.!+_-]*")
 _STAMP = (2020, 1, 1, 0, 0, 0)
 
 
@@ -185,11 +187,19 @@ def normal_name(name: str) -> str:
 
 
 def write_wheel(folder: Path, name: str, version: str, files: Mapping[str, bytes], info: Mapping[str, bytes]) -> Path:
-    """Write a wheel whose bytes depend on its content alone (PEP 427)."""
+    """Write a wheel whose bytes depend on its content alone (PEP 427).
+
+    Raises
+    ------
+    BuildError
+        If name or version are none, as a path that leads elsewhere.
+    """
+    if not DISTRIBUTION.fullmatch(name) or not _VERSION.fullmatch(version):
+        raise BuildError(f"a package of the name {name!r} and version {version!r} cannot be one; correct its metadata")
     stem = f"{re.sub(r'[-_.]+', '_', name)}-{version}"
     usual = b"Wheel-Version: 1.0\nGenerator: pertharness\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     kept = {"WHEEL": usual} | {key: value for key, value in info.items() if key not in _LEFT_OUT}
-    tags = re.findall(r"^Tag: (\S+)", kept["WHEEL"].decode(), re.MULTILINE) or ["py3-none-any"]
+    tags = re.findall(r"^Tag: ([\w.]+-[\w.]+-[\w.]+)\s*$", kept["WHEEL"].decode(), re.MULTILINE) or ["py3-none-any"]
     path = folder / f"{stem}-{tags[0]}.whl"
     content = {**files, **{f"{stem}.dist-info/{key}": value for key, value in kept.items()}}
     record = [f"{key},sha256={_digest(value)},{len(value)}" for key, value in content.items()]

@@ -24,7 +24,13 @@ if TYPE_CHECKING:
     from pertharness.host.leaderboard.settings import Comparison
 
 _HOST = Path(__file__).parents[1]
-_SOURCES = (_HOST / "join", _HOST / "leaderboard", _HOST / "report", _HOST / "csv_text.py")
+_SOURCES = (
+    _HOST / "join",
+    _HOST / "leaderboard",
+    _HOST / "report",
+    _HOST / "csv_text.py",
+    _HOST / "prediction_facts.py",
+)
 _LIBRARIES = ("pertharness", "numpy", "pandas", "jinja2", "rich")
 _OF_THIS_TIME = ("started", "finished", "command")
 """Entries of the manifest that say when and how it was run, and nothing of what came of it."""
