@@ -205,6 +205,17 @@ def test_a_run_relies_on_more_as_it_goes_and_on_nothing_when_it_ends(shelf: Shel
     assert list((shelf.store.root / "work").iterdir()) == []
 
 
+def test_the_next_run_takes_away_what_a_killed_one_left(shelf: Shelf) -> None:
+    with another_run(shelf.store, "key") as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "used\n"
+        run.kill()
+    assert len(list((shelf.store.root / "work").iterdir())) == 2
+    with use_records(shelf.store, []):
+        assert len(list((shelf.store.root / "work").iterdir())) == 2
+    assert list((shelf.store.root / "work").iterdir()) == []
+
+
 def test_a_run_that_relies_on_more_waits_until_a_removal_is_through(shelf: Shelf) -> None:
     with use_records(shelf.store, ["one"]) as use, ThreadPoolExecutor(1) as pool:
         with nobody_else_removes(shelf.store):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import time
 import uuid
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pertharness.files import write_text
-from pertharness.host.lock import try_lock
+from pertharness.host.lock import Lock, try_lock
 from pertharness.host.store import Store
 
 _INTERVAL_S = 0.02
@@ -22,30 +23,47 @@ class Use:
     """The keys that one run relies on, in a file that others can read while it runs."""
 
     store: Store
-    path: Path
+    path: Path | None
+    """None where the store cannot be written."""
     keys: set[str] = field(default_factory=set)
 
     def add(self, keys: Iterable[str]) -> None:
         """Rely on more records; before anybody looks at which of them are there."""
         self.keys.update(keys)
+        if self.path is None:
+            return
         with nobody_else_removes(self.store):
             write_text(self.path, json.dumps(sorted(self.keys)))
 
 
 @contextlib.contextmanager
 def use_records(store: Store, keys: Iterable[str]) -> Iterator[Use]:
-    """Rely on records, whether they are there or not, until the block or the process ends."""
-    keys_in_use(store)  # takes away what killed runs left
+    """Rely on records, whether they are there or not, until the block or the process ends.
+
+    In a store that cannot be written nothing is noted, and nothing can be removed by whoever may do no more.
+    """
     path = store.root / "work" / f"run-{uuid.uuid4().hex}.json"
-    lock = try_lock(path.with_suffix(".lock"))
-    assert lock is not None, "nobody else knows the name"
-    use = Use(store, path)
+    lock = _lock_where_writable(path.with_suffix(".lock"))
+    use = Use(store, path if lock else None)
     try:
         use.add(keys)
+        if lock:
+            keys_in_use(store)  # takes away what killed runs left
         yield use
     finally:
-        path.unlink(missing_ok=True)
-        lock.release()
+        if lock:
+            path.unlink(missing_ok=True)
+            lock.release()
+
+
+def _lock_where_writable(path: Path) -> Lock | None:
+    """Return the lock on a path that nobody else knows; None in a folder that cannot be written."""
+    try:
+        return try_lock(path)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return None
+        raise
 
 
 @contextlib.contextmanager

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import click
+
 from pertharness.errors import DataError, RecipeError
 from pertharness.host.cli.streams import echo
 
