@@ -8,6 +8,7 @@ import pytest
 from pertharness.cards import DatasetOffer, EmbeddingOffer, MetricOffer, ModelOffer, ScorerOffer
 from pertharness.errors import RecipeError
 from pertharness.files import sha256_file
+from pertharness.host.execution.batch import job_files
 from pertharness.host.nodes import Node
 from pertharness.host.plan import Plan, Source, build_plan, primary_metric
 from pertharness.host.recipe import Recipe, parse_recipe, recipe_text
@@ -426,6 +427,9 @@ def test_a_file_that_a_parameter_names_enters_the_key_by_its_content(tmp_path: P
     named = {"models": [f"reader[terms={path}]"], "seeds": [1]}
     before = keys(plan_of(tmp_path, registry, **named), "predictions")
     assert keys(plan_of(tmp_path, registry, **named), "predictions") == before
+    (node,) = nodes(plan_of(tmp_path, registry, **named), "predictions")
+    assert job_files(node.job)["file terms"] == path  # else its sandbox would not hold it
+    assert node.sums == {"file terms": sha256_file(path)}
     path.write_text("b")
     assert keys(plan_of(tmp_path, registry, **named), "predictions") != before
     path.unlink()
@@ -445,6 +449,7 @@ def test_weights_enter_the_key_by_their_content(tmp_path: Path, monkeypatch: pyt
     def key_of(**fields: Any) -> tuple[str, list[str]]:
         registry.models["heavy"] = Offered(MINE, model("heavy", weights=[{**file, **fields}]))
         (node,) = nodes(plan_of(tmp_path, registry, models=["heavy"], seeds=[1]), "predictions")
+        assert node.sums == ({"weights/w.bin": sha256_file(path)} if path.exists() else {})
         return node.key, [role for role in node.job.inputs if role.startswith("weights/")]
 
     missing, optional = key_of(), key_of(optional=True)
