@@ -83,6 +83,7 @@ def check_plugin(name: str, store: Store, limits: Limits) -> Iterator[Tried]:
         needs = (check.needs,) if check.needs else ()
         return Node(
             job=job, python=python, title=check.id, needs=needs, cheap=True, memory_mb=limits.memory_mb,
+            shares_process=check.offer in slow,  # what it fitted serves its other checks
             timeout_s=limits.timeout_s or (TRAINING_S if check.kind == "models" and check.offer in slow else USUAL_S),
         )  # fmt: skip
 
