@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from pydantic import ValidationError
@@ -16,6 +17,7 @@ from pertharness.files import canonical_json, sha256_text
 from pertharness.hookspecs import PROTOCOL
 from pertharness.host.environments.folder import Folder, open_folder
 from pertharness.host.environments.plugins import find_environments, merge
+from pertharness.host.execution.caches import CACHES
 from pertharness.host.nodes import Node, Outcome
 from pertharness.host.plugins import Plugin as Plugin
 from pertharness.host.plugins import Problem as Problem
@@ -117,9 +119,17 @@ def find_plugins(folder: Folder | None = None, *, every_file: bool = False) -> t
     return {name: plugin for name, plugin in plugins.items() if name not in {one.plugin for one in problems}}, problems
 
 
+def caches_of(store: Store, plugin: Plugin) -> Path:
+    """Return the file in which a plugin's compile caches lie, if the job that asked for its card left some."""
+    return store.record("cards", _card_key(plugin)) / CACHES
+
+
+def _card_key(plugin: Plugin) -> str:
+    return sha256_text(canonical_json({"stage": "cards", "protocol": PROTOCOL, "plugin": plugin.identity()}))
+
+
 def _card_node(plugin: Plugin) -> Node:
-    key = sha256_text(canonical_json({"stage": "cards", "protocol": PROTOCOL, "plugin": plugin.identity()}))
-    job = Job(key=key, stage="cards", plugin=plugin.ref)
+    job = Job(key=_card_key(plugin), stage="cards", plugin=plugin.ref)
     return Node(job=job, python=plugin.python, title=f"card of {plugin.ref.name}", timeout_s=120.0)
 
 

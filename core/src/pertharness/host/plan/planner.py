@@ -20,7 +20,7 @@ from pertharness.host.nodes import Node
 from pertharness.host.plan.model import Attempt, Plan
 from pertharness.host.recipe import ModelSpec, Recipe
 from pertharness.host.recipe import TaskChoice as Task
-from pertharness.host.registry import Offered, Plugin, Registry, look_up
+from pertharness.host.registry import Offered, Plugin, Registry, caches_of, look_up
 from pertharness.host.split_job import split_label
 from pertharness.host.store import Store
 from pertharness.jobs import Job, PluginRef, Stage
@@ -73,7 +73,9 @@ class Planner:
         python = (plugin or _core(self.registry)).python
         # Without a limit of the user's: before the system starts to end processes of its own choice.
         memory_mb = resources.memory_mb or 0.9 * psutil.virtual_memory().total / 1e6
-        return self.plan.add(Node(job=job, python=python, timeout_s=resources.timeout_s, memory_mb=memory_mb, **fields))
+        caches = caches_of(self.store, plugin) if plugin else None
+        limits: dict[str, Any] = {"timeout_s": resources.timeout_s, "memory_mb": memory_mb}
+        return self.plan.add(Node(job=job, python=python, caches=caches, **limits, **fields))
 
 
 def add_attempt(
