@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import venv
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -99,13 +101,33 @@ class Shelf:
         return done
 
 
+def import_paths() -> list[str]:
+    """Return the folders that this interpreter imports packages from, those installed to be edited among them."""
+    packages = Path(sysconfig.get_path("purelib"))
+    lines = [line.strip() for file in sorted(packages.glob("*.pth")) for line in file.read_text().splitlines()]
+    return [str(packages), *(line for line in lines if line.startswith("/"))]
+
+
+@pytest.fixture
+def python_with(tmp_path: Path) -> Callable[[str, str], Path]:
+    """Make an interpreter that finds a module of a name and text, as one of a plugin's environment finds its own."""
+
+    def make(name: str, text: str) -> Path:
+        venv.EnvBuilder(symlinks=True).create(tmp_path / "env")
+        (packages,) = (tmp_path / "env").glob("lib/python3*/site-packages")
+        (packages / "here.pth").write_text("".join(f"{path}\n" for path in import_paths()))
+        (packages / f"{name}.py").write_text(text)
+        return tmp_path / "env" / "bin" / "python"
+
+    return make
+
+
 @pytest.fixture(scope="module")
 def stocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("shelf")
     for text in worker_requirements():
         wheel(root / "wheels", name_of(text), "99")
-    site = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"
-    wheel(root / "wheels", "here", files={"here.pth": site})
+    wheel(root / "wheels", "here", files={"here.pth": "".join(f"{path}\n" for path in import_paths())})
     return root
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
+from importlib.util import cache_from_source
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,9 @@ def test_an_environment_holds_its_lock_the_plugin_and_the_worker_side(shelf: She
     package = site_packages(place) / "pertharness"
     assert (package / "worker" / "main.py").is_file()
     assert not (package / "host").exists()
+    sources = list(site_packages(place).rglob("*.py"))
+    assert {package / "worker" / "main.py", site_packages(place) / "pertharness_tiny" / "__init__.py"} <= {*sources}
+    assert not [path for path in sources if not Path(cache_from_source(path)).is_file()]  # no job could write these
     assert not any(str(place.parent) in path.read_text() for path in site_packages(place).glob("*.pth"))
 
 

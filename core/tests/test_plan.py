@@ -9,6 +9,7 @@ from pertharness.cards import DatasetOffer, EmbeddingOffer, MetricOffer, ModelOf
 from pertharness.errors import RecipeError
 from pertharness.files import sha256_file
 from pertharness.host import keys as host_keys
+from pertharness.host.execution.batch import job_files
 from pertharness.host.nodes import Node, Outcome
 from pertharness.host.plan import Plan, Source, build_plan, plan_common_genes, primary_metric
 from pertharness.host.recipe import Recipe, parse_recipe, recipe_text
@@ -525,6 +526,9 @@ def test_a_file_that_a_parameter_names_enters_the_key_by_its_content(tmp_path: P
     named = {"models": [f"reader[terms={path}]"], "seeds": [1]}
     before = keys(plan_of(tmp_path, registry, **named), "predictions")
     assert keys(plan_of(tmp_path, registry, **named), "predictions") == before
+    (node,) = nodes(plan_of(tmp_path, registry, **named), "predictions")
+    assert job_files(node.job)["file terms"] == path  # else its sandbox would not hold it
+    assert node.sums == {"file terms": sha256_file(path)}
     path.write_text("b")
     assert keys(plan_of(tmp_path, registry, **named), "predictions") != before
     path.unlink()
@@ -544,6 +548,7 @@ def test_weights_enter_the_key_by_their_content(tmp_path: Path, monkeypatch: pyt
     def key_of(**fields: Any) -> tuple[str, list[str]]:
         registry.models["heavy"] = Offered(MINE, model("heavy", weights=[{**file, **fields}]))
         (node,) = nodes(plan_of(tmp_path, registry, models=["heavy"], seeds=[1]), "predictions")
+        assert node.sums == ({"weights/w.bin": sha256_file(path)} if path.exists() else {})
         return node.key, [role for role in node.job.inputs if role.startswith("weights/")]
 
     missing, optional = key_of(), key_of(optional=True)

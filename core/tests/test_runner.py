@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from pertharness.host.execution.runner import DiskFullError, Runner, kind_of
+from pertharness.host.hashes import identity_of
 from pertharness.host.nodes import Node
 from pertharness.host.store import Store
 from pertharness.jobs import Job, PluginRef
@@ -97,6 +98,17 @@ def test_each_fault_ends_in_its_state_with_a_message(
     assert status is not None
     assert status.state == state
     assert not list((store.root / "work").iterdir())
+
+
+@pytest.mark.parametrize("cheap", [True, False])
+def test_an_artefact_is_not_read_again_while_nobody_touched_it(cheap: bool, python: Path, tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    assert run(store, card_node("good", python, cheap=cheap)) == {"good": "done"}
+    status = store.status("cards", "key-good")
+    assert status is not None
+    facts = (store.record("cards", "key-good") / "card.json").stat()
+    assert status.artefacts["card.json"].identity == identity_of(facts)
+    assert facts.st_mode & 0o777 == 0o444
 
 
 def test_a_plugin_that_hangs_times_out(python: Path, tmp_path: Path) -> None:

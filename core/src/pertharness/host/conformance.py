@@ -98,6 +98,7 @@ def check_plugin(name: str, store: Store, limits: Limits, asked: Asked | None = 
         needs = (check.needs,) if check.needs else ()
         return Node(
             job=job, python=python, title=check.id, needs=needs, cheap=True, memory_mb=limits.memory_mb,
+            shares_process=(check.kind, check.offer) in slow,  # what it fitted serves its other checks
             timeout_s=limits.timeout_s or (TRAINING_S if (check.kind, check.offer) in slow else USUAL_S),
         )  # fmt: skip
 

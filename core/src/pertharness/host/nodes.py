@@ -33,6 +33,8 @@ class Node:
         Modules of other distributions that its card says are worth importing before the fork.
     shares_process
         Is done in the same process as others of its kind: checks of a model that takes long to fit.
+    caches
+        File of compile caches that it gets a copy of, if it is there.
     sums
         Role -> sha256 of files that are no records, such as a dataset's source.
     gpu_gb
@@ -48,6 +50,7 @@ class Node:
     cheap: bool = False
     preload: tuple[str, ...] = ()
     shares_process: bool = False
+    caches: Path | None = None
     sums: Mapping[str, str] = field(default_factory=dict)
     gpu_gb: float | None = None
     timeout_s: float | None = None

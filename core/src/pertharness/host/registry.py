@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from pydantic import ValidationError
@@ -14,6 +15,7 @@ from pertharness import __version__
 from pertharness.cards import Card, DatasetOffer, EmbeddingOffer, ModelOffer, ScorerOffer
 from pertharness.host.environments.folder import Folder, open_folder
 from pertharness.host.environments.plugins import find_environments, merge
+from pertharness.host.execution.caches import CACHES
 from pertharness.host.keys import key_of, key_parts
 from pertharness.host.nodes import Node, Outcome
 from pertharness.host.plugins import Plugin as Plugin
@@ -116,10 +118,19 @@ def find_plugins(folder: Folder | None = None, *, every_file: bool = False) -> t
     return {name: plugin for name, plugin in plugins.items() if name not in {one.plugin for one in problems}}, problems
 
 
-def _card_node(plugin: Plugin) -> Node:
+def caches_of(store: Store, plugin: Plugin) -> Path:
+    """Return the file in which a plugin's compile caches lie, if the job that asked for its card left some."""
+    return store.record("cards", _card_job(plugin).key) / CACHES
+
+
+def _card_job(plugin: Plugin) -> Job:
     # With all that identifies it, also where it is the core's own: no other key depends on a card's.
     job = Job(key="", stage="cards", plugin=plugin.ref, key_parts=key_parts("cards", plugin.identity(), {}))
-    job = job.model_copy(update={"key": key_of(job)})
+    return job.model_copy(update={"key": key_of(job)})
+
+
+def _card_node(plugin: Plugin) -> Node:
+    job = _card_job(plugin)
     return Node(job=job, python=plugin.python, title=f"card of {plugin.ref.name}", timeout_s=120.0)
 
 

@@ -41,6 +41,10 @@ class Launch(_Strict):
     inputs: tuple[InputFile, ...] = ()
     timeout_s: float | None = None
     memory_mb: float | None = None
+    temporary: Path | None = None
+    """A short name that the watcher gives to its home: names of sockets in it must not exceed 108 bytes."""
+    caches: Path | None = None
+    """What is unpacked into its home before it starts, see `pertharness.host.execution.caches`."""
     preload: tuple[str, ...] = ()
     """Modules that a warm worker imports before it forks the job's process."""
 

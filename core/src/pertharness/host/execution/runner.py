@@ -234,7 +234,7 @@ class Runner:
         launches = tuple(
             Launch(
                 job=node.job, folder=self.store.work(node.key), inputs=tuple(self._inputs(node)),
-                timeout_s=node.timeout_s, memory_mb=node.memory_mb, preload=node.preload,
+                timeout_s=node.timeout_s, memory_mb=node.memory_mb, preload=node.preload, caches=node.caches,
             )
             for node in nodes
         )  # fmt: skip

@@ -82,10 +82,8 @@ def job_grants(launch: Launch, base: Grants, *, cuda: bool, shared_memory: bool)
         Whether ``/dev/shm`` is its own, or that of jobs which are confined as it is.
     """
     folder = launch.folder
-    own = Grants(
-        read=(str(folder), *OWN_PROC), write=tuple(str(folder / name) for name in (OUT, SCRATCH, HOME)),
-        devices=DEVICES,
-    )  # fmt: skip
+    written = [folder / name for name in (OUT, SCRATCH, HOME)] + ([launch.temporary] if launch.temporary else [])
+    own = Grants(read=(str(folder), *OWN_PROC), write=tuple(map(str, written)), devices=DEVICES)
     inputs = Grants(read=tuple(str(file.path.resolve()) for file in launch.inputs))
     grants = base + own + (inputs if launch.is_confined else Grants(read=("/",)))
     if shared_memory:

@@ -16,8 +16,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pertharness.errors import ContractError, StoreError
-from pertharness.files import replacing, write_text
+from pertharness.files import replacing, sha256_file, write_text
 from pertharness.host.execution.batch import Launch
+from pertharness.host.execution.caches import keep_caches
 from pertharness.host.execution.last_checks import inspect_artefacts
 from pertharness.host.hashes import identity_of
 from pertharness.jobs import (
@@ -103,6 +104,9 @@ def settle(launch: Launch, end: End, isolation: Isolation, sums: dict[str, str],
             try:
                 artefacts = _take_artefacts(launch, claim, copy=others_live)
                 inspect_artefacts(launch, claim)
+                caches, notes = _take_caches(launch)
+                artefacts |= caches
+                fields["notes"] = [*claim.notes, *notes]
             except (ContractError, StoreError) as error:
                 fields |= {"state": "invalid", "type": type(error).__name__, "message": str(error)}
                 artefacts = {}
@@ -122,7 +126,8 @@ def write_status(launch: Launch, status: Status) -> None:
             _remove(path)
     write_text(folder / JOB, launch.job.model_dump_json(indent=1), synced=False)
     for path in folder.iterdir():
-        if path.is_file() and not path.is_symlink():
+        # Artefacts are 0444 by now: even a change of mode that changes nothing would make their identity another.
+        if path.name not in status.artefacts and path.is_file() and not path.is_symlink():
             path.chmod(0o444)
     with replacing(folder / STATUS, mode=0o444, synced=False) as temporary:
         temporary.write_text(status.model_dump_json(indent=1), encoding="utf-8")
@@ -152,6 +157,14 @@ def _take_artefacts(launch: Launch, claim: Claim, *, copy: bool) -> dict[str, Ar
     return {name: _take(launch.folder / OUT / name, launch.folder / name, copy=copy) for name in names}
 
 
+def _take_caches(launch: Launch) -> tuple[dict[str, Artefact], list[str]]:
+    """Return the compile caches that a job without data left, as an artefact, and what is to be noted of them."""
+    if launch.job.stage != "cards":
+        return {}, []
+    path, note = keep_caches(launch.folder)
+    return ({} if path is None else {path.name: _artefact(path, sha256_file(path))}), ([note] if note else [])
+
+
 def _take(source: Path, target: Path, *, copy: bool) -> Artefact:
     """Move or copy one file into place, and return its size, sum and identity."""
     try:
@@ -169,9 +182,13 @@ def _take(source: Path, target: Path, *, copy: bool) -> Artefact:
                 copied.write(piece)
     if not copy:
         source.replace(target)
-    target.chmod(0o444)
-    facts = target.stat()
-    return Artefact(size=facts.st_size, sha256=digest.hexdigest(), identity=identity_of(facts))
+    return _artefact(target, digest.hexdigest())
+
+
+def _artefact(path: Path, sha256: str) -> Artefact:
+    path.chmod(0o444)
+    facts = path.stat()
+    return Artefact(size=facts.st_size, sha256=sha256, identity=identity_of(facts))
 
 
 def _open_plain(path: Path) -> int:

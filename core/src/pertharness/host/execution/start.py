@@ -18,6 +18,7 @@ from typing import IO
 
 from pertharness.host.execution.batch import Batch, Launch
 from pertharness.host.execution.bwrap import bwrap_command
+from pertharness.host.execution.caches import OF_THE_USER, cache_variables
 from pertharness.host.execution.sandbox import SHARED_MEMORY, base_grants, job_grants
 from pertharness.host.execution.tree import die_with_parent
 from pertharness.jobs import HOME
@@ -203,10 +204,11 @@ def _check(result: int) -> None:
 
 def _variables(batch: Batch) -> Mapping[str, str]:
     """Return the environment of a worker: nothing that tells a plugin where the user keeps data."""
+    left_out = _OF_THE_CALLER | OF_THE_USER
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("PERTHARNESS_", "PYTHON", "XDG_")) and name not in _OF_THE_CALLER
+        if not name.startswith(("PERTHARNESS_", "PYTHON", "XDG_")) and name not in left_out
     }
     # What the plugin starts itself is of its own environment, too: its programs first, no packages of the user's.
     kept["PATH"] = os.pathsep.join([str(batch.python.parent), os.environ.get("PATH", os.defpath)])
@@ -221,12 +223,6 @@ def _variables(batch: Batch) -> Mapping[str, str]:
 
 
 def job_variables(launch: Launch) -> dict[str, str]:
-    """Return where a job finds its home and room for temporary files: in its own folder."""
-    home = str(launch.folder / HOME)
-    return {"HOME": home, "TMPDIR": home}
-
-
-def lay_out_folders(launch: Launch, names: tuple[str, ...]) -> None:
-    """Make the folders that a job may write."""
-    for name in names:
-        (launch.folder / name).mkdir(exist_ok=True)
+    """Return where a job finds its home, its caches and room for temporary files: in its own folder."""
+    home = launch.folder / HOME
+    return {"HOME": str(home), "TMPDIR": str(launch.temporary or home), **cache_variables(home)}

@@ -26,6 +26,7 @@ from typing import IO, Any
 from pertharness.errors import StoreError
 from pertharness.files import sha256_file, write_text
 from pertharness.host.execution.batch import Batch, InputFile, Launch, isolation_of
+from pertharness.host.execution.caches import lay_out_caches
 from pertharness.host.execution.sandbox import find_partial, job_grants
 from pertharness.host.execution.settle import End, settle, write_status
 from pertharness.host.execution.start import WarmWorker, start_alone, start_warm, start_zygote
@@ -62,6 +63,8 @@ class Watch:
     """A watcher with the warm workers that it keeps."""
 
     control: socket.socket
+    short_names: Path
+    """A folder of links to the homes of jobs."""
     warm: list[WarmWorker] = field(default_factory=list)
     zygotes: dict[str, WarmWorker] = field(default_factory=dict)
     """By number of threads."""
@@ -104,9 +107,8 @@ class Watch:
 
     def _carry_out(self, batch: Batch) -> None:
         """Do the jobs of a batch, one after the other; all in one process where they are not forked."""
-        for launch in batch.launches:  # a rule is for a folder that is there
-            for name in (OUT, SCRATCH, HOME):
-                (launch.folder / name).mkdir(exist_ok=True)
+        laid_out = tuple(self._lay_out(launch, str(number)) for number, launch in enumerate(batch.launches))
+        batch = batch.model_copy(update={"launches": laid_out})
         groups = [(launch,) for launch in batch.launches] if batch.warm else [batch.launches]
         for launches in groups:
             try:
@@ -120,8 +122,20 @@ class Watch:
         if batch.launches[0].is_confined or len(self.warm) > MOST_WARM:
             self._close_warm(keep=() if batch.launches[0].is_confined else (batch.kind,))
 
+    def _lay_out(self, launch: Launch, name: str) -> Launch:
+        """Make the folders of a job, since a rule is for one that is there, and give its home a short name too."""
+        for folder in (OUT, SCRATCH, HOME):
+            (launch.folder / folder).mkdir(exist_ok=True)
+        temporary = self.short_names / name
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(launch.folder / HOME)
+        return launch.model_copy(update={"temporary": temporary})
+
     def _attempt(self, batch: Batch, launches: tuple[Launch, ...]) -> None:
         sums = {launch.job.key: self._sums(launch) for launch in launches}
+        for launch in launches:
+            if launch.caches is not None:
+                lay_out_caches(launch.caches, launch.folder / HOME)
         with tempfile.TemporaryFile() as output:
             ends, grants, worker = self._run(batch, launches, output)
         for launch, end in zip(launches, ends, strict=True):
@@ -437,13 +451,14 @@ def main(arguments: list[str]) -> int:
     """Watch jobs for the runner at the other end of a socket; its descriptor is the only argument."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the runner, which then closes its end
     become_subreaper()
-    watch = Watch(socket.socket(fileno=int(arguments[0])))
-    try:
-        watch.serve()
-    except (RunnerGoneError, StoreError):
-        return 0
-    finally:
-        watch.close()
+    with tempfile.TemporaryDirectory(prefix="ph-", ignore_cleanup_errors=True) as short_names:
+        watch = Watch(socket.socket(fileno=int(arguments[0])), Path(short_names))
+        try:
+            watch.serve()
+        except (RunnerGoneError, StoreError):
+            return 0
+        finally:
+            watch.close()
     return 0
 
 

@@ -12,7 +12,7 @@ from pertharness.files import canonical_json
 from pertharness.host.did_you_mean import close_to, expected
 from pertharness.host.plan.inputs import plan_split
 from pertharness.host.plan.planner import Planner, find_offer, with_defaults
-from pertharness.host.plan.weights import gpu_memory, hashes_of_params, missing_here, plan_weights
+from pertharness.host.plan.weights import files_of_params, gpu_memory, missing_here, plan_weights
 from pertharness.host.recipe import EmbeddingSpec, ModelSpec
 from pertharness.host.recipe import TaskChoice as Task
 from pertharness.host.registry import Offered, Registry, look_up
@@ -110,26 +110,26 @@ def _plan_embedding(
     folder = planner.store.record("splits", split)
     weights = plan_weights(planner, found)
     inputs, references = {"split": split}, {}
-    files = {"split": folder / "split.json", "train": folder / "train.h5ad"}
-    if offer.takes_file:
-        files["source"] = _file_of(made)
-        inputs["source"] = planner.hash_of(files["source"])
-    elif offer.takes_reference:
+    named = {"source": _file_of(made)} if offer.takes_file else {}
+    if offer.takes_reference:
         inputs["reference"] = key = planner.plan.datasets[_dataset_of(planner, made)]
         references[made.argument] = planner.store.record("datasets", key) / "pseudobulk.h5ad"
-    elif made.argument:
+    elif made.argument and not offer.takes_file:
         raise RecipeError(f"{made.shown().text()!r}: {made.name!r} takes no file and no dataset; write {made.name!r}")
     params = with_defaults(offer, made.params, made.shown().text())
-    hashes = inputs | weights.hashes() | hashes_of_params(planner, offer, params, made.shown().text())
+    named |= files_of_params(offer, params, made.shown().text())
+    sums = {role: planner.hash_of(path) for role, path in named.items()}
+    files = {"split": folder / "split.json", "train": folder / "train.h5ad", **named, **weights.inputs()}
     job = planner.job(
-        "embeddings", found.plugin, inputs=hashes, name=offer.name, options={"kind": kind}, params=params,
-        seed=planner.recipe.training_seeds[0] if offer.deterministic else training_seed,
-    ).model_copy(update={"inputs": files | weights.inputs(), "references": references})  # fmt: skip
+        "embeddings", found.plugin, inputs=inputs | weights.hashes() | sums, name=offer.name, options={"kind": kind},
+        params=params, seed=planner.recipe.training_seeds[0] if offer.deterministic else training_seed,
+    ).model_copy(update={"inputs": files, "references": references})  # fmt: skip
     needs = tuple(inputs[name] for name in ("split", "reference") if name in inputs)
     title = f"embedding {slot}={made.shown().text()} on {task.dataset} {task.name} seed {split_seed}"
     return planner.node(
         job, found.plugin, needs=needs, title=title, cheap=offer.cheap, preload=offer.preload, prepare=weights.prepare,
         preflight=lambda: missing_here(planner, offer.needs, weights), gpu_gb=gpu_memory(planner, offer),
+        sums=sums | weights.sums(),
     )  # fmt: skip
 
 

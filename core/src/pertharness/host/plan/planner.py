@@ -20,7 +20,7 @@ from pertharness.host.nodes import Node
 from pertharness.host.plan.model import Attempt, Plan
 from pertharness.host.recipe import ModelSpec, Recipe
 from pertharness.host.recipe import TaskChoice as Task
-from pertharness.host.registry import Offered, Plugin, Registry, look_up
+from pertharness.host.registry import Offered, Plugin, Registry, caches_of, look_up
 from pertharness.host.split_job import split_label
 from pertharness.host.store import Store
 from pertharness.jobs import Job, PluginRef, Stage
@@ -43,6 +43,8 @@ class Planner:
     """Of each offer, what `pertharness.host.plan.weights` found."""
     splits: dict[tuple[int, int, str], tuple[Task, str]] = field(default_factory=dict)
     """The identity of a task, seed and level -> the task, which so stays what it is, and the key of the split."""
+    caches: dict[str, Path] = field(default_factory=dict)
+    """Plugin -> where its compile caches lie."""
     asked: dict[tuple[Any, ...], Any] = field(default_factory=dict)
     """What the score jobs of a split have in common, from `pertharness.host.plan.scores`."""
 
@@ -55,6 +57,13 @@ class Planner:
     def memory_mb(self) -> float:
         """Memory that a job may take: without a limit of the user's, less than where the system would end processes."""
         return self.recipe.resources.memory_mb or 0.9 * psutil.virtual_memory().total / 1e6
+
+    def caches_of(self, plugin: Plugin) -> Path:
+        """Return where the compile caches of a plugin lie, worked out once."""
+        name = plugin.ref.name
+        if name not in self.caches:
+            self.caches[name] = caches_of(self.store, plugin)
+        return self.caches[name]
 
     def hash_of(self, path: Path) -> str:
         """Give the sha256 of a file."""
@@ -79,7 +88,8 @@ class Planner:
         resources = self.recipe.resources
         python = (plugin or _core(self.registry)).python
         limits: dict[str, Any] = {"timeout_s": resources.timeout_s, "memory_mb": self.memory_mb}
-        return self.plan.add(Node(job=job, python=python, **limits, **fields))
+        caches = self.caches_of(plugin) if plugin else None
+        return self.plan.add(Node(job=job, python=python, caches=caches, **limits, **fields))
 
 
 def add_attempt(

@@ -12,7 +12,7 @@ from pertharness.host.plan.embeddings import by_chance, plan_embeddings, shown_s
 from pertharness.host.plan.inputs import plan_split
 from pertharness.host.plan.planner import Planner, Scorers, add_attempt, job_task, with_defaults
 from pertharness.host.plan.scores import plan_scores
-from pertharness.host.plan.weights import Given, gpu_memory, hashes_of_params, missing_here, plan_weights
+from pertharness.host.plan.weights import Given, files_of_params, gpu_memory, missing_here, plan_weights
 from pertharness.host.recipe import ModelSpec, PredictionChoice
 from pertharness.host.recipe import TaskChoice as Task
 from pertharness.host.registry import Offered, Registry, look_up
@@ -74,25 +74,27 @@ def _plan_prediction(
     # A dataset may have the name of a slot, or be called split.
     inputs = {f"reference {name}": key for name, key in references.items()}
     inputs |= {f"slot {slot}": key for slot, key in embeddings.items()} | weights.hashes()
-    inputs |= hashes_of_params(planner, offer, params, spec.text())
+    named = files_of_params(offer, params, spec.text())
+    sums = {role: planner.hash_of(path) for role, path in named.items()}
+    inputs |= sums
     job = planner.job(
         "predictions", plugin, inputs={"split": split, **inputs}, name=offer.name, params=params, seed=training_seed,
         task=job_task(task, seed), options={"score_on": list(task.score_on)},
     )  # fmt: skip
-    named = label_of(planner.registry, spec)
     record = planner.store.record
     parts = {"train": "train.h5ad", **({"val": "val.h5ad"} if offer.uses_validation else {}), "split": "split.json"}
     level = "dataset.h5ad" if offer.input == "cells" else "pseudobulk.h5ad"
     files = {
-        "inputs": {role: record("splits", split) / file for role, file in parts.items()} | weights.inputs(),
+        "inputs": {role: record("splits", split) / file for role, file in parts.items()} | weights.inputs() | named,
         "references": {name: record("datasets", key) / level for name, key in references.items()},
         "embeddings": {slot: record("embeddings", key) / "embedding.h5ad" for slot, key in embeddings.items()},
     }
     return planner.node(
         job.model_copy(update=files), plugin, needs=(split, *references.values(), *embeddings.values()),
-        title=f"{named} on {task.dataset} {task.name} seed {seed}", cheap=offer.cheap, preload=offer.preload,
+        title=f"{label_of(planner.registry, spec)} on {task.dataset} {task.name} seed {seed}",
+        cheap=offer.cheap, preload=offer.preload,
         preflight=_preflight(planner, offer, split, task, weights), prepare=weights.prepare,
-        gpu_gb=gpu_memory(planner, offer),
+        gpu_gb=gpu_memory(planner, offer), sums=sums | weights.sums(),
     )  # fmt: skip
 
 

@@ -37,6 +37,10 @@ class Given:
         """Give what enters the key."""
         return {WEIGHTS + one.declared.file.wanted: one.identity() for one in self.files}
 
+    def sums(self) -> dict[str, str]:
+        """Return the sha256 of what the job names, by role."""
+        return {WEIGHTS + one.declared.file.wanted: one.sha256 for one in self.files if one.condition == "there"}
+
     def inputs(self) -> dict[str, Path]:
         """Give what the job names."""
         return {WEIGHTS + one.declared.file.wanted: one.path for one in self.files if one.condition == "there"}
@@ -67,10 +71,8 @@ def _refusal(problem: str) -> Callable[[Path], None]:
     return refuse
 
 
-def hashes_of_params(
-    planner: Planner, offer: ModelOffer | EmbeddingOffer, params: Mapping[str, Any], where: str
-) -> dict[str, str]:
-    """Give what enters the key of files that parameters name.
+def files_of_params(offer: ModelOffer | EmbeddingOffer, params: Mapping[str, Any], where: str) -> dict[str, Path]:
+    """Return the files that parameters name by their roles among a job's inputs, which it may read and no others.
 
     Raises
     ------
@@ -82,7 +84,7 @@ def hashes_of_params(
         if not path.is_absolute() or not path.is_file():
             what = "is no absolute path" if not path.is_absolute() else "is not there, or no file"
             raise RecipeError(f"{where}: {name} is {str(path)!r}, which {what}; expected the absolute path of a file")
-    return {f"file {name}": planner.hash_of(path) for name, path in named.items()}
+    return {f"file {name}": path for name, path in named.items()}
 
 
 def missing_here(planner: Planner, needs: Needs, given: Given) -> str | None:
