@@ -106,16 +106,23 @@ def _describe_job(job: Job) -> list[tuple[str, str]]:
 
 def _describe_end(status: Status) -> list[tuple[str, str]]:
     """Say what came of it."""
-    said: list[tuple[str, str]] = [("state", status.state)]
+    described: list[tuple[str, str]] = [("state", status.state)]
     if status.message:
-        said.append(("message", status.message))
+        described.append(("message", status.message))
     if status.started:
-        said.append(("ran", f"{status.started} to {status.finished} on {status.host}, {status.device}"))
+        described.append(("ran", f"{status.started} to {status.finished} on {status.host}, {status.device}"))
     costs = [f"{p.name}: {p.wall_s:.2f} s, {p.cpu_s:.2f} s CPU, {p.peak_rss_mb:.0f} MB" for p in status.phases]
+    if status.cost is not None:
+        costs.append(
+            f"job: {status.cost.wall_s:.2f} s, {status.cost.cpu_s:.2f} s CPU, {status.cost.peak_rss_mb:.0f} MB"
+        )
+    if status.isolation is not None:
+        described.append(("isolation", status.isolation.text()))
+        described += [("isolation", f"partial: {place}") for place in status.isolation.partial]
     unanswered = [f"{query}: {reason}" for query, reason in status.unanswered.items()]
     for word, lines in (("cost", costs), ("note", status.notes), ("unanswered", unanswered)):
-        said += [(word, line) for line in lines]
-    return said
+        described += [(word, line) for line in lines]
+    return described
 
 
 def _print_log(path: Path, *, whole: bool, lines: int = 20) -> None:

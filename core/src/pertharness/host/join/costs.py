@@ -9,10 +9,17 @@ import pandas as pd
 
 from pertharness.host.nodes import Outcome
 from pertharness.host.plan import Plan
+from pertharness.jobs import Status
+
+WHOLE_JOB = "job"
+"""The phase that stands for all of a job."""
 
 
 def join_costs(plan: Plan, outcomes: Mapping[str, Outcome]) -> pd.DataFrame:
-    """Give what each phase of each record cost, as its worker measured it."""
+    """Return what each job cost, a row with the phase ``job``, and what its worker says of its phases.
+
+    The former is measured by the job's watcher, from outside; jobs in which no plugin took part are left out.
+    """
     rows: list[dict[str, Any]] = []
     for attempt in plan.attempts:
         who = {
@@ -23,12 +30,20 @@ def join_costs(plan: Plan, outcomes: Mapping[str, Outcome]) -> pd.DataFrame:
         keys = [*attempt.scores.values(), *attempt.common.values()]
         for stage, key in [("predictions", attempt.prediction), *(("scores", key) for key in keys)]:
             status = outcomes[key].status if key in outcomes else None
-            for phase in status.phases if status else ():
-                cost = {**phase.model_dump(), "phase": phase.name}
-                del cost["name"]
-                rows.append({**who, "stage": stage, **cost, "device": status.device, "state": status.state, "key": key})  # type: ignore[union-attr]
+            ended = {"device": status.device, "state": status.state, "key": key} if status else {}
+            rows.extend({**who, "stage": stage, **cost, **ended} for cost in (_costs_of(status) if status else ()))
     columns: Sequence[str] = (
         "dataset", "task", "seed", "training_seed", "plugin", "model", "params", "stage", "phase", "wall_s", "cpu_s",
         "peak_rss_mb", "peak_gpu_mb", "device", "state", "key",
     )  # fmt: skip
     return pd.DataFrame(rows, columns=list(columns))
+
+
+def _costs_of(status: Status) -> list[dict[str, Any]]:
+    """Return the costs of a record: by phase, and of the whole job."""
+    phases = [phase.model_dump() for phase in status.phases]
+    costs = [{"phase": phase.pop("name"), **phase} for phase in phases]
+    if phases and status.cost is not None:
+        peaks = [phase["peak_gpu_mb"] for phase in phases if phase["peak_gpu_mb"] is not None]
+        costs.append({"phase": WHOLE_JOB, **status.cost.model_dump(), "peak_gpu_mb": max(peaks, default=None)})
+    return costs

@@ -11,7 +11,7 @@ from pertharness.host.printable import printable
 
 LEGEND = (
     "scored: predictions with a score / predictions asked for. rank: among models that scored the whole common set. "
-    "time: fit and predict, median of the jobs. memory: peak of the process tree. "
+    "time: median of the jobs. memory: peak of their processes. "
     "better, worse: than the reference, beyond chance; undecided: neither is shown. "
     "±: standard error over splits. "
     "*: mean over a part of the common set, not ranked. "

@@ -93,15 +93,12 @@ def summarise_costs(costs: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        dataset, task, plugin, model, params, ``wall_s`` (median over jobs of the elapsed time of fit and predict),
-        ``peak_rss_mb`` and ``peak_gpu_mb`` (largest of any job). Jobs that ended early are left out.
+        dataset, task, plugin, model, params, ``wall_s`` (median over jobs of the elapsed time), ``peak_rss_mb`` and
+        ``peak_gpu_mb`` (largest of any job). Jobs that ended early are left out.
     """
     keys = ["dataset", "task", "plugin", "model", "params"]
-    kept = costs[
-        (costs["stage"] == "predictions") & costs["phase"].isin(["fit", "predict"]) & (costs["state"] == "done")
-    ]
+    kept = costs[(costs["stage"] == "predictions") & (costs["phase"] == "job") & (costs["state"] == "done")]
     kept = kept.astype({"wall_s": float, "peak_rss_mb": float, "peak_gpu_mb": float})
-    elapsed = kept.groupby([*keys, "seed", "training_seed"], dropna=False)["wall_s"].sum().reset_index()
     summary: pd.DataFrame = kept.groupby(keys)[["peak_rss_mb", "peak_gpu_mb"]].max().reset_index()
-    summary = summary.merge(elapsed.groupby(keys)["wall_s"].median().reset_index(), on=keys)
+    summary = summary.merge(kept.groupby(keys)["wall_s"].median().reset_index(), on=keys)
     return summary
