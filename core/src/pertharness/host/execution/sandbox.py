@@ -24,11 +24,11 @@ PROC = tuple(
 )  # fmt: skip
 OWN_PROC = tuple(
     f"/proc/self/{name}"
-    for name in ("auxv", "cgroup", "cmdline", "comm", "environ", "exe", "fd", "fdinfo", "io", "limits", "maps",
-                 "mountinfo", "mounts", "oom_score", "oom_score_adj", "root", "smaps", "smaps_rollup", "stat", "statm",
-                 "status", "task")
+    for name in ("auxv", "cgroup", "cmdline", "comm", "environ", "fd", "fdinfo", "io", "limits", "maps", "mountinfo",
+                 "mounts", "oom_score", "oom_score_adj", "smaps", "smaps_rollup", "stat", "statm", "status")
 )  # fmt: skip
-"""All but ``net``, which lists the sockets of other processes with their paths."""
+"""All but ``net`` (also in ``task``), which lists the sockets of other processes with their paths, and but the links:
+a rule on ``root`` would be one on the whole file system."""
 GPU = ("/dev/dri", "/dev/kfd", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidiactl", "/dev/nvidia-caps")
 SHARED_MEMORY = "/dev/shm"
 LIBRARY_VARIABLES = ("LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH")
@@ -83,8 +83,8 @@ def job_grants(launch: Launch, base: Grants, *, cuda: bool, shared_memory: bool)
     """
     folder = launch.folder
     own = Grants(
-        read=(str(folder), *OWN_PROC), write=tuple(str(folder / name) for name in (OUT, SCRATCH, HOME)),
-        devices=DEVICES,
+        read=(str(folder), *OWN_PROC), listing=("/proc/self/task",),
+        write=tuple(str(folder / name) for name in (OUT, SCRATCH, HOME)), devices=DEVICES,
     )  # fmt: skip
     inputs = Grants(read=tuple(str(file.path.resolve()) for file in launch.inputs))
     grants = base + own + (inputs if launch.is_confined else Grants(read=("/",)))
