@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from pertharness.host.execution.batch import InputFile, Launch
 from pertharness.host.execution.sandbox import (
+    _interpreter,
     base_grants,
     describe_machine,
     editable_packages,
@@ -112,6 +113,50 @@ def test_a_finder_of_setuptools_grants_what_it_maps(environment: Path, tmp_path:
     assert str(package) in grants.read
     assert str(package.parent) not in grants.read
     assert str(package.parent) in grants.listing
+
+
+def test_a_line_of_code_that_adds_a_folder_of_packages_is_followed(environment: Path, tmp_path: Path) -> None:
+    others = tmp_path / "others"
+    (others / "numpy-1.0.dist-info").mkdir(parents=True)
+    package = make_package(tmp_path / "further" / "package")
+    (others / "further.pth").write_text(f"{package.parent}\n{environment}\n")  # and back to where it started
+    (environment / "parent.pth").write_text(f"import site; site.addsitedir({str(others)!r})\n")
+    (environment / "numpy-1.0.dist-info").mkdir()
+    assert {str(others), str(package)} <= set(base_grants(python_of(environment)).read)
+
+
+def test_a_plugin_cannot_name_folders_of_data_as_its_packages(environment: Path, tmp_path: Path) -> None:
+    data = tmp_path / "store" / "datasets"
+    data.mkdir(parents=True)
+    (data / "truth.h5ad").touch()
+    table = {"x": str(data), "y": str(data / "truth.h5ad"), "z": "/", "home": str(tmp_path)}
+    (environment / "__editable___x_finder.py").write_text(f"MAPPING: dict[str, str] = {table!r}\n")
+    (environment / "x.pth").write_text(f"{data}\n{data.parent}\n/\nimport os; '{data}'; '/'\n")
+    grants = base_grants(python_of(environment))
+    assert not {str(data), str(data / "truth.h5ad"), str(tmp_path), str(data.parent), "/"} & {
+        *grants.read,
+        *grants.listing,
+    }
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "{**x}",
+        "{1: 2}",
+        "{'x': None}",
+        "{'a', 'b'}",
+        "{'x': '/' + 'y' * 300}",
+        f"{{'x': '/{'y' * 5000}'}}",
+        "{" * 500 + "}" * 500,
+    ],
+)
+def test_a_table_that_is_none_grants_nothing(table: str, environment: Path) -> None:
+    before = base_grants(python_of(environment))
+    (environment / "__editable___x_finder.py").write_text(f"MAPPING: dict[str, str] = {table}\n")
+    (environment / "x.pth").write_bytes(b"\xff\xfe\n/\0odd\nimport '/\0odd'\n/" + b"y" * 5000)
+    _interpreter.cache_clear()
+    assert base_grants(python_of(environment)) == before
 
 
 def test_a_confined_job_is_granted_its_inputs_one_by_one(tmp_path: Path) -> None:
