@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from pertharness.host.execution.sandbox import describe_machine, find_mechanism
 from pertharness.host.prune import prune
 from pertharness.host.store import Store
 from scipy import sparse
@@ -438,6 +439,21 @@ def test_doctor_shows_machine_store_and_plugins(bench: Bench, tmp_path: Path) ->
     store = bench.folder / "store"
     said = pertharness("doctor", "--store", store, cwd=tmp_path).stdout
     assert all(word in said for word in ("Python", "cores", str(store), "plugin baselines", "model additive", "GPU"))
+    [isolation] = [line for line in said.splitlines() if line.startswith("isolation ")]
+    assert describe_machine() in isolation
+    assert ("/dev/shm" in isolation) == (find_mechanism("auto") != "none")
+
+
+@pytest.mark.skipif(find_mechanism("bwrap") is not None, reason="all mechanisms are there")
+def test_a_mechanism_that_is_not_there_is_refused_with_what_is(tmp_path: Path) -> None:
+    done = pertharness("run", "--all", "--isolation", "bwrap", "--store", "store", cwd=tmp_path, status=2)
+    assert "isolation 'bwrap' is not available on this machine: " + describe_machine() in done.stderr
+
+
+def test_help_says_what_isolation_is(tmp_path: Path) -> None:
+    words = " ".join(pertharness("run", "--help", cwd=tmp_path).stdout.split())
+    assert "--isolation [auto|landlock|bwrap|none]" in words
+    assert "What keeps models from the truth" in words
 
 
 # --- verifying, and the store

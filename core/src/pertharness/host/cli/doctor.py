@@ -40,6 +40,7 @@ def doctor(store: Path | None) -> None:
         ("pertharness", f"{__version__}, Python {platform.python_version()} at {sys.executable}"),
         ("machine", f"{platform.platform()}, {os.cpu_count()} cores, {machine.ram_gb:.0f} GB of memory"),
         ("GPU", _gpus(machine)),
+        ("isolation", _isolation()),
         ("store", f"{records.root}: {counts}; {machine.disk_gb:.0f} GB free"),
         *_data(registry, default_folder()),
     ]
@@ -63,6 +64,18 @@ def _gpus(machine: Machine) -> str:
     cuda = f"; CUDA {machine.cuda}" if machine.cuda else ""
     sizes = [f"{gpu.memory_gb:.0f} GB" if gpu.memory_gb else "memory unknown" for gpu in machine.gpus]
     return "; ".join(f"{gpu.name}, {size}" for gpu, size in zip(machine.gpus, sizes, strict=True)) + cuda
+
+
+def _isolation() -> str:
+    """Return what keeps models from the truth here, and what of it this machine has not."""
+    from pertharness.host.execution.sandbox import describe_machine, find_mechanism
+    from pertharness.host.execution.start import can_have_own_memory
+
+    mechanism = find_mechanism("auto")
+    if mechanism == "none":
+        return f"{describe_machine()}: models are kept from the truth by what their files hold, and by nothing else"
+    own = mechanism == "bwrap" or can_have_own_memory()
+    return f"{describe_machine()}; /dev/shm is {'of each job alone' if own else 'shared by jobs that are not cheap'}"
 
 
 def _data(registry: Registry, folder: Path) -> list[tuple[str, str]]:

@@ -51,7 +51,8 @@ _RUNNING = (
     click.option(
         "--isolation",
         type=click.Choice(["auto", "landlock", "bwrap", "none"]),
-        help="What keeps models from the truth (default: auto, the best that this machine has).",
+        help="What keeps models from the truth: auto (the default) takes the first of Landlock and bubblewrap that "
+        "`doctor` finds, and any record; a name makes anew what was made with less.",
     ),
     click.option("--retry", multiple=True, type=_RETRIED, help="Make records that ended so again; repeatable."),
 )

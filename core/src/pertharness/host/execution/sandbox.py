@@ -24,13 +24,14 @@ PROC = tuple(
 )  # fmt: skip
 OWN_PROC = tuple(
     f"/proc/self/{name}"
-    for name in ("auxv", "cgroup", "cmdline", "comm", "environ", "exe", "fd", "fdinfo", "io", "limits", "maps",
-                 "mountinfo", "mounts", "oom_score", "oom_score_adj", "root", "smaps", "smaps_rollup", "stat", "statm",
-                 "status", "task")
+    for name in ("auxv", "cgroup", "cmdline", "comm", "environ", "fd", "fdinfo", "io", "limits", "maps", "mountinfo",
+                 "mounts", "oom_score", "oom_score_adj", "smaps", "smaps_rollup", "stat", "statm", "status")
 )  # fmt: skip
-"""All but ``net``, which lists the sockets of other processes with their paths."""
+"""All but ``net`` (also in ``task``), which lists the sockets of other processes with their paths, and but the links:
+a rule on ``root`` would be one on the whole file system."""
 GPU = ("/dev/dri", "/dev/kfd", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidiactl", "/dev/nvidia-caps")
 SHARED_MEMORY = "/dev/shm"
+_QUOTED = re.compile(r"""["'](/[^"']+)["']""")
 LIBRARY_VARIABLES = ("LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH")
 
 
@@ -83,7 +84,9 @@ def job_grants(launch: Launch, base: Grants, *, cuda: bool, shared_memory: bool)
     """
     folder = launch.folder
     written = [folder / name for name in (OUT, SCRATCH, HOME)] + ([launch.temporary] if launch.temporary else [])
-    own = Grants(read=(str(folder), *OWN_PROC), write=tuple(map(str, written)), devices=DEVICES)
+    own = Grants(
+        read=(str(folder), *OWN_PROC), listing=("/proc/self/task",), write=tuple(map(str, written)), devices=DEVICES
+    )
     inputs = Grants(read=tuple(str(file.path.resolve()) for file in launch.inputs))
     grants = base + own + (inputs if launch.is_confined else Grants(read=("/",)))
     if shared_memory:
@@ -147,31 +150,53 @@ def _prefixes(python: Path) -> Iterator[Path]:
                 yield path
 
 
-def _editable(site: Path) -> Iterator[tuple[Path, Path]]:
+def _editable(site: Path, seen: frozenset[Path] = frozenset()) -> Iterator[tuple[Path, Path]]:
     """Yield the packages that a folder of packages names elsewhere, each with the folder that holds it.
 
-    A line of a ``.pth`` file that is a path, or a table of an import hook that setuptools wrote. A folder of packages
-    is taken whole; of any other only what can be imported, so that data beside a package are not laid open.
+    A line of a ``.pth`` file that is a path, one of code with a path in quotes (``site.addsitedir("...")``), or a table
+    of an import hook that setuptools wrote. A folder of packages is taken whole; of any other only what can be
+    imported, so that data beside a package are not laid open, nor whatever else a plugin's own files may name.
     """
     for settings in sorted(site.glob("*.pth")):
         for line in settings.read_text(encoding="utf-8", errors="replace").splitlines():
-            folder = Path(line.strip())
-            if folder.is_absolute() and folder.is_dir() and not line.startswith("import"):
-                yield from _packages_in(folder.resolve())
+            is_code = line.startswith(("import ", "import\t"))
+            for named in _QUOTED.findall(line) if is_code else [line.strip()]:
+                if not os.path.isabs(named) or not os.path.isdir(named):  # noqa: PTH112, PTH117 - it may be no path at all
+                    continue
+                if (folder := Path(named).resolve()) not in seen:
+                    yield from _packages_in(folder, seen | {folder})
     for hook in sorted(site.glob("__editable___*_finder.py")):
-        match = re.search(r"^MAPPING[^=]*=\s*(\{.*\})\s*$", hook.read_text(encoding="utf-8"), re.MULTILINE)
-        for path in ast.literal_eval(match[1]).values() if match else ():
-            yield Path(path).resolve(), Path(path).resolve().parent
+        for path in _mapped(hook.read_text(encoding="utf-8", errors="replace")):
+            for package in (Path(path), Path(f"{path}.py")):  # of a module the table has the name without its suffix
+                if _can_be_imported(package):
+                    yield package.resolve(), package.resolve().parent
 
 
-def _packages_in(folder: Path) -> Iterator[tuple[Path, Path]]:
+def _mapped(source: str) -> list[str]:
+    """Return the paths in the table of an import hook; of a table that is none, nothing."""
+    match = re.search(r"^MAPPING[^=]*=\s*(\{.*\})\s*$", source, re.MULTILINE)
+    try:
+        table = ast.literal_eval(match[1]) if match else {}
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return []
+    return [path for path in table.values() if isinstance(path, str)] if isinstance(table, dict) else []
+
+
+def _packages_in(folder: Path, seen: frozenset[Path]) -> Iterator[tuple[Path, Path]]:
     if next(folder.glob("*.dist-info"), None):
         yield folder, folder
-        yield from _editable(folder)
+        yield from _editable(folder, seen)
         return
     for path in sorted(folder.iterdir()):
-        if (path / "__init__.py").is_file() or (path.suffix in (".py", ".so") and path.is_file()):
+        if _can_be_imported(path):
             yield path, folder
+
+
+def _can_be_imported(path: Path) -> bool:
+    try:
+        return (path / "__init__.py").is_file() or (path.suffix in (".py", ".so") and path.is_file())
+    except (OSError, ValueError):  # of what a table names, which may be no path at all
+        return False
 
 
 def find_partial(grants: Grants, guarded: Iterable[Path], own: Sequence[str]) -> list[str]:
