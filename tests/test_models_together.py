@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from packaging.utils import canonicalize_name
-from pertharness.canonical import open_stored
+from pertharness.canonical import open_stored, read
+from pertharness.worker.landlock import abi_version
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("PERTHARNESS_SHARED") or ROOT.parent / "shared")
@@ -22,11 +24,12 @@ SCREENS = sorted((SHARED / "data").glob("*.h5ad"))
 PERTHARNESS = shutil.which("pertharness", path=str(Path(sys.executable).parent)) or "pertharness is not installed"
 USUAL = "metric == 'l2' and variant == 'default' and stratum == 'all'"
 # Training is cut short: what it is worth is another question.
+BASELINES = '"no_change", "additive", "mean", "linear", '
 GEARS, CPA = "gears[epochs=1, hidden_size=16]", "cpa[max_epochs=5]"
 RECIPE = f"""
 name = "together"
 seeds = [1]
-models = ["no_change", "additive", "mean", "linear", "{GEARS}", "{CPA}"]
+models = [{BASELINES}"{GEARS}", "{CPA}"]
 scorers = ["l2", "pearson_delta"]
 environments = {{ gears = "{ROOT}/plugins/gears", cpa = "{ROOT}/plugins/cpa" }}
 datasets.demo.params = {{ n_genes = 400, n_cells = 20 }}
@@ -89,6 +92,25 @@ def test_the_manifest_has_the_versions_of_each_lock(together: Run, name: str, py
     here = together.manifest["plugins"]["baselines"]
     assert here["python_version"] == ".".join(map(str, sys.version_info[:3]))
     assert here["packages"]["numpy"] != plugin["packages"]["numpy"]
+
+
+@pytest.mark.skipif(not abi_version(), reason="this kernel has no Landlock")
+def test_the_sandbox_changes_no_number(together: Run, tmp_path: Path) -> None:
+    recipe = RECIPE.replace(BASELINES, "").partition('[[tasks]]\nsplit = { kind = "unseen"')[0]
+    (tmp_path / "open.toml").write_text(recipe, encoding="utf-8")
+    run = run_in(tmp_path, "open.toml", "--isolation", "none")
+    stores = Path(together.manifest["store"]), tmp_path / "store"
+    compared = []
+    for attempt in run.manifest["attempts"]:
+        records = [store / "predictions" / attempt["prediction"] for store in stores]
+        made = [json.loads((record / "status.json").read_bytes())["isolation"] for record in records]
+        assert [isolation["mechanism"] for isolation in made] == ["landlock", "none"]
+        assert [what for what in made[0]["partial"] if not what.startswith("/dev/shm")] == []
+        inside, outside = (read(record / "prediction.h5ad") for record in records)
+        pd.testing.assert_index_equal(inside.obs_names, outside.obs_names)
+        np.testing.assert_array_equal(inside.X, outside.X)  # to the bit
+        compared.append(attempt["model"])
+    assert compared == ["gears", "cpa"]
 
 
 @pytest.mark.reference

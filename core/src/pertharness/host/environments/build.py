@@ -223,12 +223,12 @@ def _install(spec: Spec, half: Path, uv: Uv, *options: str) -> list[str]:
     """Install harness, plugin and lock, and give uv's warnings."""
     requirements = half / spec.lock_name
     requirements.write_text(spec.lock, encoding="utf-8")
-    target: tuple[str | Path, ...] = ("pip", "install", "--python", half / "bin" / "python", "--no-deps", *options)
+    # Compiled here, by each call what it installs: a sandboxed job cannot, and would compile what it imports each time.
+    where = ("--python", half / "bin" / "python")
+    target: tuple[str | Path, ...] = ("pip", "install", *where, "--no-deps", "--compile-bytecode", *options)
     own = [spec.core.path, spec.wheel.path]
     printed = uv(*target, "--offline", *own, cwd=half, what=f"plugin {spec.name!r}: installing itself and pertharness")
-    # Compiled here, all that was installed: a sandboxed job cannot, and would compile what it imports each time.
-    compiled = (*target, "--compile-bytecode", "-r", requirements)
-    printed += uv(*compiled, cwd=half, what=f"plugin {spec.name!r}: its {spec.lock_name}")
+    printed += uv(*target, "-r", requirements, cwd=half, what=f"plugin {spec.name!r}: its {spec.lock_name}")
     wanted = {PROJECT: spec.core.version, normal_name(spec.wheel.distribution): spec.wheel.version}
     there = packages_in(half)
     for name, version in wanted.items():

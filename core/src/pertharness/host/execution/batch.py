@@ -12,6 +12,8 @@ from pertharness.jobs import Isolation, Job
 Mechanism = Literal["landlock", "bwrap", "none"]
 CONFINED = ("cards", "embeddings", "predictions", "checks")
 """Stages whose jobs must not reach the truth; those of the others, and of the core itself, may read it."""
+ON_GPU = ("embeddings", "predictions")
+"""Stages whose jobs use the device that a run names; data, splits and scores are the same on any."""
 
 
 class _Strict(BaseModel):
@@ -49,20 +51,27 @@ class Launch(_Strict):
     """Modules that a warm worker imports before it forks the job's process."""
 
     @property
+    def uses_gpu(self) -> bool:
+        """Whether the job may use GPUs."""
+        return uses_gpu(self.job)
+
+    @property
     def is_confined(self) -> bool:
         """Whether the job must not reach the truth."""
         return self.job.stage in CONFINED and self.job.plugin.name != "pertharness"
 
 
 class Batch(_Strict):
-    """Jobs for one interpreter, one after the other.
+    """Jobs for one interpreter, one after the other, each in a process of its own unless they are `shared`.
 
     Attributes
     ----------
     kind
         What jobs that may be forked from one warm worker have in common.
     warm
-        Whether each is forked from a warm worker; else they share one process, which starts anew.
+        Whether each is forked from a warm worker; else an interpreter is started for it.
+    shared
+        Whether they share one process, one after the other.
     guarded
         Files and folders that no confined job should be able to read: the store, the run's folder, the user's data.
     gpu
@@ -74,8 +83,14 @@ class Batch(_Strict):
     warm: bool
     launches: tuple[Launch, ...]
     mechanism: Mechanism
+    shared: bool = False
     guarded: tuple[Path, ...] = ()
     gpu: str | None = None
+
+
+def uses_gpu(job: Job) -> bool:
+    """Return whether a job may use GPUs."""
+    return job.device.startswith("cuda") and job.stage in ON_GPU
 
 
 def job_files(job: Job) -> dict[str, Path]:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from pertharness.errors import PertharnessError, RecipeError, Skip, StoreError
 from pertharness.files import write_text
-from pertharness.host.execution.batch import Batch, InputFile, Launch, Mechanism, job_files
+from pertharness.host.execution.batch import Batch, InputFile, Launch, Mechanism, job_files, uses_gpu
 from pertharness.host.execution.bytecode import compile_editable
 from pertharness.host.execution.local import Seat, close_seats, open_seat
 from pertharness.host.execution.ready import Ready
@@ -230,7 +230,6 @@ class Runner:
         return True
 
     def _batch(self, nodes: list[Node], name: str, place: Place) -> Batch:
-        warm = nodes[0].cheap and not nodes[0].shares_process and sys.platform == "linux" and self.mechanism != "bwrap"
         launches = tuple(
             Launch(
                 job=node.job, folder=self.store.work(node.key), inputs=tuple(self._inputs(node)),
@@ -239,8 +238,8 @@ class Runner:
             for node in nodes
         )  # fmt: skip
         return Batch(
-            kind=name, python=nodes[0].python, warm=warm, launches=launches, mechanism=self.mechanism,
-            guarded=self.guarded, gpu=place.visible,
+            kind=name, python=nodes[0].python, warm=is_forked(nodes[0], self.mechanism), launches=launches,
+            mechanism=self.mechanism, shared=nodes[0].shares_process, guarded=self.guarded, gpu=place.visible,
         )  # fmt: skip
 
     def _lay_out(self, node: Node, lock: Lock) -> bool:
@@ -330,6 +329,17 @@ def lay_out(node: Node, work: Path) -> None:
     write_text(work / JOB, node.job.model_dump_json(indent=1), synced=False)
     if node.prepare:
         node.prepare(work)
+
+
+def is_forked(node: Node, mechanism: Mechanism) -> bool:
+    """Return whether a job is forked from a warm worker.
+
+    None that may use a GPU: CUDA writes below ``/proc/self``, which a warm worker cannot grant to processes that are
+    not there yet. Where forks are unsafe (macOS), or bubblewrap makes the namespaces, each starts an interpreter.
+    """
+    if not node.cheap or node.shares_process or uses_gpu(node.job):
+        return False
+    return sys.platform == "linux" and mechanism != "bwrap"
 
 
 def kind_of(node: Node) -> tuple[object, ...]:

@@ -29,7 +29,8 @@ OWN_PROC = tuple(
 )  # fmt: skip
 """All but ``net`` (also in ``task``), which lists the sockets of other processes with their paths, and but the links:
 a rule on ``root`` would be one on the whole file system."""
-GPU = ("/dev/dri", "/dev/kfd", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidiactl", "/dev/nvidia-caps")
+GPU = ("/dev/dri", "/dev/kfd")
+"""Of other makers; those of NVIDIA's are found by their names."""
 SHARED_MEMORY = "/dev/shm"
 _QUOTED = re.compile(r"""["'](/[^"']+)["']""")
 LIBRARY_VARIABLES = ("LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH")
@@ -95,9 +96,12 @@ def job_grants(launch: Launch, base: Grants, *, cuda: bool, shared_memory: bool)
 
 
 def gpu_grants() -> Grants:
-    """Return what CUDA needs (tried with driver 580)."""
-    numbered = tuple(str(path) for path in Path("/dev").glob("nvidia[0-9]*"))
-    return Grants(devices=(*GPU, *numbered, "/proc/self"))
+    """Return what CUDA needs (tried with driver 580): it names its threads by files below ``/proc/self``.
+
+    A rule on ``/proc/self`` is for the process that makes it. Children read less there, and use no GPU of their own.
+    """
+    nvidia = tuple(sorted(str(path) for path in Path("/dev").glob("nvidia*")))
+    return Grants(devices=(*GPU, *nvidia, "/proc/self"))
 
 
 def base_grants(python: Path) -> Grants:

@@ -119,9 +119,9 @@ def start_warm(batch: Batch, zygote: WarmWorker | None) -> WarmWorker | None:
 
 
 def start_alone(batch: Batch, output: IO[bytes]) -> tuple[subprocess.Popen[bytes], Grants]:
-    """Start one process for all jobs of a batch, and return it with what it may reach."""
+    """Start an interpreter for the jobs of a batch, and return it with what it may reach."""
     first = batch.launches[0]
-    base, cuda = base_grants(batch.python), first.job.device.startswith("cuda")
+    base, cuda = base_grants(batch.python), first.uses_gpu
     # Of jobs that must not reach the truth even the shared /dev/shm of the machine holds nothing that others left.
     private = batch.mechanism == "bwrap" or (batch.mechanism == "landlock" and can_have_own_memory())
     grants = base

@@ -106,10 +106,10 @@ class Watch:
             raise RunnerGoneError from None
 
     def _carry_out(self, batch: Batch) -> None:
-        """Do the jobs of a batch, one after the other; all in one process where they are not forked."""
+        """Do the jobs of a batch, one after the other."""
         laid_out = tuple(self._lay_out(launch, str(number)) for number, launch in enumerate(batch.launches))
         batch = batch.model_copy(update={"launches": laid_out})
-        groups = [(launch,) for launch in batch.launches] if batch.warm else [batch.launches]
+        groups = [batch.launches] if batch.shared else [(launch,) for launch in batch.launches]
         for launches in groups:
             try:
                 self._attempt(batch, launches)
