@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import signal
@@ -165,6 +166,7 @@ def _preparation(batch: Batch, grants: Grants, *, private: bool) -> Callable[[],
     return prepare
 
 
+@functools.cache
 def can_have_own_memory() -> bool:
     """Return whether processes may have a ``/dev/shm`` of their own here, tried in a process that ends at once."""
     if sys.platform != "linux":

@@ -356,6 +356,9 @@ class _Group:
                 os.kill(self.pid, signal.SIGKILL)
         _, wait_status, usage = os.wait4(self.pid, 0)
         code = os.waitstatus_to_exitcode(wait_status)
+        if sys.platform != "linux":  # nothing is adopted there: what stayed in the process group is ended
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
         rest = end_all(self.keep)
         if rest.killed:
             self._note_left_behind(launch, rest.killed)
