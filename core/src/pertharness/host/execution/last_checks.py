@@ -20,6 +20,14 @@ from pertharness.scores import COLUMNS
 if TYPE_CHECKING:
     import h5py
 
+Refusal = Callable[[str], ContractError]
+"""Makes the error that says what is wrong with a file."""
+MOST_LABELS = 50_000_000
+"""In one file: 30 times the cells of the largest screen."""
+_OF_ODD_FILES = (
+    ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError, csv.Error,
+)  # fmt: skip
+"""What h5py, numpy and csv raise about a file that is not what it should be."""
 ROWS_AT_A_TIME = 256
 """Of a prediction: 256 x 60 000 genes are 120 MB."""
 
@@ -30,20 +38,31 @@ def inspect_artefacts(launch: Launch, claim: Claim) -> None:
     Raises
     ------
     ContractError
-        If one of them breaks the contract of its stage.
+        If one of them breaks the contract of its stage, or is not what a worker of this version writes.
     """
-    check = _CHECKS.get(launch.job.stage)
-    if check is not None:
-        check(launch.folder, launch.job, claim)
+    if launch.job.stage not in _CHECKS:
+        return
+    check, name = _CHECKS[launch.job.stage]
+    refuse = _refusal(launch.job, name)
+    try:
+        check(launch.folder / name, launch.job, claim, refuse)
+    except ContractError:
+        raise
+    except _OF_ODD_FILES as error:  # a plugin may put any bytes there, and the watcher lives on
+        raise refuse(f"it is not what a worker writes: {type(error).__name__}: {str(error)[:300]}") from None
 
 
-def _inspect_prediction(folder: Path, job: Job, claim: Claim) -> None:
+def _inspect_prediction(path: Path, job: Job, claim: Claim, refuse: Refusal) -> None:
     """Check that a prediction has the genes of its training data, queries that were asked, and values that can be."""
-    refuse = _refusal(job, "prediction.h5ad")
     queries = _queries(job)
-    with _open(folder / "prediction.h5ad", refuse) as file, _open(job.inputs["train"], refuse) as train:
-        labels = read_strings(file["obs"]["perturbation"])
-        if read_names(file["var"]) != read_names(train["var"]):
+    with _open(path, refuse) as file, _open(job.inputs["train"], refuse) as train:
+        matrix, genes = file["X"], read_names(train["var"])
+        if matrix.ndim != 2 or matrix.shape[0] > len(queries):  # before anything of its size is read
+            raise refuse(f"X has the shape {matrix.shape}")
+        if matrix.dtype.kind != "f":
+            raise refuse(f"X holds values of the type {matrix.dtype}, expected floating-point numbers")
+        labels = read_strings(file["obs"]["perturbation"], limit=len(queries))
+        if read_names(file["var"], limit=len(genes)) != genes:
             raise refuse("its genes are not those of the training data, in their order")
         answered = set(labels)
         if len(answered) < len(labels):
@@ -55,13 +74,12 @@ def _inspect_prediction(folder: Path, job: Job, claim: Claim) -> None:
         silent = [query for query in queries if query not in answered and query not in claim.unanswered]
         if silent:
             raise refuse(f"{silent[0]!r} is neither answered nor is there a reason why not")
-        matrix = file["X"]
-        if matrix.ndim != 2 or matrix.shape != (len(labels), train["var"][train["var"].attrs["_index"]].shape[0]):
+        if matrix.shape != (len(labels), len(genes)):
             raise refuse(f"X has the shape {matrix.shape}")
         _check_values(matrix, labels, refuse)
 
 
-def _check_values(matrix: h5py.Dataset, labels: list[str], refuse: Callable[[str], ContractError]) -> None:
+def _check_values(matrix: h5py.Dataset, labels: list[str], refuse: Refusal) -> None:
     missing = np.isnan(matrix[:1]).all(axis=0) if matrix.shape[0] else np.zeros(matrix.shape[1], dtype=bool)
     for start in range(0, matrix.shape[0], ROWS_AT_A_TIME):
         values = matrix[start : start + ROWS_AT_A_TIME]
@@ -74,10 +92,9 @@ def _check_values(matrix: h5py.Dataset, labels: list[str], refuse: Callable[[str
             )
 
 
-def _inspect_embedding(folder: Path, job: Job, claim: Claim) -> None:
+def _inspect_embedding(path: Path, job: Job, claim: Claim, refuse: Refusal) -> None:
     """Check that an embedding holds numbers, and each label once."""
-    refuse = _refusal(job, "embedding.h5ad")
-    with _open(folder / "embedding.h5ad", refuse) as file:
+    with _open(path, refuse) as file:
         names = read_names(file["obs"])
         values = file["X"]["data"] if hasattr(file["X"], "keys") else file["X"]
         if len(set(names)) < len(names):
@@ -87,15 +104,14 @@ def _inspect_embedding(folder: Path, job: Job, claim: Claim) -> None:
                 raise refuse("it holds values that are not finite")
 
 
-def _inspect_scores(folder: Path, job: Job, claim: Claim) -> None:
+def _inspect_scores(path: Path, job: Job, claim: Claim, refuse: Refusal) -> None:
     """Check that scores are of metrics on the card and of answered queries, each once, none of them infinite."""
-    refuse = _refusal(job, "scores.csv")
     metrics = {(m["id"], variant) for m in job.options["offer"]["metrics"] for variant in m["variants"]}
     with _open(job.inputs["prediction"], refuse) as file:
         answered = {*read_strings(file["obs"]["perturbation"]), ""}
     asked = {*_queries(job), ""}
     seen = set()
-    with (folder / "scores.csv").open(newline="", encoding="utf-8") as lines:
+    with path.open(newline="", encoding="utf-8") as lines:
         rows = csv.reader(lines)
         if tuple(next(rows, ())) != COLUMNS:
             raise refuse(f"its columns are not {', '.join(COLUMNS)}")
@@ -118,7 +134,7 @@ def _queries(job: Job) -> list[str]:
     return [query for part in job.options["score_on"] for query in parts[part]]
 
 
-def _refusal(job: Job, name: str) -> Callable[[str], ContractError]:
+def _refusal(job: Job, name: str) -> Refusal:
     where = f"plugin {job.plugin.name!r}, {job.stage} {job.name!r}: {name}"
 
     def refuse(what: str) -> ContractError:
@@ -127,7 +143,7 @@ def _refusal(job: Job, name: str) -> Callable[[str], ContractError]:
     return refuse
 
 
-def _open(path: Path, refuse: Callable[[str], ContractError]) -> Any:
+def _open(path: Path, refuse: Refusal) -> Any:
     """Open an HDF5 file none of whose parts lies in another one."""
     import h5py
 
@@ -139,7 +155,7 @@ def _open(path: Path, refuse: Callable[[str], ContractError]) -> Any:
     return file
 
 
-def _check_links(group: Any, refuse: Callable[[str], ContractError], depth: int) -> None:
+def _check_links(group: Any, refuse: Refusal, depth: int) -> None:
     import h5py
 
     for name in group:
@@ -152,19 +168,30 @@ def _check_links(group: Any, refuse: Callable[[str], ContractError], depth: int)
             raise refuse(f"the values of {name!r} lie in another file")
 
 
-def read_names(table: Any) -> list[str]:
-    """Return the index of a table of an h5ad."""
-    return [str(name) for name in table[table.attrs["_index"]].asstr()[:]]
+def read_names(table: Any, limit: int = MOST_LABELS) -> list[str]:
+    """Return the index of a table of an h5ad; see `read_strings`."""
+    return read_strings(table[table.attrs["_index"]], limit)
 
 
-def read_strings(column: Any) -> list[str]:
-    """Return a column of texts of an h5ad, categorical or not."""
-    if hasattr(column, "keys"):
-        categories = column["categories"].asstr()[:]
-        return [str(categories[code]) for code in column["codes"][:]]
-    return [str(value) for value in column.asstr()[:]]
+def read_strings(column: Any, limit: int = MOST_LABELS) -> list[str]:
+    """Return a column of texts of an h5ad, categorical or not.
+
+    Raises
+    ------
+    ValueError
+        If there are more than `limit` of them, however little room these take in the file.
+    """
+    parts = [column["categories"], column["codes"]] if hasattr(column, "keys") else [column]
+    for part in parts:
+        if part.ndim != 1 or part.shape[0] > limit:
+            raise ValueError(f"{part.name!r} has the shape {part.shape}, expected at most {limit} texts")
+    if len(parts) == 1:
+        return [str(value) for value in column.asstr()[:]]
+    categories = parts[0].asstr()[:]
+    return [str(categories[code]) for code in parts[1][:]]
 
 
-_CHECKS: dict[str, Callable[[Path, Job, Claim], None]] = {
-    "predictions": _inspect_prediction, "embeddings": _inspect_embedding, "scores": _inspect_scores,
+_CHECKS: dict[str, tuple[Callable[[Path, Job, Claim, Refusal], None], str]] = {
+    "predictions": (_inspect_prediction, "prediction.h5ad"), "embeddings": (_inspect_embedding, "embedding.h5ad"),
+    "scores": (_inspect_scores, "scores.csv"),
 }  # fmt: skip

@@ -125,10 +125,8 @@ def write_status(launch: Launch, status: Status) -> None:
         if path.name not in (JOB, LOG, SCRATCH, *status.artefacts):
             _remove(path)
     write_text(folder / JOB, launch.job.model_dump_json(indent=1), synced=False)
-    for path in folder.iterdir():
-        # Artefacts are 0444 by now: even a change of mode that changes nothing would make their identity another.
-        if path.name not in status.artefacts and path.is_file() and not path.is_symlink():
-            path.chmod(0o444)
+    for name in (JOB, LOG):  # not artefacts: these are so already, and another chmod would change their identity
+        (folder / name).chmod(0o444)
     with replacing(folder / STATUS, mode=0o444, synced=False) as temporary:
         temporary.write_text(status.model_dump_json(indent=1), encoding="utf-8")
 
