@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from pertharness.errors import PertharnessError
 from pertharness.host.execution.batch import Batch
-from pertharness.host.execution.watch import read_end
+from pertharness.host.execution.group import read_end
 from pertharness.host.gpus import Place
 from pertharness.host.lock import Lock
 from pertharness.host.nodes import Node
