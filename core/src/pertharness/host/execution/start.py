@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from pertharness.host.execution.batch import Batch, Launch
+from pertharness.host.execution.batch import Batch, Launch, Mechanism
 from pertharness.host.execution.bwrap import bwrap_command
-from pertharness.host.execution.sandbox import SHARED_MEMORY, base_grants, job_grants
+from pertharness.host.execution.sandbox import OWN_PROC, SHARED_MEMORY, base_grants, find_mechanism, job_grants
 from pertharness.host.execution.tree import die_with_parent
 from pertharness.jobs import HOME
 from pertharness.worker import seccomp
@@ -141,20 +141,47 @@ def _start(
     try:
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd=cwd,
-            env=_variables(batch), pass_fds=pass_fds + more, preexec_fn=_preparation(batch, grants, private=private),
+            env=_variables(batch), pass_fds=pass_fds + more,
+            preexec_fn=_preparation(batch.mechanism, grants, private=private),
         )  # fmt: skip
     finally:
         for descriptor in more:
             os.close(descriptor)
 
 
-def _preparation(batch: Batch, grants: Grants, *, private: bool) -> Callable[[], None]:
-    """Return what the new process does before it becomes the interpreter; the watcher that forks it has no threads."""
+def ask_interpreter(
+    python: Path, arguments: list[str], env: Mapping[str, str], timeout_s: float
+) -> subprocess.CompletedProcess[str]:
+    """Return what an interpreter answers that has been given nothing to read, sandboxed as its jobs are.
+
+    Raises
+    ------
+    OSError
+        If it cannot be started.
+    subprocess.SubprocessError
+        If it does not answer in time, or cannot be sandboxed.
+    """
+    mechanism, grants = find_mechanism("auto") or "none", base_grants(python) + Grants(read=OWN_PROC)
+    command, descriptors = [str(python), *arguments], tuple[int, ...]()
+    if mechanism == "bwrap":
+        command, descriptors = bwrap_command(command, grants)
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, env=env, timeout=timeout_s, cwd="/", stdin=subprocess.DEVNULL,
+            pass_fds=descriptors, preexec_fn=_preparation(mechanism, grants, private=False), check=False,
+        )  # fmt: skip
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _preparation(mechanism: Mechanism, grants: Grants, *, private: bool) -> Callable[[], None]:
+    """Return what the new process does before it becomes the interpreter; the process that forks it has no threads."""
     abi, filtered = abi_version(), seccomp.is_supported()
 
     def prepare() -> None:
         die_with_parent()
-        if batch.mechanism == "landlock":
+        if mechanism == "landlock":
             if private:
                 take_own_memory()
             restrict(grants, abi)
