@@ -93,6 +93,8 @@ def start_warm(batch: Batch, zygote: WarmWorker | None) -> WarmWorker | None:
     """
     mine, theirs = socket.socketpair()
     output = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
+    # All jobs that are forked from it inherit this: none reads there what another one printed.
+    printed = os.open(f"/proc/self/fd/{output.fileno()}", os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
     base = base_grants(batch.python)
     grants = base + Grants(read=("/proc",))  # its forks keep their own alone, whose numbers nobody knows yet
     for launch in batch.launches:
@@ -102,7 +104,7 @@ def start_warm(batch: Batch, zygote: WarmWorker | None) -> WarmWorker | None:
     landlock = batch.mechanism == "landlock"
     if zygote is None:
         command = [str(batch.python), "-I", "-m", "pertharness.worker", "--warm", str(theirs.fileno())]
-        popen = _start(command, batch, grants, output, pass_fds=(theirs.fileno(),), cwd="/", private=False)
+        popen = _start(command, batch, grants, printed, pass_fds=(theirs.fileno(),), cwd="/", private=False)
         popen.returncode = 0  # waited for by its number
         pid: int | None = popen.pid
     else:
@@ -110,8 +112,9 @@ def start_warm(batch: Batch, zygote: WarmWorker | None) -> WarmWorker | None:
             "layer": {"abi": abi_version(), **vars(grants)} if landlock else None,
             "filtered": landlock and seccomp.is_supported(), "variables": dict(_variables(batch)),
         }  # fmt: skip
-        pid = zygote.fork(request, (theirs.fileno(), output.fileno()))
+        pid = zygote.fork(request, (theirs.fileno(), printed))
     theirs.close()
+    os.close(printed)
     if pid is None:
         return None
     return WarmWorker(batch.kind, pid, mine, output, base)
@@ -132,7 +135,7 @@ def start_alone(batch: Batch, output: IO[bytes]) -> tuple[subprocess.Popen[bytes
 
 
 def _start(
-    command: list[str], batch: Batch, grants: Grants, output: IO[bytes], *, cwd: str, private: bool,
+    command: list[str], batch: Batch, grants: Grants, output: IO[bytes] | int, *, cwd: str, private: bool,
     pass_fds: tuple[int, ...] = (),
 ) -> subprocess.Popen[bytes]:  # fmt: skip
     more: tuple[int, ...] = ()
