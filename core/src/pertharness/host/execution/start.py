@@ -165,7 +165,7 @@ def ask_interpreter(
         If it does not answer in time, or cannot be sandboxed.
     """
     mechanism, grants = find_mechanism("auto") or "none", base_grants(python) + Grants(read=OWN_PROC)
-    command, descriptors = [str(python), *arguments], tuple[int, ...]()
+    command, descriptors = [str(python.absolute()), *arguments], tuple[int, ...]()
     if mechanism == "bwrap":
         command, descriptors = bwrap_command(command, grants)
     try:
