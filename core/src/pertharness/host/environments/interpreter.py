@@ -12,6 +12,7 @@ from pertharness import __version__
 from pertharness.errors import BuildError
 from pertharness.hookspecs import PROJECT
 from pertharness.host.environments.wheels import normal_name
+from pertharness.host.execution.start import ask_interpreter
 from pertharness.host.fingerprint import environment_hash, source_hash, worker_hash
 from pertharness.host.plugins import Plugin
 from pertharness.jobs import PluginRef
@@ -63,9 +64,7 @@ def plugin_of(python: Path, name: str) -> Plugin:
 def _ask(python: Path, name: str) -> dict[str, Any]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     try:
-        done = subprocess.run(
-            [str(python), "-I", "-c", _ASK, name], capture_output=True, text=True, env=kept, timeout=120
-        )
+        done = ask_interpreter(python, ["-I", "-c", _ASK, name], kept, timeout_s=120)
     except (OSError, subprocess.SubprocessError) as error:
         raise BuildError(f"the interpreter {str(python)!r} cannot be run: {error}") from None
     if done.returncode:

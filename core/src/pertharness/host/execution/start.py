@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from pertharness.host.execution.batch import Batch, Launch
+from pertharness.host.execution.batch import Batch, Launch, Mechanism
 from pertharness.host.execution.bwrap import bwrap_command
 from pertharness.host.execution.caches import OF_THE_USER, cache_variables
-from pertharness.host.execution.sandbox import SHARED_MEMORY, base_grants, job_grants
+from pertharness.host.execution.sandbox import OWN_PROC, SHARED_MEMORY, base_grants, find_mechanism, job_grants
 from pertharness.host.execution.tree import die_with_parent
 from pertharness.jobs import HOME
 from pertharness.worker import seccomp
@@ -95,6 +95,8 @@ def start_warm(batch: Batch, zygote: WarmWorker | None) -> WarmWorker | None:
     """
     mine, theirs = socket.socketpair()
     output = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
+    # All jobs that are forked from it inherit this: none reads there what another one printed.
+    printed = os.open(f"/proc/self/fd/{output.fileno()}", os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
     base = base_grants(batch.python)
     grants = base + Grants(read=("/proc",))  # its forks keep their own alone, whose numbers nobody knows yet
     for launch in batch.launches:
@@ -104,7 +106,7 @@ def start_warm(batch: Batch, zygote: WarmWorker | None) -> WarmWorker | None:
     landlock = batch.mechanism == "landlock"
     if zygote is None:
         command = [str(batch.python), "-I", "-m", "pertharness.worker", "--warm", str(theirs.fileno())]
-        popen = _start(command, batch, grants, output, pass_fds=(theirs.fileno(),), cwd="/", private=False)
+        popen = _start(command, batch, grants, printed, pass_fds=(theirs.fileno(),), cwd="/", private=False)
         popen.returncode = 0  # waited for by its number
         pid: int | None = popen.pid
     else:
@@ -112,8 +114,9 @@ def start_warm(batch: Batch, zygote: WarmWorker | None) -> WarmWorker | None:
             "layer": {"abi": abi_version(), **vars(grants)} if landlock else None,
             "filtered": landlock and seccomp.is_supported(), "variables": dict(_variables(batch)),
         }  # fmt: skip
-        pid = zygote.fork(request, (theirs.fileno(), output.fileno()))
+        pid = zygote.fork(request, (theirs.fileno(), printed))
     theirs.close()
+    os.close(printed)
     if pid is None:
         return None
     return WarmWorker(batch.kind, pid, mine, output, base)
@@ -134,7 +137,7 @@ def start_alone(batch: Batch, output: IO[bytes]) -> tuple[subprocess.Popen[bytes
 
 
 def _start(
-    command: list[str], batch: Batch, grants: Grants, output: IO[bytes], *, cwd: str, private: bool,
+    command: list[str], batch: Batch, grants: Grants, output: IO[bytes] | int, *, cwd: str, private: bool,
     pass_fds: tuple[int, ...] = (),
 ) -> subprocess.Popen[bytes]:  # fmt: skip
     more: tuple[int, ...] = ()
@@ -143,20 +146,47 @@ def _start(
     try:
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd=cwd,
-            env=_variables(batch), pass_fds=pass_fds + more, preexec_fn=_preparation(batch, grants, private=private),
+            env=_variables(batch), pass_fds=pass_fds + more,
+            preexec_fn=_preparation(batch.mechanism, grants, private=private),
         )  # fmt: skip
     finally:
         for descriptor in more:
             os.close(descriptor)
 
 
-def _preparation(batch: Batch, grants: Grants, *, private: bool) -> Callable[[], None]:
-    """Return what the new process does before it becomes the interpreter; the watcher that forks it has no threads."""
+def ask_interpreter(
+    python: Path, arguments: list[str], env: Mapping[str, str], timeout_s: float
+) -> subprocess.CompletedProcess[str]:
+    """Return what an interpreter answers that has been given nothing to read, sandboxed as its jobs are.
+
+    Raises
+    ------
+    OSError
+        If it cannot be started.
+    subprocess.SubprocessError
+        If it does not answer in time, or cannot be sandboxed.
+    """
+    mechanism, grants = find_mechanism("auto") or "none", base_grants(python) + Grants(read=OWN_PROC)
+    command, descriptors = [str(python.absolute()), *arguments], tuple[int, ...]()
+    if mechanism == "bwrap":
+        command, descriptors = bwrap_command(command, grants)
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, env=env, timeout=timeout_s, cwd="/", stdin=subprocess.DEVNULL,
+            pass_fds=descriptors, preexec_fn=_preparation(mechanism, grants, private=False), check=False,
+        )  # fmt: skip
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _preparation(mechanism: Mechanism, grants: Grants, *, private: bool) -> Callable[[], None]:
+    """Return what the new process does before it becomes the interpreter; the process that forks it has no threads."""
     abi, filtered = abi_version(), seccomp.is_supported()
 
     def prepare() -> None:
         die_with_parent()
-        if batch.mechanism == "landlock":
+        if mechanism == "landlock":
             if private:
                 take_own_memory()
             restrict(grants, abi)

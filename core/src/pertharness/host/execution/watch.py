@@ -225,6 +225,13 @@ class Watch:
         return {file.role: self._sum(file) for file in launch.inputs}
 
     def _sum(self, file: InputFile) -> str:
+        digest = self._present_sum(file)
+        if file.sha256 and digest != file.sha256:
+            raise ChangedError(f"{str(file.path)!r} is not the file that its record describes")
+        return digest
+
+    def _present_sum(self, file: InputFile) -> str:
+        """Return the sum that a file has now, which is read only where anything about it is not as it was."""
         try:
             facts = file.path.stat()
         except OSError as error:
@@ -235,14 +242,12 @@ class Watch:
         known = (facts.st_size, *identity)
         if known not in self.sums:
             self.sums[known] = sha256_file(file.path)
-        if file.sha256 and self.sums[known] != file.sha256:
-            raise ChangedError(f"{str(file.path)!r} is not the file that its record describes")
         return self.sums[known]
 
     def _check_unchanged(self, launch: Launch, before: dict[str, str]) -> None:
         """Raise where an input is another one than before the job, which may have read either, or a mixture."""
         for file in launch.inputs:
-            if self._sum(file.model_copy(update={"sha256": before[file.role]})) != before[file.role]:
+            if self._present_sum(file) != before[file.role]:
                 raise ChangedError(f"{str(file.path)!r} was changed while a job read it")
 
 
