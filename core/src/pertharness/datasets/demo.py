@@ -32,6 +32,7 @@ DEMO = DatasetOffer(
     licence="MIT",
     modality="crispra",
     params=DemoOptions().model_dump(),
+    cheap=True,
 )
 
 # The sizes below were chosen so that the demo looks like a good CRISPRa screen; none is taken from real data.

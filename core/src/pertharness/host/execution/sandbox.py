@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pertharness.host.execution.batch import Launch, Mechanism
@@ -88,8 +89,10 @@ def job_grants(launch: Launch, base: Grants, *, cuda: bool, shared_memory: bool)
     own = Grants(
         read=(str(folder), *OWN_PROC), listing=("/proc/self/task",), write=tuple(map(str, written)), devices=DEVICES
     )
-    inputs = Grants(read=tuple(str(file.path.resolve()) for file in launch.inputs))
-    grants = base + own + (inputs if launch.is_confined else Grants(read=("/",)))
+    if launch.is_confined:
+        grants = base + own + Grants(read=tuple(str(file.path.resolve()) for file in launch.inputs))
+    else:
+        grants = replace(own, read=("/",), listing=())
     if shared_memory:
         grants += Grants(write=(SHARED_MEMORY,))
     return grants + gpu_grants() if cuda else grants

@@ -27,6 +27,7 @@ def plan_dataset(planner: Planner, name: str, source: Source) -> str:
         job,
         offered.plugin,
         title=f"dataset {name}",
+        cheap=offered.offer.cheap,
         prepare=_refusal(source.problem) if source.problem else None,
         sums={"source": source.sha256},
     )
