@@ -64,7 +64,7 @@ class DatasetOffer(_Strict):
     takes_file: bool = False
     params: dict[str, Any] = {}
     cheap: bool = False
-    """Small and made in seconds: its job is forked from a process that has numpy, pandas and anndata imported already."""
+    """Small and made in seconds: its job is forked from a process that has done the imports that all share."""
 
 
 class EmbeddingOffer(_Strict):
