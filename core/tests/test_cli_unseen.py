@@ -59,7 +59,7 @@ def run(store: Store, tmp_path: Path) -> Path:
     attempts.append({**usual, "model": EVIL, "prediction": "", "reason": EVIL, "state": "skipped"})
     manifest = {
         "format": 1, "attempts": attempts, "store": str(store.root), "datasets": {"d": "0"}, "finished": EVIL,
-        "records": {KEY: {"state": "done", "message": ""}},
+        "records": {KEY: {"stage": "predictions", "state": "done", "message": ""}},
     }  # fmt: skip
     (tmp_path / "runs" / "odd").mkdir(parents=True)
     (tmp_path / "runs" / "odd" / "manifest.json").write_text(json.dumps(manifest))

@@ -16,7 +16,7 @@ from pertharness.cards import Card, EmbeddingOffer, ModelOffer, RemoteFile
 from pertharness.errors import FetchError
 from pertharness.host.fetch.checksums import record
 from pertharness.host.fetch.licences import confirm, has_to_be_confirmed, restricts
-from pertharness.host.hashes import FILE_NAME, remembered_sha256
+from pertharness.host.hashes import FILE_NAME, identity_of, remembered_sha256
 from pertharness.host.weights import Declared, LicenceError, bring, examine
 from pydantic import ValidationError
 
@@ -137,7 +137,7 @@ def test_an_untouched_file_is_not_read_again(tmp_path: Path) -> None:
     os.utime(path, ns=(OLD_NS, OLD_NS))
     memory = tmp_path / FILE_NAME
     facts = path.stat()
-    look = [facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns]
+    look = [facts.st_size, *identity_of(facts)]
     memory.write_text(json.dumps({str(path): [*look, "remembered"]}))
     assert remembered_sha256(path, tmp_path) == "remembered"
     path.write_bytes(BODY[::-1])  # as long as before

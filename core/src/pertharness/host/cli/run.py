@@ -19,7 +19,7 @@ from pertharness.host.cli.options import (
     running_resources,
     store_option,
 )
-from pertharness.host.cli.streams import echo
+from pertharness.host.cli.streams import echo, echo_rendered
 
 if TYPE_CHECKING:
     from pertharness.host.session import Finished
@@ -240,7 +240,7 @@ def print_finished(finished: Any, registry: Any) -> None:
     """Print the leaderboard, what went wrong, and where everything lies."""
     from rich.console import Console
 
-    click.echo(finished.board.text(Console()), nl=False, color=True)
+    echo_rendered(finished.board.text(Console()))
     for problem in registry.problems:
         echo(f"plugin {problem.plugin!r} cannot be used ({problem.state}): {problem.message}")
     said = ", ".join(f"{number} {state}" for state, number in sorted(finished.counts.items()) if number)

@@ -13,6 +13,7 @@ from pertharness.errors import StoreError
 from pertharness.host.cli.export import folder_of_run, read_manifest
 from pertharness.host.cli.inspect import columns
 from pertharness.host.cli.options import FILE, store_option
+from pertharness.host.cli.streams import echo
 
 if TYPE_CHECKING:
     from pertharness.host.prune import Pruned
@@ -37,7 +38,7 @@ def size(store: Path | None) -> None:
     opened = Store.existing(store)
     rows = take_stock(opened)
     rows.append(Space("together", sum(row.number for row in rows), sum(row.n_bytes for row in rows)))
-    click.echo(f"store {opened.root}")
+    echo(f"store {opened.root}")
     _print_rows(rows)
 
 
@@ -112,9 +113,9 @@ def _print_pruned(pruned: Pruned, *, dry_run: bool) -> None:
     n_bytes = sum(space.n_bytes for space in pruned.removed.values())
     number = sum(space.number for space in pruned.removed.values())
     for line in pruned.left:
-        click.echo(f"left alone: {line}", err=True)
+        echo(f"left alone: {line}", err=True)
     used = f", {pruned.n_used} of them in use by a run in progress" if pruned.n_used else ""
-    click.echo(
+    echo(
         f"{'would remove' if dry_run else 'removed'} {number} {'entry' if number == 1 else 'entries'}, "
         f"{_size(n_bytes)}; {pruned.n_kept} record{'' if pruned.n_kept == 1 else 's'} stay{used}"
     )
@@ -124,7 +125,7 @@ def _print_rows(rows: Iterable[Space]) -> None:
     table = [(row.name, str(row.number), _size(row.n_bytes)) for row in rows]
     widest = max((len(row[2]) for row in table), default=0)
     for line in columns([(name, number.rjust(8), size.rjust(widest)) for name, number, size in table]):
-        click.echo(line)
+        echo(line)
 
 
 def _size(n_bytes: int) -> str:

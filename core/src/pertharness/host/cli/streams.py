@@ -52,6 +52,11 @@ def echo(text: str, *, err: bool = False) -> None:
     click.echo(printable(text, newlines=True), err=err)
 
 
+def echo_rendered(text: str) -> None:
+    """Print a text that was made for this terminal, colours and all, from parts that were escaped before."""
+    click.echo(text, nl=False, color=True)
+
+
 class UnreadError(Exception):
     """Raised where nobody reads what is printed: click takes a BrokenPipeError for itself, and exits with 1."""
 

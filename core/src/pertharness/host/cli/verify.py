@@ -12,6 +12,7 @@ import click
 from pertharness.errors import RecipeError
 from pertharness.host.cli.export import folder_of_run, read_manifest
 from pertharness.host.cli.options import FILE, store_option
+from pertharness.host.cli.streams import echo
 
 if TYPE_CHECKING:
     from pertharness.host.verify import Finding, Verifier
@@ -71,14 +72,14 @@ def _report(verifier: Verifier, found: Iterable[Finding], n_records: int) -> int
         )
         for one in found:
             n_different += one.differs
-            click.echo(one.text if one.differs else f"not compared: {one.text}", err=not one.differs)
+            echo(one.text if one.differs else f"not compared: {one.text}", err=not one.differs)
     checked = (
         f"{_count(verifier.n_records, 'record')}, {_count(verifier.n_files, 'file')}, {verifier.n_bytes / 1e6:.1f} MB"
     )
     if n_different:
-        click.echo(f"{_count(n_different, 'difference')}; looked at {checked}")
+        echo(f"{_count(n_different, 'difference')}; looked at {checked}")
     else:
-        click.echo(f"all is as it was recorded: {checked}")
+        echo(f"all is as it was recorded: {checked}")
     return n_different
 
 

@@ -163,6 +163,8 @@ class Watch:
     def _not_started(self, batch: Batch, words: str) -> End:
         last = f"; its last words: {last_line(words)}" if words.strip() else ""
         message = f"the interpreter {str(batch.python)!r} did not start the job's process{last}"
+        if "Permission denied" in last and batch.mechanism != "none":
+            message += "; name an interpreter itself, not a script that starts one, or pass --isolation none"
         return End(Cost(wall_s=0.0, cpu_s=0.0, peak_rss_mb=0.0), now(), "crashed", "Start", message, words)
 
     def _kept(self) -> tuple[int, ...]:
