@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import subprocess
@@ -24,8 +25,9 @@ COMMANDS = {
 def folder(tmp_path: Path) -> Path:
     """A folder with a run of which there is a table and nothing else."""
     (tmp_path / "runs" / "few" / "tables").mkdir(parents=True)
-    manifest = '{"format": 1, "attempts": [], "records": {}, "datasets": {}, "finished": "now", "tables": {"genes": %s}}'
-    text = manifest % '{"rows": 1, "summary": "of genes"}'
+    tables = {"genes": {"rows": 1, "summary": "of genes"}}
+    manifest = {"format": 1, "attempts": [], "records": {}, "datasets": {}, "finished": "now", "tables": tables}
+    text = json.dumps(manifest)
     (tmp_path / "runs" / "few" / "manifest.json").write_text(text, encoding="utf-8")
     (tmp_path / "runs" / "few" / "tables" / "genes.csv").write_text("dataset,gene\na,b\n", encoding="utf-8")
     return tmp_path

@@ -36,7 +36,8 @@ from pertharness.worker.main import DISK_FULL
 
 MOST_DESCRIPTORS = 256
 """Of locks that come with one batch."""
-MOST_WARM = 2
+MOST_WARM = 3
+"""Warm workers that are kept for later batches, of jobs that may read everything."""
 
 
 class ChangedError(Exception):
@@ -103,8 +104,11 @@ class Watch:
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                     raise
                 self._send({"full": launches[0].job.key})
-        if batch.launches[0].is_confined or len(self.warm) > MOST_WARM:
-            self._close_warm(keep=() if batch.launches[0].is_confined else (batch.kind,))
+        # What one split trains on another holds out: no job of another batch comes out of the same warm worker.
+        if batch.launches[0].is_confined:
+            self._close_warm(batch.kind)
+        for worker in self.warm[:-MOST_WARM]:
+            self._close_warm(worker.kind)
 
     def _lay_out(self, launch: Launch, name: str) -> Launch:
         """Make the folders of a job, since a rule is for one that is there, and give its home a short name too."""
@@ -151,7 +155,7 @@ class Watch:
         pid = worker.fork_job(launch, grants if batch.mechanism == "landlock" else None)
         if pid is None:
             words = read_end(worker.output)
-            self._close_warm()
+            self._close_warm(batch.kind)
             end_all(self._kept())
             return [self._not_started(batch, words)], grants, None
         worker.output.seek(0, os.SEEK_END)
@@ -175,6 +179,8 @@ class Watch:
         """Return the warm worker for a batch; jobs that must not reach the truth get one for their batch alone."""
         for worker in self.warm:
             if worker.kind == batch.kind:
+                self.warm.remove(worker)
+                self.warm.append(worker)  # the last is the one that was used last
                 return worker
         started = start_warm(batch, self._zygote(batch))
         if started is not None:
@@ -190,11 +196,11 @@ class Watch:
             self.zygotes[threads] = start_zygote(batch)
         return self.zygotes[threads]
 
-    def _close_warm(self, keep: tuple[str, ...] = ()) -> None:
+    def _close_warm(self, kind: str) -> None:
         for worker in self.warm:
-            if worker.kind not in keep:
+            if worker.kind == kind:
                 worker.close()
-        self.warm = [worker for worker in self.warm if worker.kind in keep]
+        self.warm = [worker for worker in self.warm if worker.kind != kind]
 
     def close(self) -> None:
         """End all processes."""
