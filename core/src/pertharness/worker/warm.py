@@ -79,6 +79,7 @@ def answer_requests(control: socket.socket) -> int:
         if threading.active_count() > 1:
             print(f"a warm worker must have no threads, this one has {threading.enumerate()}", file=sys.stderr)
             return 1
+        gc.freeze()  # also of what was read and imported for this job: see `import_libraries`
         pid = _fork(request, control, descriptors)
         for received in descriptors:
             os.close(received)

@@ -5,22 +5,12 @@ Definitions: ``docs/metrics.md``. Each scorer is an offer and a function in a mo
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pertharness import Card, ScorerOffer, hookimpl
-
-from pertharness_scorers import (
-    by_rank,
-    calibration,
-    context_error,
-    gene_sd,
-    interaction_offer,
-    of_perturbations,
-    relative_error,
-    target_change,
-)
+from pertharness import Card, hookimpl
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,28 +20,23 @@ if TYPE_CHECKING:
     Function = Callable[..., pd.DataFrame | Scores]
 
 
-def _by_name(*scorers: tuple[ScorerOffer, Function]) -> dict[str, tuple[ScorerOffer, Function]]:
-    """Give the scorers by the name of their offer."""
-    return {offer.name: (offer, function) for offer, function in scorers}
-
-
-_SCORERS = _by_name(
-    *((offer, of_perturbations.score_perturbations) for offer in of_perturbations.OFFERS),
-    (by_rank.OFFER, by_rank.score_by_rank),
-    (gene_sd.OFFER, gene_sd.score_gene_sd),
-    (relative_error.OFFER, relative_error.score_relative_error),
-    (target_change.OFFER, target_change.score_target_change),
-    (context_error.OFFER, context_error.score_context_error),
-    (interaction_offer.OFFER, interaction_offer.score),
-    (calibration.OFFER, calibration.score_calibration),
-)
-"""Name -> offer, and the function that computes it, which takes by name those of the hook's arguments that it needs."""
+_FUNCTIONS = {
+    "l2": "of_perturbations:score_perturbations", "pearson": "of_perturbations:score_perturbations",
+    "pearson_delta": "of_perturbations:score_perturbations", "l2_by_rank": "by_rank:score_by_rank",
+    "gene_sd": "gene_sd:score_gene_sd", "relative_error": "relative_error:score_relative_error",
+    "target_change": "target_change:score_target_change", "context_error": "context_error:score_context_error",
+    "interactions": "interaction_offer:score", "calibration": "calibration:score_calibration",
+}  # fmt: skip
+"""Scorer -> module and function, which takes by name those of the hook's arguments that it needs; a job needs one."""
 
 
 @hookimpl
 def describe() -> Card:
-    """Give the card of all scorers."""
-    return Card(scorers=tuple(offer for offer, _ in _SCORERS.values()))
+    """Return the card of all scorers."""
+    modules = dict.fromkeys(place.partition(":")[0] for place in _FUNCTIONS.values())
+    found = [importlib.import_module(f"{__name__}.{module}") for module in modules]
+    offers = [offer for module in found for offer in getattr(module, "OFFERS", None) or (module.OFFER,)]
+    return Card(scorers=tuple(offers))
 
 
 @hookimpl
@@ -75,5 +60,6 @@ def score(
         "name": name, "truth": truth, "prediction": prediction, "controls": controls, "train": train,
         "screen": screen, "references": references, "task": task, "params": params, "seed": seed,
     }  # fmt: skip
-    function = _SCORERS[name][1]
+    module, _, attribute = _FUNCTIONS[name].partition(":")
+    function: Function = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
     return function(**{argument: given[argument] for argument in inspect.signature(function).parameters})
