@@ -6,14 +6,17 @@ It never imports a plugin, whose import-time code could then reach what another 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import importlib
 import json
 import os
+import signal
 import socket
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from pathlib import Path
 
@@ -23,6 +26,9 @@ from pertharness.jobs import Job
 from pertharness.worker.landlock import Grants, restrict
 from pertharness.worker.main import run_job
 from pertharness.worker.seccomp import close_calls
+
+SET_PARENT_DEATH_SIGNAL = 1
+"""Of prctl(2)."""
 
 
 class Layer(BaseModel):
@@ -59,6 +65,8 @@ class Request(BaseModel):
     variables: dict[str, str] = {}
     """Of the environment, e.g. ``HOME``."""
     preload: tuple[str, ...] = ()
+    waits: bool = False
+    """Whether the process stays this one's child, which says how it ended and what it cost, or is the watcher's."""
 
 
 def serve(descriptor: int) -> int:
@@ -80,10 +88,18 @@ def answer_requests(control: socket.socket) -> int:
             print(f"a warm worker must have no threads, this one has {threading.enumerate()}", file=sys.stderr)
             return 1
         gc.freeze()  # also of what was read and imported for this job: see `import_libraries`
-        pid = _fork(request, control, descriptors)
+        pid = (_fork if request.waits else _fork_for_watcher)(request, control, descriptors)
         for received in descriptors:
             os.close(received)
-        control.sendall(json.dumps({"pid": pid}).encode() + b"\n")
+        _answer(control, {"pid": pid})
+        if request.waits:
+            _, status, usage = os.wait4(pid, 0)
+            cpu_s = usage.ru_utime + usage.ru_stime
+            _answer(control, {"status": status, "cpu_s": cpu_s, "max_rss": usage.ru_maxrss})
+
+
+def _answer(control: socket.socket, message: dict[str, float]) -> None:
+    control.sendall(json.dumps(message).encode() + b"\n")
 
 
 def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
@@ -153,26 +169,44 @@ def _prepare(path: Path, modules: tuple[str, ...]) -> None:
 
 
 def _fork(request: Request, control: socket.socket, descriptors: list[int]) -> int:
-    """Start a process and return its number.
+    """Start a process that ends with this one, and return its number."""
+    pid = os.fork()
+    if pid == 0:
+        _die_with_parent()
+        _be(request, control, descriptors)
+    return pid
 
-    It is forked by a process that ends at once, so that its parent is the watcher, which sees how it ends and what
-    it cost.
+
+def _fork_for_watcher(request: Request, control: socket.socket, descriptors: list[int]) -> int:
+    """Start a process whose parent is the watcher, with which it ends, and return its number.
+
+    It is forked by a process that ends at once, so that the watcher adopts it and sees itself how it ends and what it
+    cost, whatever this one says.
     """
     read_end, write_end = os.pipe()
     middle = os.fork()
     if middle == 0:
+        parent = os.getpid()
         pid = os.fork()
         if pid:
             os.write(write_end, str(pid).encode())
             os._exit(0)
         os.close(read_end)
         os.close(write_end)
+        while os.getppid() == parent:  # else it would end with this parent
+            time.sleep(0.0001)
+        _die_with_parent()
         _be(request, control, descriptors)
     os.close(write_end)
     answer = os.read(read_end, 32)
     os.close(read_end)
     os.waitpid(middle, 0)
     return int(answer)
+
+
+def _die_with_parent() -> None:
+    """Let the system end this process with its parent (Linux, where alone processes are forked so)."""
+    ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
 
 
 def _be(request: Request, control: socket.socket, descriptors: list[int]) -> None:

@@ -19,6 +19,7 @@ from typing import IO, Any
 from pertharness.files import write_text
 from pertharness.host.execution.batch import Launch
 from pertharness.host.execution.settle import End
+from pertharness.host.execution.start import WarmWorker
 from pertharness.host.execution.tree import descendants, end_all, resident_mb
 from pertharness.jobs import CLAIM, LOG, OUT, Cost, State
 from pertharness.worker.main import DISK_FULL, LOG_TAIL
@@ -49,6 +50,8 @@ class Group:
     pid: int
     output: IO[bytes]
     keep: tuple[int, ...]
+    parent: WarmWorker | None = None
+    """Whose child the process is, and which says how it ended; None where it is the watcher's."""
     began: int = 0
     """Where in `output` its own words begin."""
     peak_mb: float = 0.0
@@ -77,7 +80,7 @@ class Group:
 
     def _until_end(self, launch: Launch, since: float, *, last: bool) -> tuple[Excess | None, int | None]:
         """Watch the process until it ends, comes to the next job or goes too far."""
-        with _ending(self.pid) as descriptor:
+        with _ending(self.pid) if self.parent is None else _saying(self.parent) as descriptor:
             pause = SAMPLE_S
             while True:
                 if self._wait(descriptor, pause):
@@ -100,6 +103,8 @@ class Group:
         RunnerGoneError
             If the runner closed its end.
         """
+        if self.parent is not None and self.parent.has_said:
+            return True
         watched = [self.control] + ([descriptor] if descriptor >= 0 else [])
         ready, _, _ = select.select(watched, [], [], pause)
         if self.control in ready:
@@ -135,25 +140,32 @@ class Group:
         if excess:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
-        _, wait_status, usage = os.wait4(self.pid, 0)
-        code = os.waitstatus_to_exitcode(wait_status)
+        code, cpu_s, largest_mb = self._reap()
         if sys.platform != "linux":  # nothing is adopted there: what stayed in the process group is ended
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
         rest = end_all(self.keep)
         if rest.killed:
             self._note_left_behind(launch, rest.killed)
-        largest_mb = usage.ru_maxrss / (1e3 if sys.platform == "linux" else 1e6)
-        cost = Cost(
-            wall_s=wall_s, cpu_s=usage.ru_utime + usage.ru_stime + rest.cpu_s,
-            peak_rss_mb=max(self.peak_mb, largest_mb),
-        )  # fmt: skip
+        cost = Cost(wall_s=wall_s, cpu_s=cpu_s + rest.cpu_s, peak_rss_mb=max(self.peak_mb, largest_mb))
         # It may have finished at the last moment, or have died of a library that ends badly after all was done.
         if (launch.folder / OUT / CLAIM).exists():
             return End(cost, started)
         if excess:
             return End(cost, started, *excess, output=self._words())
         return End(cost, started, "crashed", *self._death(launch, code), output=self._words())
+
+    def _reap(self) -> tuple[int, float, float]:
+        """Return exit status, CPU seconds and largest size in MB of the process, which has ended or is about to."""
+        if self.parent is None:
+            _, status, usage = os.wait4(self.pid, 0)
+            cpu_s, largest = usage.ru_utime + usage.ru_stime, float(usage.ru_maxrss)
+        else:
+            end = self.parent.read()
+            if end is None:  # it ended, and took the process along
+                return -signal.SIGKILL, 0.0, 0.0
+            status, cpu_s, largest = int(end["status"]), end["cpu_s"], end["max_rss"]
+        return os.waitstatus_to_exitcode(status), cpu_s, largest / (1e3 if sys.platform == "linux" else 1e6)
 
     def _note_left_behind(self, launch: Launch, number: int) -> None:
         with contextlib.suppress(OSError), (launch.folder / OUT / LOG).open("a", encoding="utf-8") as log:
@@ -187,6 +199,12 @@ def _ending(pid: int) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _saying(worker: WarmWorker) -> Iterator[int]:
+    """Return a descriptor that is readable once a warm worker says how its child ended."""
+    yield worker.control.fileno()
 
 
 def _cut(log: Path) -> None:

@@ -43,21 +43,46 @@ class WarmWorker:
     control: socket.socket
     output: IO[bytes]
     base: Grants
+    is_own: bool = False
+    """Whether it runs nothing but the harness's own code, so that what it says of its children can be believed."""
+    _received: bytes = b""
+
+    def read(self) -> dict[str, float] | None:
+        """Return the next thing that it says; None where it has ended."""
+        while b"\n" not in self._received:
+            try:
+                part = self.control.recv(4096)
+            except OSError:
+                return None
+            if not part:
+                return None
+            self._received += part
+        line, _, self._received = self._received.partition(b"\n")
+        message: dict[str, float] = json.loads(line)
+        return message
+
+    @property
+    def has_said(self) -> bool:
+        """Whether something was received that was not read."""
+        return b"\n" in self._received
 
     def fork(self, request: Mapping[str, object], descriptors: tuple[int, ...] = ()) -> int | None:
         """Return the number of the process that is asked for; None where the worker has ended, or does not answer."""
         try:
             socket.send_fds(self.control, [json.dumps(request).encode() + b"\n"], list(descriptors))
-            answer = self.control.recv(64)
         except OSError:
             return None
-        return int(json.loads(answer)["pid"]) if answer else None
+        answer = self.read()
+        return int(answer["pid"]) if answer else None
 
     def fork_job(self, launch: Launch, grants: Grants | None) -> int | None:
         """Return the number of the process of a job, as `fork` does."""
         layer = None if grants is None else {"abi": abi_version(), **vars(grants)}
         path = str(launch.folder / "job.json")
-        return self.fork({"job": path, "layer": layer, "variables": job_variables(launch), "preload": launch.preload})
+        variables, preload = job_variables(launch), launch.preload
+        return self.fork(
+            {"job": path, "layer": layer, "variables": variables, "preload": preload, "waits": self.is_own}
+        )
 
     def close(self) -> None:
         """End the worker."""
@@ -119,7 +144,7 @@ def start_warm(batch: Batch, zygote: WarmWorker | None) -> WarmWorker | None:
     os.close(printed)
     if pid is None:
         return None
-    return WarmWorker(batch.kind, pid, mine, output, base)
+    return WarmWorker(batch.kind, pid, mine, output, base, is_own=zygote is not None)
 
 
 def start_alone(batch: Batch, output: IO[bytes]) -> tuple[subprocess.Popen[bytes], Grants]:

@@ -56,15 +56,15 @@ def children_of(pid: int) -> list[int]:
 
 
 def descendants(root: int, skip: Collection[int] = ()) -> list[int]:
-    """Return all processes below `root`, without those of `skip` and what is below these."""
+    """Return all processes below `root` without those of `skip`; what is below these counts."""
     found: list[int] = []
     todo = [root]
     while todo:
         for child in children_of(todo.pop()):
-            if child not in skip and child not in found:
+            if child not in found:
                 found.append(child)
                 todo.append(child)
-    return found
+    return [pid for pid in found if pid not in skip]
 
 
 def resident_mb(pids: Collection[int]) -> float:
@@ -94,7 +94,7 @@ def end_all(keep: Collection[int] = ()) -> Ended:
     while pids := descendants(os.getpid(), keep):
         if time.monotonic() > deadline:
             raise TimeoutError(f"{len(pids)} processes could not be ended, e.g. {pids[0]}")
-        killed.update(pid for pid in pids if not _has_ended(pid))
+        killed.update(pid for pid in pids if not has_ended(pid))
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -113,7 +113,7 @@ def _reap(pid: int) -> float:
     return float(usage.ru_utime + usage.ru_stime)
 
 
-def _has_ended(pid: int) -> bool:
+def has_ended(pid: int) -> bool:
     """Return whether a process is gone but for its exit status."""
     try:
         return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)

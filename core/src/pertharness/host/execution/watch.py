@@ -27,7 +27,7 @@ from pertharness.host.execution.group import Group, RunnerGoneError, last_line, 
 from pertharness.host.execution.sandbox import find_partial, job_grants
 from pertharness.host.execution.settle import End, settle, write_status
 from pertharness.host.execution.start import WarmWorker, start_alone, start_warm, start_zygote
-from pertharness.host.execution.tree import become_subreaper, end_all
+from pertharness.host.execution.tree import become_subreaper, end_all, has_ended
 from pertharness.host.hashes import identity_of
 from pertharness.jobs import HOME, OUT, SCRATCH, Cost, Isolation
 from pertharness.worker import seccomp
@@ -159,10 +159,11 @@ class Watch:
             end_all(self._kept())
             return [self._not_started(batch, words)], grants, None
         worker.output.seek(0, os.SEEK_END)
-        group = Group(
-            self.control, self._send, launches, pid, worker.output, keep=self._kept(), began=worker.output.tell()
-        )
-        return group.wait(), grants, worker
+        parent, began = worker if worker.is_own else None, worker.output.tell()
+        ends = Group(self.control, self._send, launches, pid, worker.output, self._kept(), parent, began).wait()
+        if has_ended(worker.pid):  # killed, with its child: the next job gets another one
+            self._close_warm(batch.kind)
+        return ends, grants, worker
 
     def _not_started(self, batch: Batch, words: str) -> End:
         last = f"; its last words: {last_line(words)}" if words.strip() else ""
