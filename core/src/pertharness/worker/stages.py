@@ -133,8 +133,8 @@ def _splits(job: Job, folder: Path, phases: list[Phase]) -> Result:
     """Write train and val, as cells or as means: the only expression that a model job will name."""
     from pertharness import canonical
 
-    split = read_split(job.inputs["split"])
-    shutil.copyfile(job.inputs["split"], folder / "split.json")
+    split = read_split(job.inputs["drawn"])
+    shutil.copyfile(job.inputs["drawn"], folder / "split.json")
     adata = canonical.open_stored(job.inputs["dataset"])
     names = ["split.json"]
     for part in ("train", "val"):

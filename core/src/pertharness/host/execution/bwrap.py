@@ -27,7 +27,10 @@ def bwrap_command(command: list[str], grants: Grants) -> tuple[list[str], tuple[
         if not path.startswith("/proc/") and path.startswith("/dev/nvidia"):
             wrapped += ["--dev-bind", path, path]
     for path in _existing(grants.write):
-        wrapped += ["--bind", path, path] if path != "/dev/shm" else []
+        if Path(path).is_symlink():  # a short name of a folder that is bound itself; with all of / it is there already
+            wrapped += [] if reads else ["--symlink", str(Path(path).readlink()), path]
+        elif path != "/dev/shm":
+            wrapped += ["--bind", path, path]
     descriptors: tuple[int, ...] = ()
     if seccomp.is_supported():
         descriptors = (_filter_file(),)

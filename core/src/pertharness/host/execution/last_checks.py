@@ -185,6 +185,8 @@ def read_strings(column: Any, limit: int = MOST_LABELS) -> list[str]:
     for part in parts:
         if part.ndim != 1 or part.shape[0] > limit:
             raise ValueError(f"{part.name!r} has the shape {part.shape}, expected at most {limit} texts")
+    if not parts[-1].shape[0]:  # of no text nobody can tell that it would be one
+        return []
     if len(parts) == 1:
         return [str(value) for value in column.asstr()[:]]
     categories = parts[0].asstr()[:]

@@ -169,7 +169,7 @@ class Runner:
             artefact = outcome.status.artefacts.get(path.name) if outcome and outcome.status else None
             if artefact is not None:
                 files.append(InputFile(role=role, path=path, sha256=artefact.sha256, identity=artefact.identity))
-            elif path.exists():
+            elif path.exists() and path.parent != self.store.work(node.key):  # what is laid out for it is its own
                 files.append(InputFile(role=role, path=path, sha256=node.sums.get(role, "")))
         return files
 

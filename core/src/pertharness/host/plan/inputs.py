@@ -52,7 +52,7 @@ def _plan_split(planner: Planner, task: Task, seed: int, level: str) -> str:
     )
     folder = planner.store.record("datasets", dataset)
     wanted = folder / ("dataset.h5ad" if level == "cells" else "pseudobulk.h5ad")
-    job = job.model_copy(update={"inputs": {"dataset": wanted, "split": planner.store.work(job.key) / "split.json"}})
+    job = job.model_copy(update={"inputs": {"dataset": wanted, "drawn": planner.store.work(job.key) / "split.json"}})
     title = f"split {task.dataset} {task.name} seed {seed}" + (" (cells)" if level == "cells" else "")
     writer = make_split_writer(folder, task, seed)
     return planner.node(job, None, needs=(dataset,), title=title, prepare=writer, cheap=level != "cells")
