@@ -60,7 +60,7 @@ SPIES += "[environments.spying]\npython = '{python}'\n"
 ALONE = """
 import json, sys
 from pathlib import Path
-from pertharness.worker import stages
+from pertharness.worker import observed
 {first}
 sys.path.insert(0, {packages!r})
 import spying
@@ -300,7 +300,7 @@ class Ground:
     @functools.cache  # noqa: B019 - there is one
     def alone(self, *, leaking: bool) -> dict[str, list[str]]:
         """Return what channels give that files alone close, in a process that has what a job's never has, or not."""
-        first = f"stages._read_means(Path({self.bait.truth!r}))" if leaking else ""
+        first = f"observed._read_means(Path({self.bait.truth!r}))" if leaking else ""
         code = ALONE.format(
             first=first,
             packages=str(self.packages),

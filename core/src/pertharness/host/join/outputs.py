@@ -49,13 +49,11 @@ class Board:
         """Return what a terminal is to show."""
         kind = f"{console.width} {console.encoding} {console.color_system} {console.legacy_windows}"
         if kind not in self.memory.printed:
-            from pydantic import TypeAdapter
-
-            from pertharness.host.leaderboard.tables import Note, Table
+            from pertharness.host.leaderboard.tables import Note, table_of
             from pertharness.host.leaderboard.terminal import print_leaderboard
 
-            tables = TypeAdapter(list[Table]).validate_python(self.memory.shown)
-            notes = TypeAdapter(list[Note]).validate_python(self.memory.notes)
+            tables = [table_of(table) for table in self.memory.shown]
+            notes = [Note(**note) for note in self.memory.notes]
             with console.capture() as capture:
                 print_leaderboard(tables, console, notes)
             self.memory.printed = {kind: capture.get()}

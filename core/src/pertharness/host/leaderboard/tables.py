@@ -115,6 +115,12 @@ class Table:
         return len({line.isolation for line in self.lines if line.isolation}) > 1
 
 
+def table_of(fields: Mapping[str, Any]) -> Table:
+    """Return the table that `dataclasses.asdict` and JSON made `fields` of."""
+    lines = tuple(Line(**{**line, "badges": tuple(line["badges"])}) for line in fields["lines"])
+    return Table(**{**fields, "lines": lines, "reasons": tuple(fields["reasons"])})
+
+
 @dataclass(frozen=True)
 class Note:
     """What is to be said of a dataset and task as a whole, or of the whole leaderboard."""
