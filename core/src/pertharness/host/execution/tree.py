@@ -91,7 +91,7 @@ def end_all(keep: Collection[int] = ()) -> Ended:
     killed: set[int] = set()
     cpu_s = 0.0
     deadline = time.monotonic() + PATIENCE_S
-    while pids := descendants(os.getpid(), keep):
+    while pids := _unreaped(keep):
         if time.monotonic() > deadline:
             raise TimeoutError(f"{len(pids)} processes could not be ended, e.g. {pids[0]}")
         killed.update(pid for pid in pids if not has_ended(pid))
@@ -101,6 +101,13 @@ def end_all(keep: Collection[int] = ()) -> Ended:
         for pid in pids:
             cpu_s += _reap(pid)
     return Ended(len(killed), cpu_s)
+
+
+def _unreaped(keep: Collection[int]) -> list[int]:
+    """Return the processes below this one that run, or wait for this one to take their exit status."""
+    below = descendants(os.getpid(), keep)
+    own = set(children_of(os.getpid())) if below else set()
+    return [pid for pid in below if pid in own or not has_ended(pid)]
 
 
 def _reap(pid: int) -> float:
