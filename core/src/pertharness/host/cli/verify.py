@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -61,11 +62,11 @@ def _report(verifier: Verifier, found: Iterable[Finding], n_records: int) -> int
     console = Console(stderr=True)
     bar = Progress(
         TextColumn("records"), BarColumn(bar_width=40), MofNCompleteColumn(), TextColumn("{task.fields[read]}"),
-        console=console,
-        transient=True, disable=not console.is_terminal,
+        console=console, transient=True,
     )  # fmt: skip
     n_different = 0
-    with bar:
+    # The first versions of rich print a line where a bar that is switched off ends.
+    with bar if console.is_terminal else contextlib.nullcontext():
         records = bar.add_task("records", total=n_records, read="")
         verifier.progress = lambda _: bar.update(
             records, completed=verifier.n_records, read=f"{verifier.n_bytes / 1e6:.0f} MB"
