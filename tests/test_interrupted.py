@@ -105,7 +105,7 @@ def test_a_stopped_run_leaves_nothing_half_and_goes_on(number: int, folder: Path
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
-    assert "stopped; the same command goes on from here" in err
+    assert "interrupted; rerun the same command to resume" in err
     assert "Traceback" not in out + err
     kept = len(records(folder / "store"))
     assert_no_half_records(folder / "store")

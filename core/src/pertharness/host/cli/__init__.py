@@ -110,6 +110,9 @@ def main() -> None:
     sys.exit(code)
 
 
+STOPPED = "interrupted; rerun the same command to resume"
+
+
 def _carry_out() -> int:
     """Carry out the command, put what goes wrong into words, and return the exit status."""
     from pertharness.errors import PertharnessError, RecipeError
@@ -122,7 +125,7 @@ def _carry_out() -> int:
         return _say(shown.getvalue().rstrip("\n"), error.exit_code, "")
     except (click.Abort, KeyboardInterrupt):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Python drops our handler before it ends; one more would kill it
-        return _say("stopped; the same command goes on from here", 130, "")
+        return _say(STOPPED, 130, "")
     except RecipeError as error:
         return _say(str(error), 2)
     except PertharnessError as error:
@@ -132,8 +135,18 @@ def _carry_out() -> int:
     except OSError as error:
         return _say(_system_error(error), 1)
     except Exception as error:  # noqa: BLE001 - a user never sees a traceback: it goes to a file
+        if _was_stopped(error):
+            return _say(STOPPED, 130, "")
         return _say(_bug(error), 1)
     return code if isinstance(code, int) else 0
+
+
+def _was_stopped(error: Exception) -> bool:
+    """Return whether Ctrl-C came while pydantic wrote JSON, which makes an error of its own of every exception."""
+    if type(error).__name__ != "PydanticSerializationError" or "KeyboardInterrupt" not in str(error):
+        return False
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return True
 
 
 def _stop_in_order() -> None:
