@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import Distribution, PackageNotFoundError, distribution, entry_points, packages_distributions
+from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def check_imports_declared(module: str) -> None:
     if normalise("pertharness") in declared:
         declared |= WORKER_SIDE
     unknown = [line for line in find_imports(places) if normalise(line.package) not in declared]
-    owners = packages_distributions() if unknown else {}  # it reads the metadata of all that is installed
+    owners = owners_of_packages() if unknown else {}  # it reads the metadata of all that is installed
     missing = []
     for line in unknown:
         names = {normalise(name) for name in owners.get(line.package, [line.package])}
@@ -79,12 +79,26 @@ def distribution_of(module: str) -> Distribution | None:
     for point in entry_points(group=PROJECT):
         if point.module == module and point.dist is not None:
             return point.dist
-    for name in packages_distributions().get(module.split(".")[0], []):
+    for name in owners_of_packages().get(module.split(".")[0], []):
         return distribution(name)
     try:
         return distribution(module.split(".")[0])
     except PackageNotFoundError:
         return None
+
+
+def owners_of_packages() -> dict[str, list[str]]:
+    """Return the distributions that install each top-level package, as `packages_distributions` of Python 3.11 does.
+
+    That of Python 3.10 knows only those whose ``top_level.txt`` names them, which few build backends write today.
+    """
+    owners: dict[str, list[str]] = {}
+    for installed in distributions():
+        files = [file for file in installed.files or [] if file.suffix == ".py"]
+        listed = (installed.read_text("top_level.txt") or "").split()
+        for name in listed or {file.parts[0] if len(file.parts) > 1 else file.stem for file in files}:
+            owners.setdefault(name, []).append(installed.metadata["Name"])
+    return owners
 
 
 def find_imports(places: list[Path]) -> Iterator[Import]:
