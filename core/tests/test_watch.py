@@ -34,6 +34,7 @@ def describe():
 @p.hookimpl
 def fit(train, workdir):
     (workdir / "reading").touch()
+    print(os.getpid())
     while Path({flag!r}).exists():
         time.sleep(0.01)
     return train.X.mean(axis=0)
@@ -60,14 +61,14 @@ class Bench:
         package.mkdir()
         (package / "waiting_model.py").write_text(PLUGIN.format(flag=str(self.flag)))
 
-    def node(self, **sums: str) -> Node:
+    def node(self, *, key: str = "predicted", device: str = "cpu", cheap: bool = False, **sums: str) -> Node:
         job = Job.model_validate({
-            "key": "predicted", "stage": "predictions", "name": "model", "options": {"score_on": ["test"]},
+            "key": key, "stage": "predictions", "name": "model", "options": {"score_on": ["test"]}, "device": device,
             "plugin": PluginRef(name="waiting", module="waiting_model", version="1"),
             "task": Task(dataset="d", name="double", split_kind="double", split_seed=1),
             "inputs": {"train": self.inputs / "train.h5ad", "split": self.inputs / "split.json"},
         })  # fmt: skip
-        return Node(job=job, python=self.python, title="model", sums=sums)
+        return Node(job=job, python=self.python, title="model", cheap=cheap, sums=sums)
 
     @property
     def python(self) -> Path:
@@ -78,6 +79,9 @@ class Bench:
         script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -W ignore -c "{code}" "$@"\n')
         script.chmod(0o755)
         return script
+
+    def printed(self, key: str) -> str:
+        return (self.store.record("predictions", key) / "log.txt").read_text()
 
     def run(self, node: Node) -> Outcome:
         return Runner(self.store, isolation="none").run([node])[node.key]
@@ -162,3 +166,14 @@ def test_a_record_of_other_inputs_is_made_anew(bench: Bench) -> None:
     assert outcome.fresh
     assert outcome.status is not None
     assert outcome.status.inputs["split"] == after != before
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_jobs_that_one_watcher_gets_together_have_a_process_each(device: str, bench: Bench) -> None:
+    """Those for a GPU are not forked: an interpreter is started for each, and for it alone."""
+    nodes = [bench.node(key=key, device=device, cheap=True) for key in ("first", "second", "third")]
+    outcomes = Runner(bench.store, isolation="none").run(nodes)
+    assert {key: (outcome.state, outcome.message) for key, outcome in outcomes.items()} == dict.fromkeys(
+        ("first", "second", "third"), ("done", "")
+    )
+    assert len({bench.printed(key) for key in outcomes}) == 3

@@ -144,7 +144,7 @@ class Watch:
     ) -> tuple[list[End | None], Grants, WarmWorker | None]:
         """Run the process of some jobs to its end, and end all that it left."""
         if not batch.warm:
-            popen, grants = start_alone(batch, output)
+            popen, grants = start_alone(batch.model_copy(update={"launches": launches}), output)
             popen.returncode = 0  # waited for below, by its number
             return Group(self.control, self._send, launches, popen.pid, output, keep=self._kept()).wait(), grants, None
         launch = launches[0]
