@@ -77,6 +77,8 @@ def open_parts(file: h5py.File) -> Stored | None:
     matrices = {name: file["layers"][name] for name in file.get("layers", ())}
     if "X" in file:
         matrices["X"] = file["X"]
+        if (n_dimensions := getattr(file["X"], "ndim", 2)) != 2:  # releases of anndata differ in what they make of it
+            raise ValueError(f"X is {n_dimensions}-dimensional; expected it to be 2-dimensional, rows x genes")
     if not all(_is_matrix(matrix) for matrix in matrices.values()):
         return None
     obs, var = (read_elem(table) for table in tables)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import io
 import math
@@ -14,8 +13,14 @@ from typing import Any
 
 import click
 
-from pertharness.host.cli.streams import UnreadError, end_unread, flush_output, noticing_unread, open_closed_streams
-from pertharness.host.printable import printable
+from pertharness.host.cli.streams import (
+    UnreadError,
+    end_unread,
+    flush_output,
+    noticing_unread,
+    open_closed_streams,
+    print_error,
+)
 
 COMMANDS = {
     "run": ("pertharness.host.cli.run", "Run a recipe, or every installed model, and write the leaderboard."),
@@ -178,8 +183,7 @@ def _bug(error: Exception) -> str:
 
 def _say(message: str, code: int, before: str = "error: ") -> int:
     """Print a message where it can be printed, and return the exit status."""
-    with contextlib.suppress(OSError):
-        print(f"{before}{printable(message, newlines=True)}", file=sys.stderr, flush=True)
+    print_error(f"{before}{message}")
     return code
 
 

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 import click
 
@@ -38,13 +38,26 @@ def flush_output() -> None:
     Raises
     ------
     OSError
-        If it cannot be written. It then goes nowhere: at its end Python would try once more, and fail in its own words.
+        If it cannot be written. It then goes nowhere: at its end Python would try once more, and exit with 120.
     """
     try:
         sys.stdout.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard(sys.stdout)
         raise
+
+
+def print_error(text: str) -> None:
+    """Print a text to standard error where that can be written; else it goes nowhere, and the exit status has to do."""
+    try:
+        print(printable(text, newlines=True), file=sys.stderr, flush=True)
+    except OSError:
+        _discard(sys.stderr)
+
+
+def _discard(stream: TextIO) -> None:
+    """Let what a stream still has to write, and is to write later, go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def echo(text: str, *, err: bool = False) -> None:
