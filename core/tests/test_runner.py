@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from pertharness.host.execution.runner import DiskFullError, Runner, kind_of
+from pertharness.host.execution.tree import has_ended
 from pertharness.host.hashes import identity_of
 from pertharness.host.nodes import Node
 from pertharness.host.store import Store
@@ -18,6 +19,7 @@ from pertharness.jobs import Job, PluginRef
 
 CARD = "import pertharness as p\nimport os, signal, subprocess, sys, time\n@p.hookimpl\ndef describe():\n    "
 SLEEP = ["sleep", f"600.{os.getpid()}"]  # a child that nobody else on the machine has
+SLEEP_APART = ["sleep", f"601.{os.getpid()}"]
 PLUGINS = {
     "good": "return p.Card()",
     "noisy": "print('hello from the plugin'); return p.Card()",
@@ -32,7 +34,7 @@ PLUGINS = {
     "hangs": "time.sleep(600)",
     "eats": "block = bytearray(600_000_000); time.sleep(600)",
     "forks": f"subprocess.Popen({SLEEP}, start_new_session=False); return p.Card()",
-    "daemon": "subprocess.Popen(['sleep', '601'], start_new_session=True); return p.Card()",
+    "daemon": f"subprocess.Popen({SLEEP_APART}, start_new_session=True); return p.Card()",
     "talks": "block = 'x' * 1_000_000; [print(block) for _ in range(1100)]; return p.Card()",
     "needs_missing": "import there_is_no_such_package",
     "full_disk": "raise OSError(28, 'No space left on device')",
@@ -138,7 +140,7 @@ def test_a_child_in_a_session_of_its_own_is_ended_too(python: Path, tmp_path: Pa
     assert run(store, card_node("daemon", python)) == {"daemon": "done"}
     import psutil
 
-    assert not [one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == ["sleep", "601"]]
+    assert not [one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == SLEEP_APART]
     assert "left behind" in (store.record("cards", "key-daemon") / "log.txt").read_text()
 
 
@@ -248,9 +250,7 @@ def test_a_killed_runner_takes_its_worker_along_and_leaves_nothing_half(python: 
         worker = json.loads(started.read_text())["pid"]
         os.kill(runner.pid, signal.SIGKILL)
     deadline = time.monotonic() + 20
-    import psutil
-
-    while psutil.pid_exists(worker) and psutil.Process(worker).status() != psutil.STATUS_ZOMBIE:
+    while not has_ended(worker):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert store.status("cards", "key-hangs") is None

@@ -111,23 +111,26 @@ def _add_matrix(hasher: Any, matrix: Any) -> None:
 
 def _add_table(hasher: Any, table: pd.DataFrame) -> None:
     """Add a table: names of its rows and columns, and its values."""
-    import pandas as pd
-
     hasher.update(repr((table.shape, list(table.columns))).encode())
     _add_labels(hasher, table.index)
-    if len({str(dtype) for dtype in table.dtypes}) == 1 and pd.api.types.is_numeric_dtype(table.dtypes.iloc[0]):
+    types = list(table.dtypes)
+    if types and _is_numeric(types[0]) and all(dtype == types[0] for dtype in types):
         _add_matrix(hasher, table.to_numpy())
         return
     for column in range(table.shape[1]):
         _add_labels(hasher, table.iloc[:, column])
 
 
+def _is_numeric(dtype: Any) -> bool:
+    return isinstance(dtype, np.dtype) and dtype.kind in "biufc"
+
+
 def _add_labels(hasher: Any, labels: Any) -> None:
     """Add an index or a column; texts count alike as objects and as categories."""
-    if isinstance(labels.dtype, np.dtype) and labels.dtype.kind in "biufc":
+    if _is_numeric(labels.dtype):
         _add_matrix(hasher, labels.to_numpy())
         return
-    items = np.asarray(labels, dtype=object).tolist()
+    items = labels.tolist()
     try:
         text = "\0".join(items)
     except TypeError:  # not of texts alone

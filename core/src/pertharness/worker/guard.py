@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,15 +29,21 @@ class Guard:
     Of all that a hook is given, digests are taken before and after the call: data that it works on in place would reach
     whoever reads them next.
 
+    Parameters
+    ----------
+    known
+        Digests of arguments, by name, that were taken before, when several jobs were given the same object.
+
     Raises
     ------
     ContractError
         Naming plugin, hook and value: the record becomes ``invalid``.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, known: Mapping[str, str] = MappingProxyType({})) -> None:
         self.plugin = job.plugin.name
         self.offer = job.name
+        self.known = known
 
     def refusal(self, hook: str) -> Refuse:
         """Return what makes the exceptions of one hook."""
@@ -44,7 +51,8 @@ class Guard:
 
     def _watch(self, hook: str, **arguments: Any) -> Generator[None, Any, Any]:
         """Let the hook run, refuse a change of its arguments, and return its answer."""
-        before = digest_arguments(arguments)
+        unknown = {name: value for name, value in arguments.items() if name not in self.known}
+        before = {**self.known, **digest_arguments(unknown)}
         answer = yield
         changed = changed_arguments(before, arguments)
         if changed:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pertharness.errors import Skip
 from pertharness.jobs import Job
 from pertharness.labels import CONTROL
+from pertharness.worker.digests import digest
 from pertharness.worker.split_file import read_split
 
 if TYPE_CHECKING:
@@ -29,6 +32,8 @@ class Observed:
         Means of the training side.
     queries
         What is scored, in the order of the split.
+    digests
+        Of the four by name, taken before any scorer saw them.
     """
 
     truth: AnnData
@@ -36,6 +41,15 @@ class Observed:
     train: AnnData
     controls: AnnData
     queries: tuple[str, ...]
+    digests: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A prediction and its digest, taken before any scorer saw it."""
+
+    prediction: AnnData
+    digest: str
 
 
 def read_observed(job: Job) -> Observed:
@@ -52,12 +66,19 @@ def read_observed(job: Job) -> Observed:
     )  # fmt: skip
 
 
+def forget_given() -> None:
+    """Forget what a scorer was given: a job of the same process that is no fork reads it again."""
+    _read.cache_clear()
+    read_predicted.cache_clear()
+
+
 @functools.lru_cache(maxsize=1)
-def read_predicted(path: Path) -> AnnData:
+def read_predicted(path: Path) -> Predicted:
     """Return a prediction; the jobs of all scorers read the same one."""
     from pertharness.canonical import read
 
-    return read(path)
+    prediction = read(path)
+    return Predicted(prediction, digest(prediction))
 
 
 @functools.lru_cache(maxsize=1)
@@ -69,7 +90,11 @@ def _read(
     means, parts = _read_means(pseudobulk), read_split(split)
     queries = tuple(query for part in score_on for query in parts[part])
     truth, screen = _compare_with(means, halves, queries, against_half=against_half)
-    return Observed(truth, screen, select(means, parts["train"]), select(means, [CONTROL]), queries)
+    data = {
+        "truth": truth, "screen": screen, "train": select(means, parts["train"]), "controls": select(means, [CONTROL]),
+    }  # fmt: skip
+    digests = {name: digest(value) for name, value in data.items()}
+    return Observed(**data, queries=queries, digests=MappingProxyType(digests))
 
 
 def _compare_with(

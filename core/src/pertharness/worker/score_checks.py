@@ -38,7 +38,8 @@ def check_scores(table: Any, offer: ScorerOffer, queries: list[str], plugin: str
         raise refuse(f"the table has no column {missing[0]!r}; expected {', '.join(COLUMNS)}")
     table = table.loc[:, list(COLUMNS)]
     _check_announced(table, offer, queries, refuse)
-    if table.duplicated(list(COLUMNS[:-1])).any():
+    keys = [table[column].tolist() for column in COLUMNS[:-1]]
+    if len(set(zip(*keys, strict=True))) < len(table):
         row = table[table.duplicated(list(COLUMNS[:-1]))].iloc[0]
         raise refuse(f"two values for {row['metric']!r} ({row['variant']!r}) of {row['perturbation']!r}")
     if len(table) and table["value"].dtype.kind not in "fiu":
@@ -53,19 +54,18 @@ def check_scores(table: Any, offer: ScorerOffer, queries: list[str], plugin: str
 def _check_announced(table: pd.DataFrame, offer: ScorerOffer, queries: list[str], refuse: Refuse) -> None:
     """Refuse metrics, variants and levels that are not on the card, and perturbations that were not asked for."""
     announced = {(metric.id, variant) for metric in offer.metrics for variant in metric.variants}
-    for metric, variant in table[["metric", "variant"]].drop_duplicates().itertuples(index=False):
+    metrics, labels = table["metric"].tolist(), table["perturbation"].tolist()
+    for metric, variant in dict.fromkeys(zip(metrics, table["variant"].tolist(), strict=True)):
         if (metric, variant) not in announced:
             raise refuse(f"metric {metric!r}, variant {variant!r} is not on the card (there: {list_some(announced)})")
     levels = {metric.id: metric.level for metric in offer.metrics}
-    whole = table["perturbation"].eq("")
-    for level, wrong, what in (("perturbation", whole, "no perturbation"), ("task", ~whole, "a perturbation")):
-        odd = table.loc[wrong & table["metric"].map(levels).eq(level), "metric"]
-        if len(odd):
-            raise refuse(f"a value of {odd.iloc[0]!r} names {what}; its level is {level!r}")
     known = {*queries, ""}
-    for label in table["perturbation"].unique():
+    for metric, label in dict.fromkeys(zip(metrics, labels, strict=True)):
         if label not in known:
             raise refuse(f"the perturbation {label!r} was not asked for")
+        if levels[metric] == ("task" if label else "perturbation"):
+            what = "a perturbation" if label else "no perturbation"
+            raise refuse(f"a value of {metric!r} names {what}; its level is {levels[metric]!r}")
 
 
 def check_artefacts(given: Any, offer: ScorerOffer, plugin: str) -> dict[str, pd.DataFrame]:

@@ -6,9 +6,10 @@ import contextlib
 import importlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pertharness import hookspecs
@@ -65,7 +66,9 @@ def load_plugin(job: Job) -> pluggy.PluginManager:
     """
     import pluggy
 
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    from pertharness.worker.hook_search import QuickManager
+
+    manager = QuickManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     plugin = importlib.import_module(job.plugin.module)
     try:
@@ -78,14 +81,14 @@ def load_plugin(job: Job) -> pluggy.PluginManager:
     return manager
 
 
-def guarded_hooks(job: Job, phases: list[Phase]) -> Any:
-    """Give the hooks of the job's plugin, inside Meter and Guard."""
+def guarded_hooks(job: Job, phases: list[Phase], known: Mapping[str, str] = MappingProxyType({})) -> Any:
+    """Return the hooks of the job's plugin, inside Meter and Guard, which takes the digests that are `known`."""
     from pertharness.worker.guard import Guard
     from pertharness.worker.meter import Meter
 
     manager = load_plugin(job)
     manager.register(Meter(phases))
-    manager.register(Guard(job))
+    manager.register(Guard(job, known))
     return manager.hook
 
 
@@ -230,21 +233,25 @@ def _fit_and_predict(
 
 def _scores(job: Job, folder: Path, phases: list[Phase]) -> Result:
     from pertharness.cards import ScorerOffer
-    from pertharness.worker.observed import read_observed, read_predicted
+    from pertharness.worker.observed import forget_given, read_observed, read_predicted
     from pertharness.worker.prediction_checks import check_genes
     from pertharness.worker.score_checks import check_artefacts, check_scores
 
     observed = read_observed(job)
     truth, queries = observed.truth, list(observed.queries)
+    predicted = read_predicted(job.inputs["prediction"])
+    prediction, known = predicted.prediction, {**observed.digests, "prediction": predicted.digest}
     if "lacking" in job.options:
         truth.var["common"] = ~truth.var_names.isin(job.options["lacking"])
-    prediction = read_predicted(job.inputs["prediction"])
+        del known["truth"]
     if truth.n_obs < len(queries):  # some are not there in two halves
         queries = list(truth.obs["perturbation"].astype(str))
         prediction = prediction[prediction.obs["perturbation"].isin(queries).to_numpy()].copy()
+        del known["prediction"]
     check_genes(prediction.var_names, truth.var_names, lambda what: DataError(f"{job.inputs['prediction']}: {what}"))
     answered = set(prediction.obs["perturbation"])
-    given = implemented(guarded_hooks(job, phases), "score", job)(
+    forget_given()
+    given = implemented(guarded_hooks(job, phases, known), "score", job)(
         name=job.name, truth=truth, prediction=prediction, controls=observed.controls, train=observed.train,
         screen=observed.screen, references=_references(job), task=_known_task(job, observed.train), params=job.params,
         seed=job.seed,
@@ -252,13 +259,14 @@ def _scores(job: Job, folder: Path, phases: list[Phase]) -> Result:
     offer = ScorerOffer.model_validate(job.options["offer"])
     table = check_scores(given, offer, queries, job.plugin.name)
     extras = check_artefacts(given, offer, job.plugin.name)
-    silent = table["perturbation"].isin(set(queries) - answered) & table["value"].notna()
-    if silent.any():
-        first = table.loc[silent, "perturbation"].iloc[0]
-        raise ContractError(
-            f"plugin {job.plugin.name!r}, hook score({job.name!r}): a value for {first!r}, which the model did not "
-            "answer; leave such queries out"
-        )
+    if unanswered := set(queries) - answered:
+        silent = table["perturbation"].isin(unanswered) & table["value"].notna()
+        if silent.any():
+            first = table.loc[silent, "perturbation"].iloc[0]
+            raise ContractError(
+                f"plugin {job.plugin.name!r}, hook score({job.name!r}): a value for {first!r}, which the model did "
+                "not answer; leave such queries out"
+            )
     table.to_csv(folder / "scores.csv", index=False)
     names = ["scores.csv"]
     for name, extra in extras.items() if "against" not in job.options else ():  # only scores have a position

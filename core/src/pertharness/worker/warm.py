@@ -123,11 +123,12 @@ def import_libraries() -> None:
     import pluggy  # noqa: F401
     import scipy.sparse  # noqa: F401
 
-    from pertharness import canonical, cards, embeddings, predictions, scores, streaming  # noqa: F401
+    from pertharness import canonical, cards, disk, embeddings, halves, predictions, scores, streaming, texts  # noqa: F401
     from pertharness.worker import (  # noqa: F401
         digests,
         external,
         guard,
+        hook_search,
         meter,
         observed,
         prediction_checks,
@@ -147,11 +148,14 @@ def _rehearse() -> None:
     from anndata import AnnData
 
     from pertharness.canonical import read, write
+    from pertharness.worker.digests import digest
 
     with contextlib.suppress(FileNotFoundError), tempfile.TemporaryDirectory() as folder:
         obs = pd.DataFrame({"perturbation": pd.Categorical(["control"])}, index=["0"])
         write(AnnData(X=np.zeros((1, 1)), obs=obs, var=pd.DataFrame(index=["G"])), Path(folder) / "table.h5ad")
-        read(Path(folder) / "table.h5ad").copy()
+        digest(read(Path(folder) / "table.h5ad").copy())
+        obs.to_csv(Path(folder) / "table.csv")
+        pd.read_csv(Path(folder) / "table.csv")
     tempfile.tempdir = None  # every job has a folder of its own
 
 
