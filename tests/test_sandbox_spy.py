@@ -7,6 +7,7 @@ it, a process that is given what such a process never gets.
 
 import contextlib
 import ctypes
+import fcntl
 import functools
 import importlib
 import json
@@ -35,6 +36,7 @@ from pertharness.canonical import write
 from pertharness.files import sha256_file
 from pertharness.host.execution.sandbox import has_bwrap
 from pertharness.host.execution.start import can_have_own_memory
+from pertharness.host.store import Store
 from pertharness.jobs import Status
 from pertharness.testing import planted_cells
 from pertharness.worker.landlock import abi_version
@@ -82,7 +84,10 @@ def needs(channel: str) -> str:
     limits = {
         "disks": not any(can_read(path) for path in [*Path("/dev").glob("[sv]d?"), *Path("/dev").glob("nvme?n?")]),
         "ptrace": yama.exists() and yama.read_text().strip() != "0",
-        **dict.fromkeys(["raw packets", "packets of a link", "open_by_handle_at"], os.geteuid() != 0),
+        **dict.fromkeys(["raw packets", "packets of a link", "open_by_handle_at", "name of the machine"],
+                        os.geteuid() != 0),
+        "flags of files": not keeps_flags(),
+        "processors of other processes": len(os.sched_getaffinity(0)) < 2,
         "message queues of POSIX": not Path("/proc/sys/fs/mqueue").is_dir(),
         "key rings": not Path("/proc/keys").exists(),
         "io_uring": not is_zero(Path("/proc/sys/kernel/io_uring_disabled")),
@@ -111,6 +116,15 @@ def keeps_attributes() -> bool:
     with tempfile.NamedTemporaryFile() as file:
         try:
             os.setxattr(file.name, "user.spied", b"1")
+        except OSError:
+            return False
+    return True
+
+
+def keeps_flags() -> bool:
+    with tempfile.NamedTemporaryFile() as file:
+        try:
+            fcntl.ioctl(file, 0x80086601, bytes(8))  # FS_IOC_GETFLAGS
         except OSError:
             return False
     return True
@@ -152,13 +166,14 @@ class Bait:
     ipc: int
     queue: str
     key: str
+    job: str
     token: str
 
 
 class Server:
     """Answers whoever asks, over TCP, UDP and sockets of both kinds of names."""
 
-    def __init__(self, folder: Path, token: str) -> None:
+    def __init__(self, folder: Path, work: Path, token: str) -> None:
         self.token = token
         self.path, self.abstract = str(folder / "socket"), f"spied-{token}"
         self.tcp = socket.create_server(("127.0.0.1", 0))
@@ -168,15 +183,17 @@ class Server:
         self.named.bind(self.path)
         self.hidden = socket.socket(socket.AF_UNIX)
         self.hidden.bind("\0" + self.abstract)
+        self.other = socket.socket(socket.AF_UNIX)
+        bind_in(work / "out", "s", self.other)
         self.stop, self._stopped = socket.socketpair()
-        for listener in (self.named, self.hidden):
+        for listener in (self.named, self.hidden, self.other):
             listener.listen()
         self.thread = threading.Thread(target=self._serve)
         self.thread.start()
 
     def _serve(self) -> None:
         with selectors.DefaultSelector() as selector:
-            for one in (self.tcp, self.udp, self.named, self.hidden, self._stopped):
+            for one in (self.tcp, self.udp, self.named, self.hidden, self.other, self._stopped):
                 selector.register(one, selectors.EVENT_READ)
             while True:
                 for chosen, _ in selector.select():
@@ -194,8 +211,18 @@ class Server:
     def close(self) -> None:
         self.stop.close()
         self.thread.join()
-        for one in (self.tcp, self.udp, self.named, self.hidden, self._stopped):
+        for one in (self.tcp, self.udp, self.named, self.hidden, self.other, self._stopped):
             one.close()
+
+
+def bind_in(folder: Path, name: str, listener: socket.socket) -> None:
+    """Bind a socket in a folder whose whole name is too long for an address."""
+    folder.mkdir(parents=True)
+    descriptor = os.open(folder, os.O_PATH)
+    try:
+        listener.bind(f"/proc/self/fd/{descriptor}/{name}")
+    finally:
+        os.close(descriptor)
 
 
 class Ground:
@@ -233,7 +260,8 @@ class Ground:
 
     def _plant(self, stack: contextlib.ExitStack) -> None:
         """Put a token wherever something of an earlier job, or of the user's, may lie."""
-        self.server = Server(self.user, self.token)
+        self.job = self.token * 4
+        self.server = Server(self.user, Store.open(self.store).work(self.job), self.token)
         stack.callback(self.server.close)
         self.victim = subprocess.Popen(["sleep", "600"])
         stack.callback(self.victim.wait)
@@ -265,7 +293,7 @@ class Ground:
             temporary=f"{tempfile.gettempdir()}/spied-{self.token}", shared_memory=f"/dev/shm/spied-{self.token}",
             socket=self.server.path, abstract=self.server.abstract, tcp=self.server.tcp.getsockname()[1],
             udp=self.server.udp.getsockname()[1], victim=self.victim.pid, ipc=self.ipc, queue=f"/spied-{self.token}",
-            key=f"spied-{self.token}", token=self.token,
+            key=f"spied-{self.token}", job=self.job, token=self.token,
         )  # fmt: skip
 
     def run(self, recipe: str, isolation: str, name: str, python: str = sys.executable) -> None:

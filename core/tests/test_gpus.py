@@ -47,7 +47,7 @@ class Bench:
         (folder / "plugin_on_gpu.py").write_text(PLUGIN.format(folder=str(folder), together=together))
         self.python = folder / "python"
         run = f"import sys; sys.path.insert(0, {str(folder)!r}); from pertharness.worker.main import main; "
-        script = f'#!/bin/sh\nexec "{sys.executable}" -W ignore -c "{run}sys.exit(main(sys.argv[4:]))" "$@"\n'
+        script = f'#!/bin/sh\nexec "{sys.executable}" -W ignore -c "{run}sys.exit(main(sys.argv[6:]))" "$@"\n'
         self.python.write_text(script)
         self.python.chmod(0o755)
 

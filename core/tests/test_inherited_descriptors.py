@@ -37,7 +37,7 @@ def test_no_job_reads_what_another_one_wrote_where_their_worker_prints(tmp_path:
     (tmp_path / "leaving.py").write_text(PLUGIN)
     python = tmp_path / "python"
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); "
-    code += "from pertharness.worker.main import main; sys.exit(main(sys.argv[4:]))"
+    code += "from pertharness.worker.main import main; sys.exit(main(sys.argv[6:]))"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -W ignore -c "{code}" "$@"\n')
     python.chmod(0o755)
     ref = PluginRef(name="leaving", module="leaving", version="1")

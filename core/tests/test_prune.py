@@ -87,7 +87,7 @@ class Shelf:
         return {"records": {self.keys[name]: {"state": "done"} for name in names}}
 
     def there(self) -> set[str]:
-        named = {key: name for name, key in self.keys.items()}
+        named = {path.name: name for name, key in self.keys.items() for path in (Path(key), self.store.work(key))}
         return {named[path.name] for path in self.store.root.glob("*/*") if path.name in named}
 
     def prune(self, *kept: dict[str, Any], days: float | None = None, dry_run: bool = False) -> Pruned:
@@ -275,4 +275,4 @@ def test_the_size_of_a_store_is_counted_by_kind_and_a_file_of_two_names_once(she
     assert rows["datasets"].n_bytes == 2000 + sum(path.stat().st_size for path in texts)
     assert rows["unfinished"].n_bytes == 500 + (work / "job.json").stat().st_size
     assert (rows["caches"].number, rows["caches"].n_bytes) == (2, 72)
-    assert json.loads((shelf.store.root / "store.json").read_text(encoding="utf-8")) == {"format": 2}
+    assert json.loads((shelf.store.root / "store.json").read_text(encoding="utf-8")).keys() == {"format", "secret"}

@@ -53,7 +53,7 @@ def python(tmp_path: Path) -> Path:
     (folder / "plugin_empty.py").write_text("")
     script = tmp_path / "python"
     find = f"import sys; sys.path.insert(0, {str(folder)!r})"
-    run = f"{find}; from pertharness.worker.main import main; sys.exit(main(sys.argv[4:]))"
+    run = f"{find}; from pertharness.worker.main import main; sys.exit(main(sys.argv[6:]))"
     script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -W ignore -c "{run}" "$@"\n')
     script.chmod(0o755)
     return script

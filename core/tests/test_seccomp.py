@@ -4,6 +4,8 @@ import ctypes
 import errno
 import os
 import platform
+import resource
+import shutil
 import socket
 import struct
 import sys
@@ -13,15 +15,27 @@ from pathlib import Path
 
 import pytest
 from pertharness.worker import seccomp
-from pertharness.worker.seccomp import ALLOW, ARCHITECTURES, ERRORS, KILL, NUMBERS, REFUSE, build_filter, close_calls
+from pertharness.worker.seccomp import (
+    ABSENT,
+    ALLOW,
+    ARCHITECTURES,
+    ERRORS,
+    FLAGS_OF_FILES,
+    KILL,
+    NUMBERS,
+    OF_OTHERS,
+    REFUSE,
+    build_filter,
+    close_calls,
+)
 
 needs_filter = pytest.mark.skipif(not seccomp.is_supported(), reason="no filter for this machine")
 MACHINES = pytest.mark.parametrize("machine", sorted(NUMBERS))
 
 
-def judge(program: bytes, number: int, architecture: int, argument: int = 0) -> int:
+def judge(program: bytes, number: int, architecture: int, first: int = 0, second: int = 0) -> int:
     """Return the verdict of a program on a system call, by carrying it out."""
-    data = struct.pack("<IIQQ", number & 0xFFFFFFFF, architecture, 0, argument)
+    data = struct.pack("<IIQQQ", number & 0xFFFFFFFF, architecture, 0, first, second)
     instructions = [struct.unpack_from("<HBBI", program, at) for at in range(0, len(program), 8)]
     loaded, at = 0, 0
     while True:
@@ -47,12 +61,32 @@ def test_every_call_that_is_named_is_refused_and_no_other(machine: str) -> None:
     for number in range(600):
         name = names.get(number)
         if name != "socket":
-            assert judge(program, number, architecture) == (REFUSE | ERRORS[name] if name else ALLOW), (number, name)
+            expected = REFUSE | ERRORS[name] if name in ERRORS else ALLOW
+            assert judge(program, number, architecture) == expected, (number, name)
 
 
 @MACHINES
 def test_both_architectures_have_all_names(machine: str) -> None:
-    assert set(NUMBERS[machine]) == {"socket", *ERRORS}
+    assert set(NUMBERS[machine]) | ABSENT.get(machine, set()) == {"socket", "ioctl", *OF_OTHERS, *ERRORS}
+
+
+@MACHINES
+def test_calls_that_reach_other_processes_are_allowed_for_the_caller_alone(machine: str) -> None:
+    program, architecture = build_filter(machine), ARCHITECTURES[machine]
+    for name, (argument, error) in OF_OTHERS.items():
+        number = NUMBERS[machine][name]
+        for whom in (0, 1, 4321, 0xFFFFFFFF):
+            arguments = (whom, 7) if argument == 0 else (7, whom)
+            verdict = judge(program, number, architecture, *arguments)
+            assert verdict == (REFUSE | error if whom else ALLOW), (name, whom)
+
+
+@MACHINES
+def test_flags_of_files_cannot_be_set_and_other_requests_can_be_made(machine: str) -> None:
+    program, architecture = build_filter(machine), ARCHITECTURES[machine]
+    for request in (*FLAGS_OF_FILES, 0x5401, 0x80086601):  # TCGETS, FS_IOC_GETFLAGS
+        verdict = judge(program, NUMBERS[machine]["ioctl"], architecture, 3, request)
+        assert verdict == (REFUSE | errno.EPERM if request in FLAGS_OF_FILES else ALLOW)
 
 
 @MACHINES
@@ -156,6 +190,54 @@ def test_a_process_behind_the_filter_has_no_attributes_and_no_memory_that_outliv
             assert ctypes.get_errno() == errno.ENOSYS
 
     in_a_child(check)
+
+
+@needs_filter
+def test_modes_and_times_stay_what_they_are_without_an_error(tmp_path: Path) -> None:
+    """A later job could read them; much that copies files sets them in passing."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_text("text")
+    source.chmod(0o640)
+    before = source.stat()
+
+    def check() -> None:
+        close_calls()
+        source.chmod(0o777)
+        with source.open() as file:
+            os.fchmod(file.fileno(), 0o600)
+            os.utime(file.fileno(), (1, 1))
+        os.utime(source, (1, 1))
+        os.utime(source, (1, 1), follow_symlinks=False)
+        os.chown(source, 1, 1)
+        shutil.copy2(source, target)
+
+    in_a_child(check)
+    after = source.stat()
+    assert (after.st_mode, after.st_uid, after.st_mtime_ns) == (before.st_mode, before.st_uid, before.st_mtime_ns)
+    assert target.read_text() == "text"
+
+
+@needs_filter
+def test_other_processes_keep_their_limits_and_their_processors() -> None:
+    parent = os.getpid()
+    limits, processors = resource.getrlimit(resource.RLIMIT_CORE), os.sched_getaffinity(0)
+    priority = os.getpriority(os.PRIO_PROCESS, 0)
+
+    def check() -> None:
+        close_calls()
+        with pytest.raises(PermissionError):
+            resource.prlimit(parent, resource.RLIMIT_CORE, (0, limits[1]))
+        os.sched_setaffinity(parent, {min(processors)})
+        os.setpriority(os.PRIO_PROCESS, parent, 19)
+        os.sched_setaffinity(0, {min(processors)})
+        os.setpriority(os.PRIO_PROCESS, 0, 18)
+        assert os.sched_getaffinity(0) == {min(processors)}
+        assert os.getpriority(os.PRIO_PROCESS, 0) == 18
+
+    in_a_child(check)
+    assert resource.getrlimit(resource.RLIMIT_CORE) == limits
+    assert os.sched_getaffinity(0) == processors
+    assert os.getpriority(os.PRIO_PROCESS, 0) == priority
 
 
 @needs_filter

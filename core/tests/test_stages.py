@@ -175,7 +175,7 @@ def make_registry(folder: Path) -> Registry:
     (folder / "plugin_toy.py").write_text(ANSWER)
     (folder / "spy.py").write_text(SPY)
     python = folder / "python"
-    run = "from pertharness.worker.main import main; sys.exit(main(sys.argv[4:]))"
+    run = "from pertharness.worker.main import main; sys.exit(main(sys.argv[6:]))"
     find = f"import sys; sys.path.insert(0, {str(folder)!r})"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{find}; {run}" "$@"\n')
     python.chmod(0o755)

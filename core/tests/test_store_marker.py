@@ -24,11 +24,26 @@ def marker(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("case", DAMAGED)
 def test_a_store_without_records_mends_itself(case: str, marker: Path) -> None:
-    whole = marker.read_bytes()
+    whole = json.loads(marker.read_bytes())
     marker.write_bytes(DAMAGED[case])
     (marker.parent / "scores").mkdir()
     Store.open(marker.parent)
-    assert marker.read_bytes() == whole
+    mended = json.loads(marker.read_bytes())
+    assert (mended["format"], len(mended["secret"])) == (whole["format"], len(whole["secret"])) == (2, 32)
+
+
+def test_names_of_work_folders_cannot_be_worked_out_without_the_store(marker: Path, tmp_path: Path) -> None:
+    store, other = Store.open(marker.parent), Store.open(tmp_path / "other")
+    assert store.work("key") == Store.open(marker.parent).work("key")
+    assert store.work("key").name.startswith("key.")
+    names = {store.work("key").name, store.work("key2").name.replace("key2", "key"), other.work("key").name}
+    assert len(names) == 3
+
+
+def test_a_store_without_a_secret_gets_one(marker: Path) -> None:
+    marker.write_text('{"format": 2}\n')
+    before = Store(marker.parent).work("key")
+    assert Store.open(marker.parent).work("key") != before
 
 
 @pytest.mark.parametrize("case", DAMAGED)

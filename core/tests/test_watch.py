@@ -12,6 +12,7 @@ import pytest
 from pertharness.canonical import select, write
 from pertharness.errors import StoreError
 from pertharness.files import sha256_file
+from pertharness.host.execution.local import Seat
 from pertharness.host.execution.runner import Runner
 from pertharness.host.nodes import Node, Outcome
 from pertharness.host.store import Store
@@ -45,12 +46,28 @@ def predict(model, controls, queries):
 """
 
 
+class Starts:
+    """An observer that counts how often a job begins."""
+
+    number = 0
+
+    def planned(self, number: int) -> None: ...
+
+    def started(self, node: Node) -> None:
+        self.number += 1
+
+    def ended(self, node: Node, outcome: Outcome) -> None: ...
+
+    def tick(self, running: list[Seat]) -> None: ...
+
+
 class Bench:
     """A model's job on files beside a store, which waits for as long as there is a certain file."""
 
     def __init__(self, root: Path) -> None:
         self.root, self.store = root, Store.open(root / "store")
         self.flag = root / "wait"
+        self.starts = Starts()
         self.inputs = root / "inputs"
         self.inputs.mkdir()
         means = planted_means()
@@ -75,7 +92,7 @@ class Bench:
         """Return an interpreter that finds the plugin, as that of an environment does."""
         script = self.root / "python"
         code = f"import sys; sys.path.insert(0, {str(self.root / 'plugins')!r}); "
-        code += "from pertharness.worker.main import main; sys.exit(main(sys.argv[4:]))"
+        code += "from pertharness.worker.main import main; sys.exit(main(sys.argv[6:]))"
         script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -W ignore -c "{code}" "$@"\n')
         script.chmod(0o755)
         return script
@@ -84,7 +101,7 @@ class Bench:
         return (self.store.record("predictions", key) / "log.txt").read_text()
 
     def run(self, node: Node) -> Outcome:
-        return Runner(self.store, isolation="none").run([node])[node.key]
+        return Runner(self.store, isolation="none", observer=self.starts).run([node])[node.key]
 
     def run_meanwhile(self, act: Callable[[], object]) -> None:
         """Carry out the job, and do something once it has read its inputs and has not ended."""
@@ -143,10 +160,18 @@ def test_an_input_that_goes_while_a_job_reads_it_makes_no_record(bench: Bench) -
     assert bench.store.status("predictions", "predicted") is None
 
 
-def test_an_input_that_is_written_again_as_it_was_is_no_other_one(bench: Bench) -> None:
+def test_a_job_is_done_again_where_an_input_was_another_one_meanwhile(bench: Bench) -> None:
+    """The file is again what it was when the job ends, which may have read something else."""
     path = bench.inputs / "train.h5ad"
-    bench.run_meanwhile(lambda: path.write_bytes(path.read_bytes()))
+
+    def replace_and_restore() -> None:
+        before = path.read_bytes()
+        alter(path)
+        path.write_bytes(before)
+
+    bench.run_meanwhile(replace_and_restore)
     assert bench.store.status("predictions", "predicted") is not None
+    assert bench.starts.number == 2
 
 
 def test_an_input_is_held_against_what_its_record_says(bench: Bench) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from pertharness.host.execution.runner import Runner
+from pertharness.host.execution.start import worker_command
 from pertharness.host.nodes import Node, Outcome
 from pertharness.host.store import Store
 from pertharness.jobs import Claim, Job, PluginRef
@@ -58,7 +59,7 @@ class SpeechlessSkip(p.Skip):
 
 @p.hookimpl
 def describe():
-    globals()[pathlib.Path.cwd().parent.name.split("-")[0]]()
+    globals()[pathlib.Path.cwd().parent.name.split(".")[0].split("-")[0]]()
     return p.Card()
 """
 
@@ -70,7 +71,7 @@ def make_interpreter(folder: Path) -> Path:
     hang = "def hangs():\n    import time; print('waiting'); time.sleep(60)\n"
     (folder / "plugin_rude.py").write_text("\n".join([PLUGIN, *functions, hang]))
     script = folder / "python"
-    find = f"import runpy, sys; sys.path.insert(0, {str(folder)!r}); del sys.argv[1:4]"
+    find = f"import runpy, sys; sys.path.insert(0, {str(folder)!r}); del sys.argv[1:6]"
     run = "runpy.run_module('pertharness.worker', run_name='__main__')"
     script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{find}; {run}" "$@"\n')
     script.chmod(0o755)
@@ -142,7 +143,7 @@ def test_ctrl_c_ends_a_worker_without_a_status(tmp_path: Path) -> None:
     python, folder = make_interpreter(tmp_path), tmp_path / "hangs"
     folder.mkdir()
     (folder / "job.json").write_text(make_node("hangs", python).job.model_dump_json())
-    with subprocess.Popen([python, "-I", "-m", "pertharness.worker", folder / "job.json"]) as worker:
+    with subprocess.Popen([*worker_command(python), folder / "job.json"]) as worker:
         deadline = time.monotonic() + 60
         log = folder / "out" / "log.txt"
         while "waiting" not in (log.read_text() if log.exists() else ""):
@@ -164,7 +165,7 @@ def test_a_job_of_another_protocol_is_refused_by_version(tmp_path: Path) -> None
     folder.mkdir()
     job = make_node("hangs", python).job.model_copy(update={"protocol": 99})
     (folder / "job.json").write_text(job.model_dump_json())
-    subprocess.run([python, "-I", "-m", "pertharness.worker", folder / "job.json"], check=True, timeout=60)
+    subprocess.run([*worker_command(python), folder / "job.json"], check=True, timeout=60)
     claim = Claim.model_validate_json((folder / "out" / "result.json").read_text())
     assert claim.state == "invalid"
     assert "protocol 99" in claim.message

@@ -49,6 +49,8 @@ class Place:
     ipc: int
     queue: str
     key: str
+    job: str
+    """The key of a job that runs at the same time."""
     token: str
 
     @contextlib.contextmanager

@@ -6,6 +6,7 @@ import functools
 import gc
 import os
 import platform
+import resource
 import signal
 import socket
 import sys
@@ -144,6 +145,33 @@ def signal_to_others(place):
     return "sent"
 
 
+def limits_of_others(place):
+    resource.prlimit(place.victim, resource.RLIMIT_CORE, resource.prlimit(place.victim, resource.RLIMIT_CORE))
+    return "set"
+
+
+def processors_of_others(place):
+    """Leave bits for a later job in what processors a process may use that outlives both."""
+    before = os.sched_getaffinity(place.victim)
+    os.sched_setaffinity(place.victim, {min(before)})
+    left = os.sched_getaffinity(place.victim)
+    os.sched_setaffinity(place.victim, before)
+    return str(left) if left != before else None
+
+
+def priorities_of_others(place):
+    before = os.getpriority(os.PRIO_PROCESS, place.victim)
+    os.setpriority(os.PRIO_PROCESS, place.victim, min(19, before + 1))
+    left = os.getpriority(os.PRIO_PROCESS, place.victim)
+    return str(left) if left != before else None
+
+
+def host_name(place):
+    """Set the name of the machine, which a later job can read, to what it is."""
+    socket.sethostname(socket.gethostname())
+    return "set"
+
+
 def memory_of_the_warm_worker(place):
     """Return what the process from which this one was forked has read of data that are not this job's."""
     found = []
@@ -209,6 +237,8 @@ CHANNELS = {
     "maps of parents": maps_of_parents, "memory of other processes": memory_of_parents,
     "process_vm_readv": process_vm_readv, "ptrace": ptrace, "pidfd_getfd": pidfd_getfd,
     "signals to the watcher": signal_to_the_watcher, "signals to other processes": signal_to_others,
+    "limits of other processes": limits_of_others, "processors of other processes": processors_of_others,
+    "priorities of other processes": priorities_of_others, "name of the machine": host_name,
     "memory left by the warm worker": memory_of_the_warm_worker, "start-up files of the environment": start_up_file,
     "TCP": tcp, "UDP": udp, "raw packets": raw_packets, "packets of a link": packets_of_a_link, "netlink": netlink,
     "abstract sockets": abstract_sockets, "sockets with a path": path_sockets,

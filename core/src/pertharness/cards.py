@@ -12,6 +12,12 @@ from pertharness.hookspecs import PROTOCOL
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
 TaskKind = Literal["double", "single", "transfer"]
 
+PRELOADED = frozenset({
+    "anndata", "h5py", "matplotlib", "networkx", "numba", "numpy", "pandas", "patsy", "scipy", "sklearn", "statsmodels",
+    "torch",
+})  # fmt: skip
+"""Libraries whose modules a card may name in ``preload``: no code of the plugin's author runs where its jobs fork."""
+
 
 class _Strict(BaseModel):
     """A card's part: an unknown field is an error, so that a misspelt one is noticed."""
@@ -93,7 +99,8 @@ class EmbeddingOffer(_Strict):
     cheap: bool = False
     """Takes seconds: each such job is forked from a process that has numpy, pandas and anndata imported already."""
     preload: tuple[str, ...] = ()
-    """Modules of other distributions that take long to import: done once, before the processes of many jobs start."""
+    """Modules of common libraries (`PRELOADED`) that take long to import: done once, before the processes of many jobs
+    start. Others are not imported there."""
 
 
 class ModelOffer(_Strict):
@@ -118,7 +125,8 @@ class ModelOffer(_Strict):
     cheap: bool = False
     """Takes seconds: each such job is forked from a process that has numpy, pandas and anndata imported already."""
     preload: tuple[str, ...] = ()
-    """Modules of other distributions that take long to import: done once, before the processes of many jobs start."""
+    """Modules of common libraries (`PRELOADED`) that take long to import: done once, before the processes of many jobs
+    start. Others are not imported there."""
     needs: Needs = Needs()
     weights: tuple[RemoteFile, ...] = ()
     """Weights and side files: fetched by ``pertharness weights fetch``, given to the hook as ``files``."""
@@ -177,7 +185,8 @@ class ScorerOffer(_Strict):
     """Kinds of task that it can score; it is not asked for others. ``transfer`` alone: only with references."""
     params: dict[str, Any] = {}
     preload: tuple[str, ...] = ()
-    """Modules of other distributions that take long to import: done once, before the processes of many jobs start."""
+    """Modules of common libraries (`PRELOADED`) that take long to import: done once, before the processes of many jobs
+    start. Others are not imported there."""
     calibrates: bool = False
     """Asked only when a run calibrates, on data that have cells or halves of them: truth and screen then carry
     ``layers["half_a"]`` and ``layers["half_b"]``, means over two halves of each perturbation's cells (NaN where there

@@ -15,6 +15,7 @@ from pertharness import __version__
 from pertharness.cards import Card, DatasetOffer, EmbeddingOffer, ModelOffer, ScorerOffer
 from pertharness.host.environments.folder import Folder, open_folder
 from pertharness.host.environments.plugins import find_environments, merge
+from pertharness.host.execution.batch import CORE
 from pertharness.host.execution.caches import CACHES
 from pertharness.host.keys import key_of, key_parts
 from pertharness.host.nodes import Node, Outcome
@@ -81,6 +82,9 @@ def open_registry(
     told = {*(named or {}), *(one.plugin for one in failed)}
     registry.plugins = {name: one for name, one in registry.plugins.items() if name not in told} | dict(named or {})
     registry.problems = [*(one for one in registry.problems if one.plugin not in told), *failed]
+    if registry.plugins.pop(CORE.name, None):  # its jobs would pass for the harness's own
+        words = f"a plugin is called {CORE.name!r}, the name of the harness itself; give its entry point another one"
+        registry.problems.append(Problem(CORE.name, "invalid", words))
     nodes = {name: _card_node(plugin) for name, plugin in registry.plugins.items()}
     # A card that could not be had is asked for anew every time: the cause may lie outside the plugin; it costs little.
     every_state_but_done = frozenset({"failed", "invalid", "timeout", "crashed", "skipped"})

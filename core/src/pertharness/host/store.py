@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import hmac
 import json
 import os
 import shutil
@@ -16,7 +18,7 @@ from pertharness.errors import StoreError
 from pertharness.files import sha256_file
 from pertharness.host.hashes import Sums, identity_of
 from pertharness.host.lock import Lock, try_lock
-from pertharness.host.store_marker import MARKER, keep_marker
+from pertharness.host.store_marker import MARKER, keep_marker, read_secret
 from pertharness.jobs import FORMAT, SCRATCH, Artefact, Job, Stage, Status, describe_invalid
 
 STORE_FORMAT = 2
@@ -85,8 +87,13 @@ class Store:
         return self.root / stage / key
 
     def work(self, key: str) -> Path:
-        """Give the folder in which a job works until it is finished."""
-        return self.root / "work" / key
+        """Return the folder in which a job works until it is finished.
+
+        Its name cannot be worked out from the key by who cannot read the store: a job could else leave a socket in its
+        folder for another one that runs at the same time.
+        """
+        secret = read_secret(self.root)
+        return self.root / "work" / f"{key}.{hmac.new(secret, key.encode(), hashlib.sha256).hexdigest()[:32]}"
 
     def status(self, stage: Stage, key: str) -> Status | None:
         """Give the status of a record; None where there is none, or where it is damaged and has to be made again."""

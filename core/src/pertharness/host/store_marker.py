@@ -1,8 +1,10 @@
-"""The file that says which format a store has: made with the store, and mended where nothing hangs on it."""
+"""The file that says which format a store has, and keeps its secret: made with the store."""
 
 from __future__ import annotations
 
+import functools
 import json
+import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -33,6 +35,8 @@ def keep_marker(root: Path, stages: Iterable[str], number: int) -> None:
     """
     marker = root / MARKER
     if _is_whole(marker):
+        if json.loads(marker.read_bytes()) == {"format": number}:  # made by a version that kept no secret
+            _write(marker, number)
         return
     if marker.is_dir():
         raise StoreError(f"{str(marker)!r} is a folder; expected the file that names the format: remove it")
@@ -43,7 +47,28 @@ def keep_marker(root: Path, stages: Iterable[str], number: int) -> None:
             "version of pertharness has used this store, delete that file, and it is made anew; else name another "
             "store with --store"
         )
-    write_text(marker, f"{_text(number)}\n")
+    _write(marker, number)
+
+
+@functools.lru_cache(maxsize=64)
+def _secret_of(marker: Path, _: int) -> bytes:
+    try:
+        return bytes.fromhex(json.loads(marker.read_bytes()).get("secret", ""))
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return b""
+
+
+def read_secret(root: Path) -> bytes:
+    """Return what names of work folders are made of, 16 bytes; empty for a store without."""
+    marker = root / MARKER
+    try:
+        return _secret_of(marker, marker.stat().st_mtime_ns)
+    except OSError:
+        return b""
+
+
+def _write(marker: Path, number: int) -> None:
+    write_text(marker, json.dumps({"format": number, "secret": secrets.token_hex(16)}) + "\n")
 
 
 def _text(number: int) -> str:

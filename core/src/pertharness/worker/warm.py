@@ -22,6 +22,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from pertharness.cards import PRELOADED
 from pertharness.jobs import Job
 from pertharness.worker.landlock import Grants, restrict
 from pertharness.worker.main import run_job
@@ -53,7 +54,7 @@ class Request(BaseModel):
     Attributes
     ----------
     preload
-        Modules to import before anything is forked; none of the plugin's own.
+        Modules to import before anything is forked; those of `PRELOADED` libraries alone are.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -164,9 +165,8 @@ def _prepare(path: Path, modules: tuple[str, ...]) -> None:
     from pertharness.worker.stages import preload
 
     job = Job.model_validate_json(path.read_bytes())
-    own = job.plugin.module.partition(".")[0]
     for module in modules:
-        if module not in sys.modules and module.partition(".")[0] != own:
+        if module not in sys.modules and module.partition(".")[0] in PRELOADED:
             with contextlib.suppress(ImportError):  # the job that needs it says so
                 importlib.import_module(module)
     preload(job)

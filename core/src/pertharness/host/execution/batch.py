@@ -7,11 +7,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from pertharness.jobs import Isolation, Job
+from pertharness.jobs import Isolation, Job, PluginRef
 
 Mechanism = Literal["landlock", "bwrap", "none"]
 CONFINED = ("cards", "embeddings", "predictions", "checks")
 """Stages whose jobs must not reach the truth; those of the others, and of the core itself, may read it."""
+CORE = PluginRef(name="pertharness", module="pertharness", version="")
+"""Of jobs that the harness does itself; no plugin may be called so."""
 ON_GPU = ("embeddings", "predictions")
 """Stages whose jobs use the device that a run names; data, splits and scores are the same on any."""
 
@@ -58,7 +60,12 @@ class Launch(_Strict):
     @property
     def is_confined(self) -> bool:
         """Whether the job must not reach the truth."""
-        return self.job.stage in CONFINED and self.job.plugin.name != "pertharness"
+        return self.job.stage in CONFINED and self.job.plugin != CORE
+
+    @property
+    def reads_everything(self) -> bool:
+        """Whether the job may read all that the user may: data come from anywhere."""
+        return self.job.plugin == CORE or self.job.stage not in (*CONFINED, "scores")
 
 
 class Batch(_Strict):
@@ -101,9 +108,22 @@ def job_files(job: Job) -> dict[str, Path]:
 
 
 def isolation_of(mechanism: Mechanism, abi: int, *, seccomp: bool, partial: list[str]) -> Isolation:
-    """Return the isolation of a job, as its status records it."""
+    """Return the isolation of a job, as its status records it; `partial`: what lies open to a confined one."""
     if mechanism == "none":
         return Isolation()
     return Isolation(
         mechanism=mechanism, abi=abi if mechanism == "landlock" else None, seccomp=seccomp, partial=partial
     )
+
+
+def left_open(mechanism: Mechanism, abi: int, *, seccomp: bool) -> list[str]:
+    """Return what this machine's kernel leaves open to every confined job, beside what the threat model names."""
+    gaps = []
+    if mechanism == "landlock" and abi < 3:
+        gaps.append("files of the user can be cut to nothing by path: the kernel's Landlock is older than ABI 3")
+    if mechanism == "landlock" and abi < 6:
+        gaps.append("signals and abstract sockets of other processes: the kernel's Landlock is older than ABI 6")
+    if mechanism != "none" and not seccomp:
+        calls = "network, shared memory, times and modes of files" if mechanism == "landlock" else "times of files"
+        gaps.append(f"{calls}: there is no filter of system calls for this machine")
+    return gaps

@@ -28,6 +28,8 @@ from pertharness.jobs import SCRATCH, State, Status
 TICK_S = 0.2
 """Between two looks at what other runs on the same store are doing, and two drawings of the display."""
 MOST_IN_ONE_BATCH = 64
+TRIED_WITH = "mechanism.txt"
+"""What isolated the last try of a job, beside what it left."""
 STRENGTH = {"none": 0, "landlock": 1, "bwrap": 2}
 """Of mechanisms, for records that were made with less than what is asked for."""
 
@@ -250,7 +252,7 @@ class Runner:
             self._conclude(node, outcome)
             return False
         try:
-            lay_out(node, work)
+            lay_out(node, work, self.mechanism)
         except PertharnessError as error:
             state: State = "skipped" if isinstance(error, Skip) else "failed"
             status = Status(key=node.key, state=state, type=type(error).__name__, message=str(error))
@@ -320,12 +322,19 @@ class Runner:
         self._conclude(node, Outcome(status.state, status.message, status, fresh=True))
 
 
-def lay_out(node: Node, work: Path) -> None:
-    """Lay out the folder of a job; the scratch folder of an earlier, unfinished try is kept for resuming."""
+def lay_out(node: Node, work: Path, mechanism: Mechanism) -> None:
+    """Lay out the folder of a job; the scratch folder of an earlier, unfinished try is kept for resuming.
+
+    Not that of a try that was isolated by less: what it left there may come from where this one may not read.
+    """
     work.mkdir(parents=True, exist_ok=True)
+    tried_with = work / TRIED_WITH
+    before = tried_with.read_text(encoding="utf-8") if tried_with.is_file() else "none"
+    keeps = STRENGTH.get(before, 0) >= STRENGTH[mechanism]
     for path in work.iterdir():
-        if path.name != SCRATCH:
+        if path.name != SCRATCH or not keeps:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    write_text(tried_with, mechanism, synced=False)
     write_text(work / JOB, node.job.model_dump_json(indent=1), synced=False)
     if node.prepare:
         node.prepare(work)

@@ -76,7 +76,7 @@ def job_grants(launch: Launch, base: Grants, *, cuda: bool, shared_memory: bool)
     Parameters
     ----------
     launch
-        A confined job reads its inputs, file by file; the others may read everything.
+        What a job reads is granted file by file, but to those that may read everything.
     base
         See `interpreter_grants`.
     cuda
@@ -89,7 +89,7 @@ def job_grants(launch: Launch, base: Grants, *, cuda: bool, shared_memory: bool)
     own = Grants(
         read=(str(folder), *OWN_PROC), listing=("/proc/self/task",), write=tuple(map(str, written)), devices=DEVICES
     )
-    if launch.is_confined:
+    if not launch.reads_everything:
         grants = base + own + Grants(read=tuple(str(file.path.resolve()) for file in launch.inputs))
     else:
         grants = replace(own, read=("/",), listing=())

@@ -21,7 +21,7 @@ from pertharness.host.execution.batch import Batch, Launch, Mechanism
 from pertharness.host.execution.bwrap import bwrap_command
 from pertharness.host.execution.caches import OF_THE_USER, cache_variables
 from pertharness.host.execution.sandbox import OWN_PROC, SHARED_MEMORY, base_grants, find_mechanism, job_grants
-from pertharness.host.execution.tree import die_with_parent
+from pertharness.host.execution.tree import children_of, die_with_parent
 from pertharness.jobs import HOME
 from pertharness.worker import seccomp
 from pertharness.worker.landlock import Grants, abi_version, restrict
@@ -29,6 +29,9 @@ from pertharness.worker.main import THREAD_VARIABLES
 
 _OF_THE_CALLER = frozenset({"PWD", "OLDPWD", "_", "VIRTUAL_ENV", "CONDA_PREFIX", "__PYVENV_LAUNCHER__"})
 """Variables that say where the command was called, or from which environment."""
+START_S = 120.0
+"""For importing libraries and for reading what jobs share, at least; longer where the job's own time is."""
+LONGEST_ANSWER = 1 << 16
 NEW_MOUNTS, NEW_USERS = 0x00020000, 0x10000000
 PRIVATE, NO_DEVICES_NO_SETUID = (1 << 18) | (1 << 14), 4 | 2
 """Flags of unshare(2) and mount(2)."""
@@ -47,33 +50,42 @@ class WarmWorker:
     """Whether it runs nothing but the harness's own code, so that what it says of its children can be believed."""
     _received: bytes = b""
 
-    def read(self) -> dict[str, float] | None:
-        """Return the next thing that it says; None where it has ended."""
+    def read(self, timeout_s: float | None = None) -> dict[str, float] | None:
+        """Return the next thing that it says; None where it has ended, says nothing in time, or nothing of sense."""
+        self.control.settimeout(timeout_s)
         while b"\n" not in self._received:
             try:
                 part = self.control.recv(4096)
             except OSError:
                 return None
-            if not part:
+            if not part or len(self._received) > LONGEST_ANSWER:
                 return None
             self._received += part
         line, _, self._received = self._received.partition(b"\n")
-        message: dict[str, float] = json.loads(line)
-        return message
+        try:
+            return {str(name): float(value) for name, value in json.loads(line).items()}
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            return None
 
     @property
     def has_said(self) -> bool:
         """Whether something was received that was not read."""
         return b"\n" in self._received
 
-    def fork(self, request: Mapping[str, object], descriptors: tuple[int, ...] = ()) -> int | None:
-        """Return the number of the process that is asked for; None where the worker has ended, or does not answer."""
+    def fork(
+        self, request: Mapping[str, object], descriptors: tuple[int, ...] = (), timeout_s: float = START_S
+    ) -> int | None:
+        """Return the number of the process that is asked for; None where the worker has ended, or does not answer.
+
+        Unless this is the harness's own code, the process is the watcher's child, or was never made by the worker.
+        """
         try:
             socket.send_fds(self.control, [json.dumps(request).encode() + b"\n"], list(descriptors))
         except OSError:
             return None
-        answer = self.read()
-        return int(answer["pid"]) if answer else None
+        pid = int((self.read(timeout_s) or {}).get("pid", 0))
+        is_made = pid > 0 and (self.is_own or pid in children_of(os.getpid()))
+        return pid if is_made and pid != self.pid else None
 
     def fork_job(self, launch: Launch, grants: Grants | None) -> int | None:
         """Return the number of the process of a job, as `fork` does."""
@@ -81,7 +93,8 @@ class WarmWorker:
         path = str(launch.folder / "job.json")
         variables, preload = job_variables(launch), launch.preload
         return self.fork(
-            {"job": path, "layer": layer, "variables": variables, "preload": preload, "waits": self.is_own}
+            {"job": path, "layer": layer, "variables": variables, "preload": preload, "waits": self.is_own},
+            timeout_s=max(START_S, launch.timeout_s or 0.0),
         )
 
     def close(self) -> None:
@@ -102,7 +115,7 @@ def start_zygote(batch: Batch) -> WarmWorker:
     """
     mine, theirs = socket.socketpair()
     output = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-    command = [str(batch.python), "-I", "-m", "pertharness.worker", "--warm", str(theirs.fileno())]
+    command = [*worker_command(batch.python), "--warm", str(theirs.fileno())]
     popen = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/",
         env=_variables(batch), pass_fds=(theirs.fileno(),), preexec_fn=die_with_parent,
@@ -130,7 +143,7 @@ def start_warm(batch: Batch, zygote: WarmWorker | None) -> WarmWorker | None:
         grants += Grants(write=(str(batch.launches[0].folder.parent),))
     landlock = batch.mechanism == "landlock"
     if zygote is None:
-        command = [str(batch.python), "-I", "-m", "pertharness.worker", "--warm", str(theirs.fileno())]
+        command = [*worker_command(batch.python), "--warm", str(theirs.fileno())]
         popen = _start(command, batch, grants, printed, pass_fds=(theirs.fileno(),), cwd="/", private=False)
         popen.returncode = 0  # waited for by its number
         pid: int | None = popen.pid
@@ -156,9 +169,14 @@ def start_alone(batch: Batch, output: IO[bytes]) -> tuple[subprocess.Popen[bytes
     grants = base
     for launch in batch.launches:
         grants += job_grants(launch, base, cuda=cuda, shared_memory=private or launch.is_confined)
-    command = [str(batch.python), "-I", "-m", "pertharness.worker"]
+    command = worker_command(batch.python)
     command += [str(launch.folder / "job.json") for launch in batch.launches]
     return _start(command, batch, grants, output, cwd=str(first.folder), private=private), grants
+
+
+def worker_command(python: Path) -> list[str]:
+    """Return the command that starts a worker; bytecode counts where it was made of the very source beside it."""
+    return [str(python), "-I", "--check-hash-based-pycs", "always", "-m", "pertharness.worker"]
 
 
 def _start(

@@ -21,12 +21,12 @@ from typing import IO, Any
 
 from pertharness.errors import StoreError
 from pertharness.files import sha256_file
-from pertharness.host.execution.batch import Batch, InputFile, Launch, isolation_of
+from pertharness.host.execution.batch import Batch, InputFile, Launch, isolation_of, left_open
 from pertharness.host.execution.caches import lay_out_caches
 from pertharness.host.execution.group import Group, RunnerGoneError, last_line, now, read_end
 from pertharness.host.execution.sandbox import find_partial, job_grants
 from pertharness.host.execution.settle import End, settle, write_status
-from pertharness.host.execution.start import WarmWorker, start_alone, start_warm, start_zygote
+from pertharness.host.execution.start import WarmWorker, can_have_own_memory, start_alone, start_warm, start_zygote
 from pertharness.host.execution.tree import become_subreaper, end_all, has_ended
 from pertharness.host.hashes import identity_of
 from pertharness.jobs import HOME, OUT, SCRATCH, Cost, Isolation
@@ -56,6 +56,8 @@ class Watch:
     """By number of threads."""
     sums: dict[tuple[int, ...], str] = field(default_factory=dict)
     """sha256 of files by size and identity."""
+    touched: set[str] = field(default_factory=set)
+    """Keys of jobs that are done again because an input was written while they ran."""
 
     def serve(self) -> None:
         """Carry out batches until the runner closes its end."""
@@ -120,6 +122,7 @@ class Watch:
         return launch.model_copy(update={"temporary": temporary})
 
     def _attempt(self, batch: Batch, launches: tuple[Launch, ...]) -> None:
+        times = {launch.job.key: _times(launch) for launch in launches}
         sums = {launch.job.key: self._sums(launch) for launch in launches}
         for launch in launches:
             if launch.caches is not None:
@@ -136,6 +139,10 @@ class Watch:
             isolation = self._isolation(batch, launch, grants)
             status = settle(launch, end, isolation, sums[launch.job.key], others_live=worker is not None)
             self._check_unchanged(launch, sums[launch.job.key])
+            if self._was_touched(launch, times[launch.job.key]):  # it may have read what is gone again
+                self._close_warm(batch.kind)
+                self._send({"left": launch.job.key})
+                continue
             write_status(launch, status)
             self._send({"ended": launch.job.key})
 
@@ -210,18 +217,16 @@ class Watch:
 
     def _isolation(self, batch: Batch, launch: Launch, grants: Grants) -> Isolation:
         partial = []
+        filtered = batch.mechanism != "none" and seccomp.is_supported()
         if launch.is_confined and batch.mechanism != "none":
             own = [str(launch.folder), *(str(launch.folder / name) for name in (OUT, SCRATCH, HOME))]
             own += [str(file.path.resolve()) for file in launch.inputs]
             partial = find_partial(grants, [*batch.guarded, launch.folder.parent], own)
-            if "/dev/shm" in grants.write and not batch.warm and not _own_memory():
+            partial += left_open(batch.mechanism, abi_version(), seccomp=filtered)
+            shares_memory = batch.mechanism == "landlock" and "/dev/shm" in grants.write and not batch.warm
+            if shares_memory and not can_have_own_memory():
                 partial.append("/dev/shm, through which jobs that run at the same time can exchange data")
-        return isolation_of(
-            batch.mechanism,
-            abi_version(),
-            seccomp=batch.mechanism != "none" and seccomp.is_supported(),
-            partial=partial,
-        )
+        return isolation_of(batch.mechanism, abi_version(), seccomp=filtered, partial=partial)
 
     def _sums(self, launch: Launch) -> dict[str, str]:
         """Return the sum of each input by role, read again where anything about the file is not as it was.
@@ -253,6 +258,16 @@ class Watch:
             self.sums[known] = sha256_file(file.path)
         return self.sums[known]
 
+    def _was_touched(self, launch: Launch, before: dict[str, int]) -> bool:
+        """Return whether an input was written while a job ran, though it holds what it held: the job is done again.
+
+        Once: where it happens again, it is the job itself, not sandboxed, that opens its input to write.
+        """
+        if _times(launch) == before or launch.job.key in self.touched:
+            return False
+        self.touched.add(launch.job.key)
+        return True
+
     def _check_unchanged(self, launch: Launch, before: dict[str, str]) -> None:
         """Raise where an input is another one than before the job, which may have read either, or a mixture."""
         for file in launch.inputs:
@@ -260,10 +275,13 @@ class Watch:
                 raise ChangedError(f"{str(file.path)!r} was changed while a job read it")
 
 
-def _own_memory() -> bool:
-    from pertharness.host.execution.start import can_have_own_memory
-
-    return can_have_own_memory()
+def _times(launch: Launch) -> dict[str, int]:
+    """Return when each input was last written; of one that is gone nothing. Another link to it is no change."""
+    times = {}
+    for file in launch.inputs:
+        with contextlib.suppress(OSError):
+            times[str(file.path)] = file.path.stat().st_mtime_ns
+    return times
 
 
 def main(arguments: list[str]) -> int:

@@ -14,6 +14,7 @@ from pertharness.cards import DatasetOffer, EmbeddingOffer, ModelOffer, ScorerOf
 from pertharness.errors import RecipeError
 from pertharness.files import sha256_file
 from pertharness.host.did_you_mean import expected
+from pertharness.host.execution.batch import CORE
 from pertharness.host.hardware import Machine, read_machine
 from pertharness.host.keys import key_of, key_parts
 from pertharness.host.nodes import Node
@@ -23,7 +24,7 @@ from pertharness.host.recipe import TaskChoice as Task
 from pertharness.host.registry import Offered, Plugin, Registry, caches_of, look_up
 from pertharness.host.split_job import split_label
 from pertharness.host.store import Store
-from pertharness.jobs import Job, PluginRef, Stage
+from pertharness.jobs import Job, Stage
 from pertharness.jobs import Task as JobTask
 
 Scorers = Sequence[tuple[Offered[ScorerOffer], Mapping[str, Any]]]
@@ -73,7 +74,7 @@ class Planner:
 
     def job(self, stage: Stage, plugin: Plugin | None, *, inputs: Mapping[str, str], **fields: Any) -> Job:
         """Give a job with its key; `inputs` are the keys and hashes of all that it reads."""
-        ref = plugin.ref if plugin else PluginRef(name="pertharness", module="pertharness", version="")
+        ref = plugin.ref if plugin else CORE
         # Splitting and reading predictions are done by the core itself, in its own interpreter.
         identity = plugin.in_keys() if plugin else {"environment": _core(self.registry).environment}
         resources = self.recipe.resources
