@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from pertharness.host.execution.runner import DiskFullError, Runner, kind_of
+from pertharness.host.execution.batch import Mechanism
+from pertharness.host.execution.runner import DiskFullError, Runner, kind_of, lay_out
 from pertharness.host.execution.tree import has_ended
 from pertharness.host.hashes import identity_of
 from pertharness.host.nodes import Node
@@ -301,3 +302,19 @@ def test_a_worker_is_told_of_no_other_job_and_of_no_folder_of_the_user(
         assert f"spied-{one}" in said  # its own folder is where it works
         assert "/secret" not in said
         assert f" PWD={Path.cwd()} " not in said
+
+
+@pytest.mark.parametrize(("before", "now", "kept"), [
+    ("none", "landlock", False), ("none", "none", True), ("landlock", "landlock", True), ("bwrap", "landlock", True),
+    ("landlock", "bwrap", False), ("landlock", "none", True),
+])  # fmt: skip
+def test_what_a_try_left_that_was_isolated_by_less_is_not_kept(
+    before: Mechanism, now: Mechanism, kept: bool, python: Path, tmp_path: Path
+) -> None:
+    """It may have taken it from where the next try may not read."""
+    node, work = card_node("good", python), tmp_path / "work"
+    lay_out(node, work, before)
+    (work / "scratch").mkdir()
+    (work / "scratch" / "stolen").touch()
+    lay_out(node, work, now)
+    assert (work / "scratch" / "stolen").exists() == kept

@@ -7,7 +7,7 @@ import traceback
 from pathlib import Path
 
 import pytest
-from pertharness.host.execution.batch import InputFile, Launch
+from pertharness.host.execution.batch import CORE, InputFile, Launch, left_open
 from pertharness.host.execution.sandbox import (
     _interpreter,
     base_grants,
@@ -183,9 +183,31 @@ def test_nothing_that_a_confined_job_is_granted_is_the_whole_of_anything(
 
 @pytest.mark.parametrize("stage", ["datasets", "scores"])
 def test_a_job_that_may_read_the_truth_writes_its_own_folders_alone(stage: str, tmp_path: Path) -> None:
-    grants = job_grants(launch(tmp_path / "job", stage), Grants(), cuda=False, shared_memory=False)
-    assert "/" in grants.read
+    truth = tmp_path / "truth"
+    truth.touch()
+    grants = job_grants(launch(tmp_path / "job", stage, truth), Grants(), cuda=False, shared_memory=False)
+    # Data come from anywhere. A scorer is given all that it compares, and sees nothing of jobs that run beside it.
+    assert ("/" if stage == "datasets" else str(truth)) in grants.read
+    assert ("/" in grants.read) == (stage == "datasets")
     assert grants.write == tuple(str(tmp_path / "job" / name) for name in ("out", "scratch", "home"))
+
+
+def test_only_the_harness_itself_is_trusted_with_everything(tmp_path: Path) -> None:
+    for plugin in (PluginRef(name="pertharness", module="mine", version="1"),
+                   PluginRef(name="mine", module="pertharness", version="1")):  # fmt: skip
+        job = Job(key="k", stage="predictions", plugin=plugin)
+        assert Launch(job=job, folder=tmp_path).is_confined
+        assert not Launch(job=job, folder=tmp_path).reads_everything
+    own = Launch(job=Job(key="k", stage="predictions", plugin=CORE), folder=tmp_path)
+    assert (own.is_confined, own.reads_everything) == (False, True)
+
+
+def test_what_a_kernel_leaves_open_is_said_of_each_record() -> None:
+    assert left_open("landlock", 7, seccomp=True) == left_open("bwrap", 0, seccomp=True) == []
+    assert [words.partition(":")[0] for words in left_open("landlock", 2, seccomp=False)] == [
+        "files of the user can be cut to nothing by path", "signals and abstract sockets of other processes",
+        "network, shared memory, times and modes of files",
+    ]  # fmt: skip
 
 
 def test_cuda_gets_its_devices_and_a_processs_own_files() -> None:
