@@ -2,10 +2,10 @@
 
     python benchmarks/jobs.py [--jobs 300] [--against PROGRAM] [--rounds 2]
 
-Jobs: a plugin that does nothing is asked for its card so many times, each in a process of its own, one at a time, with
-and without the sandbox; the alternative is starting an interpreter for each, as a job of a training model does.
-Printed are wall seconds per job, and the processor seconds of the runner itself for all of them. Imports are excluded,
-since one warm worker has done them; files are in the cache.
+Jobs: a plugin of five lines that does nothing is asked for its card so many times, each in a process of its own, one at
+a time, with and without the sandbox; the alternative is starting an interpreter for each, as a job of a training model
+does. Printed are wall and processor seconds per job, as the difference between many jobs and a few, so that starting
+and importing are excluded, and the processor seconds of the runner itself for all of them. Files are in the cache.
 
 Demo: `PROGRAM run --all` of another installation (its ``pertharness``) and of this one, by turns, each on an empty
 store, then again with nothing to do. Whole commands, start included.
@@ -14,12 +14,15 @@ store, then again with nothing to do. Whole commands, start included.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import resource
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,9 +55,27 @@ def _children_s() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def run_jobs(n_jobs: int, isolation: str, *, cheap: bool = True) -> Spent:
+@contextlib.contextmanager
+def idle_plugin() -> Iterator[PluginRef]:
+    """Install a plugin that does nothing beside the harness, as long as it is needed."""
+    path = Path(sysconfig.get_path("purelib"), "pertharness_idle.py")
+    path.write_text("import pertharness\n\n@pertharness.hookimpl\ndef describe():\n    return pertharness.Card()\n")
+    try:
+        yield PluginRef(name="idle", module="pertharness_idle", version="1")
+    finally:
+        path.unlink()
+
+
+def per_job(n_jobs: int, isolation: str, ref: PluginRef, *, cheap: bool = True) -> Spent:
+    """Return what one more job costs, where the workers have started already."""
+    few = max(1, n_jobs // 4)
+    less, more = (run_jobs(n, isolation, ref, cheap=cheap) for n in (few, n_jobs))
+    wall, children = more.wall_s - less.wall_s, more.children_s - less.children_s
+    return Spent(wall / (n_jobs - few), more.own_s, children / (n_jobs - few))
+
+
+def run_jobs(n_jobs: int, isolation: str, ref: PluginRef, *, cheap: bool = True) -> Spent:
     """Carry out so many jobs that do nothing, one at a time."""
-    ref = PluginRef(name="datasets", module="pertharness.datasets", version="1")
     nodes = [
         Node(job=Job(key=f"{i:064x}", stage="cards", plugin=ref), python=Path(sys.executable), title="", cheap=cheap)
         for i in range(n_jobs)
@@ -82,14 +103,15 @@ def main() -> None:
     parser.add_argument("--against", type=Path)
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
-    alone = run_jobs(max(2, options.jobs // 30), "auto", cheap=False).wall_s / max(2, options.jobs // 30)
-    for isolation in ("auto", "none"):
-        spent = run_jobs(options.jobs, isolation)
-        each = spent.wall_s / options.jobs
-        print(
-            f"{options.jobs} jobs, isolation {isolation}: {each * 1e3:.1f} ms each; an interpreter each: "
-            f"{alone * 1e3:.0f} ms, ratio {each / alone:.3f}; the runner itself {spent.own_s:.2f} s of processor time"
-        )
+    with idle_plugin() as ref:
+        alone = per_job(max(8, options.jobs // 15), "auto", ref, cheap=False).wall_s
+        for isolation in ("auto", "none"):
+            spent = per_job(options.jobs, isolation, ref)
+            print(
+                f"{options.jobs} jobs, isolation {isolation}: {spent.wall_s * 1e3:.1f} ms each, "
+                f"{spent.children_s * 1e3:.1f} ms of processor time; an interpreter each: {alone * 1e3:.0f} ms, ratio "
+                f"{spent.wall_s / alone:.3f}; the runner itself {spent.own_s:.2f} s of processor time for all"
+            )
     if options.against is None:
         return
     names = {"other": options.against.absolute(), "this": PERTHARNESS}

@@ -67,6 +67,7 @@ def test_what_may_use_a_gpu_starts_an_interpreter_of_its_own() -> None:
     assert not is_forked(cheap, "bwrap")
     assert not is_forked(replace(cheap, job=job(device="cuda:0")), "landlock")
     assert not is_forked(replace(cheap, shares_process=True), "landlock")
+    assert not is_forked(replace(cheap, job=job(device="cpu").model_copy(update={"threads": 2})), "landlock")
     assert is_forked(replace(cheap, job=job("scores")), "landlock") == linux  # scores are the same on any device
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from pertharness.host.keys import ON_DEVICE
 from pertharness.jobs import Isolation, Job, PluginRef
 
 Mechanism = Literal["landlock", "bwrap", "none"]
@@ -14,8 +15,6 @@ CONFINED = ("cards", "embeddings", "predictions", "checks")
 """Stages whose jobs must not reach the truth; those of the others, and of the core itself, may read it."""
 CORE = PluginRef(name="pertharness", module="pertharness", version="")
 """Of jobs that the harness does itself; no plugin may be called so."""
-ON_GPU = ("embeddings", "predictions")
-"""Stages whose jobs use the device that a run names; data, splits and scores are the same on any."""
 
 
 class _Strict(BaseModel):
@@ -97,7 +96,7 @@ class Batch(_Strict):
 
 def uses_gpu(job: Job) -> bool:
     """Return whether a job may use GPUs."""
-    return job.device.startswith("cuda") and job.stage in ON_GPU
+    return job.device.startswith("cuda") and job.stage in ON_DEVICE
 
 
 def job_files(job: Job) -> dict[str, Path]:

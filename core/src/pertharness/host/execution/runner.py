@@ -344,9 +344,10 @@ def is_forked(node: Node, mechanism: Mechanism) -> bool:
     """Return whether a job is forked from a warm worker.
 
     None that may use a GPU: CUDA writes below ``/proc/self``, which a warm worker cannot grant to processes that are
-    not there yet. Where forks are unsafe (macOS), or bubblewrap makes the namespaces, each starts an interpreter.
+    not there yet. None of several threads, which numpy's libraries start when they are imported. Where forks are
+    unsafe (macOS), or bubblewrap makes the namespaces, each starts an interpreter.
     """
-    if not node.cheap or node.shares_process or uses_gpu(node.job):
+    if not node.cheap or node.shares_process or uses_gpu(node.job) or node.job.threads > 1:
         return False
     return sys.platform == "linux" and mechanism != "bwrap"
 

@@ -52,8 +52,8 @@ class Watch:
     short_names: Path
     """A folder of links to the homes of jobs."""
     warm: list[WarmWorker] = field(default_factory=list)
-    zygotes: dict[str, WarmWorker] = field(default_factory=dict)
-    """By number of threads."""
+    zygote: WarmWorker | None = None
+    """What warm workers of the harness's own interpreter are forked from."""
     sums: dict[tuple[int, ...], str] = field(default_factory=dict)
     """sha256 of files by size and identity."""
     touched: set[str] = field(default_factory=set)
@@ -181,7 +181,8 @@ class Watch:
 
     def _kept(self) -> tuple[int, ...]:
         """Return the processes that live on when a job has ended."""
-        return tuple(worker.pid for worker in (*self.warm, *self.zygotes.values()))
+        zygotes = [self.zygote] if self.zygote else []
+        return tuple(worker.pid for worker in (*self.warm, *zygotes))
 
     def _warm_worker(self, batch: Batch) -> WarmWorker | None:
         """Return the warm worker for a batch; jobs that must not reach the truth get one for their batch alone."""
@@ -199,10 +200,9 @@ class Watch:
         """Return what warm workers of the harness's own interpreter are forked from; None for another interpreter."""
         if batch.python != Path(sys.executable):
             return None
-        threads = str(batch.launches[0].job.threads)  # numpy has read it when it was imported
-        if threads not in self.zygotes:
-            self.zygotes[threads] = start_zygote(batch)
-        return self.zygotes[threads]
+        if self.zygote is None:
+            self.zygote = start_zygote(batch)
+        return self.zygote
 
     def _close_warm(self, kind: str) -> None:
         for worker in self.warm:

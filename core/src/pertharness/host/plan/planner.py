@@ -16,7 +16,7 @@ from pertharness.files import sha256_file
 from pertharness.host.did_you_mean import expected
 from pertharness.host.execution.batch import CORE
 from pertharness.host.hardware import Machine, read_machine
-from pertharness.host.keys import key_of, key_parts
+from pertharness.host.keys import ON_DEVICE, key_of, key_parts
 from pertharness.host.nodes import Node
 from pertharness.host.plan.model import Attempt, Plan
 from pertharness.host.recipe import ModelSpec, Recipe
@@ -79,7 +79,8 @@ class Planner:
         identity = plugin.in_keys() if plugin else {"environment": _core(self.registry).environment}
         resources = self.recipe.resources
         job = Job(
-            key="", stage=stage, plugin=ref, device=resources.device, threads=resources.threads,
+            key="", stage=stage, plugin=ref, device=resources.device,
+            threads=resources.threads if stage in ON_DEVICE else 1,
             key_parts=key_parts(stage, identity, inputs), **fields,
         )  # fmt: skip
         return job.model_copy(update={"key": key_of(job)})
