@@ -13,6 +13,7 @@ from pertharness import __version__
 from pertharness.errors import BuildError
 from pertharness.hookspecs import PROJECT
 from pertharness.host.environments.wheels import normal_name
+from pertharness.host.execution.bytecode import compile_editable
 from pertharness.host.execution.start import ask_interpreter
 from pertharness.host.fingerprint import environment_hash, plugin_hash, worker_hash
 from pertharness.host.plugins import Plugin
@@ -57,6 +58,7 @@ def plugin_of(python: Path, name: str) -> Plugin:
     others = {key: value for key, value in packages.items() if key not in (PROJECT, normal_name(distribution))}
     owner = next(iter(distributions(name=distribution, path=[packages_at])), None)
     source = plugin_hash(module, owner, [Path(place).parent for place in places])
+    compile_editable(python)
     ref = PluginRef(name=name, module=module, version=version)
     return Plugin(
         ref=ref, python=python, source=source, environment=environment_hash(others, said["python"]),
