@@ -13,7 +13,7 @@ import click
 from pertharness.errors import RecipeError
 from pertharness.host.cli.export import folder_of_run, read_manifest
 from pertharness.host.cli.options import FILE, store_option
-from pertharness.host.cli.streams import echo
+from pertharness.host.cli.streams import echo, error_console
 
 if TYPE_CHECKING:
     from pertharness.host.verify import Finding, Verifier
@@ -56,10 +56,9 @@ def verify(place: Path | None, store: Path | None) -> None:
 
 def _report(verifier: Verifier, found: Iterable[Finding], n_records: int) -> int:
     """Print what was found, with a line of progress on a terminal, and return the number of differences."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    console = Console(stderr=True)
+    console = error_console()
     bar = Progress(
         TextColumn("records"), BarColumn(bar_width=40), MofNCompleteColumn(), TextColumn("{task.fields[read]}"),
         console=console, transient=True,
