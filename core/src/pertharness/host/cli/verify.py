@@ -28,7 +28,9 @@ def verify(place: Path | None, store: Path | None) -> None:
     What is not as it was recorded is named, each thing in a line.
 
     Of a run: its own files, and every record that it was joined from. Of a store, or without an argument of the usual
-    one: every record. Compared are artefacts, inputs with the records and files that they came from, keys with jobs.
+    one: every record. Compared are artefacts, inputs with the records and files that they came from, keys with jobs. Of
+    a run also status and job of each record with those that it was joined from; a store alone cannot tell whether what
+    a status says of isolation, cost or times was edited.
     Exit status: 0 all is as recorded, 1 something differs.
     """
     from pertharness.host.store import Store
