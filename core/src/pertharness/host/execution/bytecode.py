@@ -36,9 +36,7 @@ def compile_editable(python: Path | None = None, *, force: bool = False) -> None
     elif packages:
         words = ["force" if force else "changed", *map(str, packages)]
         command = [str(python.absolute()), "-I", "-S", checked_bytecode.__file__, *words]
-        with contextlib.suppress(
-            OSError, subprocess.SubprocessError
-        ):  # whoever is to run it says what is wrong with it
+        with contextlib.suppress(OSError, subprocess.SubprocessError):  # jobs will tell what is wrong with it
             subprocess.run(
                 command, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE_S, check=False
             )  # fmt: skip
