@@ -91,3 +91,64 @@ def test_a_run_whose_files_may_not_grow_says_why(folder: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 1
     assert "larger than ulimit -f" in done.stderr
+
+
+RECIPE = """
+name = "few"
+seeds = [1]
+models = ["mean"]
+scorers = ["l2"]
+datasets.demo.params = { n_genes = 60, n_singles = 6, n_doubles = 6, n_controls = 20, n_cells = 5 }
+
+[[tasks]]
+split = { kind = "double" }
+"""
+FILES = {"leaderboard.csv", "manifest.json", "recipe.toml", "scores.csv.gz"}
+
+
+@pytest.mark.parametrize("display", ["plain lines", "a live bar"])
+def test_a_run_goes_on_to_its_end_where_its_display_cannot_be_written(display: str, folder: Path) -> None:
+    (folder / "few.toml").write_text(RECIPE, encoding="utf-8")
+    live = "FORCE_COLOR=1 " if display == "a live bar" else ""
+    done = shell(f'{live}"$@" 2>/dev/full', folder, "run", "few.toml", "--out", "out")
+    assert done.returncode == 0
+    assert {path.name for path in (folder / "out").iterdir()} >= FILES
+    assert "written to out" in done.stdout
+    (folder / "few.toml").write_text(RECIPE.replace("n_genes = 60", "n_genes = 40"), encoding="utf-8")
+    assert shell(f'{live}"$@" 2>/dev/full', folder, "run", "few.toml", "--out", "out").returncode == 1
+    manifest = json.loads((folder / "out" / "manifest.json").read_text(encoding="utf-8"))
+    del manifest["files"]  # so that verify says what it cannot compare
+    (folder / "out" / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    done = shell(f'{live}"$@" 2>/dev/full', folder, "verify", "out")
+    assert (done.returncode, done.stdout.partition(":")[0]) == (0, "all is as it was recorded")
+
+
+def test_a_run_goes_on_to_its_end_when_its_terminal_is_gone(folder: Path) -> None:
+    (folder / "few.toml").write_text(RECIPE, encoding="utf-8")
+    ours, theirs = os.openpty()
+    environment = {**os.environ, "PERTHARNESS_STORE": str(folder / "store"), "TERM": "xterm"}
+    running = subprocess.Popen(
+        [PERTHARNESS, "run", "few.toml", "--out", "out"], cwd=folder, env=environment, stdout=subprocess.DEVNULL,
+        stderr=theirs,
+    )  # fmt: skip
+    os.close(theirs)
+    assert os.read(ours, 1)
+    os.close(ours)
+    assert running.wait() == 0
+    assert {path.name for path in (folder / "out").iterdir()} >= FILES
+
+
+@pytest.mark.parametrize("where", ["/dev/full", "/dev/null"])
+def test_a_fetch_goes_on_where_its_progress_cannot_be_written(where: str, folder: Path) -> None:
+    code = (
+        "from pertharness.host.cli.data import shown_progress\n"
+        "with shown_progress('few') as progress:\n    for done in range(11):\n        progress(done, 10)\n"
+        "print('fetched')"
+    )
+    done = subprocess.run(
+        ["bash", "-c", f'"$@" 2>{where}', "bash", sys.executable, "-c", code],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, "fetched\n")

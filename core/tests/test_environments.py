@@ -352,6 +352,22 @@ def test_installed_and_built_the_same_is_the_environment_and_different_is_nobody
         assert "in an environment" in problem.message
 
 
+def test_a_module_beside_the_package_of_a_plugin_is_part_of_it_in_every_environment(shelf: Shelf) -> None:
+    shelf.build(extra={"pertharness_tiny_work/__init__.py": "ALPHA = 0.9", "tiny_table.py": "BETA = 0.9"})
+    built, _ = find_environments(shelf.envs)
+    there = plugin_of(built["tiny"].python, "tiny")
+    assert there.source == built["tiny"].source
+    for name in ("pertharness_tiny_work/__init__.py", "tiny_table.py"):
+        (path,) = Path(built["tiny"].place).glob(f"lib/python3*/site-packages/{name}")
+        text = path.read_text()
+        path.unlink()  # it may be a link to a cache
+        path.write_text(text.replace("0.9", "0.1"))
+        assert plugin_of(built["tiny"].python, "tiny").source != there.source
+        assert "were changed" in find_environments(shelf.envs)[1][0].message
+        path.write_text(text)
+    assert find_environments(shelf.envs)[1] == []
+
+
 def test_an_interpreter_without_the_plugin_or_the_harness_is_refused(shelf: Shelf) -> None:
     with pytest.raises(BuildError, match="has no plugin 'tiny'"):
         plugin_of(Path(sys.executable), "tiny")

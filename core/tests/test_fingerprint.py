@@ -4,13 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
-from importlib.metadata import PathDistribution, distribution
+from importlib.metadata import PathDistribution, distribution, distributions
 from pathlib import Path
 
 import pertharness
 import pytest
 from pertharness.errors import PertharnessError
-from pertharness.host.fingerprint import environment_hash, required_versions, source_hash, worker_hash
+from pertharness.host.fingerprint import environment_hash, plugin_hash, required_versions, source_hash, worker_hash
+from pertharness.host.plugins import find_installed
 
 PLANS = """
 from pathlib import Path
@@ -65,6 +66,85 @@ def test_modules_of_one_file_and_inside_a_package_are_found(tmp_path: Path, monk
     assert source_hash("lonely_plugin") != source_hash("parent_package.plugin")
     with pytest.raises(PertharnessError, match="'there_is_none'"):
         source_hash("there_is_none")
+
+
+@pytest.fixture
+def split_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of packages with a plugin whose hooks, work and tables lie in modules apart."""
+    site = tmp_path / "site"
+    files = {"pkgx/__init__.py": "", "pkgx/hooks.py": "import pkgx.core", "pkgx/core.py": "ALPHA = 0.9",
+             "pkgx_more/__init__.py": "", "pkgx_more/deep/work.py": "BETA = 0.9", "pkgx_table.py": "GAMMA = 0.9",
+             "another/__init__.py": ""}  # fmt: skip
+    for name, text in files.items():
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).write_text(text)
+    plugin = write_distribution(site, "split_plugin", "1")
+    info = Path(str(plugin.locate_file("split_plugin-1.dist-info")))
+    (info / "entry_points.txt").write_text("[pertharness]\nsplit = pkgx.hooks\n")
+    (info / "RECORD").write_text("".join(f"{name},,\n" for name in files if not name.startswith("another")))
+    monkeypatch.syspath_prepend(site)
+    return site
+
+
+@pytest.mark.parametrize("name", ["pkgx/core.py", "pkgx/__init__.py", "pkgx_more/deep/work.py", "pkgx_table.py"])
+def test_a_change_in_any_module_of_its_distribution_makes_a_plugin_another(name: str, split_plugin: Path) -> None:
+    first = find_installed()[0]["split"]
+    assert find_installed()[0]["split"] == first
+    (split_plugin / "another" / "__init__.py").write_text("a = 1")
+    assert find_installed()[0]["split"].in_keys() == first.in_keys()
+    (split_plugin / name).write_text("DELTA = 0.1")
+    assert find_installed()[0]["split"].in_keys() != first.in_keys()
+    assert not {"pkgx", "pkgx.hooks", "pkgx_more"} & {*sys.modules}
+
+
+def test_a_plugin_is_the_same_wherever_its_files_lie(split_plugin: Path, tmp_path: Path) -> None:
+    (here,) = distributions(name="split_plugin", path=[str(split_plugin)])
+    shutil.copytree(split_plugin, tmp_path / "elsewhere")
+    (there,) = distributions(name="split_plugin", path=[str(tmp_path / "elsewhere")])
+    first = plugin_hash("pkgx.hooks", here, [split_plugin])
+    assert plugin_hash("pkgx.hooks", there, [tmp_path / "elsewhere"]) == first
+    (tmp_path / "elsewhere" / "pkgx_table.py").write_text("GAMMA = 0.1")
+    assert plugin_hash("pkgx.hooks", there, [tmp_path / "elsewhere"]) != first
+
+
+def test_a_plugin_of_one_package_has_the_hash_of_that_package(tmp_path: Path) -> None:
+    (tmp_path / "pkgx").mkdir()
+    (tmp_path / "pkgx" / "__init__.py").write_text("")
+    plugin = write_distribution(tmp_path, "someplugin", "1")
+    Path(str(plugin.locate_file("someplugin-1.dist-info/RECORD"))).write_text("pkgx/__init__.py,,\n")
+    assert plugin_hash("pkgx", plugin, [tmp_path]) == source_hash("pkgx", [tmp_path])
+
+
+def test_of_a_shared_namespace_only_its_own_part_makes_a_plugin_another(tmp_path: Path) -> None:
+    for name in ("acme/part/__init__.py", "acme/of_another/__init__.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("a = 1")
+    plugin = write_distribution(tmp_path, "someplugin", "1")
+    Path(str(plugin.locate_file("someplugin-1.dist-info/RECORD"))).write_text("acme/part/__init__.py,,\n")
+    first = plugin_hash("acme.part.hooks", plugin, [tmp_path])
+    (tmp_path / "acme" / "of_another" / "__init__.py").write_text("a = 2")
+    assert plugin_hash("acme.part.hooks", plugin, [tmp_path]) == first
+    (tmp_path / "acme" / "part" / "work.py").write_text("a = 2")
+    assert plugin_hash("acme.part.hooks", plugin, [tmp_path]) != first
+
+
+def test_what_a_package_reaches_through_links_makes_a_plugin_another(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "work.py").write_text("a = 1")
+    (tmp_path / "site" / "pkgx").mkdir(parents=True)
+    (tmp_path / "site" / "pkgx" / "__init__.py").write_text("")
+    (tmp_path / "site" / "pkgx" / "inner").symlink_to(tmp_path / "shared")
+    (tmp_path / "shared" / "loop").symlink_to(tmp_path / "site" / "pkgx")
+    first = source_hash("pkgx", [tmp_path / "site"])
+    (tmp_path / "shared" / "work.py").write_text("a = 2")
+    assert source_hash("pkgx", [tmp_path / "site"]) != first
+
+
+def test_of_the_harness_only_the_module_itself_is_hashed() -> None:
+    owner = distribution("pertharness")
+    assert (
+        plugin_hash("pertharness.datasets", owner) == source_hash("pertharness.datasets") != source_hash("pertharness")
+    )
 
 
 def test_only_what_a_plugin_requires_enters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

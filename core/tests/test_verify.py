@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 from pertharness.files import sha256_file, write_text
 from pertharness.host.keys import key_of, key_parts
 from pertharness.host.store import Store
-from pertharness.host.sums import sum_of_artefacts, write_manifest
+from pertharness.host.sums import sums_of_record, write_manifest
 from pertharness.host.verify import Finding, Verifier
 from pertharness.jobs import Artefact, Job, PluginRef, Stage, Status
 
@@ -70,7 +72,7 @@ class Bench:
         records = {
             key: {
                 "stage": stage, "title": "", "state": "done", "message": "",
-                "artefacts": sum_of_artefacts(self.store.status(stage, key)),  # type: ignore[arg-type]
+                **sums_of_record(self.store.record(stage, key), self.store.status(stage, key)),  # type: ignore[arg-type]
             }
             for stage, key in self.keys.items()
         }  # fmt: skip
@@ -189,6 +191,91 @@ def test_a_record_made_again_is_not_the_one_of_the_run(bench: Bench) -> None:
     assert bench.of_store() == []
     (found,) = bench.of_run()
     assert found.text.endswith("is not the record that the run was made with, but was made since")
+
+
+HAND_EDITS: dict[str, Callable[[Path], Any]] = {
+    "status.json": lambda folder: edit(
+        folder / "status.json", '"isolation": null', '"isolation": {"mechanism": "bwrap"}'
+    ),
+    "status.json of cost": lambda folder: edit(
+        folder / "status.json", '"cost": null', '"cost": {"wall_s": 1, "cpu_s": 1, "peak_rss_mb": 1}'
+    ),
+    "status.json of a note": lambda folder: edit(folder / "status.json", '"notes": []', '"notes": ["all is well"]'),
+    "status.json of another machine": lambda folder: edit(folder / "status.json", '"host": ""', '"host": "large"'),
+    "job.json": lambda folder: edit(folder / "job.json", '"version": ""', '"version": "9"'),
+}  # fmt: skip
+"""What no sum of an artefact and no key knows of, by the file that is to be named."""
+
+
+@pytest.mark.parametrize("name", HAND_EDITS)
+def test_a_status_or_a_job_edited_by_hand_is_named_for_the_run(name: str, bench: Bench) -> None:
+    HAND_EDITS[name](bench.store.record("predictions", bench.keys["predictions"]))
+    assert bench.of_store() == []
+    (found,) = bench.of_run()
+    assert found.differs
+    file = name.split(" ")[0]
+    assert found.text.startswith(f"predictions/{bench.keys['predictions']}: has another {file} than the run had")
+
+
+def test_an_older_run_whose_manifest_has_no_sums_of_these_is_verified_as_before(bench: Bench) -> None:
+    manifest = json.loads((bench.run / "manifest.json").read_text(encoding="utf-8"))
+    for one in manifest["records"].values():
+        assert {"status", "job"} <= {*one}
+        del one["status"], one["job"]
+    (bench.run / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    assert bench.of_run() == []
+    HAND_EDITS["status.json"](bench.store.record("predictions", bench.keys["predictions"]))
+    assert bench.of_run() == []
+    same_size(bench)
+    assert len(bench.of_run()) == 1
+
+
+def test_what_a_run_was_joined_from_counts_not_what_its_record_says_by_then(bench: Bench) -> None:
+    folder = bench.store.record("predictions", bench.keys["predictions"])
+    joined_from = Status.model_validate_json((folder / "status.json").read_bytes())
+    before = sums_of_record(folder, joined_from)
+    edit(folder / "status.json", '"host": ""', '"host": "large"')
+    assert sums_of_record(folder, joined_from) == before
+    assert before["status"] != sha256_file(folder / "status.json")
+
+
+def test_a_status_that_is_written_otherwise_and_says_the_same_is_that_of_the_run(bench: Bench) -> None:
+    """As an older version has written it, which knew fewer fields."""
+    folder = bench.store.record("predictions", bench.keys["predictions"])
+    status = Status.model_validate_json((folder / "status.json").read_bytes())
+    (folder / "status.json").write_text(status.model_dump_json(exclude_defaults=True), encoding="utf-8")
+    assert sums_of_record(folder, status)["status"] == sha256_file(folder / "status.json")
+
+
+RECIPE = """
+name = "few"
+seeds = [1]
+models = ["mean"]
+scorers = ["l2"]
+datasets.demo.params = { n_genes = 60, n_singles = 6, n_doubles = 6, n_controls = 20, n_cells = 5 }
+
+[[tasks]]
+split = { kind = "double" }
+"""
+
+
+def test_a_leaderboard_that_shows_an_edited_isolation_is_found_out(tmp_path: Path) -> None:
+    (tmp_path / "few.toml").write_text(RECIPE, encoding="utf-8")
+
+    def command(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(Path(sys.executable).with_name("pertharness")), *words], cwd=tmp_path, capture_output=True, text=True,
+            env={**os.environ, "PERTHARNESS_STORE": str(tmp_path / "store")},
+        )  # fmt: skip
+
+    assert command("run", "few.toml", "--out", "out", "--isolation", "none").returncode == 0
+    assert command("verify", "out").returncode == 0
+    (folder,) = (tmp_path / "store" / "predictions").iterdir()
+    (folder / "status.json").chmod(0o644)
+    edit(folder / "status.json", '"mechanism": "none"', '"mechanism": "landlock"')
+    done = command("verify", "out")
+    assert done.returncode == 1
+    assert f"predictions/{folder.name}: has another status.json" in done.stdout
 
 
 def test_the_files_of_a_run_are_compared_with_its_manifest(bench: Bench) -> None:

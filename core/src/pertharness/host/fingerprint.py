@@ -6,19 +6,57 @@ import importlib.util
 import os
 import platform
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.machinery import PathFinder
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
+from pertharness.distributions import import_roots, is_package
 from pertharness.errors import PertharnessError
 from pertharness.files import canonical_json, sha256_file, sha256_text
+from pertharness.hookspecs import PROJECT
 
 WORKER_SIDE = Path(__file__).parents[1]
 
 
+def plugin_hash(module: str, owner: Distribution | None, places: Sequence[Path] | None = None) -> str:
+    """Return the sha256 over the files of a plugin, found without importing it.
+
+    They are those of the package that its module belongs to, and of all else that can be imported of its distribution:
+    a plugin may keep its hooks in one module and what these do in another. Of a plugin of the harness it is the module
+    alone; what the harness itself does, the numbers of its stages say (`pertharness.host.keys`).
+
+    Parameters
+    ----------
+    module
+        Its full name.
+    owner
+        The distribution that brings it.
+    places
+        Folders of packages to look in, in place of this interpreter's.
+
+    Raises
+    ------
+    PertharnessError
+        If there is no such module.
+    """
+    if module.partition(".")[0] == PROJECT:
+        return source_hash(module, places)
+    own = _root_of(module, places)
+    roots = import_roots(owner) if owner is not None else {}
+    # An import hook may lead to a folder of another name, where it is not found by its name.
+    files = _files_of(own, places) or _files_at([roots[own]] if own in roots else [])
+    others = {name: path for name, path in roots.items() if not _is_within(name, own) and not _is_within(own, name)}
+    if not files:
+        raise _not_installed(module)
+    if not others:
+        return _hash_files(files)
+    hashes = {name: _hash_files(found) for name, path in others.items() if (found := _files_at([path]))}
+    return sha256_text(canonical_json({own: _hash_files(files), **hashes}))
+
+
 def source_hash(module: str, places: Sequence[Path] | None = None) -> str:
-    """Give the sha256 over the files of a module or package, found without importing it.
+    """Return the sha256 over the files of a module or package, found without importing it.
 
     Parameters
     ----------
@@ -32,25 +70,68 @@ def source_hash(module: str, places: Sequence[Path] | None = None) -> str:
     PertharnessError
         If there is no such module.
     """
+    files = _files_of(module, places)
+    if not files:
+        raise _not_installed(module)
+    return _hash_files(files)
+
+
+def _not_installed(module: str) -> PertharnessError:
+    return PertharnessError(
+        f"the module {module!r} is not installed; install the plugin again, or remove its entry point"
+    )
+
+
+def _files_of(module: str, places: Sequence[Path] | None) -> list[Path]:
+    """Return the files of a module or package, none where it is not there."""
     top, *parts = module.split(".")
+    folders, origin = _find(top, places)
+    return _files_at([Path(folder, *parts) for folder in folders] if folders else [origin] if origin else [])
+
+
+def _root_of(module: str, places: Sequence[Path] | None) -> str:
+    """Return the package that a module belongs to: the first that is not a namespace package, or the module itself."""
+    top, *parts = module.split(".")
+    folders, _ = _find(top, places)
+    depth = 0
+    while folders and depth < len(parts) and not any(is_package(Path(path, *parts[:depth])) for path in folders):
+        depth += 1
+    return ".".join([top, *parts[:depth]])
+
+
+def _is_within(name: str, package: str) -> bool:
+    return f"{name}.".startswith(f"{package}.")
+
+
+def _find(top: str, places: Sequence[Path] | None) -> tuple[list[str], Path | None]:
+    """Return the folders of a package, or else the file of a module; its name has no dot, so nothing is imported."""
     if places is not None:
         spec = PathFinder.find_spec(top, [str(place) for place in places])
     else:
-        spec = importlib.util.find_spec(top)  # of a name without a dot, so nothing is imported
+        spec = importlib.util.find_spec(top)
     folders = list(spec.submodule_search_locations or []) if spec else []
-    found = [Path(folder, *parts) for folder in folders]
-    if not folders and spec and spec.origin:
-        found = [Path(spec.origin)]
-    files = [
-        file
-        for path in found
-        for file in (sorted(path.rglob("*")) if path.is_dir() else [path, path.with_suffix(".py")])
-    ]
-    if not any(file.is_file() for file in files):
-        raise PertharnessError(
-            f"the module {module!r} is not installed; install the plugin again, or remove its entry point"
-        )
-    return _hash_files(files)
+    return folders, Path(spec.origin) if spec and spec.origin else None
+
+
+def _files_at(paths: Sequence[Path]) -> list[Path]:
+    """Return the files of packages and modules, each with all below it, also where links lead elsewhere."""
+    files = []
+    for path in paths:
+        below = sorted(_walk(path)) if path.is_dir() else [path, path.with_suffix(".py")]
+        files += [file for file in below if file.is_file()]
+    return files
+
+
+def _walk(top: Path) -> Iterator[Path]:
+    """Yield what is in a folder and all below it, folders that are links too, as imports go through them."""
+    entered = set()
+    for folder, folders, names in os.walk(top, followlinks=True):
+        folders.sort()
+        if (real := os.path.realpath(folder)) in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        yield from (Path(folder, name) for name in names)
 
 
 def worker_hash(folder: Path = WORKER_SIDE) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pertharness.errors import PertharnessError
 from pertharness.hookspecs import PROJECT
-from pertharness.host.fingerprint import environment_hash, required_versions, source_hash
+from pertharness.host.fingerprint import environment_hash, plugin_hash, required_versions
 from pertharness.jobs import PluginRef, State
 
 
@@ -95,7 +95,7 @@ def _plugin(point: EntryPoint, known: dict[str, tuple[str, list[str]]]) -> Plugi
     ref = PluginRef(name=point.name, module=point.value, version=point.dist.version)
     versions = required_versions(point.dist, known)
     return Plugin(
-        ref, Path(sys.executable), source_hash(point.value), environment_hash(versions),
+        ref, Path(sys.executable), plugin_hash(point.value, point.dist), environment_hash(versions),
         python_version=platform.python_version(), packages=versions,
     )  # fmt: skip
 

@@ -25,7 +25,7 @@ from pertharness.host.plan import Plan, Source, build_plan, plan_common_genes
 from pertharness.host.recipe import Recipe, write_recipe
 from pertharness.host.registry import Registry, look_up
 from pertharness.host.store import Store
-from pertharness.host.sums import sum_of_artefacts
+from pertharness.host.sums import sums_of_record
 
 MANIFEST_FORMAT = 1
 BAD = ("failed", "invalid", "timeout", "crashed")
@@ -147,7 +147,7 @@ def _manifest(
             "title": node.title,
             "state": outcomes[key].state,
             "message": outcomes[key].message,
-            "artefacts": sum_of_artefacts(outcomes[key].status),
+            **sums_of_record(store.record(node.stage, key), outcomes[key].status),
         }
         for key, node in plan.nodes.items()
     }

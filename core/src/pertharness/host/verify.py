@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pertharness.errors import StoreError
 from pertharness.host.keys import key_of
 from pertharness.host.store import STAGES, STATUS, Store, read_job
-from pertharness.host.sums import files_of_run, sum_of_artefacts
+from pertharness.host.sums import describe_change, files_of_run, sum_of_artefacts
 from pertharness.jobs import Job, Stage, State, Status, describe_invalid
 
 _KEY = re.compile(r"[0-9a-f]{64}")
@@ -77,11 +77,20 @@ class Verifier:
                 if state == "done":
                     yield Finding(f"{stage}/{key}: is not in the store, and the run was made with it")
                 continue
-            yield from self.verify_record(stage, key)
-            status = self._status(stage, key)
-            wanted = record.get("artefacts", "") if state == "done" else ""
-            if wanted and isinstance(status, Status) and sum_of_artefacts(status) != wanted:
-                yield Finding(f"{stage}/{key}: is not the record that the run was made with, but was made since")
+            yield from self._verify_of_run(stage, key, record)
+
+    def _verify_of_run(self, stage: Stage, key: str, record: dict[str, Any]) -> Iterator[Finding]:
+        """Yield what is not as recorded in a record, and whether it is the one that a run was joined from."""
+        where, damaged = f"{stage}/{key}", False
+        for finding in self.verify_record(stage, key):
+            damaged = damaged or finding.differs
+            yield finding
+        status = self._status(stage, key)
+        wanted = record.get("artefacts", "") if record["state"] == "done" else ""
+        if wanted and isinstance(status, Status) and sum_of_artefacts(status) != wanted:
+            yield Finding(f"{where}: is not the record that the run was made with, but was made since")
+        elif not damaged and (names := _changed(self.store.record(stage, key), record)):
+            yield Finding(f"{where}: has another {names} than the run had: edited, or of a record that was made since")
 
     def verify_record(self, stage: Stage, key: str) -> Iterator[Finding]:
         """Yield what is not as recorded in one record; nothing for one that is taken away meanwhile."""
@@ -225,6 +234,13 @@ def _verify_key(job: Job, stage: Stage, key: str) -> Iterator[Finding]:
             origin = record_of(path)
             if origin is not None and origin[1] not in known:
                 yield Finding(f"{where}: has changed: {role} is of {'/'.join(origin)}, which its key was not made with")
+
+
+def _changed(folder: Path, record: dict[str, Any]) -> str:
+    try:
+        return describe_change(folder, record)
+    except OSError as error:
+        return f"{Path(error.filename).name} ({error.strerror})"
 
 
 def _bytes(path: Path) -> bytes | None:

@@ -4,28 +4,45 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from pertharness.distributions import top_level_modules
 from pertharness.errors import ContractError, Skip
+from pertharness.hookspecs import PROJECT
+from pertharness.testing.declared import distribution_of
 
 Value = TypeVar("Value")
 
 
-@contextlib.contextmanager
-def fresh_modules(module: str) -> Iterator[None]:
-    """Let the plugin's modules be imported anew for a while; what they kept so far comes back afterwards.
+def own_modules(module: str) -> list[str]:
+    """Return the modules in which a plugin may keep something: of each, those below it belong to it.
 
     Parameters
     ----------
     module
-        Module of the plugin. All modules of its package are taken, also those above it; of this package, none but the
-        module itself.
+        Module of the plugin. All top-level modules of its distribution are taken; of this package, none but the module
+        itself.
     """
-    top = module if module.split(".")[0] == "pertharness" else module.split(".")[0]
+    top = module.partition(".")[0]
+    if top == PROJECT:
+        return [module]
+    owner = distribution_of(module)
+    return sorted({top, *(top_level_modules(owner) if owner is not None else ())})
+
+
+@contextlib.contextmanager
+def fresh_modules(modules: Collection[str]) -> Iterator[None]:
+    """Let modules, and those below them, be imported anew for a while; what they kept so far comes back afterwards.
+
+    Parameters
+    ----------
+    modules
+        From `own_modules`.
+    """
 
     def take_out() -> dict[str, Any]:
-        names = [name for name in sys.modules if name == top or name.startswith(f"{top}.")]
+        names = [name for name in sys.modules if any(f"{name}.".startswith(f"{own}.") for own in modules)]
         return {name: sys.modules.pop(name) for name in names}
 
     before = take_out()
@@ -64,15 +81,16 @@ def check_kept_nothing(
     Skip
         If the answer differs without any call before it, too.
     """
-    with fresh_modules(module):
+    own = own_modules(module)
+    with fresh_modules(own):
         for other in others:
             _try(other, params)
         after = make()
     if not difference(first, after):
         return
-    with fresh_modules(module):
+    with fresh_modules(own):
         alone = make()
-    with fresh_modules(module):
+    with fresh_modules(own):
         if difference(alone, make()):
             raise Skip("not tried, because two calls with one seed differ")
     differs = difference(alone, after) or difference(alone, first)

@@ -17,7 +17,7 @@ from pertharness.cards import DatasetOffer, RemoteFile
 from pertharness.errors import RecipeError
 from pertharness.host.cli.loading import load_record
 from pertharness.host.cli.options import data_options, data_params
-from pertharness.host.cli.streams import echo
+from pertharness.host.cli.streams import echo, error_console
 from pertharness.host.fetch import Progress, default_folder, fetch, local_file, place_of
 from pertharness.host.fetch.checksums import recorded
 from pertharness.host.registry import open_registry
@@ -163,13 +163,12 @@ def shown_progress(name: str) -> Iterator[Progress]:
         yield _lines(name, lambda line: echo(line, err=True))
         return
     from rich import progress as rich_progress
-    from rich.console import Console
 
     columns = (
         rich_progress.TextColumn("{task.description}"), rich_progress.BarColumn(), rich_progress.DownloadColumn(),
         rich_progress.TransferSpeedColumn(), rich_progress.TimeRemainingColumn(),
     )  # fmt: skip
-    with rich_progress.Progress(*columns, console=Console(stderr=True)) as bar:
+    with rich_progress.Progress(*columns, console=error_console()) as bar:
         task = bar.add_task(name, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

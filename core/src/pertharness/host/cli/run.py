@@ -19,7 +19,7 @@ from pertharness.host.cli.options import (
     running_resources,
     store_option,
 )
-from pertharness.host.cli.streams import echo, echo_rendered
+from pertharness.host.cli.streams import echo, echo_rendered, error_console
 
 if TYPE_CHECKING:
     from pertharness.host.session import Finished
@@ -127,8 +127,6 @@ def carry_out_run(
 
     `named`: the models were named on the command line.
     """
-    from rich.console import Console
-
     from pertharness.host.cli.data import fetch_shown
     from pertharness.host.display import make_display
     from pertharness.host.session import carry_out, plan_run
@@ -141,7 +139,7 @@ def carry_out_run(
     plan = plan_run(recipe, registry, store, fetch_shown)
     for note in plan.notes:
         echo(note, err=True)
-    console = Console(stderr=True)
+    console = error_console()
     if dry_run:
         print_plan(plan, store, frozenset(retry))
         return None

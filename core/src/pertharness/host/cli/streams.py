@@ -7,11 +7,14 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from typing import NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
 
 import click
 
 from pertharness.host.printable import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _UNREAD = 128 + 13
 """What a shell shows of a program that SIGPIPE ended, as it ends cat, grep and ls."""
@@ -55,14 +58,60 @@ def print_error(text: str) -> None:
         _discard(sys.stderr)
 
 
+class _Narration:
+    """Standard error as a display writes it: where nothing more can be written, it goes silent, and the work goes on.
+
+    A reader that is gone is another matter: it ends the command, see `noticing_unread`.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text, or nothing any more."""
+        with _going_silent(self._stream):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write out what is kept back."""
+        with _going_silent(self._stream):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def _going_silent(stream: TextIO) -> Iterator[None]:
+    """Discard what a stream has to write, now and later, where it can write no more: a full disk, a terminal gone."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError:
+        _discard(stream)
+
+
+def error_console() -> Console:
+    """Return a console on standard error, for displays: they say how the work goes, and are no part of it."""
+    from rich.console import Console
+
+    return Console(file=cast("TextIO", _Narration(sys.stderr)))
+
+
 def _discard(stream: TextIO) -> None:
     """Let what a stream still has to write, and is to write later, go nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def echo(text: str, *, err: bool = False) -> None:
-    """Print a text of a plugin, a file or ours: what a terminal would obey, or cannot show, is seen escaped."""
-    click.echo(printable(text, newlines=True), err=err)
+    """Print a text of a plugin, a file or ours: what a terminal would obey, or cannot show, is seen escaped.
+
+    `err`: to standard error, where it says how the work goes; if it cannot be written, the work goes on.
+    """
+    with _going_silent(sys.stderr) if err else contextlib.nullcontext():
+        click.echo(printable(text, newlines=True), err=err)
 
 
 def echo_rendered(text: str) -> None:

@@ -13,7 +13,7 @@ import click
 from pertharness.errors import RecipeError
 from pertharness.host.cli.export import folder_of_run, read_manifest
 from pertharness.host.cli.options import FILE, store_option
-from pertharness.host.cli.streams import echo
+from pertharness.host.cli.streams import echo, error_console
 
 if TYPE_CHECKING:
     from pertharness.host.verify import Finding, Verifier
@@ -28,7 +28,9 @@ def verify(place: Path | None, store: Path | None) -> None:
     What is not as it was recorded is named, each thing in a line.
 
     Of a run: its own files, and every record that it was joined from. Of a store, or without an argument of the usual
-    one: every record. Compared are artefacts, inputs with the records and files that they came from, keys with jobs.
+    one: every record. Compared are artefacts, inputs with the records and files that they came from, keys with jobs. Of
+    a run also status and job of each record with those that it was joined from; a store alone cannot tell whether what
+    a status says of isolation, cost or times was edited.
     Exit status: 0 all is as recorded, 1 something differs.
     """
     from pertharness.host.store import Store
@@ -56,10 +58,9 @@ def verify(place: Path | None, store: Path | None) -> None:
 
 def _report(verifier: Verifier, found: Iterable[Finding], n_records: int) -> int:
     """Print what was found, with a line of progress on a terminal, and return the number of differences."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    console = Console(stderr=True)
+    console = error_console()
     bar = Progress(
         TextColumn("records"), BarColumn(bar_width=40), MofNCompleteColumn(), TextColumn("{task.fields[read]}"),
         console=console, transient=True,

@@ -26,6 +26,7 @@ from pertharness.host.environments.folder import (
     fitness,
     packages_in,
     site_packages,
+    source_in,
 )
 from pertharness.host.environments.pythons import takes
 from pertharness.host.environments.source import bring, resolve
@@ -33,7 +34,8 @@ from pertharness.host.environments.spec import Spec, locked, make_spec
 from pertharness.host.environments.uv import DISK_FULL, Uv, find_uv, warnings_of
 from pertharness.host.environments.wheels import core_wheel, normal_name, read_wheel, requirement_name
 from pertharness.host.environments.whole import damaged_packages, describe_damage
-from pertharness.host.fingerprint import source_hash, worker_hash
+from pertharness.host.execution.bytecode import compile_editable
+from pertharness.host.fingerprint import worker_hash
 from pertharness.host.hardware import find_gpus
 
 Say = Callable[[str], None]
@@ -169,9 +171,10 @@ def _make(spec: Spec, folder: Folder, uv: Uv, say: Say) -> Environment:
         notes = [*_install(spec, half, uv), *_mend(spec, half, uv)]
         misstated = [path for paths in damaged_packages(site_packages(half)).values() for path in paths]
         excused = _check(spec, half, uv)
+        compile_editable(half / "bin" / "python", force=True)  # what a wheel brings compiled may be of other sources
         environment = Environment(
             name=spec.name, module=spec.module, distribution=spec.wheel.distribution, version=spec.wheel.version,
-            folder=spec.folder, hash=spec.hash, source=source_hash(spec.module, [site_packages(half)]),
+            folder=spec.folder, hash=spec.hash, source=source_in(half, spec.module, spec.wheel.distribution),
             worker=worker_hash(), asked=spec.asked, lock=spec.lock_name, python=version, interpreter=interpreter,
             wanted_python=spec.python, cpu_only=spec.cpu_only, misstated=tuple(misstated), packages=packages_in(half),
             notes=[*notes, *excused],

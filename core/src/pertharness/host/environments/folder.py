@@ -19,7 +19,7 @@ from pertharness.hookspecs import PROJECT
 from pertharness.host.environments.asked import NAME
 from pertharness.host.environments.wheels import normal_name
 from pertharness.host.environments.whole import damaged_packages, describe_damage
-from pertharness.host.fingerprint import source_hash, worker_hash
+from pertharness.host.fingerprint import plugin_hash, worker_hash
 from pertharness.host.lock import Lock, try_lock
 
 FORMAT = 1
@@ -186,6 +186,26 @@ def packages_in(place: Path) -> dict[str, str]:
     return dict(sorted((normal_name(one.name), one.version) for one in found if one.name))
 
 
+def source_in(place: Path, module: str, distribution: str) -> str:
+    """Return the sha256 over the files of an environment's plugin.
+
+    Parameters
+    ----------
+    place
+        Folder of the environment.
+    module, distribution
+        Of the plugin.
+
+    Raises
+    ------
+    PertharnessError
+        If its module is not there.
+    """
+    packages = site_packages(place)
+    owner = next(iter(distributions(name=distribution, path=[str(packages)])), None)
+    return plugin_hash(module, owner, [packages])
+
+
 def fitness(folder: Folder, environment: Environment, *, every_file: bool = True) -> tuple[Fitness, str]:
     """Say whether an environment can be used as it was built, and if not why.
 
@@ -206,7 +226,7 @@ def fitness(folder: Folder, environment: Environment, *, every_file: bool = True
     if lost := [name for name, version in environment.packages.items() if there.get(name) != version]:
         return "broken", f"of its packages {', '.join(lost[:5])} {'is' if len(lost) == 1 else 'are'} missing or changed"
     try:
-        source = source_hash(environment.module, [site_packages(place)])
+        source = source_in(place, environment.module, environment.distribution)
     except PertharnessError:
         source = ""
     if source != environment.source:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from pertharness import __version__
 from pertharness.errors import BuildError
 from pertharness.hookspecs import PROJECT
 from pertharness.host.environments.wheels import normal_name
+from pertharness.host.execution.bytecode import compile_editable
 from pertharness.host.execution.start import ask_interpreter
-from pertharness.host.fingerprint import environment_hash, source_hash, worker_hash
+from pertharness.host.fingerprint import environment_hash, plugin_hash, worker_hash
 from pertharness.host.plugins import Plugin
 from pertharness.jobs import PluginRef
 
@@ -27,7 +29,8 @@ mine = {p.name: p for p in points if p.dist}.get(sys.argv[1])
 print(json.dumps({
     "python": platform.python_version(), "pertharness": places("pertharness"),
     "packages": {d.metadata["Name"]: d.version for d in reversed([*m.distributions()]) if d.metadata["Name"]},
-    "plugin": mine and [mine.value, mine.dist.version, mine.dist.metadata["Name"], places(mine.value.split(".")[0])],
+    "plugin": mine and [mine.value, mine.dist.version, mine.dist.metadata["Name"], places(mine.value.split(".")[0]),
+                        str(mine.dist.locate_file(""))],
 }))
 """
 """The names of top-level modules have no dot, so that finding them imports nothing."""
@@ -50,10 +53,12 @@ def plugin_of(python: Path, name: str) -> Plugin:
             f"{str(python)!r} has {'another version of' if worker else 'no'} pertharness; "
             f"install this one there, {__version__}, the same sources"
         )
-    module, version, distribution, places = said["plugin"]
+    module, version, distribution, places, packages_at = said["plugin"]
     packages = {normal_name(key): value for key, value in sorted(said["packages"].items())}
     others = {key: value for key, value in packages.items() if key not in (PROJECT, normal_name(distribution))}
-    source = source_hash(module, [Path(place).parent for place in places])
+    owner = next(iter(distributions(name=distribution, path=[packages_at])), None)
+    source = plugin_hash(module, owner, [Path(place).parent for place in places])
+    compile_editable(python)
     ref = PluginRef(name=name, module=module, version=version)
     return Plugin(
         ref=ref, python=python, source=source, environment=environment_hash(others, said["python"]),
