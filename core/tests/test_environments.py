@@ -27,7 +27,7 @@ from pertharness.host.environments.lockfile import write_lock
 from pertharness.host.environments.plugins import find_environments, merge
 from pertharness.host.environments.wheels import core_wheel, read_wheel
 from pertharness.host.environments.wheels import requirement_name as name_of
-from pertharness.host.fingerprint import source_hash
+from pertharness.host.fingerprint import plugin_hash
 from pertharness.host.registry import find_plugins, open_registry
 from pertharness.host.store import Store
 
@@ -373,7 +373,7 @@ def test_an_interpreter_without_the_plugin_or_the_harness_is_refused(shelf: Shel
         plugin_of(Path(sys.executable), "tiny")
     with pytest.raises(BuildError, match="cannot be run"):
         plugin_of(shelf.root / "python", "tiny")
-    assert plugin_of(Path(sys.executable), "datasets").source == source_hash("pertharness.datasets")
+    assert plugin_of(Path(sys.executable), "datasets").source == plugin_hash("pertharness.datasets", None)
 
 
 RECIPE = """

@@ -10,7 +10,7 @@ from pathlib import Path
 import pertharness
 import pytest
 from pertharness.errors import PertharnessError
-from pertharness.host.fingerprint import environment_hash, plugin_hash, required_versions, source_hash, worker_hash
+from pertharness.host.fingerprint import environment_hash, plugin_hash, required_versions, worker_hash
 from pertharness.host.plugins import find_installed
 
 PLANS = """
@@ -48,12 +48,12 @@ def test_a_changed_file_changes_the_hash_and_a_cache_does_not(tmp_path: Path, mo
     package.mkdir()
     (package / "__init__.py").write_text("raise RuntimeError('imported')")
     monkeypatch.syspath_prepend(tmp_path)
-    first = source_hash("fingerprinted_plugin")
+    first = plugin_hash("fingerprinted_plugin", None)
     (package / "__pycache__").mkdir()
     (package / "__pycache__" / "x.pyc").write_text("x")
-    assert source_hash("fingerprinted_plugin") == first
+    assert plugin_hash("fingerprinted_plugin", None) == first
     (package / "table.csv").write_text("1")
-    assert source_hash("fingerprinted_plugin") != first
+    assert plugin_hash("fingerprinted_plugin", None) != first
     assert "fingerprinted_plugin" not in sys.modules
 
 
@@ -63,9 +63,9 @@ def test_modules_of_one_file_and_inside_a_package_are_found(tmp_path: Path, monk
     (tmp_path / "parent_package" / "__init__.py").write_text("raise RuntimeError('imported')")
     (tmp_path / "parent_package" / "plugin.py").write_text("a = 1")
     monkeypatch.syspath_prepend(tmp_path)
-    assert source_hash("lonely_plugin") != source_hash("parent_package.plugin")
+    assert plugin_hash("lonely_plugin", None) != plugin_hash("parent_package.plugin", None)
     with pytest.raises(PertharnessError, match="'there_is_none'"):
-        source_hash("there_is_none")
+        plugin_hash("there_is_none", None)
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_a_plugin_of_one_package_has_the_hash_of_that_package(tmp_path: Path) ->
     (tmp_path / "pkgx" / "__init__.py").write_text("")
     plugin = write_distribution(tmp_path, "someplugin", "1")
     Path(str(plugin.locate_file("someplugin-1.dist-info/RECORD"))).write_text("pkgx/__init__.py,,\n")
-    assert plugin_hash("pkgx", plugin, [tmp_path]) == source_hash("pkgx", [tmp_path])
+    assert plugin_hash("pkgx", plugin, [tmp_path]) == plugin_hash("pkgx", None, [tmp_path])
 
 
 def test_of_a_shared_namespace_only_its_own_part_makes_a_plugin_another(tmp_path: Path) -> None:
@@ -135,15 +135,17 @@ def test_what_a_package_reaches_through_links_makes_a_plugin_another(tmp_path: P
     (tmp_path / "site" / "pkgx" / "__init__.py").write_text("")
     (tmp_path / "site" / "pkgx" / "inner").symlink_to(tmp_path / "shared")
     (tmp_path / "shared" / "loop").symlink_to(tmp_path / "site" / "pkgx")
-    first = source_hash("pkgx", [tmp_path / "site"])
+    first = plugin_hash("pkgx", None, [tmp_path / "site"])
     (tmp_path / "shared" / "work.py").write_text("a = 2")
-    assert source_hash("pkgx", [tmp_path / "site"]) != first
+    assert plugin_hash("pkgx", None, [tmp_path / "site"]) != first
 
 
 def test_of_the_harness_only_the_module_itself_is_hashed() -> None:
     owner = distribution("pertharness")
     assert (
-        plugin_hash("pertharness.datasets", owner) == source_hash("pertharness.datasets") != source_hash("pertharness")
+        plugin_hash("pertharness.datasets", owner)
+        == plugin_hash("pertharness.datasets", None)
+        != plugin_hash("pertharness", None)
     )
 
 

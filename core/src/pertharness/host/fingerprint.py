@@ -6,7 +6,7 @@ import importlib.util
 import os
 import platform
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.machinery import PathFinder
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
@@ -15,12 +15,29 @@ from pertharness.distributions import import_roots, is_package
 from pertharness.errors import PertharnessError
 from pertharness.files import canonical_json, sha256_file, sha256_text
 from pertharness.hookspecs import PROJECT
+from pertharness.host.sources import Sources
 
 WORKER_SIDE = Path(__file__).parents[1]
 
 
 def plugin_hash(module: str, owner: Distribution | None, places: Sequence[Path] | None = None) -> str:
-    """Return the sha256 over the files of a plugin, found without importing it.
+    """Return the sha256 over the files of a plugin, found without importing it: see `plugin_files`.
+
+    Raises
+    ------
+    PertharnessError
+        If there is no such module.
+    """
+    own, *others = plugin_files(module, owner, places).items()
+    if not others:
+        return _hash_files(own[1])
+    return sha256_text(canonical_json({name: _hash_files(files) for name, files in (own, *others)}))
+
+
+def plugin_files(
+    module: str, owner: Distribution | None, places: Sequence[Path] | None = None
+) -> dict[str, list[Path]]:
+    """Return the files of a plugin by package or module, its own first, found without importing it.
 
     They are those of the package that its module belongs to, and of all else that can be imported of its distribution:
     a plugin may keep its hooks in one module and what these do in another. Of a plugin of the harness it is the module
@@ -41,7 +58,10 @@ def plugin_hash(module: str, owner: Distribution | None, places: Sequence[Path] 
         If there is no such module.
     """
     if module.partition(".")[0] == PROJECT:
-        return source_hash(module, places)
+        files = _files_of(module, places)
+        if not files:
+            raise _not_installed(module)
+        return {module: files}
     own = _root_of(module, places)
     roots = import_roots(owner) if owner is not None else {}
     # An import hook may lead to a folder of another name, where it is not found by its name.
@@ -49,31 +69,13 @@ def plugin_hash(module: str, owner: Distribution | None, places: Sequence[Path] 
     others = {name: path for name, path in roots.items() if not _is_within(name, own) and not _is_within(own, name)}
     if not files:
         raise _not_installed(module)
-    if not others:
-        return _hash_files(files)
-    hashes = {name: _hash_files(found) for name, path in others.items() if (found := _files_at([path]))}
-    return sha256_text(canonical_json({own: _hash_files(files), **hashes}))
+    return {own: files} | {name: found for name, path in others.items() if (found := _files_at([path]))}
 
 
-def source_hash(module: str, places: Sequence[Path] | None = None) -> str:
-    """Return the sha256 over the files of a module or package, found without importing it.
-
-    Parameters
-    ----------
-    module
-        Its full name.
-    places
-        Folders of packages to look in, in place of this interpreter's.
-
-    Raises
-    ------
-    PertharnessError
-        If there is no such module.
-    """
-    files = _files_of(module, places)
-    if not files:
-        raise _not_installed(module)
-    return _hash_files(files)
+def sources_of(module: str, owner: Distribution | None, places: Sequence[Path] | None = None) -> Sources:
+    """Return the files of a plugin as they are now; see `plugin_files`."""
+    files = plugin_files(module, owner, places).values()
+    return Sources(path for of_a_module in files for path in _kept(of_a_module))
 
 
 def _not_installed(module: str) -> PertharnessError:
@@ -149,8 +151,12 @@ def worker_hash(folder: Path = WORKER_SIDE) -> str:
     return _hash_files(kept)
 
 
+def _kept(paths: Iterable[Path]) -> list[Path]:
+    return [path for path in paths if path.is_file() and "__pycache__" not in path.parts]
+
+
 def _hash_files(paths: list[Path]) -> str:
-    kept = [path for path in paths if path.is_file() and "__pycache__" not in path.parts]
+    kept = _kept(paths)
     base = Path(os.path.commonpath([path.parent for path in kept]))
     return sha256_text(canonical_json([(path.relative_to(base).as_posix(), sha256_file(path)) for path in kept]))
 

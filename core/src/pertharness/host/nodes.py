@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pertharness.host.sources import Sources
 from pertharness.jobs import Job, Stage, State, Status
 
 
@@ -37,6 +38,8 @@ class Node:
         File of compile caches that it gets a copy of, if it is there.
     sums
         Role -> sha256 of files that are no records, such as a dataset's source.
+    sources
+        Files of its plugin, which must be what they were when the key was made.
     gpu_gb
         Memory of the GPU that it is to have for itself, 0 for any; None if it takes none.
     """
@@ -52,6 +55,7 @@ class Node:
     shares_process: bool = False
     caches: Path | None = None
     sums: Mapping[str, str] = field(default_factory=dict)
+    sources: Sources | None = None
     gpu_gb: float | None = None
     timeout_s: float | None = None
     memory_mb: float | None = None

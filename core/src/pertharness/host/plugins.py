@@ -12,7 +12,8 @@ from pathlib import Path
 
 from pertharness.errors import PertharnessError
 from pertharness.hookspecs import PROJECT
-from pertharness.host.fingerprint import environment_hash, plugin_hash, required_versions
+from pertharness.host.fingerprint import environment_hash, plugin_hash, required_versions, sources_of
+from pertharness.host.sources import Sources
 from pertharness.jobs import PluginRef, State
 
 
@@ -26,6 +27,8 @@ class Plugin:
         Folder of its environment; empty if it is installed beside the harness.
     python_version, packages
         What it runs on: normalised name -> version.
+    sources
+        Its files, where somebody may edit them while a run goes on.
     """
 
     ref: PluginRef
@@ -35,6 +38,7 @@ class Plugin:
     place: str = ""
     python_version: str = ""
     packages: Mapping[str, str] = field(default_factory=dict, compare=False)
+    sources: Sources | None = field(default=None, compare=False)
 
     def in_keys(self) -> dict[str, str]:
         """Return what enters the keys of its jobs.
@@ -94,9 +98,10 @@ def _plugin(point: EntryPoint, known: dict[str, tuple[str, list[str]]]) -> Plugi
         raise PertharnessError(f"the plugin {point.name!r} belongs to no distribution; install it with pip")
     ref = PluginRef(name=point.name, module=point.value, version=point.dist.version)
     versions = required_versions(point.dist, known)
+    sources = sources_of(point.value, point.dist)  # before the hash, so that an edit in between is noticed
     return Plugin(
         ref, Path(sys.executable), plugin_hash(point.value, point.dist), environment_hash(versions),
-        python_version=platform.python_version(), packages=versions,
+        python_version=platform.python_version(), packages=versions, sources=sources,
     )  # fmt: skip
 
 

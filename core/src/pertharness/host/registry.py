@@ -135,7 +135,8 @@ def _card_job(plugin: Plugin) -> Job:
 
 def _card_node(plugin: Plugin) -> Node:
     job = _card_job(plugin)
-    return Node(job=job, python=plugin.python, title=f"card of {plugin.ref.name}", timeout_s=120.0)
+    title = f"card of {plugin.ref.name}"
+    return Node(job=job, python=plugin.python, title=title, timeout_s=120.0, sources=plugin.sources)
 
 
 def _read_card(store: Store, node: Node, outcome: Outcome) -> Card | Problem:

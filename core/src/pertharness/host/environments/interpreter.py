@@ -15,7 +15,7 @@ from pertharness.hookspecs import PROJECT
 from pertharness.host.environments.wheels import normal_name
 from pertharness.host.execution.bytecode import compile_editable
 from pertharness.host.execution.start import ask_interpreter
-from pertharness.host.fingerprint import environment_hash, plugin_hash, worker_hash
+from pertharness.host.fingerprint import environment_hash, plugin_hash, sources_of, worker_hash
 from pertharness.host.plugins import Plugin
 from pertharness.jobs import PluginRef
 
@@ -57,12 +57,14 @@ def plugin_of(python: Path, name: str) -> Plugin:
     packages = {normal_name(key): value for key, value in sorted(said["packages"].items())}
     others = {key: value for key, value in packages.items() if key not in (PROJECT, normal_name(distribution))}
     owner = next(iter(distributions(name=distribution, path=[packages_at])), None)
-    source = plugin_hash(module, owner, [Path(place).parent for place in places])
+    parents = [Path(place).parent for place in places]
+    sources = sources_of(module, owner, parents)
+    source = plugin_hash(module, owner, parents)
     compile_editable(python)
     ref = PluginRef(name=name, module=module, version=version)
     return Plugin(
         ref=ref, python=python, source=source, environment=environment_hash(others, said["python"]),
-        place=str(python.parent.parent), python_version=said["python"], packages=packages,
+        place=str(python.parent.parent), python_version=said["python"], packages=packages, sources=sources,
     )  # fmt: skip
 
 

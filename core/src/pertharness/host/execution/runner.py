@@ -293,6 +293,7 @@ class Runner:
             status = read_status(self.store.work(key), key)
             if status is None:
                 raise StoreError(f"the status of the job {key!r} cannot be read; rerun the same command")
+            self._check_sources(node)
             self._commit(node, status, seat.locks.pop(key))
         elif "full" in message:
             raise DiskFullError(
@@ -307,6 +308,16 @@ class Runner:
                 self._ready.put_back(node, kind_of(node))
             seat.nodes = {}
             self._release(seat)
+
+    def _check_sources(self, node: Node) -> None:
+        """Raise where a plugin was edited while its job ran, whose key says what it was before."""
+        changed = node.sources.find_changed() if node.sources else None
+        if changed is not None:
+            shutil.rmtree(self.store.work(node.key), ignore_errors=True)
+            raise StoreError(
+                f"{str(changed)!r} of the plugin {node.job.plugin.name!r} was changed while the run used it; rerun the "
+                "same command, which takes it as it is by then"
+            )
 
     def _release(self, seat: Seat) -> None:
         """Release the locks that a seat still has."""

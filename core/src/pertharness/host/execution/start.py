@@ -140,7 +140,7 @@ def start_warm(batch: Batch, zygote: WarmWorker | None) -> WarmWorker | None:
     for launch in batch.launches:
         grants += job_grants(launch, base, cuda=False, shared_memory=False)
     if not batch.launches[0].is_confined:  # later jobs of other batches are forked from it too
-        grants += Grants(write=(str(batch.launches[0].folder.parent),))
+        grants += Grants(read=("/",), write=(str(batch.launches[0].folder.parent),))
     landlock = batch.mechanism == "landlock"
     if zygote is None:
         command = [*worker_command(batch.python), "--warm", str(theirs.fileno())]

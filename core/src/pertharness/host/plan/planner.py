@@ -90,8 +90,8 @@ class Planner:
         resources = self.recipe.resources
         python = (plugin or _core(self.registry)).python
         limits: dict[str, Any] = {"timeout_s": resources.timeout_s, "memory_mb": self.memory_mb}
-        caches = self.caches_of(plugin) if plugin else None
-        return self.plan.add(Node(job=job, python=python, caches=caches, **limits, **fields))
+        caches, sources = (self.caches_of(plugin), plugin.sources) if plugin else (None, None)
+        return self.plan.add(Node(job=job, python=python, caches=caches, sources=sources, **limits, **fields))
 
 
 def add_attempt(
