@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import select
-import shutil
 import sys
 import time
 from collections.abc import Iterable
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pertharness.errors import PertharnessError, RecipeError, Skip, StoreError
-from pertharness.files import write_text
+from pertharness.files import remove_tree, unlock_folder, write_text
 from pertharness.host.execution.batch import Batch, InputFile, Launch, Mechanism, job_files, uses_gpu
 from pertharness.host.execution.bytecode import compile_editable
 from pertharness.host.execution.local import Seat, close_seats, open_seat
@@ -323,9 +322,10 @@ class Runner:
 def lay_out(node: Node, work: Path) -> None:
     """Lay out the folder of a job; the scratch folder of an earlier, unfinished try is kept for resuming."""
     work.mkdir(parents=True, exist_ok=True)
+    unlock_folder(str(work))  # what was killed may have closed it
     for path in work.iterdir():
-        if path.name != SCRATCH:
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        if path.name != SCRATCH or not unlock_folder(str(path)):
+            remove_tree(path)
     write_text(work / JOB, node.job.model_dump_json(indent=1), synced=False)
     if node.prepare:
         node.prepare(work)
