@@ -1,10 +1,8 @@
 """Folders of any depth and with any permissions: looked through, measured and removed, and no link followed."""
 
-import ctypes
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +14,10 @@ from pertharness.host.prune import prune
 from pertharness.host.space import Measure
 from pertharness.host.store import Store
 from pertharness.jobs import Job, PluginRef
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from permissions import as_a_user
 
 DEPTH = 1500
 """More than a process may have calls in one another, or files open; with `LONG` names, 20 times PATH_MAX."""
@@ -116,24 +118,6 @@ def test_a_folder_that_is_moved_meanwhile_ends_the_walk(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="was moved while it was looked through"):
         for _ in walk(tmp_path / "top"):
             (tmp_path / "top" / "a").rename(tmp_path / "elsewhere" / "moved")
-
-
-def drop_overrides() -> None:
-    """Give up, with the next exec, what lets root pass over permissions (capabilities 1 to 3, by prctl 24)."""
-    for capability in (1, 2, 3) if os.getuid() == 0 else ():
-        if ctypes.CDLL(None).prctl(24, capability, 0, 0, 0):
-            os._exit(1)
-
-
-def as_a_user(code: str) -> str:
-    """Return what code prints that is run by somebody to whom permissions apply, in a folder of its own: `top`."""
-    with tempfile.TemporaryDirectory() as name:
-        done = subprocess.run(
-            [sys.executable, "-c", f"import os\nfrom pathlib import Path\ntop = Path({name!r})\n{code}"],
-            capture_output=True, text=True, cwd="/", check=False, preexec_fn=drop_overrides,
-        )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 LOCKED = """
