@@ -366,6 +366,15 @@ def test_what_is_as_it_should_be_passes_and_what_is_not_is_said(embedded: Launch
     assert children_of(os.getpid()) == []
 
 
+def test_files_of_hdf5_are_checked_in_another_process_than_that_which_settles(embedded: Launch) -> None:
+    (embedded.folder / "embedding.h5ad").rename(embedded.folder / "out" / "embedding.h5ad")
+    claim(embedded.folder, artefacts=["embedding.h5ad"])
+    forks: list[bool] = []
+    os.register_at_fork(before=lambda: forks.append(True))
+    assert settled(embedded).state == "done"
+    assert forks
+
+
 @pytest.mark.timeout(30)
 def test_a_file_that_is_never_read_to_its_end_is_the_jobs_fault(embedded: Launch) -> None:
     (embedded.folder / "embedding.h5ad").unlink()

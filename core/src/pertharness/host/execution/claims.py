@@ -13,7 +13,7 @@ from pertharness.files import remove_tree
 from pertharness.host.execution.batch import Launch
 from pertharness.host.execution.plain_files import open_plain
 from pertharness.jobs import LOG, OUT, Claim
-from pertharness.texts import MESSAGE_LIMIT, NOTE_LIMIT, TRACEBACK_LIMIT, shorten, shorten_notes, storable
+from pertharness.texts import NOTE_LIMIT, TRACEBACK_LIMIT, shorten, shorten_notes, storable
 from pertharness.worker.main import LOG_TAIL
 
 LARGEST_CLAIM = 64_000_000
@@ -29,7 +29,8 @@ MOST_PHASES = 1000
 def read_claim(path: Path) -> Claim | None:
     """Return what the worker says of its job; None where it says nothing that can be understood.
 
-    A worker of this version cuts its texts itself, but what a plugin's process wrote need not be of one.
+    A worker of this version cuts its texts itself, but what a plugin's process wrote need not be of one; the message is
+    cut with all others, where the job is settled.
     """
     try:
         descriptor = open_plain(path)
@@ -47,7 +48,6 @@ def read_claim(path: Path) -> Claim | None:
     return claim.model_copy(
         update={
             "type": shorten(storable(claim.type), TYPE_LIMIT),
-            "message": shorten(storable(claim.message), MESSAGE_LIMIT),
             "traceback": shorten(storable(claim.traceback), TRACEBACK_LIMIT),
             "notes": shorten_notes(claim.notes),
             "unanswered": {query: shorten(storable(reason), NOTE_LIMIT) for query, reason in claim.unanswered.items()},
