@@ -12,7 +12,7 @@ from pertharness.errors import StoreError
 from pertharness.files import remove_tree
 from pertharness.host.execution.batch import Launch
 from pertharness.host.execution.plain_files import open_plain
-from pertharness.jobs import LOG, OUT, Claim
+from pertharness.jobs import LOG, OUT, Claim, Phase
 from pertharness.texts import NOTE_LIMIT, TRACEBACK_LIMIT, shorten, shorten_notes, storable
 from pertharness.worker.main import LOG_TAIL
 
@@ -20,8 +20,8 @@ LARGEST_CLAIM = 64_000_000
 """Bytes of a claim that are read."""
 LARGEST_LOG = 64_000_000
 """Bytes of a log that are kept, from its beginning; a file may pretend to be far longer than what is in it."""
-TYPE_LIMIT = 200
-"""Characters of the name of an exception's class."""
+NAME_LIMIT = 200
+"""Characters of the name of an exception's class, or of a phase."""
 MOST_PHASES = 1000
 """A job has about five."""
 
@@ -39,20 +39,27 @@ def read_claim(path: Path) -> Claim | None:
     with os.fdopen(descriptor, "rb") as file:
         text = file.read(LARGEST_CLAIM + 1)
     try:
-        claim = Claim.model_validate_json(text)
+        claim = Claim.model_validate_json(text) if len(text) <= LARGEST_CLAIM else None
     except (ValidationError, RecursionError):
         return None
-    numbers = [(phase.wall_s, phase.cpu_s, phase.peak_rss_mb, phase.peak_gpu_mb or 0.0) for phase in claim.phases]
-    if len(text) > LARGEST_CLAIM or len(numbers) > MOST_PHASES or not all(map(math.isfinite, sum(numbers, ()))):
+    if claim is None or len(claim.phases) > MOST_PHASES or not all(map(_is_finite, claim.phases)):
         return None
     return claim.model_copy(
         update={
-            "type": shorten(storable(claim.type), TYPE_LIMIT),
+            "type": shorten(storable(claim.type), NAME_LIMIT),
+            "phases": [
+                phase.model_copy(update={"name": shorten(storable(phase.name), NAME_LIMIT)}) for phase in claim.phases
+            ],
             "traceback": shorten(storable(claim.traceback), TRACEBACK_LIMIT),
             "notes": shorten_notes(claim.notes),
             "unanswered": {query: shorten(storable(reason), NOTE_LIMIT) for query, reason in claim.unanswered.items()},
         }
     )
+
+
+def _is_finite(phase: Phase) -> bool:
+    """Return whether what a phase cost can be written as JSON, and read again."""
+    return all(map(math.isfinite, (phase.wall_s, phase.cpu_s, phase.peak_rss_mb, phase.peak_gpu_mb or 0.0)))
 
 
 def take_log(launch: Launch) -> None:
