@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from pertharness.files import remove_tree
 from pertharness.host.execution import caches
 from pertharness.host.execution.caches import CACHES, keep_caches, lay_out_caches
 from pertharness.host.execution.start import job_variables
@@ -141,3 +143,56 @@ def test_compilers_are_sent_to_the_home_of_the_job(monkeypatch: pytest.MonkeyPat
     home = f"/store/work/k/{HOME}"
     assert variables["TRITON_CACHE_DIR"] == f"{home}/.cache/triton"
     assert job_variables(launch).items() <= variables.items()
+
+
+def test_odd_things_in_a_cache_cost_only_themselves(tmp_path: Path) -> None:
+    """A pipe that nobody writes to, and folders deeper than a process may have calls in one another."""
+    place = tmp_path / HOME / ".cache"
+    place.mkdir(parents=True)
+    (place / "kernel.bin").write_text("compiled")
+    os.mkfifo(place / "pipe")
+    here = os.open(place, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("d" * 50, dir_fd=here)
+        inner = os.open("d" * 50, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+    os.close(here)
+    path, note = keep_caches(tmp_path)
+    assert note == ""
+    assert path is not None
+    with zipfile.ZipFile(path) as archive:
+        assert archive.namelist() == ["kernel.bin"]
+    remove_tree(place)
+
+
+@pytest.mark.parametrize("put", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/etc/passwd")])
+def test_what_stands_where_caches_are_to_lie_is_removed(put: Callable[[Path], object], tmp_path: Path) -> None:
+    (tmp_path / HOME / ".cache").mkdir(parents=True)
+    (tmp_path / HOME / ".cache" / "kernel.bin").write_text("compiled")
+    put(tmp_path / CACHES)
+    path, _ = keep_caches(tmp_path)
+    assert path is not None
+    assert zipfile.is_zipfile(path)
+    assert not path.is_symlink()
+
+
+def test_more_files_than_are_worth_it_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(caches, "MOST_FILES", 3)
+    (tmp_path / HOME / ".cache").mkdir(parents=True)
+    for number in range(4):
+        (tmp_path / HOME / ".cache" / str(number)).touch()
+    path, note = keep_caches(tmp_path)
+    assert path is None
+    assert "more than 500 MB or 3 files" in note
+
+
+def test_caches_that_are_damaged_are_done_without(tmp_path: Path) -> None:
+    (tmp_path / CACHES).write_bytes(b"PK no archive at all")
+    lay_out_caches(tmp_path / CACHES, tmp_path / HOME)
+    (tmp_path / CACHES).unlink()
+    lay_out_caches(tmp_path / CACHES, tmp_path / HOME)
+    (tmp_path / CACHES).mkdir()
+    lay_out_caches(tmp_path / CACHES, tmp_path / HOME)
+    assert not (tmp_path / HOME).exists()

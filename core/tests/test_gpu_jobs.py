@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from pertharness.host.execution.batch import Batch, Launch
-from pertharness.host.execution.runner import is_forked
+from pertharness.host.execution.kinds import is_forked
 from pertharness.host.execution.sandbox import base_grants, gpu_grants, job_grants
 from pertharness.host.nodes import Node
 from pertharness.jobs import Job, PluginRef, Stage

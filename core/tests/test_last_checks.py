@@ -244,27 +244,70 @@ def test_a_huge_matrix_that_is_not_there_costs_nothing(prediction: Launch) -> No
     """A dataset of 29 TiB that takes no room in the file."""
     shape = (2_000_000, 2_000_000)
     change(prediction, lambda file: replace(file, "X", None, shape=shape, dtype="f8", chunks=(1, 1000)))
-    assert f"X has the shape {shape}" in refusal(prediction)
+    assert "'/X' declares 2000000 x 2000000 values (29.1 TiB)" in refusal(prediction)
+    change(prediction, lambda file: replace(file, "X", None, shape=(3, 40), dtype="f8"))
+    assert "X has the shape (3, 40)" in refusal(prediction)
+
+
+@pytest.mark.timeout(30)
+def test_groups_that_contain_each_other_come_to_an_end(prediction: Launch) -> None:
+    """40 names of one group in itself: followed to any depth, they are 100 million groups in the fifth level alone."""
+
+    def nest(file: h5py.File) -> None:
+        for number in range(40):
+            file["obs"][f"again{number}"] = file["obs"]
+
+    change(prediction, nest)
+    inspect_artefacts(prediction, DONE)
+    change(prediction, put(1e6, 1, 2))
+    assert "1000000.0" in refusal(prediction)
+
+
+def test_reasons_are_for_queries_that_were_asked(prediction: Launch) -> None:
+    assert "'KLF1' was not asked for" in refusal(prediction, Claim(state="done", unanswered={"KLF1": "why"}))
 
 
 # --- embeddings
 
 
+LABELS = ["A", "B", "MYC"]
+"""Targets of the split."""
+
+
 @pytest.fixture
 def embedding(tmp_path: Path) -> Launch:
-    launch = launch_of("embeddings", tmp_path, {}, {})
-    write_embedding(pd.DataFrame(np.eye(3), index=["A", "B", "C"]), launch.folder / "embedding.h5ad")
+    launch = launch_of("embeddings", tmp_path, {}, {"kind": "perturbation"})
+    write_embedding(pd.DataFrame(np.eye(3), index=LABELS), launch.folder / "embedding.h5ad")
     return launch
 
 
-def test_an_embedding_as_it_should_be_passes(embedding: Launch) -> None:
+EMBEDDINGS = pytest.mark.parametrize("values", [np.eye(3), np.full((3, 2), 0.5)], ids=["sparse", "dense"])
+
+
+@EMBEDDINGS
+def test_an_embedding_as_it_should_be_passes(values: np.ndarray, embedding: Launch) -> None:
+    for labels in (LABELS, ["control", "MYC", "TP53"]):
+        write_embedding(pd.DataFrame(values, index=labels), embedding.folder / "embedding.h5ad")
+        inspect_artefacts(embedding, DONE)
+    write_embedding(pd.DataFrame(values[:0], index=[]), embedding.folder / "embedding.h5ad")
     inspect_artefacts(embedding, DONE)
 
 
+def test_genes_of_the_training_data_are_labels_where_genes_are_embedded(prediction: Launch, tmp_path: Path) -> None:
+    folder = tmp_path / "embedded"
+    folder.mkdir()
+    launch = launch_of("embeddings", folder, {"train": prediction.job.inputs["train"]}, {"kind": "gene"})
+    genes = list(planted_means().var_names)
+    write_embedding(pd.DataFrame(np.ones((2, 3)), index=genes[:2]), launch.folder / "embedding.h5ad")
+    inspect_artefacts(launch, DONE)
+    write_embedding(pd.DataFrame(np.ones((2, 3)), index=[genes[0], "A"]), launch.folder / "embedding.h5ad")
+    assert "'A' was not asked for" in refusal(launch)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize("values", [np.eye(3), np.full((3, 2), 0.5)], ids=["sparse", "dense"])
+@EMBEDDINGS
 def test_an_embedding_holds_numbers(values: np.ndarray, value: float, embedding: Launch) -> None:
-    write_embedding(pd.DataFrame(values, index=["A", "B", "C"]), embedding.folder / "embedding.h5ad")
+    write_embedding(pd.DataFrame(values, index=LABELS), embedding.folder / "embedding.h5ad")
 
     def alter(file: h5py.File) -> None:
         values = file["X"]["data"] if isinstance(file["X"], h5py.Group) else file["X"]
@@ -274,12 +317,92 @@ def test_an_embedding_holds_numbers(values: np.ndarray, value: float, embedding:
     assert "not finite" in refusal(embedding)
 
 
-def test_an_embedding_has_each_label_once(embedding: Launch) -> None:
-    def twice(file: h5py.File) -> None:
-        replace(file["obs"], file["obs"].attrs["_index"], ["A", "B", "A"])
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (["A", "B", "A"], "comes twice"), (["A", "B", "A+B"], "'A+B' was not asked for"),
+        (["A", "B"], "3 rows, and there are 2 labels"),
+        (["A", "B", "MYC", "TP53"], "3 rows, and there are 4 labels"),
+        (list("ABCDEFGHIJ"), "at most 7 texts"),
+    ],
+)  # fmt: skip
+@EMBEDDINGS
+def test_labels_are_those_that_were_asked_for_once(
+    values: np.ndarray, labels: list[str], words: str, embedding: Launch
+) -> None:
+    write_embedding(pd.DataFrame(values, index=LABELS), embedding.folder / "embedding.h5ad")
+    change(embedding, lambda file: replace(file["obs"], file["obs"].attrs["_index"], labels), "embedding.h5ad")
+    assert words in refusal(embedding)
 
-    change(embedding, twice, "embedding.h5ad")
-    assert "comes twice" in refusal(embedding)
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((1 << 45, 4), "declares 35184372088832 x 4"),
+        ((3, 1 << 45), "declares 3 x 35184372088832"),
+        ((1 << 20, 4), "X has the shape (1048576, 4), expected at most 7 rows"),
+        ((3, 1 << 20), "and 200000 columns"),
+        ((12,), "X has the shape (12,)"), ((), "X has the shape ()"),
+    ],
+)  # fmt: skip
+def test_a_shape_that_cannot_be_is_refused_before_a_value_is_read(
+    shape: tuple[int, ...], words: str, embedding: Launch
+) -> None:
+    """Zeros that were never written take no room in the file, and ever so long to read."""
+    more = {"chunks": tuple(min(side, 1024) for side in shape)} if shape else {}
+    change(embedding, lambda file: replace(file, "X", None, shape=shape, dtype="f8", **more), "embedding.h5ad")
+    assert words in refusal(embedding)
+
+
+def sparse_part(name: str, values: object) -> Callable[[h5py.File], None]:
+    return lambda file: replace(file["X"], name, values)
+
+
+def reshape(*shape: int) -> Callable[[h5py.File], None]:
+    return lambda file: file["X"].attrs.modify("shape", np.array(shape))
+
+
+@pytest.mark.parametrize(
+    ("alter", "words"),
+    [
+        (reshape(1 << 45, 3), "X has the shape (35184372088832, 3)"),
+        (reshape(7, 3), "X has 7 rows, and there are 3 labels"),
+        (reshape(3, 2), "columns that it has not: it has 2"),
+        (sparse_part("indices", [0, 1, -1]), "columns that it has not"),
+        (sparse_part("indices", [0.0, 1.0, 2.0]), "columns that it has not"),
+        (sparse_part("indices", [0, 1]), "not as many"), (sparse_part("indptr", [0, 1, 3]), "not as many"),
+        (sparse_part("indptr", [0, 1, 2, 4]), "do not begin"), (sparse_part("indptr", [1, 1, 2, 3]), "do not begin"),
+        (sparse_part("indptr", [0, 2, 1, 3]), "do not begin"),
+        (sparse_part("data", np.ones(10)), "with (10,) values"),
+        (sparse_part("data", np.ones((3, 1))), "with (3, 1) values"),
+        (sparse_part("data", np.array([b"a", b"b", b"c"])), "values of the type |S1"),
+    ],
+)  # fmt: skip
+def test_a_sparse_embedding_is_a_matrix_of_its_shape(
+    alter: Callable[[h5py.File], object], words: str, embedding: Launch
+) -> None:
+    """What reads it puts a value where its index says, in the matrix or not."""
+    change(embedding, alter, "embedding.h5ad")
+    assert words in refusal(embedding)
+
+
+@pytest.mark.parametrize("stage", ["cards", "embeddings", "scores", "datasets"])
+def test_only_a_prediction_leaves_queries_without_an_answer(stage: str, embedding: Launch) -> None:
+    launch = embedding.model_copy(update={"job": embedding.job.model_copy(update={"stage": stage})})
+    assert "queries without an answer" in refusal(launch, Claim(state="done", unanswered={"A": "why"}))
+
+
+# --- datasets
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"n_obs": "many", "n_genes": 3}', "[" * 100_000])
+def test_facts_of_a_dataset_are_an_object_with_its_size(content: str, tmp_path: Path) -> None:
+    launch = launch_of("datasets", tmp_path, {}, {})
+    facts = launch.folder / "facts.json"
+    facts.write_text('{"n_obs": 5, "n_genes": 3, "level": "cells"}')
+    inspect_artefacts(launch, DONE)
+    facts.write_text(content)
+    assert "facts.json: it" in refusal(launch)
 
 
 # --- scores

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 from pertharness.host.execution.batch import Mechanism
-from pertharness.host.execution.runner import DiskFullError, Runner, kind_of, lay_out
+from pertharness.host.execution.kinds import kind_of
+from pertharness.host.execution.layout import lay_out
+from pertharness.host.execution.runner import DiskFullError, Runner
 from pertharness.host.execution.tree import has_ended
 from pertharness.host.hashes import identity_of
 from pertharness.host.nodes import Node

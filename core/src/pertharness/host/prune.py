@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pertharness.files import remove_tree, unlock_folder
 from pertharness.host.in_use import keys_in_use, nobody_else_removes
 from pertharness.host.lock import try_lock
 from pertharness.host.space import CACHES, OF_A_JOB, Measure, Space, entries, unfinished
@@ -95,7 +96,8 @@ def prune(store: Store, manifests: Iterable[Mapping[str, Any]], older_s: float |
     for kind, path in doomed:
         pruned.add(kind, measure.size(path))
         if not dry_run:
-            _remove(path)
+            with contextlib.suppress(OSError):  # what cannot be removed now is by the next call
+                remove_tree(path)
     return pruned
 
 
@@ -180,17 +182,10 @@ def _doom(
         out_of_sight = path
         if not dry_run and ".old-" not in path.name:
             out_of_sight = store.root / "work" / f"{path.name}.old-{os.getpid()}"
+            unlock_folder(str(path))  # a folder that its owner must not change cannot be moved
             path.rename(out_of_sight)
         doomed.append((kind, out_of_sight))
     except OSError as error:
         pruned.left.append(f"{kind}/{path.name}: {error.strerror}")
     finally:
         lock.release()
-
-
-def _remove(path: Path) -> None:
-    """Remove a file, a link or a folder; what cannot be removed now is by the next call."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)

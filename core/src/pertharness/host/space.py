@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pertharness.files import walk
 from pertharness.host.hashes import FILE_NAME
 from pertharness.host.store import STAGES, Store
 from pertharness.host.store_marker import MARKER
@@ -34,13 +36,16 @@ class Measure:
     _seen: set[tuple[int, int]] = field(default_factory=set)
 
     def size(self, path: Path) -> int:
-        """Return the bytes of a file, or of all files in a folder; 0 for what is gone meanwhile."""
+        """Return the bytes of a file, or of all files in a folder; 0 for what is gone, or cannot be looked into."""
         try:
             facts = path.lstat()
+            if not stat.S_ISDIR(facts.st_mode):
+                return self._add(facts)
+            return sum(self._add(entry.facts) for entry in walk(path) if not entry.is_folder)
         except OSError:
             return 0
-        if path.is_dir() and not path.is_symlink():
-            return sum(self.size(each) for each in entries(path))
+
+    def _add(self, facts: os.stat_result) -> int:
         if facts.st_nlink > 1:
             if (facts.st_dev, facts.st_ino) in self._seen:
                 return 0

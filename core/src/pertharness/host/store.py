@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import hmac
 import json
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -15,7 +15,7 @@ from typing import get_args
 from pydantic import ValidationError
 
 from pertharness.errors import StoreError
-from pertharness.files import sha256_file
+from pertharness.files import remove_tree, sha256_file, unlock_folder
 from pertharness.host.hashes import Sums, identity_of
 from pertharness.host.lock import Lock, try_lock
 from pertharness.host.store_marker import MARKER, keep_marker, read_secret
@@ -107,11 +107,14 @@ class Store:
         """Move finished work into place; the lock must be held. What a damaged record left there goes away."""
         target = self.record(stage, key)
         target.parent.mkdir(exist_ok=True)
-        shutil.rmtree(self.work(key) / SCRATCH, ignore_errors=True)
+        with contextlib.suppress(OSError):  # it stays with the record then
+            remove_tree(self.work(key) / SCRATCH)
         if target.exists():
+            unlock_folder(str(target))  # a folder that its owner must not change cannot be moved
             old = self.root / "work" / f"{key}.old-{os.getpid()}"
             target.rename(old)
-            shutil.rmtree(old, ignore_errors=True)
+            with contextlib.suppress(OSError):  # by the next prune, then
+                remove_tree(old)
         self.work(key).rename(target)
 
     def find(self, key: str) -> tuple[Stage, str]:

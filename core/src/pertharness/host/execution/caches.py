@@ -14,6 +14,10 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from pertharness.disk import FULL
+from pertharness.errors import StoreError
+from pertharness.files import Entry, remove_tree, walk
+from pertharness.host.execution.plain_files import open_plain
 from pertharness.jobs import HOME
 
 CACHES = "caches.zip"
@@ -21,6 +25,10 @@ PLACE = ".cache"
 """In a home: where libraries keep what they may lose, see the XDG base directory specification."""
 LARGEST_MB = 500.0
 """Of what is kept: every job of the plugin copies it."""
+MOST_FILES = 20_000
+"""Of what is kept; Inductor leaves some hundred."""
+LONGEST_NAME = 2000
+"""Characters of a path below `PLACE`, so that it has less than PATH_MAX together with that of any job's home."""
 OWN_PLACES = {
     "CUDA_CACHE_PATH": "nv", "TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton",
 }  # fmt: skip
@@ -57,47 +65,68 @@ def keep_caches(folder: Path) -> tuple[Path | None, str]:
         If the disk is full.
     """
     place = folder / HOME / PLACE
-    files = sorted(_plain_files(place))
-    size_mb = sum(path.lstat().st_size for path in files) / 1e6
-    if size_mb > LARGEST_MB:
-        return None, f"the caches that describe() left hold {size_mb:.0f} MB, more than {LARGEST_MB:.0f}: not kept"
+    files, size = list[Path](), 0
+    for path, n_bytes in _plain_files(place):
+        files.append(path)
+        size += n_bytes
+        if size > LARGEST_MB * 1e6 or len(files) > MOST_FILES:
+            most = f"{LARGEST_MB:.0f} MB or {MOST_FILES} files"
+            return None, f"the caches that describe() left hold more than {most}: not kept"
     if not files:
         return None, ""
     target = folder / CACHES
-    target.unlink(missing_ok=True)  # put there by a plugin that was not sandboxed
+    remove_tree(target)  # put there by a plugin that was not sandboxed
     with zipfile.ZipFile(target, "x", zipfile.ZIP_STORED) as archive:
-        for path in files:
-            # Without its time: two jobs that leave the same leave the same bytes.
-            with path.open("rb") as source, archive.open(_entry(path, place), "w", force_zip64=True) as packed:
-                while piece := source.read(1 << 20):
-                    packed.write(piece)
+        for path in sorted(files):
+            with contextlib.suppress(StoreError, FileNotFoundError):
+                _pack(path, archive, _entry(path, place))
     return target, ""
 
 
+def _pack(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
+    """Add a file without its time: two jobs that leave the same leave the same bytes."""
+    with os.fdopen(open_plain(path), "rb") as source, archive.open(entry, "w", force_zip64=True) as packed:
+        while piece := source.read(1 << 20):
+            packed.write(piece)
+
+
 def lay_out_caches(caches: Path, home: Path) -> None:
-    """Unpack what `keep_caches` packed into the home of another job; without the file, it compiles for itself."""
-    with contextlib.suppress(FileNotFoundError), zipfile.ZipFile(caches) as archive:
-        archive.extractall(home / PLACE)
+    """Unpack what `keep_caches` packed into the home of another job; without a file as it was, it compiles for itself.
 
-
-def _plain_files(place: Path) -> Iterator[Path]:
-    """Yield the files in a folder that are no links: one that leads out would be followed by the watcher, which may."""
-    if place.is_symlink() or place.parent.is_symlink():
-        return
-    for folder, _, names in os.walk(place):  # it follows no links to folders
-        for name in names:
-            path = Path(folder, name)
-            facts = path.lstat()
-            if stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1 and _is_storable(path) and os.access(path, os.R_OK):
-                yield path
-
-
-def _is_storable(path: Path) -> bool:
+    Raises
+    ------
+    OSError
+        If the disk is full.
+    """
     try:
-        str(path).encode("utf-8")
+        with zipfile.ZipFile(caches) as archive:
+            archive.extractall(home / PLACE)
+    except zipfile.BadZipFile:
+        return
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+
+
+def _plain_files(place: Path) -> Iterator[tuple[Path, int]]:
+    """Yield the files in a folder that are no links, with their bytes: one that leads out the watcher could follow."""
+    if place.parent.is_symlink():
+        return
+    for entry in walk(place, unlock=True):
+        facts = entry.facts
+        if stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1 and _is_storable(entry):
+            yield place.joinpath(*entry.above, entry.name), facts.st_size
+
+
+def _is_storable(entry: Entry) -> bool:
+    """Return whether a file can be read by its path, and has a name that an archive can hold."""
+    if sum(len(name) + 1 for name in entry.above) > LONGEST_NAME or len(entry.name) > LONGEST_NAME:
+        return False
+    try:
+        "/".join([*entry.above, entry.name]).encode("utf-8")
     except UnicodeEncodeError:
         return False
-    return True
+    return os.access(entry.name, os.R_OK, dir_fd=entry.folder, follow_symlinks=False)
 
 
 def _entry(path: Path, place: Path) -> zipfile.ZipInfo:

@@ -16,8 +16,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
 
+from pertharness.disk import FULL
+from pertharness.errors import StoreError
 from pertharness.files import write_text
 from pertharness.host.execution.batch import Launch
+from pertharness.host.execution.plain_files import is_there, open_plain, unlock_job
 from pertharness.host.execution.settle import End
 from pertharness.host.execution.start import WarmWorker
 from pertharness.host.execution.tree import descendants, end_all, resident_mb
@@ -30,6 +33,9 @@ USAGE_S = 1.0
 """Between two reports of time and memory."""
 LOG_LIMIT = 64_000_000
 """Bytes: more than anybody reads, and little beside the data."""
+SHELL_SIGNALS = 128
+"""What bubblewrap, as shells do, adds to the number of a signal to have an exit status."""
+_APPEND = os.O_WRONLY | os.O_APPEND
 Excess = tuple[State, str, str]
 """State, type and message of a job that went over a limit."""
 
@@ -54,6 +60,8 @@ class Group:
     """Whose child the process is, and which says how it ended; None where it is the watcher's."""
     began: int = 0
     """Where in `output` its own words begin."""
+    wrapped: bool = False
+    """Whether the process is bubblewrap, in which the job's runs."""
     peak_mb: float = 0.0
     rss_mb: float = 0.0
     reported: float = 0.0
@@ -64,9 +72,7 @@ class Group:
         for launch in self.launches:
             self.report({"started": launch.job.key})
             since, started = time.monotonic(), now()
-            note = json.dumps({"pid": self.pid, "started": started})
-            with contextlib.suppress(FileNotFoundError):  # removed by the job, where it is not sandboxed
-                write_text(launch.folder / "started.json", note, synced=False)
+            _note_start(launch, json.dumps({"pid": self.pid, "started": started}))
             last = launch is self.launches[-1]
             excess, code = self._until_end(launch, since, last=last)
             if not excess and code is None:  # it goes on to the next job
@@ -85,7 +91,7 @@ class Group:
             while True:
                 if self._wait(descriptor, pause):
                     return None, 0
-                if not last and (launch.folder / OUT / CLAIM).exists():
+                if not last and is_there(launch.folder / OUT / CLAIM):
                     return None, None
                 before = time.thread_time()
                 self._sample(launch, since)
@@ -145,11 +151,13 @@ class Group:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
         rest = end_all(self.keep)
-        if rest.killed:
-            self._note_left_behind(launch, rest.killed)
+        with contextlib.suppress(OSError):  # what cannot be looked at is named where the job is settled
+            unlock_job(launch)
+        if rest.killed and not self.wrapped:  # bubblewrap ends all in its namespace itself, and some are its own
+            _add_to_log(launch, f"pertharness: {rest.killed} processes were left behind and are ended\n")
         cost = Cost(wall_s=wall_s, cpu_s=cpu_s + rest.cpu_s, peak_rss_mb=max(self.peak_mb, largest_mb))
         # It may have finished at the last moment, or have died of a library that ends badly after all was done.
-        if (launch.folder / OUT / CLAIM).exists():
+        if is_there(launch.folder / OUT / CLAIM):
             return End(cost, started)
         if excess:
             return End(cost, started, *excess, output=self._words())
@@ -167,14 +175,12 @@ class Group:
             status, cpu_s, largest = int(end["status"]), end["cpu_s"], end["max_rss"]
         return os.waitstatus_to_exitcode(status), cpu_s, largest / (1e3 if sys.platform == "linux" else 1e6)
 
-    def _note_left_behind(self, launch: Launch, number: int) -> None:
-        with contextlib.suppress(OSError), (launch.folder / OUT / LOG).open("a", encoding="utf-8") as log:
-            log.write(f"pertharness: {number} processes were left behind and are ended\n")
-
     def _death(self, launch: Launch, code: int) -> tuple[str, str]:
         """Return type and message for a process that ended without a claim."""
         if code == DISK_FULL:
             return str(DISK_FULL), ""
+        if self.wrapped and code - SHELL_SIGNALS in set(signal.Signals):
+            code = SHELL_SIGNALS - code
         if code < 0:
             name = signal.Signals(-code).name if -code in set(signal.Signals) else f"number {-code}"
             hint = "; this is how the system ends a process when memory runs out" if name == "SIGKILL" else ""
@@ -207,20 +213,36 @@ def _saying(worker: WarmWorker) -> Iterator[int]:
     yield worker.control.fileno()
 
 
+def _note_start(launch: Launch, note: str) -> None:
+    """Leave word of a job that runs in its folder, for people who look; a job can close that folder."""
+    try:
+        write_text(launch.folder / "started.json", note, synced=False)
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+
+
 def _cut(log: Path) -> None:
     """Keep the beginning of a log that grows without end: what the plugin prints next follows it."""
-    with contextlib.suppress(OSError):
-        if not log.is_symlink() and log.stat().st_size > LOG_LIMIT:
-            with log.open("ab") as file:  # in the worker's own mode: each side writes at what is then the end
-                file.truncate(LOG_LIMIT // 2)
-                file.write(b"\n[pertharness: the log was cut here, it grew too large]\n")
+    # In the worker's own mode: each side writes at what is then the end.
+    with contextlib.suppress(OSError, StoreError), os.fdopen(open_plain(log, _APPEND), "ab") as file:
+        if os.fstat(file.fileno()).st_size > LOG_LIMIT:
+            file.truncate(LOG_LIMIT // 2)
+            file.write(b"\n[pertharness: the log was cut here, it grew too large]\n")
+
+
+def _add_to_log(launch: Launch, line: str) -> None:
+    """Add a line to a log that nobody writes any more."""
+    log = launch.folder / OUT / LOG
+    with contextlib.suppress(OSError, StoreError), os.fdopen(open_plain(log, _APPEND), "ab") as file:
+        file.write(line.encode())
 
 
 def _tail(log: Path) -> str:
     """Return the end of a log that nobody writes any more."""
     try:
-        descriptor = os.open(log, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
+        descriptor = open_plain(log)
+    except (OSError, StoreError):
         return ""
     with os.fdopen(descriptor, "rb") as file:
         return read_end(file)

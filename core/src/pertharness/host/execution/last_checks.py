@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,9 @@ from pertharness.canonical import LOG1P_CEILING
 from pertharness.errors import ContractError
 from pertharness.host.execution.batch import Launch
 from pertharness.jobs import Claim, Job
+from pertharness.labels import CONTROL, targets_of
 from pertharness.scores import COLUMNS
+from pertharness.structure import LARGEST_RATIO, SMALL, in_units, is_number
 
 if TYPE_CHECKING:
     import h5py
@@ -28,6 +30,13 @@ _OF_ODD_FILES = (
     ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError, csv.Error,
 )  # fmt: skip
 """What h5py, numpy and csv raise about a file that is not what it should be."""
+MOST_DIMENSIONS = 200_000
+"""Of an embedding: of one with a column for every gene, or every protein, of the largest annotations."""
+VALUES_AT_A_TIME = 1 << 20
+"""Of an embedding, or of what belongs to its values."""
+LONG_TEXT = 64_000_000
+"""Bytes: some 600 000 scores, which take half a gigabyte while they are checked."""
+_PARTS = ("train", "val", "test")
 ROWS_AT_A_TIME = 256
 """Of a prediction: 256 x 60 000 genes are 120 MB."""
 
@@ -40,6 +49,8 @@ def inspect_artefacts(launch: Launch, claim: Claim) -> None:
     ContractError
         If one of them breaks the contract of its stage, or is not what a worker of this version writes.
     """
+    if claim.unanswered and launch.job.stage != "predictions":
+        raise ContractError(f"{launch.job.stage} {launch.job.name!r}: it names queries without an answer, and has none")
     if launch.job.stage not in _CHECKS:
         return
     check, name = _CHECKS[launch.job.stage]
@@ -55,7 +66,7 @@ def inspect_artefacts(launch: Launch, claim: Claim) -> None:
 def _inspect_prediction(path: Path, job: Job, claim: Claim, refuse: Refusal) -> None:
     """Check that a prediction has the genes of its training data, queries that were asked, and values that can be."""
     queries = _queries(job)
-    with _open(path, refuse) as file, _open(job.inputs["train"], refuse) as train:
+    with _open(path, refuse) as file, _open_input(job.inputs["train"], refuse) as train:
         matrix, genes = file["X"], read_names(train["var"])
         if matrix.ndim != 2 or matrix.shape[0] > len(queries):  # before anything of its size is read
             raise refuse(f"X has the shape {matrix.shape}")
@@ -67,7 +78,7 @@ def _inspect_prediction(path: Path, job: Job, claim: Claim, refuse: Refusal) -> 
         answered = set(labels)
         if len(answered) < len(labels):
             raise refuse("a query is answered twice")
-        if extra := answered - set(queries):
+        if extra := (answered | claim.unanswered.keys()) - set(queries):
             raise refuse(f"{min(extra)!r} was not asked for")
         if both := answered & claim.unanswered.keys():
             raise refuse(f"{min(both)!r} is both answered and unanswered")
@@ -93,21 +104,68 @@ def _check_values(matrix: h5py.Dataset, labels: list[str], refuse: Refusal) -> N
 
 
 def _inspect_embedding(path: Path, job: Job, claim: Claim, refuse: Refusal) -> None:
-    """Check that an embedding holds numbers, and each label once."""
+    """Check that an embedding has rows for labels that were asked for, each once, and holds numbers."""
+    asked = _labels_asked(job, refuse)
     with _open(path, refuse) as file:
-        names = read_names(file["obs"])
-        values = file["X"]["data"] if hasattr(file["X"], "keys") else file["X"]
+        matrix = file["X"]
+        shape = tuple(map(int, matrix.attrs["shape"] if hasattr(matrix, "keys") else matrix.shape))
+        if len(shape) != 2 or shape[0] > len(asked) or shape[1] > MOST_DIMENSIONS:  # before anything of it is read
+            raise refuse(f"X has the shape {shape}, expected at most {len(asked)} rows and {MOST_DIMENSIONS} columns")
+        names = read_names(file["obs"], limit=len(asked))
+        if len(names) != shape[0]:
+            raise refuse(f"X has {shape[0]} rows, and there are {len(names)} labels")
         if len(set(names)) < len(names):
             raise refuse("a label comes twice")
-        for start in range(0, values.shape[0], 4096):
-            if not np.isfinite(values[start : start + 4096]).all():
+        if extra := set(names) - asked:
+            raise refuse(f"{min(extra)!r} was not asked for")
+        values = _sparse_values(matrix, shape, refuse) if hasattr(matrix, "keys") else matrix
+        if not is_number(values.dtype):
+            raise refuse(f"X holds values of the type {values.dtype}, expected numbers")
+        for rows in _pieces(values):
+            if not np.isfinite(rows).all():
                 raise refuse("it holds values that are not finite")
+
+
+def _labels_asked(job: Job, refuse: Refusal) -> set[str]:
+    """Return the labels that an embedding may have: the data's genes, or the split's targets and the control."""
+    if job.options["kind"] == "gene":
+        with _open_input(job.inputs["train"], refuse) as train:
+            return set(read_names(train["var"]))
+    parts = _parts(job)
+    return {CONTROL, *(target for part in _PARTS for label in parts[part] for target in targets_of(label))}
+
+
+def _sparse_values(matrix: Any, shape: tuple[int, ...], refuse: Refusal) -> Any:
+    """Return the values of a sparse matrix once its indices are those of a matrix of this shape.
+
+    What reads them puts values where the indices say, and does not look whether that is in the matrix.
+    """
+    layout, values = matrix.attrs["encoding-type"], matrix["data"]
+    if layout != "csr_matrix" or values.ndim != 1 or values.shape[0] > shape[0] * shape[1]:
+        raise refuse(f"X is a {layout} of {shape[0]} x {shape[1]} with {values.shape} values")
+    if matrix["indices"].shape != values.shape or matrix["indptr"].shape != (shape[0] + 1,):
+        raise refuse("the indices of X are not as many as its values and rows")
+    starts = matrix["indptr"][:]
+    steps_back = (np.diff(starts.astype(np.int64)) < 0).any()
+    if starts.dtype.kind not in "iu" or starts[0] != 0 or starts[-1] != values.shape[0] or steps_back:
+        raise refuse("the rows of X do not begin where others end")
+    for columns in _pieces(matrix["indices"]):
+        if columns.dtype.kind not in "iu" or ((columns < 0) | (columns >= shape[1])).any():
+            raise refuse(f"X has values in columns that it has not: it has {shape[1]}")
+    return values
+
+
+def _pieces(values: h5py.Dataset) -> Iterator[Any]:
+    """Yield an array a few rows at a time, about `VALUES_AT_A_TIME` values."""
+    step = max(1, VALUES_AT_A_TIME // max(1, math.prod(values.shape[1:])))
+    for start in range(0, values.shape[0], step):
+        yield values[start : start + step]
 
 
 def _inspect_scores(path: Path, job: Job, claim: Claim, refuse: Refusal) -> None:
     """Check that scores are of metrics on the card and of answered queries, each once, none of them infinite."""
     metrics = {(m["id"], variant) for m in job.options["offer"]["metrics"] for variant in m["variants"]}
-    with _open(job.inputs["prediction"], refuse) as file:
+    with _open_input(job.inputs["prediction"], refuse) as file:
         answered = {*read_strings(file["obs"]["perturbation"]), ""}
     asked = {*_queries(job), ""}
     seen = set()
@@ -130,8 +188,20 @@ def _inspect_scores(path: Path, job: Job, claim: Claim, refuse: Refusal) -> None
 
 
 def _queries(job: Job) -> list[str]:
-    parts = json.loads(job.inputs["split"].read_text(encoding="utf-8"))
+    parts = _parts(job)
     return [query for part in job.options["score_on"] for query in parts[part]]
+
+
+def _parts(job: Job) -> dict[str, list[str]]:
+    parts: dict[str, list[str]] = json.loads(job.inputs["split"].read_text(encoding="utf-8"))
+    return parts
+
+
+def _inspect_facts(path: Path, job: Job, claim: Claim, refuse: Refusal) -> None:
+    """Check that the facts of a dataset are an object with its size."""
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(facts, dict) or any(not isinstance(facts.get(name), int) for name in ("n_obs", "n_genes")):
+        raise refuse("it has no n_obs and n_genes")
 
 
 def _refusal(job: Job, name: str) -> Refusal:
@@ -144,28 +214,54 @@ def _refusal(job: Job, name: str) -> Refusal:
 
 
 def _open(path: Path, refuse: Refusal) -> Any:
-    """Open an HDF5 file none of whose parts lies in another one."""
-    import h5py
-
+    """Open an HDF5 file once nothing of it lies in another one, and it holds about as much as it declares."""
+    file = _open_input(path, refuse)
     try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise refuse(f"it cannot be read: {error}") from None
-    _check_links(file, refuse, depth=4)
+        _check_group(file, refuse, set())
+    except BaseException:
+        file.close()
+        raise
     return file
 
 
-def _check_links(group: Any, refuse: Refusal, depth: int) -> None:
+def _open_input(path: Path, refuse: Refusal) -> Any:
+    """Open an HDF5 file that the harness wrote, or that was looked at when its own job ended."""
     import h5py
 
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise refuse(f"{path.name} cannot be read: {error}") from None
+
+
+def _check_group(group: Any, refuse: Refusal, seen: set[int]) -> None:
+    """Check the members of a group, each once: groups may contain each other. A worker writes no links at all."""
+    import h5py
+
+    address = h5py.h5o.get_info(group.id).addr
+    if address in seen:
+        return
+    seen.add(address)
     for name in group:
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             raise refuse(f"{name!r} is a link")
         element = group[name]
-        if isinstance(element, h5py.Group) and depth:
-            _check_links(element, refuse, depth - 1)
-        elif isinstance(element, h5py.Dataset) and (element.external or element.is_virtual):
-            raise refuse(f"the values of {name!r} lie in another file")
+        if isinstance(element, h5py.Group):
+            _check_group(element, refuse, seen)
+        elif isinstance(element, h5py.Dataset):
+            _check_array(element, refuse)
+
+
+def _check_array(array: h5py.Dataset, refuse: Refusal) -> None:
+    """Check where the values of an array lie, and how many there are, before one is read."""
+    if array.external or array.is_virtual:
+        raise refuse(f"the values of {array.name!r} lie in another file")
+    declared = math.prod(array.shape or ()) * array.dtype.itemsize
+    if declared > SMALL and declared > LARGEST_RATIO * array.id.get_storage_size():
+        shape, held = " x ".join(map(str, array.shape)), in_units(array.id.get_storage_size())
+        raise refuse(
+            f"{array.name!r} declares {shape} values ({in_units(declared)}), and the file holds {held} of them"
+        )
 
 
 def read_names(table: Any, limit: int = MOST_LABELS) -> list[str]:
@@ -195,5 +291,13 @@ def read_strings(column: Any, limit: int = MOST_LABELS) -> list[str]:
 
 _CHECKS: dict[str, tuple[Callable[[Path, Job, Claim, Refusal], None], str]] = {
     "predictions": (_inspect_prediction, "prediction.h5ad"), "embeddings": (_inspect_embedding, "embedding.h5ad"),
-    "scores": (_inspect_scores, "scores.csv"),
+    "scores": (_inspect_scores, "scores.csv"), "datasets": (_inspect_facts, "facts.json"),
 }  # fmt: skip
+
+
+def opens_arrays(launch: Launch) -> bool:
+    """Return whether a job's files are of HDF5, whose library is in C, or so long that they may fill the memory."""
+    if launch.job.stage not in _CHECKS:
+        return False
+    name = _CHECKS[launch.job.stage][1]
+    return name.endswith(".h5ad") or (launch.folder / name).stat().st_size > LONG_TEXT

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 import select
-import shutil
-import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
 from pertharness.errors import PertharnessError, RecipeError, Skip, StoreError
-from pertharness.files import write_text
-from pertharness.host.execution.batch import Batch, InputFile, Launch, Mechanism, job_files, uses_gpu
+from pertharness.files import remove_tree, write_text
+from pertharness.host.execution.batch import Batch, InputFile, Launch, Mechanism, job_files
 from pertharness.host.execution.bytecode import compile_editable
+from pertharness.host.execution.kinds import is_forked, kind_of
+from pertharness.host.execution.layout import STRENGTH, lay_out
 from pertharness.host.execution.local import Seat, close_seats, open_seat
 from pertharness.host.execution.ready import Ready
 from pertharness.host.execution.sandbox import describe_machine, find_mechanism
@@ -22,16 +22,12 @@ from pertharness.host.gpus import Place, find_place, shares_gpu
 from pertharness.host.hardware import Gpu
 from pertharness.host.lock import Lock
 from pertharness.host.nodes import Node, Outcome
-from pertharness.host.store import JOB, STATUS, Store, read_status
-from pertharness.jobs import SCRATCH, State, Status
+from pertharness.host.store import STATUS, Store, read_status
+from pertharness.jobs import State, Status
 
 TICK_S = 0.2
 """Between two looks at what other runs on the same store are doing, and two drawings of the display."""
 MOST_IN_ONE_BATCH = 64
-TRIED_WITH = "mechanism.txt"
-"""What isolated the last try of a job, beside what it left."""
-STRENGTH = {"none": 0, "landlock": 1, "bwrap": 2}
-"""Of mechanisms, for records that were made with less than what is asked for."""
 
 
 class DiskFullError(StoreError):
@@ -313,7 +309,7 @@ class Runner:
         """Raise where a plugin was edited while its job ran, whose key says what it was before."""
         changed = node.sources.find_changed() if node.sources else None
         if changed is not None:
-            shutil.rmtree(self.store.work(node.key), ignore_errors=True)
+            remove_tree(self.store.work(node.key))
             raise StoreError(
                 f"{str(changed)!r} of the plugin {node.job.plugin.name!r} was changed while the run used it; rerun the "
                 "same command, which takes it as it is by then"
@@ -331,47 +327,3 @@ class Runner:
         self.store.commit(node.stage, node.key)
         lock.release()
         self._conclude(node, Outcome(status.state, status.message, status, fresh=True))
-
-
-def lay_out(node: Node, work: Path, mechanism: Mechanism) -> None:
-    """Lay out the folder of a job; the scratch folder of an earlier, unfinished try is kept for resuming.
-
-    Not that of a try that was isolated by less: what it left there may come from where this one may not read.
-    """
-    work.mkdir(parents=True, exist_ok=True)
-    tried_with = work / TRIED_WITH
-    before = tried_with.read_text(encoding="utf-8") if tried_with.is_file() else "none"
-    keeps = STRENGTH.get(before, 0) >= STRENGTH[mechanism]
-    for path in work.iterdir():
-        if path.name != SCRATCH or not keeps:
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    write_text(tried_with, mechanism, synced=False)
-    write_text(work / JOB, node.job.model_dump_json(indent=1), synced=False)
-    if node.prepare:
-        node.prepare(work)
-
-
-def is_forked(node: Node, mechanism: Mechanism) -> bool:
-    """Return whether a job is forked from a warm worker.
-
-    None that may use a GPU: CUDA writes below ``/proc/self``, which a warm worker cannot grant to processes that are
-    not there yet. None of several threads, which numpy's libraries start when they are imported. Where forks are
-    unsafe (macOS), or bubblewrap makes the namespaces, each starts an interpreter.
-    """
-    if not node.cheap or node.shares_process or uses_gpu(node.job) or node.job.threads > 1:
-        return False
-    return sys.platform == "linux" and mechanism != "bwrap"
-
-
-def kind_of(node: Node) -> tuple[object, ...]:
-    """Return what jobs that may be forked from one warm worker have in common; of others their own key.
-
-    A model's jobs share one only on the same split: another split trains on what this one holds out, and a score job
-    reads the truth; neither may have passed through a process from which a model's is forked.
-    """
-    job = node.job
-    if not node.cheap:
-        return (node.key,)
-    split = str(job.inputs.get("split")) if job.stage in ("predictions", "embeddings") else None
-    confined = (job.plugin.name, job.plugin.module) if job.stage != "scores" else (job.plugin.name, "scores")
-    return str(node.python), *confined, job.threads, job.device, job.stage, split, node.gpu_gb, node.shares_process

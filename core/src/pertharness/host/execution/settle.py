@@ -6,39 +6,27 @@ import contextlib
 import hashlib
 import os
 import re
-import shutil
 import socket
 import stat
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
-from pydantic import ValidationError
-
+from pertharness.disk import FULL
 from pertharness.errors import ContractError, StoreError
-from pertharness.files import replacing, sha256_file, write_text
+from pertharness.files import remove_tree, replacing, sha256_file, write_text
 from pertharness.host.execution.batch import Launch
 from pertharness.host.execution.caches import keep_caches
-from pertharness.host.execution.last_checks import inspect_artefacts
+from pertharness.host.execution.claims import log_tail, read_claim, take_log
+from pertharness.host.execution.inspection import inspect_apart
+from pertharness.host.execution.plain_files import check_size, open_plain, unlock_job
 from pertharness.host.hashes import identity_of
-from pertharness.jobs import (
-    CLAIM,
-    LOG,
-    OUT,
-    SCRATCH,
-    Artefact,
-    Claim,
-    Cost,
-    Isolation,
-    Stage,
-    State,
-    Status,
-)  # fmt: skip
-from pertharness.worker.main import LOG_TAIL, tail
+from pertharness.jobs import CLAIM, LOG, OUT, SCRATCH, Artefact, Claim, Cost, Isolation, Stage, State, Status
+from pertharness.texts import MESSAGE_LIMIT, shorten, storable
+from pertharness.worker.main import LOG_TAIL
 
 JOB, STATUS = "job.json", "status.json"
-LARGEST_CLAIM = 64_000_000
-"""Bytes of a claim that are read."""
 ARTEFACTS: dict[Stage, str] = {
     "cards": r"card\.json", "datasets": r"dataset\.h5ad|pseudobulk\.h5ad|perturbations\.csv|facts\.json",
     "splits": r"(split\.json|(train|val)\.h5ad)", "halves": r"halves\.h5ad", "embeddings": r"embedding\.h5ad",
@@ -74,6 +62,8 @@ class End:
 def settle(launch: Launch, end: End, isolation: Isolation, sums: dict[str, str], *, others_live: bool) -> Status:
     """Move what a job left into its place, check and hash it, and return the job's status.
 
+    Whatever a job left, there is a status that says so.
+
     Parameters
     ----------
     launch
@@ -90,58 +80,60 @@ def settle(launch: Launch, end: End, isolation: Isolation, sums: dict[str, str],
     OSError
         If the disk is full.
     """
-    out = launch.folder / OUT
-    _take_log(out / LOG, launch.folder / LOG)
-    claim = _read_claim(out / CLAIM) if end.state is None else None
-    fields: dict[str, object]
     artefacts: dict[str, Artefact] = {}
-    if claim is None:
-        fields = {"state": end.state or "crashed", "type": end.type or "NoClaim", "message": end.message}
-    else:
-        fields = claim.model_dump(include={"state", "type", "message", "traceback", "notes", "unanswered"})
-        fields["phases"] = claim.phases
-        if claim.state == "done":
-            try:
-                artefacts = _take_artefacts(launch, claim, copy=others_live)
-                inspect_artefacts(launch, claim)
-                caches, notes = _take_caches(launch)
-                artefacts |= caches
-                fields["notes"] = [*claim.notes, *notes]
-            except (ContractError, StoreError) as error:
-                fields |= {"state": "invalid", "type": type(error).__name__, "message": str(error)}
-                artefacts = {}
-    log = "" if fields["state"] == "done" else tail(launch.folder / LOG) + end.output[-LOG_TAIL:]
-    status = Status(
+    try:
+        unlock_job(launch)
+        take_log(launch)
+        fields, artefacts = _judge(launch, end, copy=others_live)
+    except (OSError, RecursionError) as error:
+        # By its number alone: the text of an error about a file holds what the job wrote there.
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise
+        what = f"what the job left cannot be read: {error}; see what it does to the files of its own folders"
+        fields = {"state": "crashed", "type": type(error).__name__, "message": what}
+    log = "" if fields["state"] == "done" else log_tail(launch) + end.output[-LOG_TAIL:]
+    fields["message"] = shorten(storable(str(fields.get("message", ""))), MESSAGE_LIMIT)
+    return Status(
         key=launch.job.key, **fields, log_tail=log, cost=end.cost, isolation=isolation, inputs=sums,
         artefacts=artefacts, device=launch.job.device, started=end.started, finished=_now(), host=socket.gethostname(),
     )  # fmt: skip
-    return status
+
+
+def _judge(launch: Launch, end: End, *, copy: bool) -> tuple[dict[str, Any], dict[str, Artefact]]:
+    """Return state, words and artefacts of a job, from how it ended and what it left."""
+    claim = read_claim(launch.folder / OUT / CLAIM) if end.state is None else None
+    if claim is None and end.state is None:
+        what = f"the worker left no answer that can be read: expected {CLAIM!r} in its folder {OUT!r}, a plain file"
+        return {"state": "crashed", "type": "NoClaim", "message": what}, {}
+    if claim is None:
+        return {"state": end.state, "type": end.type, "message": end.message}, {}
+    fields = claim.model_dump(include={"state", "type", "message", "traceback", "notes"})
+    fields["phases"] = claim.phases
+    if claim.state != "done":
+        return fields, {}
+    try:
+        artefacts = _take_artefacts(launch, claim, copy=copy)
+        inspect_apart(launch, claim)
+        caches, notes = _take_caches(launch)
+    except (ContractError, StoreError) as error:
+        return fields | {"state": "invalid", "type": type(error).__name__, "message": str(error)}, {}
+    return fields | {"notes": [*claim.notes, *notes], "unanswered": claim.unanswered}, artefacts | caches
 
 
 def write_status(launch: Launch, status: Status) -> None:
     """Write job and status, whole or not at all, and let nobody change by accident what the folder holds."""
     folder = launch.folder
     for path in list(folder.iterdir()):
-        if path.name not in (JOB, LOG, SCRATCH, *status.artefacts):
-            _remove(path)
+        kept = (SCRATCH, *status.artefacts, *((JOB, LOG) if _is_file(path) else ()))
+        if path.name not in kept:
+            with contextlib.suppress(OSError):  # what cannot be removed is no part of the record
+                remove_tree(path)
     write_text(folder / JOB, launch.job.model_dump_json(indent=1), synced=False)
+    (folder / LOG).touch()
     for name in (JOB, LOG):  # not artefacts: these are so already, and another chmod would change their identity
         (folder / name).chmod(0o444)
     with replacing(folder / STATUS, mode=0o444, synced=False) as temporary:
         temporary.write_text(status.model_dump_json(indent=1), encoding="utf-8")
-
-
-def _read_claim(path: Path) -> Claim | None:
-    """Return what the worker says of its job; None where it says nothing that can be understood."""
-    try:
-        descriptor = _open_plain(path)
-    except (OSError, StoreError):
-        return None
-    with os.fdopen(descriptor, "rb") as file:
-        text = file.read(LARGEST_CLAIM)
-    with contextlib.suppress(ValidationError):
-        return Claim.model_validate_json(text)
-    return None
 
 
 def _take_artefacts(launch: Launch, claim: Claim, *, copy: bool) -> dict[str, Artefact]:
@@ -166,20 +158,22 @@ def _take_caches(launch: Launch) -> tuple[dict[str, Artefact], list[str]]:
 def _take(source: Path, target: Path, *, copy: bool) -> Artefact:
     """Move or copy one file into place, and return its size, sum and identity."""
     try:
-        descriptor = _open_plain(source)
+        descriptor = open_plain(source)
     except FileNotFoundError:
         raise StoreError(f"the artefact {source.name!r} is not there") from None
-    _remove(target)  # put there by a plugin that was not sandboxed
-    digest = hashlib.sha256()
-    with os.fdopen(descriptor, "rb") as file, contextlib.ExitStack() as stack:
-        if copy:
-            copied = stack.enter_context(target.open("xb"))
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-            if copy:
-                copied.write(piece)
-    if not copy:
-        source.replace(target)
+    with os.fdopen(descriptor, "rb") as file:
+        check_size(source.name, descriptor)
+        remove_tree(target)  # put there by a plugin that was not sandboxed
+        digest = hashlib.sha256()
+        with target.open("xb") if copy else contextlib.nullcontext() as copied:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+                if copied is not None:
+                    copied.write(piece)
+        if not copy:
+            source.replace(target)
+            if not os.path.samestat(os.fstat(descriptor), target.lstat()):
+                raise StoreError(f"{source.name!r} was replaced while it was read")
     return _artefact(target, digest.hexdigest())
 
 
@@ -189,45 +183,8 @@ def _artefact(path: Path, sha256: str) -> Artefact:
     return Artefact(size=facts.st_size, sha256=sha256, identity=identity_of(facts))
 
 
-def _open_plain(path: Path) -> int:
-    """Open a file that is one, with one name only: no link that leads elsewhere, no pipe that never ends.
-
-    Raises
-    ------
-    StoreError
-        If it is anything else.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise StoreError(f"{path.name!r} cannot be read: {error.strerror}") from None
-    facts = os.fstat(descriptor)
-    if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
-        os.close(descriptor)
-        raise StoreError(f"{path.name!r} is no plain file with one name")
-    return descriptor
-
-
-def _take_log(source: Path, target: Path) -> None:
-    """Copy the log, as the job's processes left it, beside what else stays."""
-    try:
-        descriptor = _open_plain(source)
-    except (OSError, StoreError):  # removed, or replaced, by the plugin
-        target.touch()
-        return
-    with os.fdopen(descriptor, "rb") as file, target.open("wb") as copied:
-        while piece := file.read(1 << 20):
-            copied.write(piece)
-
-
-def _remove(path: Path) -> None:
-    """Remove a folder, whatever permissions a plugin left there."""
-    if path.is_symlink() or path.is_file():
-        path.unlink(missing_ok=True)
-        return
-    shutil.rmtree(path, ignore_errors=True)
+def _is_file(path: Path) -> bool:
+    return stat.S_ISREG(path.lstat().st_mode)
 
 
 def _now() -> str:

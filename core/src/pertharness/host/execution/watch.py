@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pertharness.errors import StoreError
-from pertharness.files import sha256_file
+from pertharness.files import remove_tree, sha256_file
 from pertharness.host.execution.batch import Batch, InputFile, Launch, isolation_of, left_open
 from pertharness.host.execution.caches import lay_out_caches
 from pertharness.host.execution.group import Group, RunnerGoneError, last_line, now, read_end
@@ -135,7 +135,9 @@ class Watch:
                 continue
             if end.state == "crashed" and end.type == str(DISK_FULL):
                 raise OSError(errno.ENOSPC, "no space left for the job's files")
-            launch.folder.mkdir(exist_ok=True)  # a plugin that is not sandboxed can remove it
+            if launch.folder.is_symlink() or not launch.folder.is_dir():  # a plugin that is not sandboxed can remove it
+                remove_tree(launch.folder)
+                launch.folder.mkdir()
             isolation = self._isolation(batch, launch, grants)
             status = settle(launch, end, isolation, sums[launch.job.key], others_live=worker is not None)
             self._check_unchanged(launch, sums[launch.job.key])
@@ -153,7 +155,9 @@ class Watch:
         if not batch.warm:
             popen, grants = start_alone(batch.model_copy(update={"launches": launches}), output)
             popen.returncode = 0  # waited for below, by its number
-            return Group(self.control, self._send, launches, popen.pid, output, keep=self._kept()).wait(), grants, None
+            wrapped = batch.mechanism == "bwrap"
+            group = Group(self.control, self._send, launches, popen.pid, output, self._kept(), wrapped=wrapped)
+            return group.wait(), grants, None
         launch = launches[0]
         worker = self._warm_worker(batch)
         if worker is None:

@@ -1,0 +1,91 @@
+"""What a job's process says and prints itself, cut to the form and length in which a record keeps it."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pertharness.errors import StoreError
+from pertharness.files import remove_tree
+from pertharness.host.execution.batch import Launch
+from pertharness.host.execution.plain_files import open_plain
+from pertharness.jobs import LOG, OUT, Claim, Phase
+from pertharness.texts import NOTE_LIMIT, TRACEBACK_LIMIT, shorten, shorten_notes, storable
+from pertharness.worker.main import LOG_TAIL
+
+LARGEST_CLAIM = 64_000_000
+"""Bytes of a claim that are read."""
+LARGEST_LOG = 64_000_000
+"""Bytes of a log that are kept, from its beginning; a file may pretend to be far longer than what is in it."""
+NAME_LIMIT = 200
+"""Characters of the name of an exception's class, or of a phase."""
+MOST_PHASES = 1000
+"""A job has about five."""
+
+
+def read_claim(path: Path) -> Claim | None:
+    """Return what the worker says of its job; None where it says nothing that can be understood.
+
+    A worker of this version cuts its texts itself, but what a plugin's process wrote need not be of one; the message is
+    cut with all others, where the job is settled.
+    """
+    try:
+        descriptor = open_plain(path)
+    except (OSError, StoreError):
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        text = file.read(LARGEST_CLAIM + 1)
+    try:
+        claim = Claim.model_validate_json(text) if len(text) <= LARGEST_CLAIM else None
+    except (ValidationError, RecursionError):
+        return None
+    if claim is None or len(claim.phases) > MOST_PHASES or not all(map(_is_finite, claim.phases)):
+        return None
+    return claim.model_copy(
+        update={
+            "type": shorten(storable(claim.type), NAME_LIMIT),
+            "phases": [
+                phase.model_copy(update={"name": shorten(storable(phase.name), NAME_LIMIT)}) for phase in claim.phases
+            ],
+            "traceback": shorten(storable(claim.traceback), TRACEBACK_LIMIT),
+            "notes": shorten_notes(claim.notes),
+            "unanswered": {query: shorten(storable(reason), NOTE_LIMIT) for query, reason in claim.unanswered.items()},
+        }
+    )
+
+
+def _is_finite(phase: Phase) -> bool:
+    """Return whether what a phase cost can be written as JSON, and read again."""
+    return all(map(math.isfinite, (phase.wall_s, phase.cpu_s, phase.peak_rss_mb, phase.peak_gpu_mb or 0.0)))
+
+
+def take_log(launch: Launch) -> None:
+    """Copy the log, as the job's processes left it, beside what else stays; an empty one where it is no plain file."""
+    target = launch.folder / LOG
+    remove_tree(target)  # put there by a plugin that was not sandboxed
+    with target.open("xb") as copied:
+        try:
+            descriptor = open_plain(launch.folder / OUT / LOG)
+        except (OSError, StoreError):  # removed, or replaced, by the plugin
+            return
+        with os.fdopen(descriptor, "rb") as file:
+            left = LARGEST_LOG
+            while left and (piece := file.read(min(1 << 20, left))):
+                copied.write(piece)
+                left -= len(piece)
+            if file.read(1):
+                copied.write(b"\n[pertharness: the log was cut here, it grew too large]\n")
+
+
+def log_tail(launch: Launch) -> str:
+    """Return the end of the log that `take_log` left; nothing where there is none."""
+    try:
+        descriptor = open_plain(launch.folder / LOG)
+    except (OSError, StoreError):
+        return ""
+    with os.fdopen(descriptor, "rb") as file:
+        file.seek(max(0, os.fstat(descriptor).st_size - LOG_TAIL))
+        return file.read().decode("utf-8", "replace")

@@ -1,0 +1,45 @@
+"""The folder of a job before it starts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pertharness.errors import StoreError
+from pertharness.files import remove_tree, unlock_folder, write_text
+from pertharness.host.execution.batch import Mechanism
+from pertharness.host.execution.plain_files import open_plain
+from pertharness.host.nodes import Node
+from pertharness.host.store import JOB
+from pertharness.jobs import SCRATCH
+
+TRIED_WITH = "mechanism.txt"
+"""What isolated the last try of a job, beside what it left."""
+STRENGTH = {"none": 0, "landlock": 1, "bwrap": 2}
+"""Of mechanisms, for what was made with less than what is asked for."""
+
+
+def lay_out(node: Node, work: Path, mechanism: Mechanism) -> None:
+    """Lay out the folder of a job; the scratch folder of an earlier, unfinished try is kept for resuming.
+
+    Not that of a try that was isolated by less: what it left there may come from where this one may not read.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    unlock_folder(str(work))  # what was killed may have closed it
+    keeps = STRENGTH.get(_tried_with(work), 0) >= STRENGTH[mechanism]
+    for path in work.iterdir():
+        if path.name != SCRATCH or not keeps or not unlock_folder(str(path)):
+            remove_tree(path)
+    write_text(work / TRIED_WITH, mechanism, synced=False)
+    write_text(work / JOB, node.job.model_dump_json(indent=1), synced=False)
+    if node.prepare:
+        node.prepare(work)
+
+
+def _tried_with(work: Path) -> str:
+    try:
+        descriptor = open_plain(work / TRIED_WITH)
+    except (OSError, StoreError):
+        return "none"
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(20).decode("ascii", "replace")

@@ -1,0 +1,112 @@
+"""Files that a job left, opened so that nothing it put in their place leads elsewhere or makes the watcher wait."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+from pertharness.errors import StoreError
+from pertharness.files import unlock_folder
+from pertharness.host.execution.batch import Launch
+from pertharness.jobs import HOME, OUT, SCRATCH
+from pertharness.structure import LARGEST_RATIO, SMALL, in_units
+
+LARGEST = {"card.json": 16 << 20, "facts.json": 16 << 20, ".json": 256 << 20, ".csv": 4 << 30}
+"""Bytes of a file by the first ending that is its own: what is read whole, and what is read a line at a time.
+
+A card has some kilobytes; a split of a million perturbations with long names has 100 MiB; 30 million scores have 3 GiB.
+"""
+
+_CAREFUL = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""Follow no link, and wait for nobody at the other end of a pipe."""
+
+
+def open_plain(path: Path, flags: int = os.O_RDONLY) -> int:
+    """Return a descriptor of a plain file with one name, in a folder that is no link.
+
+    What was found out is true of the descriptor, whatever is put under the name afterwards: use nothing else.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is not there.
+    StoreError
+        If it is anything else, such as a link, a pipe or a second name of another file, or cannot be opened.
+    """
+    try:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | _CAREFUL)
+        try:
+            descriptor = os.open(path.name, flags | _CAREFUL, dir_fd=folder)
+        finally:
+            os.close(folder)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StoreError(f"{path.name!r} cannot be read: {error.strerror}") from None
+    facts = os.fstat(descriptor)
+    if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
+        os.close(descriptor)
+        raise StoreError(f"{path.name!r} is no plain file with one name")
+    return descriptor
+
+
+def is_there(path: Path) -> bool:
+    """Return whether there is something of this name, a link or anything else; not where nobody may look."""
+    try:
+        path.lstat()
+    except OSError:
+        return False
+    return True
+
+
+def unlock_job(launch: Launch) -> None:
+    """Let the watcher look into a job's folders, whatever permissions it left there; its processes have ended.
+
+    Raises
+    ------
+    OSError
+        If one of them is another user's.
+    """
+    for folder in (launch.folder, *(launch.folder / name for name in (OUT, SCRATCH, HOME))):
+        unlock_folder(str(folder))
+
+
+def check_size(name: str, descriptor: int) -> None:
+    """Check that a file is no longer than one of its name can be, and that it holds what it shows: before it is read.
+
+    Raises
+    ------
+    StoreError
+        If it is too long, or nearly all of it is a hole: that takes no room on the disk, and as long to read as data.
+    """
+    facts = os.fstat(descriptor)
+    limit = next((limit for ending, limit in LARGEST.items() if name.endswith(ending)), None)
+    if limit is not None and facts.st_size > limit:
+        raise StoreError(f"{name!r} holds {in_units(facts.st_size)}, expected at most {in_units(limit)}")
+    wanted = facts.st_size // LARGEST_RATIO
+    # The number of blocks, as stat(2) counts them, is looked at first, and is behind the times on ZFS.
+    if facts.st_size <= SMALL or facts.st_blocks * 512 >= wanted:
+        return
+    held = _data_bytes(descriptor, facts.st_size, wanted)
+    if held < wanted:
+        raise StoreError(f"{name!r} shows {in_units(facts.st_size)}, and holds {in_units(held)} of them")
+
+
+def _data_bytes(descriptor: int, size: int, enough: int) -> int:
+    """Return how much of an open file is no hole, counted until it is enough; all where the system cannot say."""
+    held = start = 0
+    try:
+        while start < size and held < enough:
+            start = os.lseek(descriptor, start, os.SEEK_DATA)
+            end = os.lseek(descriptor, start, os.SEEK_HOLE)
+            held, start = held + end - start, end
+    except AttributeError:
+        return size
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # there is no more data
+            return size
+    finally:
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    return held
