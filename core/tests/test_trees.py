@@ -183,7 +183,7 @@ def test_a_job_is_laid_out_where_another_try_left_deep_folders(tmp_path: Path) -
         (tmp_path / name).mkdir()
         dig(tmp_path / name)
     lay_out(node(), tmp_path, "none")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["job.json", "scratch"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["job.json", "mechanism.txt", "scratch"]
     assert sum(not entry.is_folder for entry in walk(tmp_path / "scratch")) == 1  # kept, to resume
     remove_tree(tmp_path / "scratch")
 
@@ -192,7 +192,7 @@ def test_a_job_is_laid_out_where_another_try_left_deep_folders(tmp_path: Path) -
 def test_a_scratch_folder_that_is_none_is_not_kept(make: Callable[[Path], object], tmp_path: Path) -> None:
     make(tmp_path / "scratch")
     lay_out(node(), tmp_path, "none")
-    assert [path.name for path in tmp_path.iterdir()] == ["job.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["job.json", "mechanism.txt"]
 
 
 def test_a_job_is_laid_out_where_another_try_closed_its_folders() -> None:
@@ -208,7 +208,7 @@ for name in ("out", "scratch"):
 lay_out(Node(job=job, python=Path({sys.executable!r}), title=""), top / "work", "none")
 print(sorted(os.listdir(top / "work")), os.access(top / "work" / "scratch", os.X_OK))
 """)
-    assert words == "['job.json', 'scratch'] True\n"
+    assert words == "['job.json', 'mechanism.txt', 'scratch'] True\n"
 
 
 def test_a_record_is_committed_and_pruned_whatever_deep_folders_are_in_it(tmp_path: Path) -> None:
