@@ -12,8 +12,9 @@ from pertharness.canonical import KEY, SCALE, check_dataset, open_stored
 from pertharness.cards import DatasetOffer
 from pertharness.datasets.genes import name_genes
 from pertharness.datasets.labelling import Labelling, find_labelling, quote
+from pertharness.datasets.logs import to_log1p
 from pertharness.datasets.options import NONE, FileOptions, check_options
-from pertharness.datasets.values import Survey, Values, as_type, survey_values, to_log1p
+from pertharness.datasets.values import Survey, Values, as_type, survey_values
 from pertharness.errors import DataError
 from pertharness.expression import layers_of
 from pertharness.stored import Stored, take_rows
@@ -75,10 +76,11 @@ def _canonical_dataset(adata: Stored, name: str, origin: str, options: FileOptio
     labelling = find_labelling(adata.obs.iloc[rows], {*var.index, *adata.var_names}, options)
     obs = _label_rows(adata.obs.iloc[rows], labelling, notes)
     level = _find_level(obs, options, notes)
-    values, survey = survey_values(_choose_values(adata, rows, options))
+    values, survey = survey_values(_choose_values(adata, rows, options), are_counts=options.scale == "counts")
     _add_numbers(obs, adata.obs.iloc[rows], level)
     totals = obs["total_counts"].to_numpy() if "total_counts" in obs else None
-    matrix = to_log1p(values, survey, totals, options, notes)
+    stated = options.layer is None and _stated(adata).get("scale") == SCALE
+    matrix = to_log1p(values, survey, totals, options, notes, level=level, stated=stated)
     if level == "cells":
         layers, sums = _keep_counts(adata, rows, values, survey)
         if "total_counts" not in obs and sums is not None:

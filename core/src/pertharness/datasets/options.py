@@ -26,6 +26,7 @@ class FileOptions(BaseModel):
     level: Literal["cells", "pseudobulk"] | None = None
     scale: Literal["log1p", "counts"] | None = None
     normalise: bool = False
+    rescale: bool = False
     gene_column: str | None = None
     ensembl_column: str | None = None
     modality: Literal["crispra", "crispri", "ko"] | None = None

@@ -21,6 +21,12 @@ _DATA = (
     click.option("--level", type=click.Choice(["cells", "pseudobulk"]), help="What a row is."),
     click.option("--scale", type=click.Choice(["log1p", "counts"]), help="What X holds."),
     click.option("--normalise", is_flag=True, default=None, help="Turn raw counts into log1p of counts per 10 000."),
+    click.option(
+        "--rescale",
+        is_flag=True,
+        default=None,
+        help="Turn logs of another total or base into log1p of counts per 10 000.",
+    ),
     click.option("--gene-column", help="Column of var that names the genes."),
     click.option("--ensembl-column", help="Column of var that holds the Ensembl ids."),
     click.option("--layer", help="Layer to read in place of X."),
@@ -71,7 +77,7 @@ data_options = _adding(_DATA)
 store_option = _adding(_PLACES)
 running_options = _adding(_RUNNING)
 DATA_FLAGS = (
-    "label_column", "control_label", "separator", "context_column", "context", "level", "scale", "normalise",
+    "label_column", "control_label", "separator", "context_column", "context", "level", "scale", "normalise", "rescale",
     "gene_column", "ensembl_column", "layer", "modality", "merge_labels",
 )  # fmt: skip
 

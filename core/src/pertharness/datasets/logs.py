@@ -1,0 +1,252 @@
+"""Brings the values of a file to log1p of counts per 10 000; refuses those of which that cannot be told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pertharness.datasets.labelling import quote
+from pertharness.datasets.options import FileOptions
+from pertharness.datasets.scale import (
+    NATURAL,
+    TOLERANCE,
+    TOTAL,
+    TRANSFORMATIONS,
+    Reading,
+    is_constant,
+    judge,
+    sums_of,
+)
+from pertharness.datasets.values import Survey, Values, changed_values, place_words, refuse_kind
+from pertharness.errors import DataError
+
+_AS_IT_IS = "or accept the values as they are with --scale log1p"
+_MOST_FOR_LOGS = 1e8
+"""What the expm1 of a cell may add up to and still be logarithms: hundred times counts per million."""
+_LOGS = ("ln", "log2", "log10", "twice")
+
+
+def to_log1p(
+    values: Values, survey: Survey, totals: np.ndarray | None, options: FileOptions, notes: list[str], *,
+    level: str = "cells", stated: bool = False,
+) -> Any:  # fmt: skip
+    """Return log1p of counts per 10 000, and note what was done.
+
+    Parameters
+    ----------
+    values, survey
+        As ``survey_values`` gives them.
+    totals
+        Counts of each row over all genes, also those that are not in the file; shape (n_obs,).
+    options
+        ``scale`` (what the values are said to be), ``normalise`` and ``rescale`` are looked at.
+    notes
+        Gets a line.
+    level
+        ``cells``, or ``pseudobulk``, of which no sum tells the scale.
+    stated
+        Whether the file itself says in ``uns`` that these are log1p of counts per 10 000.
+
+    Raises
+    ------
+    DataError
+        If the values are not on the scale that is declared or needed, with the flag that helps.
+    """
+    others = f"; or take another layer with --layer ({quote(values.layers)})" if values.layers else ""
+    remedy = f"z-scores or other centred values cannot be used, save log-normalised or raw values as X{others}"
+    refuse_kind(values, survey, "negative", f"0 or more: {remedy}")
+    fraction = survey.first.get("fraction")
+    if fraction is None and options.scale == "log1p":
+        raise DataError(
+            f"{values.where} holds only integers: these are counts, not --scale log1p; use --normalise instead{others}"
+        )
+    if fraction is None or options.scale == "counts":
+        return _from_counts(values, survey, totals, options, notes, others)
+    if options.normalise:
+        raise DataError(
+            f"{place_words(values, fraction)}; --normalise expected integer counts: leave it out if these are log1p "
+            f"values, add --scale counts if they are counts, take --rescale if they are logs of another total{others}"
+        )
+    if level == "pseudobulk":
+        return _from_means(values, survey, options, notes, others, stated=stated)
+    return _from_logs(values, survey, totals, options, notes, others, stated=stated)
+
+
+def _from_counts(
+    values: Values, survey: Survey, totals: np.ndarray | None, options: FileOptions, notes: list[str], others: str
+) -> Any:
+    """Normalise counts, if that is what they are."""
+    is_whole = "fraction" not in survey.first
+    if not options.normalise:
+        what = "holds only integers: raw counts" if is_whole else "is declared as --scale counts"
+        raise DataError(
+            f"{values.where} {what}, the largest {survey.largest!r}; expected log1p of counts per "
+            f"10 000: normalise it with --normalise{others}"
+        )
+    reading = None if is_whole else judge(survey.evidence)
+    if reading is not None and reading.kind in ("cp10k", "constant") and reading.transformation in _LOGS:
+        raise DataError(
+            f"{values.where} is declared as --scale counts, and {_words(values, reading)}: these are logarithms; leave "
+            f"out --scale counts and --normalise{'' if reading.kind == 'cp10k' else ', and take --rescale'}{others}"
+        )
+    return _normalise(values, survey.sums, totals, notes)
+
+
+def _from_logs(
+    values: Values, survey: Survey, totals: np.ndarray | None, options: FileOptions, notes: list[str], others: str, *,
+    stated: bool,
+) -> Any:  # fmt: skip
+    """Take, rescale or refuse the logarithms of cells."""
+    reading = judge(survey.evidence, totals)
+    remedy = (
+        f"at most log1p(10 000) = 9.21: if these are counts without a logarithm, --scale counts --normalise; if they "
+        f"are logarithms of another total than 10 000, --rescale{others}"
+    )
+    is_linear = reading.kind == "constant" and reading.transformation == "none"
+    is_known = reading.kind in ("constant", "whole") and not is_linear
+    is_above = reading.kind == "above" and reading.high < _MOST_FOR_LOGS
+    if options.rescale and (is_known or is_linear or is_above):
+        return _rescale(values, survey, totals, reading, notes)
+    if not is_known or options.scale:
+        refuse_kind(values, survey, "too high", remedy)
+    words = _words(values, reading)
+    is_refused = reading.kind not in ("cp10k", "subset")
+    if is_refused and not options.scale and not stated:
+        if is_linear:
+            wanted = f"normalise them with --scale counts --normalise, {_AS_IT_IS}"
+        elif is_known or is_above:
+            wanted = f"rescale them with --rescale, {_AS_IT_IS}"
+        else:
+            wanted = f"give the counts, {_AS_IT_IS}"
+        raise DataError(f"{values.where}: {words}; expected log1p of counts per 10 000: {wanted}{others}")
+    if options.rescale and reading.kind != "cp10k":
+        raise DataError(
+            f"{values.where}: {words}; --rescale expected cells that add up to a total, or to the counts themselves: "
+            f"leave it out if these are log1p of counts per 10 000{others}"
+        )
+    how = "declared" if options.scale else "uns['pertharness'] states it" if stated else "found"
+    notes.append(
+        f"scale: {values.where} taken as log1p of counts per 10 000 ({how}; {'but ' if is_refused else ''}{words})"
+    )
+    if reading.n_empty:
+        notes.append(f"scale: {reading.n_empty} rows of {values.where} have no value above 0")
+    return values.matrix
+
+
+def _from_means(
+    values: Values, survey: Survey, options: FileOptions, notes: list[str], others: str, *, stated: bool
+) -> Any:
+    """Take, rescale or refuse means over cells, whose sums of expm1 are below those of the cells."""
+    sums = survey.evidence.sums
+    median = float(np.median(sums))
+    is_total = is_constant(sums) and abs(median / TOTAL - 1) > TOLERANCE
+    if options.rescale:
+        if not is_total:
+            raise DataError(
+                f"{values.where}: the sums of expm1 over the genes differ between the rows, or are 10 000: means of "
+                f"logarithms cannot be rescaled; rescale the cells and average them anew{others}"
+            )
+        return _rescale(values, survey, None, Reading("constant", total=median), notes)
+    refuse_kind(
+        values, survey, "too high",
+        f"at most log1p(10 000) = 9.21: if these are counts without a logarithm, --scale counts --normalise{others}",
+    )  # fmt: skip
+    if not options.scale and not stated and median > TOTAL * (1 + TOLERANCE):
+        raise DataError(
+            f"{values.where}: the sum of expm1 over the genes is {median:.4g} in the median row, expected "
+            f"at most 10 000: these are logs of another total; give log1p of counts per 10 000 as X, {_AS_IT_IS}"
+            f"{others}"
+        )
+    if not options.scale and not stated and is_total:
+        words = _words(values, Reading("constant", total=median))
+        raise DataError(
+            f"{values.where}: {words}; expected log1p of counts per 10 000: rescale them with --rescale, {_AS_IT_IS}"
+            f"{others}"
+        )
+    how = "declared" if options.scale else "uns['pertharness'] states it"
+    if not options.scale and not stated:
+        how = "at level pseudobulk this cannot be checked: say --scale log1p if it is so"
+    notes.append(f"scale: {values.where} taken as log1p of counts per 10 000 ({how})")
+    return values.matrix
+
+
+def _words(values: Values, reading: Reading) -> str:
+    """Return what was read in the values."""
+    done = TRANSFORMATIONS[reading.transformation].words
+    inverse = "expm1" if reading.transformation == NATURAL else f"the inverse of {done}"
+    low, high = f"{reading.low:.5g}", f"{reading.high:.5g}"
+    of_total = f"{done} of counts normalised to {reading.total:.6g} in each cell"
+    said = {
+        "cp10k": "the sum of expm1 over the genes is 10 000 in each row",
+        "subset": f"the sum of expm1 over the genes differs from row to row and stays below 10 000 ({low} to {high} in "
+        f"90 % of {reading.n_other} rows), as where genes were left out after normalising; another total of the cells "
+        "could not be seen",
+        "constant": f"the sum over the genes of {inverse} is {reading.total:.6g} in the median row and does not vary "
+        f"as counts would: {of_total}",
+        "whole": f"they are {done} of whole numbers: raw counts that were not normalised",
+        "above": f"the sum of expm1 over the genes differs from row to row and is up to {high} (first in row "
+        f"{values.rows[reading.row]!r}), more than 10 000: logs of another total",
+        "other": f"they are {done} of counts times a factor that is not 10 000 over a number of counts, and genes are "
+        "missing: their total cannot be told",
+        "again": "the sum of expm1 over the genes is 10 000 in each row, but they are made of values that were log1p "
+        "of counts per 10 000 before: normalised and logged twice",
+    }
+    if reading.factor is not None:
+        return f"they are {of_total}, of which genes were left out"
+    return said[reading.kind]
+
+
+def _rescale(values: Values, survey: Survey, totals: np.ndarray | None, reading: Reading, notes: list[str]) -> Any:
+    """Undo what was done to the counts, bring each row to 10 000 and take log1p."""
+    inverse = TRANSFORMATIONS[reading.transformation].inverse
+    sums = survey.evidence.sums
+    own = None
+    if reading.kind == "whole" and reading.transformation == NATURAL and totals is not None:
+        own = np.maximum(totals, sums) if (totals >= sums * (1 - 1e-5) - 0.5).all() else None
+    by = "the sums over the genes of the file"
+    if reading.factor is not None:
+        by = f"{reading.total:.6g}"
+    elif own is not None:
+        by = "the totals in obs"
+    notes.append(
+        f"scale: {values.where} rescaled: {_words(values, reading)}; undone, divided by {by}, times 10 000, log1p"
+    )
+
+    def to_logs(chunk: Any, start: int) -> Any:
+        n_rows = chunk.shape[0]
+        if reading.factor is not None:
+            factors = np.full(n_rows, reading.factor)
+        else:
+            mine = sums_of(chunk, inverse, np.float64) if own is None else own[start : start + n_rows]
+            factors = TOTAL / np.where(mine > 0, mine, 1.0)
+        if isinstance(chunk, np.ndarray):
+            return np.log1p(inverse(chunk.astype(np.float64)) * factors[:, None])
+        scaled = chunk.astype(np.float64)
+        scaled.data = np.log1p(inverse(scaled.data) * np.repeat(factors, np.diff(scaled.indptr)))
+        return scaled
+
+    return changed_values(values, np.float64, to_logs).matrix
+
+
+def _normalise(values: Values, sums: np.ndarray, totals: np.ndarray | None, notes: list[str]) -> Any:
+    """Return log1p(10 000 x / total); the totals of the file count where they can be those of all genes."""
+    if totals is not None and not (totals >= sums - 0.5).all():  # stored totals may be rounded
+        totals = None
+    by = "the totals in obs" if totals is not None else "the sums over the genes of the file"
+    totals = sums if totals is None else totals
+    if not (totals > 0).all():
+        row = values.rows[int(np.argmin(totals > 0))]
+        raise DataError(f"{values.where} has no counts in row {row!r}: it cannot be normalised; remove the row")
+    notes.append(f"scale: counts of {values.where} divided by {by}, times 10 000, log1p")
+    factors = 1e4 / np.maximum(totals, sums)  # no count is more than all of them
+
+    def to_logs(chunk: Any, start: int) -> Any:
+        mine = factors[start : start + chunk.shape[0]]
+        if isinstance(chunk, np.ndarray):
+            return np.log1p(chunk * mine[:, None])
+        scaled = chunk.astype(np.float64)
+        scaled.data = np.log1p(scaled.data * np.repeat(mine, np.diff(scaled.indptr)))
+        return scaled
+
+    return changed_values(values, np.float64, to_logs).matrix

@@ -1,0 +1,349 @@
+"""What values of expression are: recognised by what each cell adds up to, not by how large the values are.
+
+The expm1 of log1p of counts per 10 000 add up to 10 000 in every cell that has all its genes, and to less where genes
+were left out later. Counts normalised to another total add up to that total, logs of raw counts come from whole
+numbers, and after another transformation than the natural logarithm it is the inverse of that one whose sums are
+constant. Where no sum is constant, the values of a cell still are whole multiples of its smallest one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from pertharness.datasets.rounding import rounding_errors
+from pertharness.streaming import stored_values
+
+TOTAL = 1e4
+"""What the expm1 of a cell add up to at the scale of the harness."""
+TOLERANCE = 0.01
+"""Of a sum of expm1, relative: float16 alone moves that of a cell that one gene dominates by up to half a per cent."""
+SAMPLED_CELLS = 10_000
+"""At least so many cells, drawn over the whole file, are tried with the inverses of other transformations."""
+_KEPT_CELLS, _KEPT_VALUES = 500, 4_000_000
+"""So many of these keep their values, to be looked at one by one; in all at most so many values."""
+_SPREAD = 2e-4
+"""Relative; below the spread that leaving out a hundredth of 1 000 000 counts of a cell brings (Poisson: 3e-4)."""
+
+
+@dataclass(frozen=True)
+class Transformation:
+    """What was done to counts after they were normalised, and how to undo it; 0 stays 0."""
+
+    words: str
+    inverse: Callable[[np.ndarray], np.ndarray]
+
+
+def _power_of(base: float) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the inverse of the logarithm to a base, of 1 + x."""
+    factor = float(np.log(base))
+    return lambda x: np.expm1(x * factor)
+
+
+NATURAL = "ln"
+TRANSFORMATIONS = MappingProxyType(
+    {
+        NATURAL: Transformation("log1p", np.expm1),
+        "log2": Transformation("log2(1 + x)", _power_of(2)),
+        "log10": Transformation("log10(1 + x)", _power_of(10)),
+        "twice": Transformation("log1p taken twice", lambda x: np.expm1(np.expm1(x))),
+        "sqrt": Transformation("square roots", np.square),
+        "none": Transformation("values without a logarithm", lambda x: x),
+    }
+)
+"""By name; a file's values are tried with the inverse of each."""
+_OTHERS = tuple(name for name in TRANSFORMATIONS if name != NATURAL)
+
+
+@dataclass
+class Evidence:
+    """What one pass over the values of cells collects for ``judge``.
+
+    Attributes
+    ----------
+    sums
+        Of expm1 over the genes, shape (n_obs,), float64, of every cell; infinite where the values are no logarithms.
+    other_sums
+        Transformation -> its sums, of the rows ``sampled``: none where all expm1 add up to 10 000.
+    kept
+        Row -> its values that are not 0, float64.
+    """
+
+    sums: np.ndarray
+    sampled: list[np.ndarray] = field(default_factory=list)
+    other_sums: dict[str, list[np.ndarray]] = field(default_factory=lambda: {name: [] for name in _OTHERS})
+    kept: dict[int, np.ndarray] = field(default_factory=dict)
+    n_kept_values: int = 0
+
+    def add(self, chunk: Any, start: int) -> None:
+        """Take up rows, the first of which has the number `start`; none of their values may be below 0."""
+        n_obs, n_rows = len(self.sums), chunk.shape[0]
+        sums = self.sums[start : start + n_rows] = sums_of(chunk, np.expm1)
+        rows = np.arange(start, start + n_rows)
+        rows = rows[rows % max(1, n_obs // SAMPLED_CELLS) == 0]
+        if not len(rows):
+            return
+        part = chunk if len(rows) == n_rows else chunk[rows - start]
+        if _is_other(sums).any():
+            self.sampled.append(rows)
+            for name, other_sums in self.other_sums.items():
+                other_sums.append(sums_of(part, TRANSFORMATIONS[name].inverse))
+        step = max(1, min(n_obs, SAMPLED_CELLS) // _KEPT_CELLS)
+        for row in rows[np.arange(len(rows)) % step == 0]:
+            if self.n_kept_values < _KEPT_VALUES:
+                values = stored_values(chunk[row - start : row - start + 1])
+                self.kept[int(row)] = values[values > 0].astype(np.float64)
+                self.n_kept_values += len(self.kept[int(row)])
+
+
+def _is_other(sums: np.ndarray) -> np.ndarray:
+    """Return which rows have values above 0 whose expm1 do not add up to 10 000."""
+    other: np.ndarray = (sums > 0) & ~(np.abs(sums / TOTAL - 1) <= TOLERANCE)
+    return other
+
+
+def sums_of(chunk: Any, inverse: Callable[[np.ndarray], np.ndarray], dtype: Any = np.float32) -> np.ndarray:
+    """Return the sums over the genes of what a transformation was made of: shape (n_rows,), float64.
+
+    `dtype`: of the single values. float32 gives a sum to about 1e-6 of it, ten times as fast as float64.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = inverse(stored_values(chunk).astype(dtype, copy=False))
+        if isinstance(chunk, np.ndarray):
+            sums: np.ndarray = values.reshape(chunk.shape).sum(axis=1).astype(np.float64)
+            return sums
+        sums = np.zeros(chunk.shape[0])
+        filled = np.diff(chunk.indptr) > 0
+        if filled.any():
+            sums[filled] = np.add.reduceat(values, chunk.indptr[:-1][filled])
+        return sums
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the values of cells are.
+
+    Attributes
+    ----------
+    kind
+        ``cp10k``: every cell adds up to 10 000. ``subset``: to less, as where genes were left out. ``constant``: to
+        another total, or to one of a few. ``whole``: made of raw counts. ``above``: to more than 10 000, and not the
+        same in every cell. ``other``: made of counts, but not by another total that is known. ``again``: log1p of
+        counts per 10 000 that was normalised and logged once more.
+    total
+        Of a ``constant`` one: the median.
+    row
+        The first row that is not at 10 000.
+    factor
+        Of a ``constant`` total of more genes than there are: what brings the values to 10 000.
+    """
+
+    kind: str
+    transformation: str = NATURAL
+    total: float = TOTAL
+    low: float = TOTAL
+    high: float = TOTAL
+    row: int = 0
+    n_other: int = 0
+    n_empty: int = 0
+    factor: float | None = None
+
+
+def judge(evidence: Evidence, totals: np.ndarray | None = None) -> Reading:
+    """Return what values are, by all that was collected.
+
+    Parameters
+    ----------
+    totals
+        Counts of each cell over all genes, as ``obs`` has them; shape (n_obs,). They tell the total of values that
+        lack genes.
+    """
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        return _judge(evidence, totals)
+
+
+def _judge(evidence: Evidence, totals: np.ndarray | None) -> Reading:
+    """Try one explanation after the other."""
+    sums = evidence.sums
+    is_other = _is_other(sums)
+    n_empty = int((sums == 0).sum())
+    if not is_other.any():
+        again = _was_logged_before([values for values in evidence.kept.values() if len(values)])
+        return Reading("again" if again else "cp10k", n_empty=n_empty)
+    others = sums[is_other]
+    low, high = np.quantile(others, (0.05, 0.95), method="nearest")
+    seen = {
+        "low": float(low), "high": float(high), "row": int(np.argmax(is_other)), "n_other": len(others),
+        "n_empty": n_empty,
+    }  # fmt: skip
+    kept = [values for row, values in evidence.kept.items() if is_other[row] and len(values)]
+    found = _find_constant(evidence, is_other, kept) or _find_whole(kept)
+    if found is None and others.max() > TOTAL * (1 + TOLERANCE):
+        first = int(np.argmax(sums > TOTAL * (1 + TOLERANCE)))
+        found = {"kind": "above", "row": first, "high": float(others.max())}
+    if found is None:
+        mine = None if totals is None else totals[[row for row in evidence.kept if is_other[row]]]
+        found = _find_by_multiples(kept, mine)
+    return Reading(**{"kind": "subset", **seen, **(found or {})})
+
+
+def _find_constant(evidence: Evidence, is_other: np.ndarray, kept: list[np.ndarray]) -> dict[str, Any] | None:
+    """Find the transformation whose inverses add up to one total in each cell, or to one of a few."""
+    sampled = np.concatenate(evidence.sampled)
+    spreads: dict[str, tuple[float, float]] = {}
+    for name in TRANSFORMATIONS:
+        most = 4 * _noise(kept, TRANSFORMATIONS[name].inverse)
+        if name == NATURAL:
+            sums, most = evidence.sums[is_other], max(_SPREAD, min(most, _least_spread(kept)))
+            few = _is_of_few(sums, most)
+        else:
+            sums, most = np.concatenate(evidence.other_sums[name])[is_other[sampled]], max(_SPREAD, most)
+        if (spread := _spread_of(sums)) < most:
+            spreads[name] = spread, float(np.median(sums))
+    if spreads:  # of values far below 1, several transformations are next to nothing
+        name = min(spreads, key=lambda name: spreads[name])
+        return {"kind": "constant", "transformation": name, "total": spreads[name][1]}
+    return {"kind": "constant", "total": float(np.median(evidence.sums[is_other]))} if few else None
+
+
+def _least_spread(kept: list[np.ndarray]) -> float:
+    """Return a spread that sums of log1p of counts per 10 000 exceed, relative, where genes were left out.
+
+    How many of the counts of a cell fall to these genes varies at least as a binomial number does; the smallest value
+    of a cell tells how many counts it has. A third of that, so that a few cells suffice to tell.
+    """
+    if len(kept) < 10:
+        return np.inf
+    left = np.array([np.expm1(values).sum() for values in kept]) / TOTAL
+    n_counts = TOTAL / np.expm1([values.min() for values in kept])
+    share = float(np.clip(np.median(left), 1e-6, 1))
+    return float(np.sqrt((1 - share) / (share * np.median(n_counts))) / 3)
+
+
+def _noise(kept: list[np.ndarray], inverse: Callable[[np.ndarray], np.ndarray]) -> float:
+    """Return by how much rounding of the values moves a cell's sum, relative: one standard deviation."""
+    if not kept:
+        return 0.0
+    errors = rounding_errors(kept)
+    moved = [inverse(x + e) - inverse(x) for x, e in zip(kept, errors, strict=True)]
+    noise = [np.sqrt((m**2).sum() / 3) / inverse(x).sum() for x, m in zip(kept, moved, strict=True)]
+    middle = float(np.median(noise))
+    return middle if np.isfinite(middle) else 0.0
+
+
+def is_constant(sums: np.ndarray) -> bool:
+    """Return whether almost all sums are the same."""
+    return _spread_of(sums) < _SPREAD
+
+
+def _spread_of(sums: np.ndarray) -> float:
+    """Return half the range of the middle two thirds of some sums, relative; of fewer than ten sums, of all."""
+    if len(sums) < 3 or not np.isfinite(sums).all():
+        return np.inf
+    low, middle, high = np.quantile(sums, (0.16, 0.5, 0.84) if len(sums) >= 10 else (0, 0.5, 1))
+    return float((high - low) / 2 / middle) if middle > 0 else np.inf
+
+
+def _is_of_few(sums: np.ndarray, spread: float) -> bool:
+    """Return whether almost all sums are one of a few, as where each batch was normalised to its own median."""
+    if len(sums) < 50 or not np.isfinite(sums).all() or not (sums > 0).all():
+        return False
+    logs = np.sort(np.log(sums))
+
+    def n_within(width: float) -> np.ndarray:
+        return np.searchsorted(logs, logs + width, "right") - np.searchsorted(logs, logs - width, "left")
+
+    near, around = n_within(2 * spread), n_within(40 * spread)
+    return bool(np.mean((near >= 5) & (near >= 0.8 * around)) >= 0.9)
+
+
+def _find_whole(kept: list[np.ndarray]) -> dict[str, Any] | None:
+    """Find the transformation that whole numbers went through: nothing was normalised."""
+    errors = rounding_errors(kept)
+    for name in (name for name in TRANSFORMATIONS if name != "none"):
+        inverse = TRANSFORMATIONS[name].inverse
+        n_near = n_all = n_distinct = 0
+        for values, error in zip(kept, errors, strict=True):
+            numbers = inverse(values)
+            blur = 1.5 * (inverse(values + error) - numbers)
+            clear = blur < 0.05
+            n_all += int(clear.sum())
+            n_near += _n_whole(numbers[clear], blur[clear])
+            n_distinct = max(n_distinct, len(np.unique(np.rint(numbers[clear]))))
+        if n_all >= 20 and n_distinct >= 2 and n_near >= 0.99 * n_all:
+            return {"kind": "whole", "transformation": name}
+    return None
+
+
+def _n_whole(numbers: np.ndarray, blur: np.ndarray) -> int:
+    """Return how many numbers are whole, each but for its blur."""
+    return int((np.abs(numbers - np.rint(numbers)) <= blur).sum())
+
+
+def _find_by_multiples(kept: list[np.ndarray], totals: np.ndarray | None) -> dict[str, Any] | None:
+    """Find the transformation after which a cell's values are whole multiples of its smallest one, a single count."""
+    shares = {name: share_of_multiples(kept, TRANSFORMATIONS[name].inverse) for name in TRANSFORMATIONS}
+    name = NATURAL if shares[NATURAL] >= 0.5 else max(shares, key=lambda name: shares[name])
+    if shares[name] < 0.95:
+        return None
+    inverse = TRANSFORMATIONS[name].inverse
+    smallest = np.array([values.min() for values in kept])
+    single = inverse(smallest)
+    errors = rounding_errors(kept)
+    blur = np.array([error[np.argmin(values)] for values, error in zip(kept, errors, strict=True)])
+    relative = 1.5 * (inverse(smallest + blur) - single) / single
+    total = None
+    if totals is not None and len(kept) >= 10:
+        of_all = single * totals
+        middle = float(np.median(of_all))
+        if np.mean(np.abs(of_all / middle - 1) <= 2 * relative + 1e-4) >= 0.9:
+            total = middle
+    n_counts = TOTAL / single  # a whole number, if 10 000 is what the counts of a cell were scaled to
+    clear = n_counts * relative < 0.1
+    if total is None and clear.sum() >= 20:
+        n_whole = _n_whole(n_counts[clear], (n_counts * relative)[clear])
+        total = TOTAL if n_whole >= 0.9 * clear.sum() else None
+        if n_whole < 0.5 * clear.sum():
+            return {"kind": "other", "transformation": name}
+    if total is None:
+        return None if name == NATURAL else {"kind": "other", "transformation": name}
+    if name == NATURAL and abs(total / TOTAL - 1) <= TOLERANCE:
+        return None
+    return {"kind": "constant", "transformation": name, "total": total, "factor": TOTAL / total}
+
+
+def _was_logged_before(kept: list[np.ndarray]) -> bool:
+    """Return whether values are logs of what was log1p of counts per 10 000 before it was normalised once more.
+
+    They add up to 10 000, too. But only what they were made of consists of whole multiples.
+    """
+    if share_of_multiples(kept, np.expm1) >= 0.5:
+        return False
+    before = []
+    for values in kept[:50]:
+        scaled = np.expm1(values)
+        low, high = 0.0, float(np.log1p(TOTAL) / scaled.max())
+        for _ in range(60):  # halves the interval
+            middle = (low + high) / 2
+            low, high = (low, middle) if np.expm1(scaled * middle).sum() > TOTAL else (middle, high)
+        before.append(scaled * low)
+    return bool(before) and share_of_multiples(before, np.expm1) >= 0.95
+
+
+def share_of_multiples(kept: list[np.ndarray], inverse: Callable[[np.ndarray], np.ndarray]) -> float:
+    """Return the share of values that are whole multiples of their cell's smallest one; 0 where too few can tell."""
+    n_near = n_all = 0
+    for values, error in zip(kept, rounding_errors(kept), strict=True):
+        numbers = inverse(values)
+        relative = 1.5 * (inverse(values + error) - numbers) / numbers
+        first = int(np.argmin(numbers))
+        ratios = numbers / numbers[first]
+        blur = ratios * (relative + relative[first])
+        clear = (ratios > 1.2) & (blur < 0.1)
+        n_all += int(clear.sum())
+        n_near += _n_whole(ratios[clear], blur[clear])
+    return n_near / n_all if n_all >= 200 else 0.0
