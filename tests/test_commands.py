@@ -298,11 +298,11 @@ def test_a_split_that_does_not_fit_is_refused_with_the_name(
 # --- predictions made elsewhere
 
 
-def score(bench: Bench, tmp_path: Path, predictions: anndata.AnnData, status: int = 0) -> pd.DataFrame:
+def score(bench: Bench, tmp_path: Path, predictions: anndata.AnnData, *more: str, status: int = 0) -> pd.DataFrame:
     predictions.write_h5ad(tmp_path / "p.h5ad")
     asked = ["score", "p.h5ad", "--data", bench.folder / "screen.h5ad", "--split", bench.folder / "split.json"]
     asked += ["--name", "mine", "--scorers", "l2", "--models", "additive,mean", "--store", bench.folder / "store"]
-    pertharness(*asked, "--out", "run", cwd=tmp_path, status=status)
+    pertharness(*asked, *more, "--out", "run", cwd=tmp_path, status=status)
     board = pd.read_csv(tmp_path / "run" / "leaderboard.csv")
     return board.query("variant == 'default' and stratum == 'all'").set_index("model")
 
@@ -320,6 +320,18 @@ def test_the_truth_as_prediction_has_distance_zero_and_wins(bench: Bench, tmp_pa
     assert board.loc["mine", "value"] == pytest.approx(0, abs=1e-9)
     assert board.loc["mine", ["plugin", "rank", "state"]].tolist() == ["file", 1, "done"]
     assert board.loc["additive", "rank"] == 2
+
+
+def test_changes_from_the_control_are_refused_until_they_are_said_to_be(bench: Bench, tmp_path: Path) -> None:
+    given, truth = held_out(bench), bench.truth
+    change = np.asarray(given.X) - np.asarray(truth[truth.obs["perturbation"] == "control"].X)
+    given.X = change / 20  # those of this screen are as large as the means
+    board = score(bench, tmp_path, given, status=1)
+    assert board["state"].to_dict() == {"mine": "failed", "additive": "done", "mean": "done"}
+    assert "--prediction-kind change" in (tmp_path / "run" / "leaderboard.md").read_text(encoding="utf-8")
+    board = score(bench, tmp_path, given, "--prediction-kind", "change")
+    expected = np.linalg.norm(change * 19 / 20, axis=1).mean()  # what is left of the change
+    assert board.loc["mine", "value"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_genes_and_targets_may_come_in_any_order(bench: Bench, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import anndata
@@ -125,6 +126,14 @@ def test_batches_with_a_median_each_are_recognised() -> None:
     counts = make_counts(0, 300, 5000)
     medians = np.array([3000.0, 4321.0, 10_000.0])[np.arange(N_CELLS) % 3]
     assert read(np.log1p(scale_to(counts, medians[:, None]))).kind == "constant"
+
+
+@pytest.mark.parametrize("change", [lambda counts: np.log1p(to_median(counts)), lambda counts: np.log10(1 + counts)])
+def test_a_batch_on_another_scale_is_seen(change: Callable[[np.ndarray], np.ndarray]) -> None:
+    counts = make_counts(0, 300, 5000, n_cells=1000)
+    values = np.log1p(scale_to(counts, 1e4))
+    values[300:350] = change(counts)[300:350]
+    assert read(values).kind in ("constant", "whole")
 
 
 def test_every_cell_counts() -> None:

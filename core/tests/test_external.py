@@ -201,3 +201,52 @@ def test_numbers_of_every_kind_are_read(dtype: str, tmp_path: Path) -> None:
     prediction, _ = read_prediction(path, GENES, ["C"])
     assert prediction.X.dtype == np.float64
     assert np.array_equal(prediction.X, np.full((1, 4), 2.0))
+
+
+def make_means(n_genes: int, seed: int = 0) -> tuple[pd.Index, np.ndarray, np.ndarray]:
+    """Genes, the mean of the controls, and means of two perturbations that change every gene a little."""
+    rng = np.random.default_rng(seed)
+    y0 = rng.gamma(0.5, 1.0, n_genes)
+    return pd.Index([f"G{i}" for i in range(n_genes)]), y0, y0 + rng.normal(0, 0.15, (2, n_genes)) * (y0 > 0.5)
+
+
+def test_changes_from_the_control_are_refused_and_read_when_they_are_said_to_be(tmp_path: Path) -> None:
+    genes, y0, means = make_means(200)
+    path = make_file(tmp_path / "p.h5ad", ["C", "D"], list(genes), means - y0)
+    with pytest.raises(DataError, match=r"changes from the control.*--prediction-kind change"):
+        read_prediction(path, genes, ["C", "D"], y0=y0)
+    prediction, notes = read_prediction(path, genes, ["C", "D"], y0=y0, kind="change")
+    np.testing.assert_allclose(prediction.X, means, rtol=0, atol=1e-12)
+    assert notes == ["the rows of p.h5ad are changes: the mean of the controls was added"]
+    # Who insists is not corrected.
+    assert np.array_equal(read_prediction(path, genes, ["C", "D"], y0=y0, kind="mean")[0].X, means - y0)
+
+
+def test_changes_are_recognised_over_the_genes_that_the_file_has(tmp_path: Path) -> None:
+    genes, y0, means = make_means(200)
+    path = make_file(tmp_path / "p.h5ad", ["C", "D"], list(genes[50:150]), (means - y0)[:, 50:150])
+    with pytest.raises(DataError, match="--prediction-kind change"):
+        read_prediction(path, genes, ["C", "D"], y0=y0)
+
+
+def test_means_that_are_said_to_be_changes_are_refused(tmp_path: Path) -> None:
+    genes, y0, means = make_means(200)
+    path = make_file(tmp_path / "p.h5ad", ["C", "D"], list(genes), means)
+    assert np.array_equal(read_prediction(path, genes, ["C", "D"], y0=y0)[0].X, means)
+    with pytest.raises(DataError, match="holds means, not changes"):
+        read_prediction(path, genes, ["C", "D"], y0=y0, kind="change")
+
+
+@pytest.mark.parametrize("n_below", [1, 60])
+def test_values_below_0_do_not_make_means_changes(n_below: int, tmp_path: Path) -> None:
+    genes, y0, means = make_means(200)
+    means[:, np.argsort(y0)[:n_below]] -= 0.3
+    path = make_file(tmp_path / "p.h5ad", ["C", "D"], list(genes), means)
+    assert np.array_equal(read_prediction(path, genes, ["C", "D"], y0=y0)[0].X, means)
+
+
+def test_no_change_at_all_is_a_change(tmp_path: Path) -> None:
+    genes, y0, _ = make_means(200)
+    path = make_file(tmp_path / "p.h5ad", ["C", "D"], list(genes), np.zeros((2, 200)))
+    with pytest.raises(DataError, match=r"a row with the mean of the controls is 0\.00, and 1\.00"):
+        read_prediction(path, genes, ["C", "D"], y0=y0)

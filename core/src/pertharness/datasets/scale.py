@@ -30,6 +30,10 @@ _SPREAD = 2e-4
 """Relative; below the spread that leaving out a hundredth of 1 000 000 counts of a cell brings (Poisson: 3e-4)."""
 
 
+_APART = 0.05
+"""Relative; what the few cells that are not at 10 000 have to be away from it before they are said to have a total."""
+
+
 @dataclass(frozen=True)
 class Transformation:
     """What was done to counts after they were normalised, and how to undo it; 0 stays 0."""
@@ -194,16 +198,22 @@ def _judge(evidence: Evidence, totals: np.ndarray | None) -> Reading:
 def _find_constant(evidence: Evidence, is_other: np.ndarray, kept: list[np.ndarray]) -> dict[str, Any] | None:
     """Find the transformation whose inverses add up to one total in each cell, or to one of a few."""
     sampled = np.concatenate(evidence.sampled)
+    # Rows next to 10 000 belong to the others where these are most: without them, those would seem to end there.
+    is_rare = is_other.sum() < (evidence.sums > 0).sum() / 2
+    is_meant = is_other if is_rare else evidence.sums > 0
+    few = False
     spreads: dict[str, tuple[float, float]] = {}
     for name in TRANSFORMATIONS:
         most = 4 * _noise(kept, TRANSFORMATIONS[name].inverse)
         if name == NATURAL:
-            sums, most = evidence.sums[is_other], max(_SPREAD, min(most, _least_spread(kept)))
+            sums, most = evidence.sums[is_meant], max(_SPREAD, min(most, _least_spread(kept)))
             few = _is_of_few(sums, most)
         else:
-            sums, most = np.concatenate(evidence.other_sums[name])[is_other[sampled]], max(_SPREAD, most)
-        if (spread := _spread_of(sums)) < most:
-            spreads[name] = spread, float(np.median(sums))
+            sums, most = np.concatenate(evidence.other_sums[name])[is_meant[sampled]], max(_SPREAD, most)
+        total = float(np.median(sums)) if len(sums) else 0.0
+        is_apart = not is_rare or (len(sums) >= 10 and (name != NATURAL or abs(total / TOTAL - 1) > _APART))
+        if is_apart and (spread := _spread_of(sums)) < most:
+            spreads[name] = spread, total
     if spreads:  # of values far below 1, several transformations are next to nothing
         name = min(spreads, key=lambda name: spreads[name])
         return {"kind": "constant", "transformation": name, "total": spreads[name][1]}

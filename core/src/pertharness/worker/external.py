@@ -21,10 +21,22 @@ if TYPE_CHECKING:
     from pertharness.stored import Stored
 
 
+KINDS = ("mean", "change")
+"""What the rows of a file of predictions may be: means, or changes from the mean of the controls."""
+_NOT_ALIKE, _ALIKE = 0.5, 0.9
+"""Correlations with the control mean: of changes below, of means above. Perturbed cells are mostly like others."""
+
+
 def read_prediction(
-    path: Path, genes: pd.Index, queries: list[str], given: Mapping[str, str] | None = None
+    path: Path,
+    genes: pd.Index,
+    queries: list[str],
+    given: Mapping[str, str] | None = None,
+    *,
+    y0: np.ndarray | None = None,
+    kind: str | None = None,
 ) -> tuple[AnnData, list[str]]:
-    """Give a prediction that was made elsewhere, and what was done to it.
+    """Return a prediction that was made elsewhere, and what was done to it.
 
     Parameters
     ----------
@@ -37,12 +49,19 @@ def read_prediction(
         What was held out; one that the file lacks is not answered, never filled.
     given
         Label as the dataset spells it -> perturbation: such labels are understood too.
+    y0
+        Mean expression of the controls that models see, shape (n_genes,), log1p of counts per 10 000; None: not known,
+        so that changes are not recognised.
+    kind
+        One of `KINDS`: what the rows are said to be. `y0` is added to a ``change``. None: a mean, unless it looks like
+        a change, which is refused.
 
     Raises
     ------
     DataError
         If the file cannot be read, has no such labels, two rows for one perturbation, no gene or no query of the
-        dataset, or values that are not finite, not numbers, or far from what log1p of counts per 10 000 can be.
+        dataset, values that are not finite, not numbers, or far from what log1p of counts per 10 000 can be, or rows
+        that are changes from the control and not said to be, or said to be and not.
     """
     from pertharness.canonical import open_stored
 
@@ -56,6 +75,12 @@ def read_prediction(
             f"{str(path)!r} holds none of the {what} that are asked for (such as {first}); is it for another dataset?"
         )
     values = _take(stored, [rows[query] for query in wanted], place)
+    notes = []
+    if y0 is not None:
+        _check_kind(values, y0, path, kind)
+        if kind == "change":
+            values = values + y0
+            notes = [f"the rows of {path.name} are changes: the mean of the controls was added"]
     _check_values(values, path, wanted, genes, place >= 0)
     means = dict(zip(wanted, values, strict=True))
     missing = [query for query in queries if query not in rows]
@@ -65,7 +90,7 @@ def read_prediction(
         "rows": (len(rows) - len(wanted), "held-out perturbations of this split"),
         "genes": (stored.n_vars - int((place >= 0).sum()), "genes of the dataset"),
     }
-    notes = [f"{n} {what} of {path.name} are not {those}: left aside" for what, (n, those) in unused.items() if n]
+    notes += [f"{n} {what} of {path.name} are not {those}: left aside" for what, (n, those) in unused.items() if n]
     if below := int((values < 0).sum()):
         notes.append(f"{below} of the values of {path.name} are below 0, the lowest {np.nanmin(values):.3g}")
     return prediction, notes
@@ -84,6 +109,37 @@ def _take(stored: Stored, rows: list[int], place: np.ndarray) -> np.ndarray:
     values = np.full((len(rows), len(place)), np.nan)
     values[:, place >= 0] = (chosen.toarray() if hasattr(chosen, "toarray") else chosen)[back]
     return values
+
+
+def _check_kind(values: np.ndarray, y0: np.ndarray, path: Path, kind: str | None) -> None:
+    """Refuse changes that are not said to be, and means that are said to be changes.
+
+    A mean is like that of the controls, a change is not, and becomes so by adding it. What decides is the median over
+    the perturbations; single values, and their signs, decide nothing.
+    """
+    alone, added = _median_correlation(values, y0), _median_correlation(values + y0, y0)
+    if kind is None and alone < _NOT_ALIKE and added > _ALIKE:
+        raise DataError(
+            f"{str(path)!r} holds changes from the control, it seems: the median correlation of a row with the mean of "
+            f"the controls is {alone:.2f}, and {added:.2f} once that is added; expected the mean log-normalised "
+            "expression: have it added with --prediction-kind change, or say --prediction-kind mean if these are means"
+        )
+    if kind == "change" and alone > _ALIKE:
+        raise DataError(
+            f"{str(path)!r} holds means, not changes (--prediction-kind change): the median correlation of a row with "
+            f"the mean of the controls is {alone:.2f}; leave --prediction-kind out"
+        )
+
+
+def _median_correlation(values: np.ndarray, y0: np.ndarray) -> float:
+    """Return the median over the rows of their correlation with `y0` over the genes that they have, constants as 0."""
+    correlations = []
+    for row in values:
+        known = np.isfinite(row)
+        x, y = row[known], y0[known]
+        varies = len(x) > 2 and np.ptp(x) > 0 and np.ptp(y) > 0
+        correlations.append(float(np.corrcoef(x, y)[0, 1]) if varies else 0.0)
+    return float(np.median(correlations))
 
 
 def _check_values(values: np.ndarray, path: Path, queries: list[str], genes: pd.Index, has_gene: np.ndarray) -> None:

@@ -195,7 +195,10 @@ def _predictions(job: Job, folder: Path, phases: list[Phase]) -> Result:
         prediction = predict_duplicate(canonical.read(job.inputs["halves"]), queries, controls.var_names)
     elif "file" in job.inputs:
         given = {label: perturbation for perturbation, label in _labels_given(job.inputs["split"]).items()}
-        prediction, notes = read_prediction(job.inputs["file"], controls.var_names, queries, given)
+        prediction, notes = read_prediction(
+            job.inputs["file"], controls.var_names, queries, given,
+            y0=canonical.control_mean(controls), kind=job.options.get("prediction_kind"),
+        )  # fmt: skip
     else:
         prediction = _fit_and_predict(job, folder, phases, train, controls, queries)
     unanswered = {str(query): str(reason) for query, reason in prediction.uns.get("unanswered", {}).items()}

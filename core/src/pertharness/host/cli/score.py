@@ -18,6 +18,12 @@ from pertharness.host.cli.options import FILE, calibrate_option, data_options, r
 @click.option(
     "--task", "tasks", multiple=True, type=click.Choice(["double", "single"]), help="Default: what the split holds out."
 )
+@click.option(
+    "--prediction-kind",
+    "kind",
+    type=click.Choice(["mean", "change"]),
+    help="What a row is: a mean, or a change, to which the mean of the controls is added (default: a mean).",
+)
 @click.option("--models", help="Models to compare with, comma-separated (default: every installed one).")
 @click.option("--scorers", help="Scorers, comma-separated.")
 @calibrate_option
@@ -29,6 +35,7 @@ def score(
     predictions: Path,
     file: Path,
     model: str,
+    kind: str | None,
     store: Path | None,
     out: Path | None,
     retry: tuple[str, ...],
@@ -45,6 +52,6 @@ def score(
     if not predictions.is_file():
         raise RecipeError(f"there is no file {str(predictions)!r}; expected predictions as h5ad")
     recipe = make_recipe(None, {**given, "files": (file,)})
-    entry = {"name": model, "file": str(predictions.absolute())}
+    entry = {"name": model, "file": str(predictions.absolute()), **({"kind": kind} if kind else {})}
     described = {**recipe.model_dump(exclude_none=True), "name": f"{recipe.name}-{model}", "predictions": [entry]}
     end_run(carry_out_run(of_data(described), store, out, retry, named=given["models"] is not None))

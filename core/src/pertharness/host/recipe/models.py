@@ -168,6 +168,7 @@ class PredictionChoice(_Part):
     name: Name
     file: RecipePath
     dataset: Label = ""
+    kind: Literal["mean", "change"] | None = None
 
 
 class Comparison(_Part):
