@@ -136,6 +136,11 @@ def test_a_batch_on_another_scale_is_seen(change: Callable[[np.ndarray], np.ndar
     assert read(values).kind in ("constant", "whole")
 
 
+@pytest.mark.parametrize("n_cells", [3, 60])
+def test_cells_that_are_all_alike_prove_nothing(n_cells: int) -> None:
+    assert read(np.full((n_cells, 4), 0.5)).kind == "subset"
+
+
 def test_every_cell_counts() -> None:
     values = np.log1p(scale_to(make_counts(0, 300, 5000, n_cells=3000), 1e4)).astype(np.float32)
     values[2345] = np.log1p(np.expm1(values[2345]) * 3)

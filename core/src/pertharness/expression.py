@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pertharness.containers import describe_other, is_zarr, refuse_other
 from pertharness.errors import DataError
 from pertharness.files import replacing
 from pertharness.structure import check_structure
+from pertharness.zarr_store import open_zarr
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,27 +95,91 @@ def read(path: Path) -> AnnData:
     import anndata
 
     with _reading(path) as file:
+        _check_is_anndata(file, path)
         file.close()
         return anndata.read_h5ad(path)
 
 
-def open_stored(path: Path) -> Stored:
-    """Open an h5ad whose matrices stay on disk; one that an anndata before 0.8 wrote is read whole.
+def open_stored(path: Path, modality_key: str | None = None) -> Stored:
+    """Open an h5ad, an h5mu or a zarr store whose matrices stay on disk.
+
+    One that an anndata before 0.8 wrote is read whole.
+
+    Parameters
+    ----------
+    modality_key
+        Which modality of an h5mu is meant; None: the only one.
 
     Raises
     ------
     DataError
-        If the file is absent, cut short, not HDF5, or HDF5 of another kind.
+        If the file is absent, cut short, not HDF5 or zarr, or of another kind: with the line that converts it, where
+        that is known.
     """
-    from pertharness.stored import Stored, open_parts
+    from pertharness.stored import Raw, Stored
 
+    if is_zarr(path):
+        with _faults_in_words(path, "zarr"):
+            stored = _open_group(open_zarr(path), path, modality_key)
+        if stored is None:
+            raise DataError(f"{str(path)!r} has matrices that are not of anndata 0.8 or later; write it again")
+        return stored
     with _reading(path) as file:
-        stored = open_parts(file)
+        stored = _open_group(file, path, modality_key)
         if stored is not None:
             return stored
         file.close()
     old = read(path)
-    return Stored(old.X, old.obs, old.var, dict(old.uns), layers_of(old))
+    raw = None if old.raw is None else Raw(old.raw.X, old.raw.var)
+    return Stored(old.X, old.obs, old.var, dict(old.uns), layers_of(old), raw)
+
+
+def _open_group(group: Any, path: Path, modality_key: str | None) -> Stored | None:
+    """Return what a group holds, or the modality of it that is meant."""
+    from pertharness.stored import open_parts
+    from pertharness.tables import read_table, take_shared
+
+    chosen = _choose_modality(group, path, modality_key)
+    stored = open_parts(chosen)
+    if stored is not None and "mod" in group and "obs" in group:
+        modality = str(chosen.name).rpartition("/")[2]
+        stored.obs = take_shared(stored.obs, read_table(group["obs"]), modality, set(group["mod"]))
+    return stored
+
+
+def _choose_modality(group: Any, path: Path, modality_key: str | None) -> Any:
+    """Return the part of a file that is an AnnData: all of it, or one modality of a MuData."""
+    if "mod" not in group or not hasattr(group["mod"], "keys"):
+        if modality_key is not None:
+            raise DataError(f"{str(path)!r} has no modalities; leave out --modality-key {modality_key}")
+        _check_is_anndata(group, path)
+        return group
+    names = sorted(group["mod"])
+    if modality_key is None and len(names) != 1:
+        raise DataError(
+            f"{str(path)!r} is an h5mu of {len(names)} modalities ({', '.join(map(repr, names))}); choose the one that "
+            "holds the expression with --modality-key"
+        )
+    if modality_key is not None and modality_key not in names:
+        raise DataError(
+            f"{str(path)!r} has no modality {modality_key!r} (--modality-key); it has {', '.join(map(repr, names))}"
+        )
+    chosen = group["mod"][modality_key or names[0]]
+    _check_is_anndata(chosen, path)
+    return chosen
+
+
+def _check_is_anndata(group: Any, path: Path) -> None:
+    """Refuse a file without the tables of an AnnData."""
+    absent = sorted({"obs", "var"} - set(group))
+    if not absent:
+        return
+    if words := describe_other(group, path):
+        raise DataError(f"{str(path)!r} {words}")
+    raise DataError(
+        f"{str(path)!r} is HDF5 of another kind: it has {', '.join(sorted(group)) or 'nothing'}, no "
+        f"{', '.join(absent)}; expected an h5ad file"
+    )
 
 
 _FAULTS = (
@@ -125,28 +192,41 @@ _FAULTS = (
 def _reading(path: Path) -> Iterator[Any]:
     """Open an h5ad with h5py, and put whatever goes wrong while it is read into words."""
     import h5py
-    from anndata._io.specs.registry import IORegistryError  # of an encoding that this anndata does not know
 
-    if not path.is_file():
-        raise DataError(f"there is no file {str(path)!r}; expected an h5ad file")
-    try:
+    refuse_other(path)
+    with _faults_in_words(path, "h5ad"):
         file = h5py.File(path, "r")
         check_structure(file, repr(str(path)))
-        absent = sorted({"obs", "var"} - set(file))
-        if absent:
-            raise DataError(
-                f"{str(path)!r} is HDF5 of another kind: it has {', '.join(sorted(file)) or 'nothing'}, no "
-                f"{', '.join(absent)}; expected an h5ad file"
-            )
+        yield file
+
+
+@contextlib.contextmanager
+def _faults_in_words(path: Path, kind: str) -> Iterator[None]:
+    """Put into words what goes wrong while a file is read."""
+    from anndata._io.specs.registry import IORegistryError  # of an encoding that this anndata does not know
+
+    try:
         with warnings.catch_warnings():
             # Of files of older versions, and of names that occur twice: those are checked with a better message.
             warnings.simplefilter("ignore")
-            yield file
-    except (*_FAULTS, IORegistryError) as error:
-        size = path.stat().st_size
+            yield
+    except IORegistryError as error:
+        raise DataError(
+            f"{str(path)!r} has an encoding that anndata {version('anndata')} does not know ({error}); expected one "
+            f"of its time: {_NEWER}"
+        ) from error
+    except _FAULTS as error:
+        size = "a folder" if path.is_dir() else f"{path.stat().st_size} bytes"
         # anndata 0.9 names the key in its own error and the reason in the error's cause.
         cause = f" ({error.__cause__})" if error.__cause__ else ""
+        whole = "a whole HDF5 file" if kind == "h5ad" else "a whole zarr store"
         raise DataError(
-            f"{str(path)!r} ({size} bytes) cannot be read as h5ad: {error}{cause}; "
-            "expected a whole HDF5 file written by anndata: fetch or write it again"
+            f"{str(path)!r} ({size}) cannot be read as {kind}: {error}{cause}; expected {whole} written by anndata: "
+            "fetch or write it again"
         ) from error
+
+
+_NEWER = (
+    "install a newer anndata (from 0.12 on it needs Python 3.11), or write the file anew with texts as objects or "
+    "categories"
+)

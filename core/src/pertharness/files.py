@@ -25,12 +25,31 @@ def sha256_text(text: str) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """Give the sha256 of a file's content, read in pieces of 1 MiB."""
+    """Return the sha256 of a file's content, read in pieces of 1 MiB; of a folder, that of all names and contents."""
+    if path.is_dir():
+        return _sha256_folder(path)
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def _sha256_folder(top: Path) -> str:
+    """Return the sha256 of what lies in a folder; of a link where it leads, not what lies there."""
+    sums = []
+    for entry in walk(top):
+        name = "/".join([*entry.above, entry.name])
+        if stat.S_ISREG(entry.facts.st_mode):
+            digest = hashlib.sha256()
+            opened = os.open(entry.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=entry.folder)
+            with os.fdopen(opened, "rb") as file:
+                while piece := file.read(1 << 20):
+                    digest.update(piece)
+            sums.append([name, digest.hexdigest()])
+        elif stat.S_ISLNK(entry.facts.st_mode):
+            sums.append([name, f"link to {os.readlink(entry.name, dir_fd=entry.folder)}"])
+    return sha256_text(canonical_json(sorted(sums)))
 
 
 @contextlib.contextmanager

@@ -12,11 +12,20 @@ import numpy as np
 
 from pertharness.copying import copy_ranges, create_plain, is_plain
 from pertharness.streaming import Compressed, View, as_source, format_of, row_chunks, row_lengths, to_memory
+from pertharness.tables import is_null, read_element, read_table
 
 if TYPE_CHECKING:
     import h5py
     import pandas as pd
     from anndata import AnnData
+
+
+@dataclass(frozen=True)
+class Raw:
+    """What ``adata.raw`` of a file holds: values of its own genes, for the same rows."""
+
+    X: Any
+    var: pd.DataFrame
 
 
 @dataclass
@@ -28,6 +37,8 @@ class Stored:
     var: pd.DataFrame
     uns: dict[str, Any]
     layers: dict[str, Any] = field(default_factory=dict)
+    raw: Raw | None = None
+    """Read from files; never written."""
 
     @property
     def n_obs(self) -> int:
@@ -64,13 +75,11 @@ def take_rows(matrix: Any, rows: np.ndarray) -> View:
     return View(source, np.dtype(source.dtype), rows)
 
 
-def open_parts(file: h5py.File) -> Stored | None:
-    """Give what an open h5ad holds, its matrices left on disk; None if it is of an anndata before 0.8."""
-    try:
-        from anndata.io import read_elem
-    except ImportError:  # anndata < 0.11
-        from anndata.experimental import read_elem
+def open_parts(file: Any) -> Stored | None:
+    """Return what an open h5ad or zarr group holds, its matrices left on disk.
 
+    None if it is of an anndata before 0.8.
+    """
     tables = [file[name] for name in ("obs", "var")]
     if not all("encoding-type" in table.attrs and hasattr(table, "keys") for table in tables):
         return None
@@ -79,16 +88,33 @@ def open_parts(file: h5py.File) -> Stored | None:
         matrices["X"] = file["X"]
         if (n_dimensions := getattr(file["X"], "ndim", 2)) != 2:  # releases of anndata differ in what they make of it
             raise ValueError(f"X is {n_dimensions}-dimensional; expected it to be 2-dimensional, rows x genes")
+        if is_null(file["X"]):  # how some releases write that there is none
+            del matrices["X"]
     if not all(_is_matrix(matrix) for matrix in matrices.values()):
         return None
-    obs, var = (read_elem(table) for table in tables)
-    uns = read_elem(file["uns"]) if "uns" in file else {}
+    obs, var = (read_table(table) for table in tables)
+    uns = read_element(file["uns"]) if "uns" in file else {}
     sources = {name: as_source(matrix) for name, matrix in matrices.items()}
     for name, source in sources.items():
-        if tuple(source.shape) != (len(obs), len(var)):
-            shape = " x ".join(map(str, source.shape))
-            raise ValueError(f"{name} has the shape {shape}, obs has {len(obs)} rows and var {len(var)}")
-    return Stored(sources.pop("X", None), obs, var, uns, sources)
+        _check_shape(name, source, len(obs), len(var))
+    return Stored(sources.pop("X", None), obs, var, uns, sources, _open_raw(file, len(obs)))
+
+
+def _open_raw(file: Any, n_obs: int) -> Raw | None:
+    """Return what ``raw`` holds; None if there is none, or none that can be streamed."""
+    group = file.get("raw")
+    if not hasattr(group, "keys") or not {"X", "var"} <= set(group) or not _is_matrix(group["X"]):
+        return None
+    source, var = as_source(group["X"]), read_table(group["var"])
+    _check_shape("raw", source, n_obs, len(var))
+    return Raw(source, var)
+
+
+def _check_shape(name: str, source: Any, n_obs: int, n_vars: int) -> None:
+    """Refuse a matrix that does not fit the tables."""
+    if tuple(source.shape) != (n_obs, n_vars):
+        shape = " x ".join(map(str, source.shape))
+        raise ValueError(f"{name} has the shape {shape}, obs has {n_obs} rows and var {n_vars}")
 
 
 def _is_matrix(element: Any) -> bool:

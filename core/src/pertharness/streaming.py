@@ -1,7 +1,7 @@
-"""Matrices that may not fit into memory: gone over a few megabytes at a time, from memory or from an h5ad.
+"""Matrices that may not fit into memory: gone over a few megabytes at a time, from memory, an h5ad or a zarr store.
 
-A matrix here is a numpy array, a scipy CSR or CSC matrix, the ``X`` of a backed AnnData, an HDF5 dataset or group of
-the h5ad format, or what this module makes of one: ``Compressed`` and ``View``. scipy and h5py are loaded when needed.
+A matrix here is a numpy array, a scipy CSR or CSC matrix, the ``X`` of a backed AnnData, an array or group of the h5ad
+format in HDF5 or zarr, or what this module makes of one: ``Compressed`` and ``View``. scipy is loaded when needed.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _checked(source: Compressed) -> Compressed:
     """Refuse pointers of a file that point nowhere: scipy would follow them."""
     indptr, n = source.indptr, source.shape[0 if source.format == "csr" else 1]
     right = len(indptr) == n + 1 and indptr[0] == 0 and (np.diff(indptr) >= 0).all()
-    if not right or indptr[-1] > min(len(source.data), len(source.indices)):
+    if not right or indptr[-1] > min(source.data.shape[0], source.indices.shape[0]):
         raise _damaged(source.data, f"its indptr does not fit a {source.format} matrix of shape {source.shape}")
     return source
 
@@ -284,7 +284,7 @@ class _Forward:
     def read(self, start: int, stop: int) -> np.ndarray:
         """Give a part that begins where an earlier one ended, or later."""
         known = self.start + len(self.kept)
-        end = min(-(-stop // self.step) * self.step, len(self.array))
+        end = min(-(-stop // self.step) * self.step, self.array.shape[0])
         if start >= known:
             self.start, known = start // self.step * self.step, start // self.step * self.step
             self.kept = self.kept[:0]
@@ -302,9 +302,12 @@ def _read(array: Any, start: int, stop: int | None, before: np.ndarray | None = 
             return np.asarray(array[start:stop])
         values = np.empty(len(before) + stop - start, dtype=array.dtype)
         values[: len(before)] = before
-        array.read_direct(values, np.s_[start:stop], np.s_[len(before) :])
+        if hasattr(array, "read_direct"):  # h5py
+            array.read_direct(values, np.s_[start:stop], np.s_[len(before) :])
+        else:
+            values[len(before) :] = array[start:stop]
         return values
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise _damaged(array, str(error)) from error
 
 

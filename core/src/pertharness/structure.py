@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,7 @@ def _check_array(array: h5py.Dataset, what: str) -> None:
         raise DataError(f"{what} is made of arrays of other files ({sources}); {_ALL_IN_ONE}")
     if array.external:
         raise DataError(f"{what} has its values in another file, {array.external[0][0]!r}; {_ALL_IN_ONE}")
+    _check_filters(array, what)
     declared = math.prod(array.shape or ()) * array.dtype.itemsize
     held = array.id.get_storage_size()
     if declared > max(SMALL, LARGEST_RATIO * held):
@@ -80,6 +82,27 @@ def _check_array(array: h5py.Dataset, what: str) -> None:
             f"{what} declares {shape} values of {array.dtype.name} ({in_units(declared)}), and the file holds "
             f"{in_units(held)} of them; expected a file with its values: write it again"
         )
+
+
+def _check_filters(array: h5py.Dataset, what: str) -> None:
+    """Check that what compressed an array can be undone here: HDF5 itself brings gzip, LZF and szip."""
+    import importlib
+
+    import h5py
+
+    layout = array.id.get_create_plist()
+    filters = [layout.get_filter(number) for number in range(layout.get_nfilters())]
+    if all(h5py.h5z.filter_avail(code) for code, *_ in filters):
+        return
+    with contextlib.suppress(ImportError):
+        importlib.import_module("hdf5plugin")  # makes zstd, blosc, lz4 and others known to HDF5
+    for code, _, _, name in filters:
+        if not h5py.h5z.filter_avail(code):
+            shown = name.decode(errors="replace").partition(";")[0] or "unknown"
+            raise DataError(
+                f"{what} is compressed with the filter {code} of HDF5 ({shown}), which is not installed here: pip "
+                "install hdf5plugin, or write the file again with compression='gzip'"
+            )
 
 
 def in_units(n_bytes: int) -> str:

@@ -27,6 +27,9 @@ CONTEXT_COLUMNS = ("context", "cell_type", "cell_line", "celltype", "cellline", 
 TOTAL_COLUMNS = ("total_counts", "total_count", "ncounts", "n_counts", "ncount_rna", "umi_count", "n_umi", "n_umis")
 N_CELLS_COLUMNS = ("n_cells", "ncells", "num_cells", "cell_count", "n_obs")
 
+RAW = "raw"
+"""Layer that means ``adata.raw`` in a file without a layer of that name."""
+
 H5AD = DatasetOffer(
     name="h5ad",
     summary="an h5ad file of cells, or of one row per perturbation",
@@ -40,7 +43,8 @@ def load_h5ad(name: str, source: Path | None, params: Mapping[str, Any]) -> Stor
     if source is None:
         raise DataError(f"dataset {name!r} needs a file; name it, e.g. with --data FILE.h5ad")
     options = check_options(FileOptions, name, params)
-    return canonical_dataset(open_stored(source), source.stem, source.name, options)
+    stored = open_stored(source, options.modality_key)
+    return canonical_dataset(stored, source.stem.removesuffix(".zarr"), source.name, options)
 
 
 def canonical_dataset(adata: Stored, name: str, origin: str, options: FileOptions) -> Stored:
@@ -68,6 +72,7 @@ def canonical_dataset(adata: Stored, name: str, origin: str, options: FileOption
 
 def _canonical_dataset(adata: Stored, name: str, origin: str, options: FileOptions) -> Stored:
     """Bring the parts of a file into form, one after the other."""
+    adata = _take_raw(adata, options)
     if adata.n_obs == 0 or adata.n_vars == 0:
         raise DataError(f"it is empty: {adata.n_obs} rows x {adata.n_vars} genes; expected cells and genes")
     notes: list[str] = []
@@ -180,16 +185,24 @@ def _find_level(obs: pd.DataFrame, options: FileOptions, notes: list[str]) -> st
     return level
 
 
+def _take_raw(adata: Stored, options: FileOptions) -> Stored:
+    """Return ``raw`` as a dataset of its own genes, whose only layer it is, where it is asked for."""
+    if options.layer != RAW or RAW in adata.layers or adata.raw is None:
+        return adata
+    return Stored(None, adata.obs, adata.raw.var, adata.uns, {RAW: adata.raw.X})
+
+
 def _choose_values(adata: Stored, rows: np.ndarray, options: FileOptions) -> Values:
     """Take the matrix that is to be used, its rows only."""
     layers = sorted(layers_of(adata))
+    offered = layers if adata.raw is None or RAW in layers else [*layers, RAW]
     if options.layer is not None and options.layer not in layers:
-        raise DataError(f"there is no layer {options.layer!r} (--layer); the file has {quote(layers)}")
+        raise DataError(f"there is no layer {options.layer!r} (--layer); the file has {quote(offered)}")
     matrix = adata.X if options.layer is None else adata.layers[options.layer]
     where = "X" if options.layer is None else f"layers[{options.layer!r}]"
     if matrix is None:
-        raise DataError(f"it has no X; take a layer with --layer ({quote(layers)})")
-    others = [layer for layer in layers if layer != options.layer]
+        raise DataError(f"it has no X; take a layer with --layer ({quote(offered)})")
+    others = [layer for layer in offered if layer != options.layer]
     return Values(_rows_of(matrix, rows), where, adata.obs_names[rows], adata.var_names, others)
 
 

@@ -14,7 +14,7 @@ from pertharness.datasets.scale import (
     TOTAL,
     TRANSFORMATIONS,
     Reading,
-    is_constant,
+    have_one_total,
     judge,
     sums_of,
 )
@@ -140,7 +140,7 @@ def _from_means(
     """Take, rescale or refuse means over cells, whose sums of expm1 are below those of the cells."""
     sums = survey.evidence.sums
     median = float(np.median(sums))
-    is_total = is_constant(sums) and abs(median / TOTAL - 1) > TOLERANCE
+    is_total = have_one_total(survey.evidence) and abs(median / TOTAL - 1) > TOLERANCE
     if options.rescale:
         if not is_total:
             raise DataError(

@@ -32,6 +32,7 @@ class FileOptions(BaseModel):
     modality: Literal["crispra", "crispri", "ko"] | None = None
     merge_labels: bool = False
     layer: str | None = None
+    modality_key: str | None = None
 
 
 class DemoOptions(BaseModel):

@@ -214,6 +214,8 @@ def _find_constant(evidence: Evidence, is_other: np.ndarray, kept: list[np.ndarr
         is_apart = not is_rare or (len(sums) >= 10 and (name != NATURAL or abs(total / TOTAL - 1) > _APART))
         if is_apart and (spread := _spread_of(sums)) < most:
             spreads[name] = spread, total
+    if len(spreads) == len(TRANSFORMATIONS):  # rows that are all alike tell nothing
+        return None
     if spreads:  # of values far below 1, several transformations are next to nothing
         name = min(spreads, key=lambda name: spreads[name])
         return {"kind": "constant", "transformation": name, "total": spreads[name][1]}
@@ -245,9 +247,11 @@ def _noise(kept: list[np.ndarray], inverse: Callable[[np.ndarray], np.ndarray]) 
     return middle if np.isfinite(middle) else 0.0
 
 
-def is_constant(sums: np.ndarray) -> bool:
-    """Return whether almost all sums are the same."""
-    return _spread_of(sums) < _SPREAD
+def have_one_total(evidence: Evidence) -> bool:
+    """Return whether almost all rows add up to the same in expm1, though they are not alike."""
+    squares = evidence.other_sums["sqrt"]
+    are_alike = bool(squares) and _spread_of(np.concatenate(squares)) < _SPREAD
+    return _spread_of(evidence.sums) < _SPREAD and not are_alike
 
 
 def _spread_of(sums: np.ndarray) -> float:

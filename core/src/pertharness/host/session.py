@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pertharness import __version__
+from pertharness.containers import is_zarr
 from pertharness.errors import FetchError, RecipeError
 from pertharness.files import sha256_file
 from pertharness.host.execution.runner import Observer, Runner
@@ -68,11 +69,11 @@ def find_sources(recipe: Recipe, registry: Registry, fetch: Callable[[str, Any],
     for name, entry in recipe.datasets.items():
         offered = look_up(registry.datasets, entry.offer)
         if entry.file is not None:
-            if not entry.file.is_file():
+            if not entry.file.is_file() and not is_zarr(entry.file):
                 what = f"there is no file {str(entry.file)!r}" + (", it is a folder" if entry.file.is_dir() else "")
                 known = look_up(registry.datasets, entry.file.name) is not None
                 hint = f"; a recipe with [datasets.{entry.file.name}] means the dataset on offer" if known else ""
-                raise RecipeError(f"dataset {name!r}: {what}; expected an h5ad file{hint}")
+                raise RecipeError(f"dataset {name!r}: {what}; expected an h5ad file or a zarr store{hint}")
             sources[name] = Source(entry.file.absolute(), sha256_file(entry.file))
         elif offered is not None and offered.offer.takes_file:
             raise RecipeError(

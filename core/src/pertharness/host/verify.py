@@ -151,7 +151,7 @@ class Verifier:
         if not wanted:
             return
         if path not in self._outside:
-            self._outside[path] = self._sha256(path) if path.is_file() else None
+            self._outside[path] = self._sha256(path) if path.exists() else None
         now = self._outside[path]
         if now is None:
             yield Finding(f"{where}: its {role} {str(path)!r} is no longer there", differs=False)

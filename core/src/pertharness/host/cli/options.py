@@ -29,7 +29,8 @@ _DATA = (
     ),
     click.option("--gene-column", help="Column of var that names the genes."),
     click.option("--ensembl-column", help="Column of var that holds the Ensembl ids."),
-    click.option("--layer", help="Layer to read in place of X."),
+    click.option("--layer", help="Layer to read in place of X; raw: adata.raw."),
+    click.option("--modality-key", help="Modality of an h5mu file to read, such as rna."),
     click.option("--modality", type=click.Choice(["crispra", "crispri", "ko"]), help="What was done to the targets."),
     click.option("--merge-labels", is_flag=True, default=None, help="Pool rows whose labels name the same targets."),
 )
@@ -78,7 +79,7 @@ store_option = _adding(_PLACES)
 running_options = _adding(_RUNNING)
 DATA_FLAGS = (
     "label_column", "control_label", "separator", "context_column", "context", "level", "scale", "normalise", "rescale",
-    "gene_column", "ensembl_column", "layer", "modality", "merge_labels",
+    "gene_column", "ensembl_column", "layer", "modality_key", "modality", "merge_labels",
 )  # fmt: skip
 
 

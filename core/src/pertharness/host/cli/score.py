@@ -45,11 +45,12 @@ def score(
 
     Genes may come in any order. A held-out perturbation that the file lacks is counted as not answered, never filled.
     """
+    from pertharness.containers import is_zarr
     from pertharness.errors import RecipeError
     from pertharness.host.cli.run import carry_out_run, end_run, make_recipe
     from pertharness.host.recipe import make_recipe as of_data
 
-    if not predictions.is_file():
+    if not predictions.is_file() and not is_zarr(predictions):
         raise RecipeError(f"there is no file {str(predictions)!r}; expected predictions as h5ad")
     recipe = make_recipe(None, {**given, "files": (file,)})
     entry = {"name": model, "file": str(predictions.absolute()), **({"kind": kind} if kind else {})}

@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from pertharness.containers import is_zarr
 from pertharness.errors import RecipeError
 from pertharness.files import write_text
 from pertharness.host.did_you_mean import expected
@@ -298,7 +299,7 @@ def _missing_files(recipe: Recipe) -> Iterator[Problem]:
 def _is_file(path: Path) -> bool:
     """Return whether there is such a file; one that cannot be, such as by a name of 5000 letters, is not there."""
     try:
-        return path.is_file()
+        return path.is_file() or is_zarr(path)
     except OSError:
         return False
 
