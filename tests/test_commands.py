@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -293,6 +294,21 @@ def test_a_split_that_does_not_fit_is_refused_with_the_name(
     assert "Traceback" not in text
     if "two parts" in expected:
         assert repr(doubled) in text
+
+
+def test_a_zarr_folder_is_a_screen_and_changes_with_what_is_in_it(bench: Bench, tmp_path: Path) -> None:
+    pytest.importorskip("zarr")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what the next release writes
+        anndata.read_h5ad(bench.folder / "screen.h5ad").write_zarr(tmp_path / "screen.zarr")
+    asked = ["data", "check", "screen.zarr", "--store", bench.folder / "store"]
+    said = pertharness(*asked, cwd=tmp_path).stdout
+    of_h5ad = pertharness(
+        "data", "check", bench.folder / "screen.h5ad", "--store", bench.folder / "store", cwd=tmp_path
+    )
+    assert said.splitlines()[-1].partition(": ")[2] == of_h5ad.stdout.splitlines()[-1].partition(": ")[2]
+    shutil.rmtree(tmp_path / "screen.zarr" / "X")
+    assert "it has no X" in pertharness(*asked, cwd=tmp_path, status=1).stderr
 
 
 # --- predictions made elsewhere

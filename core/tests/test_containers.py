@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 import warnings
 import zipfile
@@ -20,6 +21,7 @@ from pertharness.datasets import load_dataset
 from pertharness.errors import DataError
 from pertharness.expression import open_stored, read
 from pertharness.files import sha256_file
+from pertharness.host.hashes import remembered_sha256
 from scipy import sparse
 
 N_CELLS, GENES = 40, [f"G{i}" for i in range(30)]
@@ -110,6 +112,14 @@ def test_zarr_is_read_to_the_same_bits(zarr_format: int, is_zip: bool, h5ad: Pat
     assert adata.uns["pertharness"]["name"] == "screen"
 
 
+def test_format_3_needs_zarr_3(tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr")
+    (tmp_path / "x.zarr").mkdir()
+    (tmp_path / "x.zarr" / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group", "attributes": {}}')
+    is_new = int(zarr.__version__.split(".")[0]) >= 3
+    assert ("zarr of another kind" if is_new else "zarr 3 needs Python 3.11") in message_of(tmp_path / "x.zarr")
+
+
 def test_zarr_stays_on_disk(tmp_path: Path) -> None:
     stored = open_stored(write_zarr(tmp_path / "screen.zarr", make_screen()))
     assert type(stored.X.data).__module__.startswith("zarr")
@@ -138,6 +148,27 @@ def test_a_piece_that_is_damaged_is_said(tmp_path: Path) -> None:
     path = write_zarr(tmp_path / "screen.zarr", make_screen())
     piece = path / "X" / "data" / "3"
     piece.write_bytes(piece.read_bytes()[:-7])
+    assert "cannot be read" in message_of(path)
+
+
+def test_a_zip_file_that_is_damaged_is_said(tmp_path: Path) -> None:
+    path = zipped(write_zarr(tmp_path / "screen.zarr", make_screen()))
+    with zipfile.ZipFile(path) as file:
+        place = file.getinfo("X/data/3").header_offset + 60
+    content = bytearray(path.read_bytes())
+    content[place : place + 20] = b"x" * 20
+    path.write_bytes(content)
+    assert "cannot be read" in message_of(path)
+
+
+@pytest.mark.parametrize("codec", ["Zlib", "GZip", "BZ2", "LZMA", "Zstd", "Blosc"])
+def test_a_damaged_piece_is_said_whatever_packed_it(codec: str, tmp_path: Path) -> None:
+    path = write_zarr(tmp_path / "screen.zarr", make_screen())
+    numcodecs = pytest.importorskip("numcodecs")
+    packer = getattr(numcodecs, codec)()
+    describe(path / "X" / "data" / ".zarray", compressor=packer.get_config())
+    for piece in (path / "X" / "data").glob("[0-9]*"):
+        piece.write_bytes(b"\x1f\x8b damaged" * 5)
     assert "cannot be read" in message_of(path)
 
 
@@ -196,6 +227,17 @@ def test_a_folder_has_a_sum_of_all_that_is_in_it(tmp_path: Path) -> None:
     second = sha256_file(tmp_path / "two")
     (tmp_path / "two" / "below" / "a").rename(tmp_path / "two" / "below" / "b")
     assert len({first, second, sha256_file(tmp_path / "two")}) == 3
+
+
+def test_the_sum_of_a_folder_is_not_remembered(tmp_path: Path) -> None:
+    (tmp_path / "store" / "below").mkdir(parents=True)
+    piece = tmp_path / "store" / "below" / "a"
+    piece.write_text("1")
+    for each in (piece, piece.parent, tmp_path / "store"):
+        os.utime(each, (1, 1))
+    first = remembered_sha256(tmp_path / "store", tmp_path)
+    piece.write_text("2")
+    assert remembered_sha256(tmp_path / "store", tmp_path) != first
 
 
 # h5mu, raw, encodings

@@ -132,7 +132,7 @@ def _check_level(adata: AnnData | Stored) -> str | None:
 
 def _check_matrix(adata: AnnData | Stored) -> str | None:
     """Find a matrix of another type, and values that log1p of counts per 10 000 cannot have."""
-    is_dense = isinstance(adata.X, np.ndarray) or hasattr(adata.X, "file")  # in memory, or in an h5ad
+    is_dense = isinstance(adata.X, np.ndarray) or hasattr(adata.X, "chunks")  # in memory, or in a file
     if not is_dense and getattr(adata.X, "format", None) not in ("csr", "dense"):
         return f"X is a {type(adata.X).__name__}; expected a numpy array or a scipy CSR matrix"
     # Means are float64 (design: float32 rounding would give the additive model an interaction curve).

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import lzma
 import warnings
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -176,16 +179,18 @@ def _check_is_anndata(group: Any, path: Path) -> None:
         return
     if words := describe_other(group, path):
         raise DataError(f"{str(path)!r} {words}")
+    container = "zarr" if is_zarr(path) else "HDF5"
     raise DataError(
-        f"{str(path)!r} is HDF5 of another kind: it has {', '.join(sorted(group)) or 'nothing'}, no "
+        f"{str(path)!r} is {container} of another kind: it has {', '.join(sorted(group)) or 'nothing'}, no "
         f"{', '.join(absent)}; expected an h5ad file"
     )
 
 
 _FAULTS = (
     OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, AssertionError, OverflowError,
+    EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile,
 )  # fmt: skip
-"""What h5py and anndata raise at files that are damaged, or made to mislead."""
+"""What h5py, zarr and anndata raise at files that are damaged, or made to mislead."""
 
 
 @contextlib.contextmanager
@@ -210,12 +215,14 @@ def _faults_in_words(path: Path, kind: str) -> Iterator[None]:
             # Of files of older versions, and of names that occur twice: those are checked with a better message.
             warnings.simplefilter("ignore")
             yield
-    except IORegistryError as error:
-        raise DataError(
-            f"{str(path)!r} has an encoding that anndata {version('anndata')} does not know ({error}); expected one "
-            f"of its time: {_NEWER}"
-        ) from error
-    except _FAULTS as error:
+    except (*_FAULTS, IORegistryError) as error:
+        # anndata 0.9 wraps it.
+        unknown = next((each for each in (error, error.__cause__) if isinstance(each, IORegistryError)), None)
+        if unknown is not None:
+            raise DataError(
+                f"{str(path)!r} has an encoding that anndata {version('anndata')} does not know ({unknown}); expected "
+                f"one of its time: {_NEWER}"
+            ) from error
         size = "a folder" if path.is_dir() else f"{path.stat().st_size} bytes"
         # anndata 0.9 names the key in its own error and the reason in the error's cause.
         cause = f" ({error.__cause__})" if error.__cause__ else ""

@@ -6,6 +6,9 @@ format in HDF5 or zarr, or what this module makes of one: ``Compressed`` and ``V
 
 from __future__ import annotations
 
+import lzma
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +19,10 @@ from pertharness.errors import DataError
 
 CHUNK_BYTES = 16 << 20
 """Stored bytes that are taken at a time: enough for calls to cost little, so few that copies of them need little."""
+
+
+_DAMAGES = (OSError, RuntimeError, ValueError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
+"""What h5py, and zarr with its codecs, raise at values that cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -307,7 +314,7 @@ def _read(array: Any, start: int, stop: int | None, before: np.ndarray | None = 
         else:
             values[len(before) :] = array[start:stop]
         return values
-    except (OSError, RuntimeError, ValueError) as error:
+    except _DAMAGES as error:
         raise _damaged(array, str(error)) from error
 
 
