@@ -161,7 +161,7 @@ def test_a_zip_file_that_is_damaged_is_said(tmp_path: Path) -> None:
     assert "cannot be read" in message_of(path)
 
 
-@pytest.mark.parametrize("codec", ["Zlib", "GZip", "BZ2", "LZMA", "Zstd", "Blosc"])
+@pytest.mark.parametrize("codec", ["Zlib", "GZip", "BZ2", "Zstd", "Blosc"])
 def test_a_damaged_piece_is_said_whatever_packed_it(codec: str, tmp_path: Path) -> None:
     path = write_zarr(tmp_path / "screen.zarr", make_screen())
     numcodecs = pytest.importorskip("numcodecs")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import lzma
 import warnings
 import zipfile
 import zlib
@@ -188,7 +187,7 @@ def _check_is_anndata(group: Any, path: Path) -> None:
 
 _FAULTS = (
     OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, AssertionError, OverflowError,
-    EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile,
+    EOFError, zlib.error, zipfile.BadZipFile,
 )  # fmt: skip
 """What h5py, zarr and anndata raise at files that are damaged, or made to mislead."""
 

@@ -6,7 +6,6 @@ format in HDF5 or zarr, or what this module makes of one: ``Compressed`` and ``V
 
 from __future__ import annotations
 
-import lzma
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ CHUNK_BYTES = 16 << 20
 """Stored bytes that are taken at a time: enough for calls to cost little, so few that copies of them need little."""
 
 
-_DAMAGES = (OSError, RuntimeError, ValueError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
+_DAMAGES = (OSError, RuntimeError, ValueError, EOFError, zlib.error, zipfile.BadZipFile)
 """What h5py, and zarr with its codecs, raise at values that cannot be read."""
 
 

@@ -22,7 +22,7 @@ _MOST_METADATA = 64 << 20
 _CODECS = frozenset(
     {
         "adler32", "astype", "bitround", "blosc", "bytes", "bz2", "crc32", "crc32c", "delta", "endian",
-        "fixedscaleoffset", "fletcher32", "gzip", "jenkins_lookup3", "lz4", "lzma", "packbits", "quantize",
+        "fixedscaleoffset", "fletcher32", "gzip", "jenkins_lookup3", "lz4", "packbits", "quantize",
         "sharding_indexed", "shuffle", "transpose", "vlen-array", "vlen-bytes", "vlen-utf8", "zfpy", "zlib", "zstd",
     }
 )  # fmt: skip
