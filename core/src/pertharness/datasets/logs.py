@@ -8,16 +8,8 @@ import numpy as np
 
 from pertharness.datasets.labelling import quote
 from pertharness.datasets.options import FileOptions
-from pertharness.datasets.scale import (
-    NATURAL,
-    TOLERANCE,
-    TOTAL,
-    TRANSFORMATIONS,
-    Reading,
-    have_one_total,
-    judge,
-    sums_of,
-)
+from pertharness.datasets.scale import TOLERANCE, Reading, have_one_total, judge, sums_of
+from pertharness.datasets.transformations import NATURAL, TOTAL, TRANSFORMATIONS
 from pertharness.datasets.values import Survey, Values, changed_values, place_words, refuse_kind
 from pertharness.errors import DataError
 
@@ -39,14 +31,10 @@ def to_log1p(
         As ``survey_values`` gives them.
     totals
         Counts of each row over all genes, also those that are not in the file; shape (n_obs,).
-    options
-        ``scale`` (what the values are said to be), ``normalise`` and ``rescale`` are looked at.
-    notes
-        Gets a line.
-    level
-        ``cells``, or ``pseudobulk``, of which no sum tells the scale.
-    stated
-        Whether the file itself says in ``uns`` that these are log1p of counts per 10 000.
+    options, notes
+        ``scale``, ``normalise`` and ``rescale`` are looked at; the notes get a line.
+    level, stated
+        ``cells`` or ``pseudobulk``, and whether ``uns`` says that these are log1p of counts per 10 000.
 
     Raises
     ------

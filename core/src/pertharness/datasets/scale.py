@@ -10,16 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from pertharness.datasets.rounding import rounding_errors
+from pertharness.datasets.transformations import NATURAL, TOTAL, TRANSFORMATIONS
 from pertharness.streaming import stored_values
 
-TOTAL = 1e4
-"""What the expm1 of a cell add up to at the scale of the harness."""
 TOLERANCE = 0.01
 """Of a sum of expm1, relative: float16 alone moves that of a cell that one gene dominates by up to half a per cent."""
 SAMPLED_CELLS = 10_000
@@ -34,32 +32,6 @@ _APART = 0.05
 """Relative; what the few cells that are not at 10 000 have to be away from it before they are said to have a total."""
 
 
-@dataclass(frozen=True)
-class Transformation:
-    """What was done to counts after they were normalised, and how to undo it; 0 stays 0."""
-
-    words: str
-    inverse: Callable[[np.ndarray], np.ndarray]
-
-
-def _power_of(base: float) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the inverse of the logarithm to a base, of 1 + x."""
-    factor = float(np.log(base))
-    return lambda x: np.expm1(x * factor)
-
-
-NATURAL = "ln"
-TRANSFORMATIONS = MappingProxyType(
-    {
-        NATURAL: Transformation("log1p", np.expm1),
-        "log2": Transformation("log2(1 + x)", _power_of(2)),
-        "log10": Transformation("log10(1 + x)", _power_of(10)),
-        "twice": Transformation("log1p taken twice", lambda x: np.expm1(np.expm1(x))),
-        "sqrt": Transformation("square roots", np.square),
-        "none": Transformation("values without a logarithm", lambda x: x),
-    }
-)
-"""By name; a file's values are tried with the inverse of each."""
 _OTHERS = tuple(name for name in TRANSFORMATIONS if name != NATURAL)
 
 
