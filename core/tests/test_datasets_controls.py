@@ -9,7 +9,8 @@ CONTROLS = (
     "NTC_1", "NT-2", "sgNTC", "sgNT_3", "sg-nontargeting-1", "nt_ctrl", "neg-ctrl", "neg_control", "NegCtrl0",
     "negative control", "Negative_Control_12", "Non-Targeting Human", "non-targeting_00003", "NO-TARGET", "NO_SITE_4",
     "INTERGENIC1144056", "p_INTERGENIC393453", "ONE_INTERGENIC_SITE_12", "Safe_H", "safe-harbour-1", "non-gene-site",
-    "ntc|ntc", "NT_NT", "NTC_1+NTC_2", "non-targeting control", "CTRL0001", "Control 2",
+    "ntc|ntc", "NT_NT",
+    "NegCtrl0_NegCtrl1__NegCtrl0_NegCtrl1", "NTC_1+NTC_2", "non-targeting control", "CTRL0001", "Control 2",
     "scrambled.2", "NTg1", "sgCtrl-4", "non-cutting_7",
 )  # fmt: skip
 SUBSTITUTES = (

@@ -50,8 +50,11 @@ def is_control(text: str) -> bool:
 
 
 def is_control_label(label: str) -> bool:
-    """Return whether a label is spelt like a control, or is several such texts that are joined: ``NT|NT``."""
-    return is_control(label) or any(all(map(is_control, label.split(joint))) for joint in JOINTS if joint in label)
+    """Return whether a label is spelt like a control, or is several such texts joined: ``NT|NT``, ``NT_NT__NT_NT``."""
+    if is_control(label):
+        return True
+    pieces = [[piece for piece in label.split(joint) if piece] for joint in JOINTS if joint in label]
+    return any(parts and all(map(is_control, parts)) for parts in pieces)
 
 
 def is_substitute(label: str) -> bool:
