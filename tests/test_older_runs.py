@@ -82,7 +82,7 @@ def test_a_store_whose_damaged_marker_was_deleted_goes_on(tmp_path: Path) -> Non
     (tmp_path / "store.json").write_text("x", encoding="utf-8")
     (tmp_path / "store.json").unlink()
     assert Store.open(tmp_path) == store
-    assert json.loads((tmp_path / "store.json").read_text(encoding="utf-8")) == {"format": 2}
+    assert json.loads((tmp_path / "store.json").read_text(encoding="utf-8"))["format"] == 2
 
 
 def test_reading_makes_no_store(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_a_file_of_cells_becomes_canonical_and_says_how(form: object, tmp_path: 
     values = adata.X if isinstance(adata.X, np.ndarray) else adata.X.toarray()
     assert np.array_equal(values, LOGS)
     fields = dict(adata.uns["pertharness"])
-    assert fields.pop("notes").count("\n") == 3
+    assert fields.pop("notes").count("\n") == 4
     assert fields == {"name": "mine", "level": "cells", "scale": "log1p CP10k", "origin": "mine.h5ad"}
     for words in ("'K562' of obs['cell_type']", "control 'ctrl'", "joined by '+'", "level: cells", "taken as log1p"):
         assert words in notes_of(adata)
@@ -222,6 +222,63 @@ def test_labels_that_collide_are_pooled_under_one_label(tmp_path: Path) -> None:
     adata = load(make_adata(labels=labels), tmp_path, merge_labels=True)
     assert list(adata.obs["label_given"]) == ["ctrl", "B+A", "B+A", "ctrl", "B", "B", "A", "A"]
     assert "pooled with another spelling of the same targets: 'A+B'" in notes_of(adata)
+
+
+def test_rows_of_no_perturbation_are_left_out_and_counted(tmp_path: Path) -> None:
+    labels = ["ctrl", "B+A", "nan", "ctrl", "ctrl+B", "A+ctrl", "multiplet", "nan"]
+    adata = load(make_adata(sparse.csr_matrix(COUNTS), labels), tmp_path, normalise=True)
+    kept = [0, 1, 3, 4, 5]
+    assert list(adata.obs_names) == [f"cell{i}" for i in kept]
+    np.testing.assert_allclose(adata.X.toarray(), LOGS[kept], rtol=1e-6)
+    assert "left out: 3 rows labelled 'nan', 'multiplet': no perturbation" in notes_of(adata)
+    missing = make_adata(labels=labels)
+    missing.obs["condition"] = pd.Categorical([None if label == "nan" else label for label in labels])
+    assert "left out: 3 rows labelled '', 'multiplet': no perturbation" in notes_of(load(missing, tmp_path))
+
+
+def test_targets_are_counted_among_the_genes(tmp_path: Path) -> None:
+    assert "targets: 2 of 2 are genes of the file\n" in notes_of(load(make_adata(), tmp_path))
+    labels = ["ctrl", "Q+A", "A+ctrl", "ctrl", "ctrl+Q", "A+ctrl", "Q+A", "ctrl+Q"]
+    assert "targets: 1 of 2 are genes of the file (not: 'Q')" in notes_of(load(make_adata(labels=labels), tmp_path))
+    labels = ["ctrl", "P+R", "Q+R", "ctrl", "P+Q", "P+Q+R", "P+Q", "Q+R"]
+    notes = notes_of(load(make_adata(labels=labels), tmp_path))
+    assert "targets: 0 of 3 are genes of the file (not: " in notes
+    assert "'no-targets' leaves out nothing and equals 'default'" in notes
+    assert "left out: 1 perturbations of three or more targets ('P+Q+R')" in notes
+
+
+def test_numbered_genes_take_the_symbols_of_a_column(tmp_path: Path) -> None:
+    adata = make_adata()
+    adata.var = pd.DataFrame({"gene_names": ["A", "B", "C"]}, index=["0", "1", "2"])
+    assert list(load(adata, tmp_path).var_names) == ["A", "B", "C"]
+    adata.var = adata.var.rename(columns={"gene_names": "called"})  # of no known name, but it has the targets
+    named = load(adata, tmp_path)
+    assert list(named.var_names) == ["A", "B", "C"]
+    assert "gene names: var['called']" in notes_of(named)
+    assert "targets: 2 of 2 are genes" in notes_of(named)
+
+
+@pytest.mark.parametrize("spelt", ["{}_ENSG{:011d}", "GRCh38_{}"])
+def test_genes_that_hold_more_than_their_symbol_are_called_by_it(spelt: str, tmp_path: Path) -> None:
+    adata = make_adata()
+    adata.var_names = [spelt.format(gene, i) for i, gene in enumerate("ABC")]
+    named = load(adata, tmp_path)
+    assert list(named.var_names) == ["A", "B", "C"]
+    assert ("ensembl_id" in named.var) == ("ENSG" in spelt)
+    assert "gene names: 'A' of '" in notes_of(named)
+
+
+def test_guides_kept_apart_remember_their_gene(tmp_path: Path) -> None:
+    labels = ["ctrl", "A-1", "B-1", "ctrl", "A-2", "B-2", "A-1", "B-2"]
+    together = load(make_adata(labels=labels), tmp_path)
+    assert list(together.obs["perturbation"]) == ["control", "A", "B", "control", "A", "B", "A", "B"]
+    assert "genes" not in together.obs
+    assert "guides: 4 names of guides of 2 genes" in notes_of(together)
+    apart = load(make_adata(labels=labels), tmp_path, guides="separate", modality="crispra")
+    table = describe_perturbations(pseudobulk(apart)).set_index("perturbation")
+    assert table["genes"].to_dict() == {"control": "control", "A-1": "A", "B-1": "B", "A-2": "A", "B-2": "B"}
+    assert table["on_target"].drop("control").notna().all()
+    assert "targets: 2 of 2 are genes" in notes_of(apart)
 
 
 def test_too_little_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pertharness.datasets.labelling import CONTROL_WORDS, find_labelling
+from pertharness.datasets.controls import CONTROL_WORDS
+from pertharness.datasets.labelling import Labelling, find_labelling
 from pertharness.datasets.options import FileOptions
 from pertharness.errors import DataError
 from pertharness.labels import join_targets
@@ -82,10 +83,104 @@ def test_no_control_names_the_labels_and_the_flag() -> None:
     assert "'zero'" in message_of(["ctrl", "KLF1"], control_label="zero")
 
 
-def test_two_controls_are_not_chosen_between() -> None:
-    message = message_of(["ctrl", "non-targeting", "KLF1"])
-    assert "'ctrl', 'non-targeting'" in message
-    assert "--control-label" in message
+def labelling_of(labels: list[str], genes: tuple[str, ...] = GENES, **options: object) -> Labelling:
+    obs = pd.DataFrame({"condition": pd.Categorical(labels)}, index=[f"c{i}" for i in range(len(labels))])
+    return find_labelling(obs, genes, FileOptions(**options))  # type: ignore[arg-type]
+
+
+def test_several_controls_are_pooled_and_a_choice_leaves_the_others_out() -> None:
+    labels = ["ctrl", "KLF1", "non-targeting_00003", "TP53", "INTERGENIC216151"]
+    pooled = labelling_of(labels)
+    assert pooled.controls == ("ctrl", "non-targeting_00003", "INTERGENIC216151")
+    assert [label for label, meaning in pooled.mapping.items() if meaning == "control"] == list(pooled.controls)
+    chosen = labelling_of(labels, control_label="ctrl")
+    assert chosen.controls == ("ctrl",)
+    assert list(chosen.left_out) == ["non-targeting_00003", "INTERGENIC216151"]
+    assert not {"non-targeting_00003", "INTERGENIC216151"} & chosen.mapping.keys()
+
+
+def test_controls_are_named_one_by_one_or_by_patterns() -> None:
+    labels = ["plate 1 wild", "KLF1", "plate 2 wild", "TP53", "rest"]
+    assert labelling_of(labels, control_label=["plate*", "rest"]).controls == ("plate 1 wild", "plate 2 wild", "rest")
+    assert labelling_of(labels, control_label="*wild").mapping["rest"] == "rest"
+    assert labelling_of(["*", "KLF1", "TP53"], control_label="*").controls == ("*",)
+    message = message_of(labels, control_label=["plate*", "idle*"])
+    assert "'idle*'" in message
+    assert "repeated for each" in message
+
+
+def test_substitutes_are_controls_where_there_is_nothing_better() -> None:
+    assert labelling_of(["AAVS1", "KLF1", "TP53"]).controls == ("AAVS1",)
+    beside = labelling_of(["AAVS1", "KLF1", "NTC_1", "TP53"])
+    assert beside.controls == ("NTC_1",)
+    assert beside.mapping["AAVS1"] == "AAVS1"
+    assert any("'AAVS1' taken as perturbations" in note for note in beside.notes)
+
+
+@pytest.mark.parametrize(
+    "word", ["nan", "None", "NA", "n/a", "multiplet", "Doublet", "unassigned", "Negative", "", "?"]
+)
+def test_texts_that_are_no_perturbation_are_left_out(word: str) -> None:
+    read = labelling_of(["ctrl", "KLF1", word, "TP53"])
+    assert read.left_out == {word: "no perturbation"}
+    assert word not in read.mapping
+    assert labelling_of(["ctrl", "KLF1", "TP53", f"TP53+{word or 'nan'}"]).mapping.keys() == {"ctrl", "KLF1", "TP53"}
+
+
+def test_white_space_of_any_kind_is_no_part_of_a_name() -> None:
+    labels = ["ctrl\u00a0", "KLF1", "KLF1\u00a0", "\u200bTP53 ", "TP53\u00a0+\u00a0KLF1"]
+    assert list(mapping_of(labels).values()) == ["control", "KLF1", "KLF1", "TP53", "KLF1+TP53"]
+
+
+def test_a_plus_inside_of_names_is_asked_for_and_taken_as_one_by_a_flag() -> None:
+    labels = ["ctrl", "KLF1", "2i (LIF+MEKi+GSK3i)", "(+)-JQ1"]
+    message = message_of(labels)
+    assert "'2i (LIF+MEKi+GSK3i)', '(+)-JQ1'" in message
+    assert "--separator none" in message
+    for separator in ("none", "|"):
+        read = labelling_of(labels, separator=separator)
+        assert read.mapping["2i (LIF+MEKi+GSK3i)"] == "2i (LIF&MEKi&GSK3i)"
+        assert any("is written '&'" in note for note in read.notes)
+    assert labelling_of(["ctrl", "KLF1", "KLF1+TP53"], separator="none").mapping["KLF1+TP53"] == "KLF1&TP53"
+
+
+def test_parts_of_a_plus_that_are_no_genes_are_named() -> None:
+    read = labelling_of(["ctrl", "KLF1+ctrl", "ABSENT+ctrl", "KLF1+ABSENT", "CD14+ Monocyte"])
+    assert read.mapping["KLF1+ABSENT"] == "ABSENT+KLF1"
+    (note,) = [note for note in read.notes if "neither genes" in note]
+    assert "2 parts" in note
+    assert "'CD14', 'Monocyte'" in note
+
+
+@pytest.mark.parametrize("separator", ["||", "__", "--", "/", ":"])
+def test_longer_and_rarer_separators_are_found(separator: str) -> None:
+    assert mapping_of(["ctrl", f"KLF1{separator}TP53", f"TP53{separator}ctrl"])[f"KLF1{separator}TP53"] == "KLF1+TP53"
+
+
+def test_a_rare_separator_that_is_no_joint_is_part_of_names() -> None:
+    assert mapping_of(["ctrl", "chr1:100", "KLF1/TP53", "KLF1/x"])["chr1:100"] == "chr1:100"
+    assert mapping_of(["ctrl", "KLF1/TP53", "KLF1/x"])["KLF1/TP53"] == "KLF1/TP53"
+
+
+def test_the_names_of_the_rows_may_be_the_labels() -> None:
+    obs = pd.DataFrame({"n": [1, 2, 3]}, index=["NT", "KLF1", "TP53"])
+    with pytest.raises(DataError, match="a control is among the values of 'index'"):
+        find_labelling(obs, GENES, FileOptions())
+    for name in ("index", "_index"):
+        read = find_labelling(obs, GENES, FileOptions(label_column=name))
+        assert read.mapping == {"NT": "control", "KLF1": "KLF1", "TP53": "TP53"}
+
+
+def test_a_label_map_says_what_labels_mean_and_the_others_are_read() -> None:
+    labels = ["ctrl", "odd one", "KLF1", "CD4+", "junk", "TP53+KLF1"]
+    label_map = {"odd one": "TP53", "CD4+": "control", "junk": "DROP", "absent": "KLF1"}
+    read = labelling_of(labels, label_map=label_map)
+    assert read.mapping == {
+        "ctrl": "control", "odd one": "TP53", "KLF1": "KLF1", "CD4+": "control", "TP53+KLF1": "KLF1+TP53",
+    }  # fmt: skip
+    assert read.left_out == {"junk": "dropped by the label map"}
+    assert "the file lacks 'absent'" in read.notes[0]
+    assert mapping_of(["a", "b", "c"], label_map={"a": "control", "b": "KLF1", "c": "KLF1"})["c"] == "KLF1"
 
 
 def test_unclear_and_several_separators_are_refused_with_the_flag() -> None:
@@ -112,15 +207,18 @@ def test_labels_that_collide_are_named_or_merged(first: str, second: str, label:
     assert merged[first] == merged[second] == label
 
 
-def test_a_target_named_twice_and_an_empty_one_are_refused() -> None:
-    assert "'KLF1+KLF1'" in message_of(["ctrl", "KLF1+KLF1", "TP53"])
+def test_a_target_named_twice_is_one_and_an_empty_one_is_refused() -> None:
+    read = labelling_of(["NT|NT", "KLF1|KLF1", "TP53|TP53", "KLF1|TP53"])
+    assert list(read.mapping.values()) == ["control", "KLF1", "TP53", "KLF1+TP53"]
+    assert any("name a gene twice" in note for note in read.notes)
     assert "'KLF1+'" in message_of(["ctrl", "KLF1+", "TP53"])
 
 
-def test_empty_labels_are_counted_and_the_first_is_named() -> None:
+def test_rows_without_a_label_are_left_out() -> None:
     obs = pd.DataFrame({"condition": ["ctrl", None, "KLF1", ""]}, index=["a", "b", "c", "d"])
-    with pytest.raises(DataError, match=r"empty in 2 rows \(first: 'b'\)"):
-        find_labelling(obs, GENES, FileOptions())
+    read = find_labelling(obs, GENES, FileOptions())
+    assert read.left_out == {"": "no perturbation"}
+    assert read.mapping == {"ctrl": "control", "KLF1": "KLF1"}
 
 
 def test_columns_that_agree_are_one_and_columns_that_differ_are_asked_for() -> None:

@@ -33,6 +33,7 @@ asked |= {"comparison": {"calibrate": True}, "training_seeds": [1, 2]}
 plan = build_plan(Recipe.model_validate(asked), registry, Store.open(Path("store")), {})
 print(pertharness.__file__, *plan.nodes)
 """
+COMPILED = shutil.ignore_patterns("__pycache__")  # which other tests replace at the same time
 
 
 def write_distribution(folder: Path, name: str, version: str, requires: tuple[str, ...] = ()) -> PathDistribution:
@@ -181,7 +182,7 @@ def test_packages_and_python_enter_and_the_harness_does_not(monkeypatch: pytest.
 
 def test_the_worker_side_is_known_by_all_its_files_and_by_none_of_the_host_side(tmp_path: Path) -> None:
     package = tmp_path / "pertharness"
-    shutil.copytree(Path(pertharness.__file__).parent, package)
+    shutil.copytree(Path(pertharness.__file__).parent, package, ignore=COMPILED)
     assert worker_hash(package) == worker_hash()
     with (package / "host" / "execution" / "runner.py").open("a") as file:
         file.write("# a comment\n")
@@ -194,7 +195,7 @@ def test_the_worker_side_is_known_by_all_its_files_and_by_none_of_the_host_side(
 def test_a_comment_in_the_harness_alters_no_key(tmp_path: Path) -> None:
     """The plan of a copy of the harness with comments in it, and with a module elsewhere, has the keys of the first."""
     copied = tmp_path / "src" / "pertharness"
-    shutil.copytree(Path(pertharness.__file__).parent, copied)
+    shutil.copytree(Path(pertharness.__file__).parent, copied, ignore=COMPILED)
     for name in ("halves.py", "worker/stages.py", "worker/guard.py", "datasets/demo.py", "host/splits/rules.py"):
         with (copied / name).open("a", encoding="utf-8") as file:
             file.write("# a comment\n")

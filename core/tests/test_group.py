@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from permissions import as_a_user
 from pertharness.host.execution import group as module
 from pertharness.host.execution.batch import Launch
 from pertharness.host.execution.group import _add_to_log, _cut
@@ -20,10 +21,6 @@ from pertharness.host.execution.sandbox import has_bwrap
 from pertharness.host.nodes import Node, Outcome
 from pertharness.host.store import Store
 from pertharness.jobs import Job, PluginRef
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from permissions import as_a_user
 
 SLEEP = ["sleep", f"602.{os.getpid()}"]
 EXCHANGE, RENAMEAT2 = 2, 316

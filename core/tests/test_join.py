@@ -20,9 +20,6 @@ from pertharness.host.join.scores import join_scores
 from pertharness.host.leaderboard.pooled import Piece, join_table
 from pertharness.host.leaderboard.score_file import SCORE_COLUMNS, write_scores
 from rich.console import Console
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from small_run import HEADER, HELD, score_text, small_run, write
 
 

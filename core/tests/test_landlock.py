@@ -4,11 +4,11 @@ import os
 import signal
 import socket
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from in_a_child import in_a_child
 from pertharness.worker.landlock import (
     FIRST_RIGHTS,
     IOCTL_DEV,
@@ -23,20 +23,6 @@ from pertharness.worker.landlock import (
 ABI = abi_version()
 needs_landlock = pytest.mark.skipif(ABI == 0, reason="no Landlock on this machine")
 RUNTIME = tuple({sys.prefix, sys.base_prefix, "/usr", "/lib", "/lib64", "/etc"})
-
-
-def in_a_child(function: Callable[[], object]) -> None:
-    """Check what holds in a process of its own, which may give up what it likes."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            function()
-            status = 0
-        except BaseException:  # noqa: BLE001 - told by the exit status
-            traceback.print_exc()
-            status = 1
-        os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 def refused(function: Callable[[], object]) -> bool:

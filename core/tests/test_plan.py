@@ -51,7 +51,9 @@ def make_registry(mine: Plugin = MINE) -> Registry:
         plugins={"datasets": DATA, "mine": mine},
         datasets={
             "demo": Offered(DATA, DatasetOffer(name="demo", summary="demo", params={"seed": 1})),
-            "h5ad": Offered(DATA, DatasetOffer(name="h5ad", summary="file", takes_file=True)),
+            "h5ad": Offered(
+                DATA, DatasetOffer(name="h5ad", summary="file", takes_file=True, params={"label_map": None})
+            ),
         },
         embeddings={one.name: Offered(mine, one) for one in EMBEDDINGS},
         models={one.name: Offered(mine, one) for one in MODELS},
@@ -232,6 +234,19 @@ def test_the_content_of_a_file_is_in_the_key_and_its_name_is_not(tmp_path: Path)
 
     assert key("/a/x.h5ad", "1") == key("/b/y.h5ad", "1")
     assert key("/a/x.h5ad", "1") != key("/a/x.h5ad", "2")
+
+
+def test_the_content_of_a_label_map_is_in_the_key_and_its_name_is_not(tmp_path: Path) -> None:
+    def key(label_map: object) -> set[str]:
+        given = {"screen": {"file": str(tmp_path / "x.h5ad"), "params": {"label_map": label_map}}}
+        return keys(plan_of(tmp_path, sources={"screen": Source(tmp_path, "1")}, datasets=given, tasks=[]), "datasets")
+
+    for name, targets in (("a", "KLF1"), ("b", "KLF1"), ("c", "drop")):
+        (tmp_path / name).write_text(f"label,targets\nx,{targets}\n", encoding="utf-8")
+    assert key(str(tmp_path / "a")) == key(str(tmp_path / "b")) == key({"x": "KLF1"})
+    assert key(str(tmp_path / "a")) != key(str(tmp_path / "c"))
+    with pytest.raises(RecipeError, match=r"dataset 'screen': the label map '.*absent' cannot be read"):
+        key(str(tmp_path / "absent"))
 
 
 def test_only_a_model_that_learns_by_chance_is_done_for_every_training_seed(tmp_path: Path) -> None:

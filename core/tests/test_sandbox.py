@@ -3,10 +3,10 @@
 import os
 import subprocess
 import sys
-import traceback
 from pathlib import Path
 
 import pytest
+from in_a_child import in_a_child
 from pertharness.host.execution.batch import CORE, InputFile, Launch, left_open
 from pertharness.host.execution.sandbox import (
     _interpreter,
@@ -225,6 +225,7 @@ def test_a_process_with_the_grants_of_a_job_sees_its_inputs_and_no_other_file(tm
     )  # fmt: skip
 
     def check() -> None:
+        restrict(grants, abi_version())
         assert (tmp_path / "input").read_text() == "input"
         (tmp_path / "job" / "scratch" / "file").write_text("x")
         assert Path("/proc/self/status").read_text()
@@ -240,16 +241,7 @@ def test_a_process_with_the_grants_of_a_job_sees_its_inputs_and_no_other_file(tm
         with pytest.raises(PermissionError):
             (tmp_path / "job" / "job.json").write_text("{}")
 
-    pid = os.fork()
-    if pid == 0:
-        try:
-            restrict(grants, abi_version())
-            check()
-            os._exit(0)
-        except BaseException:  # noqa: BLE001 - told by the exit status
-            traceback.print_exc()
-        os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    in_a_child(check)
 
 
 def test_a_store_beneath_what_is_granted_is_named(environment: Path, tmp_path: Path) -> None:

@@ -9,11 +9,10 @@ import shutil
 import socket
 import struct
 import sys
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from in_a_child import in_a_child
 from pertharness.worker import seccomp
 from pertharness.worker.seccomp import (
     ABSENT,
@@ -139,19 +138,6 @@ def test_numbers_of_aarch64_are_those_of_the_generic_headers() -> None:
     mine = {name: number for name, number in NUMBERS["aarch64"].items() if name in known}
     assert mine == {name: known[name] for name in mine}
     assert len(mine) > 40
-
-
-def in_a_child(function: Callable[[], object]) -> None:
-    pid = os.fork()
-    if pid == 0:
-        try:
-            function()
-            status = 0
-        except BaseException:  # noqa: BLE001 - told by the exit status
-            traceback.print_exc()
-            status = 1
-        os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 @needs_filter

@@ -8,7 +8,6 @@ import resource
 import shutil
 import signal
 import stat
-import sys
 import threading
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from permissions import as_a_user
 from pertharness.embeddings import write_embedding
 from pertharness.errors import ContractError
 from pertharness.host.execution import claims as module
@@ -27,10 +27,6 @@ from pertharness.host.execution.tree import children_of
 from pertharness.host.hashes import identity_of
 from pertharness.host.store import read_status
 from pertharness.jobs import Claim, Cost, Isolation, Job, PluginRef, Stage, Status
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from permissions import as_a_user
 
 END = End(Cost(wall_s=1.0, cpu_s=0.5, peak_rss_mb=10.0), started="2026-01-01T00:00:00+00:00")
 CARD = b'{"models": []}'

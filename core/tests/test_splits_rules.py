@@ -1,5 +1,7 @@
 """The rules on small data whose splits are worked out by hand or in plain Python."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -178,3 +180,37 @@ def test_every_perturbation_is_in_one_part_or_dropped(kind, which, seed, genes, 
     again = make_split(labels, kind=kind, seed=seed, variant=variant)
     assert all(set(getattr(again, part)) == set(getattr(split, part)) for part in ("train", "val", "test"))
     assert kind == "simulation" or again.hash == split.hash
+
+
+def guides(*genes: str) -> list[Labelled]:
+    """Two guides for each gene, and for each pair of neighbouring genes two doubles of guides."""
+    singles = [Labelled(f"{gene}-{k}", f"{gene}-{k}", gene) for gene in genes for k in (1, 2)]
+    pairs = list(pairwise(genes))
+    doubles = [Labelled(f"{a}-{k}+{b}-{k}", f"{a}-{k}+{b}-{k}", f"{a}+{b}") for a, b in pairs for k in (1, 2)]
+    return [CONTROL, *singles, *doubles]
+
+
+@pytest.mark.parametrize("seed", range(1, 6))
+@pytest.mark.parametrize(
+    ("kind", "variant"),
+    [("unseen", "singles"), ("unseen", "with-doubles"), ("simulation", None), ("double", "norman"), ("double", None)],
+)
+def test_guides_of_one_gene_are_on_one_side(kind: str, variant: str | None, seed: int) -> None:
+    labels = guides(*"ABCDEFGHIJKL")
+    split = make_split(labels, kind=kind, seed=seed, variant=variant)
+    genes_of = {label.perturbation: label.genes for label in labels}
+    sides = [{genes_of[name] for name in part if name != "control"} for part in (split.train, split.val, split.test)]
+    assert all(sides[1:])
+    assert not sides[0] & sides[1]
+    assert not (sides[0] | sides[1]) & sides[2]
+    placed = len(split.train) + len(split.val) + len(split.test) + len(split.dropped)
+    assert placed == len(labels)
+
+
+@pytest.mark.parametrize("kind", ["unseen", "simulation", "double"])
+def test_one_guide_for_each_gene_is_split_as_the_genes_are(kind: str) -> None:
+    labels = [label for label in guides(*"ABCDEFGHIJKL") if "-2" not in label.perturbation]
+    of_genes = [Labelled(label.perturbation.replace("-1", ""), label.given) for label in labels]
+    guide_split, gene_split = (make_split(given, kind=kind, seed=3) for given in (labels, of_genes))
+    for part in ("train", "val", "test"):
+        assert [name.replace("-1", "") for name in getattr(guide_split, part)] == getattr(gene_split, part)

@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 
 HERE = Path(__file__).parent
+COMPILED = shutil.ignore_patterns("__pycache__")  # which other tests replace at the same time
 
 
 def load() -> ModuleType:
@@ -28,10 +29,10 @@ stage_digests = load()
 @pytest.fixture
 def sources(tmp_path: Path) -> Path:
     """A copy of what the digests are made of."""
-    shutil.copytree(HERE.parents[1] / "core" / "src", tmp_path / "core" / "src")
+    shutil.copytree(HERE.parents[1] / "core" / "src", tmp_path / "core" / "src", ignore=COMPILED)
     for plugin in (HERE.parents[1] / "plugins").iterdir():
         if (plugin / "src").is_dir():
-            shutil.copytree(plugin / "src", tmp_path / "plugins" / plugin.name / "src")
+            shutil.copytree(plugin / "src", tmp_path / "plugins" / plugin.name / "src", ignore=COMPILED)
     return tmp_path
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from permissions import as_a_user
 from pertharness.files import remove_tree, unlock_folder, walk
 from pertharness.host.execution.layout import lay_out
 from pertharness.host.nodes import Node
@@ -14,10 +15,6 @@ from pertharness.host.prune import prune
 from pertharness.host.space import Measure
 from pertharness.host.store import Store
 from pertharness.jobs import Job, PluginRef
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from permissions import as_a_user
 
 DEPTH = 1500
 """More than a process may have calls in one another, or files open; with `LONG` names, 20 times PATH_MAX."""

@@ -209,7 +209,7 @@ def pseudobulk(adata: AnnData | Stored) -> AnnData:
     names = pd.Index(np.asarray(labels, dtype=object), dtype=object)
     first = np.unique(groups, return_index=True)[1]
     obs = pd.DataFrame({"perturbation": pd.Categorical(names)}, index=names)
-    for column in ("label_given", "context", "n_cells"):
+    for column in ("label_given", "context", "n_cells", "genes"):
         if column in adata.obs:
             obs[column] = adata.obs[column].astype(object).to_numpy()[first]
     if is_cells:
@@ -243,7 +243,8 @@ def describe_perturbations(pseudobulk: AnnData) -> pd.DataFrame:
     DataFrame
         perturbation; label_given; n_cells (empty if unknown); n_targets; effect: l2 norm of the difference from the
         control over the 1000 genes with the highest control mean, ties by data order; on_target: whether every target
-        that is among the genes moved in the modality's direction, empty where no target is or the modality is unknown.
+        that is among the genes moved in the modality's direction, empty where no target is or the modality is unknown;
+        genes: those of the guides that are the targets, joined by ``+``, only where ``obs`` has them.
     """
     import pandas as pd
 
@@ -253,8 +254,9 @@ def describe_perturbations(pseudobulk: AnnData) -> pd.DataFrame:
     direction = MODALITIES.get(pseudobulk.uns[KEY].get("modality", ""))
     columns = {gene: i for i, gene in enumerate(pseudobulk.var_names)}
     labels = [str(label) for label in pseudobulk.obs["perturbation"]]
+    genes = [str(label) for label in pseudobulk.obs["genes"]] if "genes" in pseudobulk.obs else None
     on_target: list[bool | None] = []
-    for row, label in enumerate(labels):
+    for row, label in enumerate(genes or labels):
         read_out = [columns[target] for target in targets_of(label) if target in columns]
         known = bool(read_out) and direction is not None
         on_target.append(bool((change[row, read_out] * direction > 0).all()) if known else None)
@@ -269,6 +271,8 @@ def describe_perturbations(pseudobulk: AnnData) -> pd.DataFrame:
             "on_target": pd.array(on_target, dtype="boolean"),
         }
     )
+    if genes is not None:
+        table["genes"] = genes
     return table
 
 

@@ -11,6 +11,10 @@ class DataError(PertharnessError):
     """A dataset is not what it has to be."""
 
 
+class ChoiceError(DataError):
+    """A file may be read in several ways, and the user has to say in which."""
+
+
 class SplitError(PertharnessError):
     """A split cannot be made of, or used with, these perturbations."""
 

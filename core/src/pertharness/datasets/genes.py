@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pertharness.datasets.labelling import quote
 from pertharness.datasets.options import FileOptions
+from pertharness.datasets.separators import quote
 from pertharness.errors import DataError
 
 if TYPE_CHECKING:
@@ -19,6 +19,13 @@ SYMBOL_COLUMNS = (
 )  # fmt: skip
 ENSEMBL_COLUMNS = ("ensembl_id", "ensembl", "ensemblid", "ensembl_gene_id", "gene_id", "gene_ids", "feature_id")
 _ENSEMBL = re.compile(r"ENS[A-Z]*\d+(\.\d+)?")  # ENSG00000139618.2, ENSMUSG00000041147
+_JOINED = (
+    re.compile(r"(?P<symbol>.+?)[-_|.:](?P<id>ENS[A-Z]*\d{6,})(?:\.\d+)?"),
+    re.compile(r"(?P<id>ENS[A-Z]*\d{6,})(?:\.\d+)?[-_|.:](?P<symbol>.+)"),
+)
+"""Symbol and Ensembl id in one name."""
+_GENOME = re.compile(r"(?:GRC[hm]\d+|hg\d+|mm\d+|human|mouse|gene)[-_:]+(?P<symbol>.+)", re.IGNORECASE)
+"""What references of several species, and GFF files, write before each symbol."""
 _SHARE = 0.9  # the rest may be transgenes, spike-ins and guides
 
 
@@ -39,13 +46,18 @@ def name_genes(var: pd.DataFrame, options: FileOptions, notes: list[str]) -> pd.
     if not options.gene_column:
         _check_unique(given, var)
     column = _column(var, options.gene_column, "--gene-column") if options.gene_column else _symbol_column(var, given)
+    parts = _parts_of_names(given) if column is None else None
+    if parts is not None:
+        symbols = _symbols(pd.Series(parts[0]), given)
+        _check_unique(symbols, var)
+        notes.append(f"gene names: {symbols[0]!r} of {given[0]!r} and so on; {int(sum(symbols == given))} keep theirs")
     if column is not None:
         symbols = _symbols(var[column], given)
         _check_unique(symbols, var)
         kept = int(sum(symbols == given))
         notes.append(f"gene names: var[{column!r}]" + (f"; {kept} genes keep their name of the file" if kept else ""))
     named: pd.DataFrame = pd.DataFrame(index=pd.Index(symbols, dtype=object))
-    ensembl = _ensembl_ids(var, given, options)
+    ensembl = _ensembl_ids(var, given if parts is None else parts[1], options)
     if ensembl is not None:
         named["ensembl_id"] = pd.Series(ensembl, index=named.index, dtype=object)
     return named
@@ -63,11 +75,29 @@ def _are_ensembl(names: np.ndarray) -> bool:
     return bool(len(names)) and float(np.mean([bool(_ENSEMBL.fullmatch(str(name))) for name in names])) >= _SHARE
 
 
+def _are_numbers(names: np.ndarray) -> bool:
+    """Return whether nearly all of some names are numbers: counted from 0, or Entrez ids."""
+    return bool(len(names)) and float(np.mean([str(name).isdigit() for name in names])) >= _SHARE
+
+
+def _parts_of_names(given: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return symbols and Ensembl ids where nearly all names hold both, or symbols where all have a genome before."""
+    for spelt in (*_JOINED, _GENOME):
+        matches = [spelt.fullmatch(str(name)) for name in given]
+        if sum(match is not None for match in matches) >= _SHARE * len(given):
+            parts = [match.groupdict() if match else {} for match in matches]
+            pairs = [(part.get("symbol", name), part.get("id", name)) for part, name in zip(parts, given, strict=True)]
+            symbols, ids = zip(*pairs, strict=True)
+            return np.array(symbols, dtype=object), np.array(ids, dtype=object)
+    return None
+
+
 def _symbol_column(var: pd.DataFrame, given: np.ndarray) -> str | None:
-    """Find the column of symbols where the names of the file are Ensembl ids."""
-    if not _are_ensembl(given):
+    """Find the column of symbols where the names of the file are Ensembl ids or numbers."""
+    if not (_are_ensembl(given) or _are_numbers(given)):
         return None
     found = [column for column in var.columns if str(column).lower() in SYMBOL_COLUMNS]
+    found = [column for column in found if not _are_numbers(var[column].astype(str).to_numpy(dtype=object))]
     if any((var[column].astype(str) != var[found[0]].astype(str)).any() for column in found[1:]):
         raise DataError(
             f"var has several columns of gene symbols ({quote(found)}) that differ; choose with --gene-column"

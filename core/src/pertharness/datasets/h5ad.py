@@ -10,10 +10,16 @@ import numpy as np
 
 from pertharness.canonical import KEY, SCALE, check_dataset, open_stored
 from pertharness.cards import DatasetOffer
-from pertharness.datasets.genes import name_genes
-from pertharness.datasets.labelling import Labelling, find_labelling, quote
 from pertharness.datasets.logs import to_log1p
 from pertharness.datasets.options import NONE, FileOptions, check_options
+from pertharness.datasets.perturbations import (
+    categorical,
+    describe_perturbations,
+    keep_labelled,
+    label_rows,
+    read_names,
+)  # fmt: skip
+from pertharness.datasets.separators import quote
 from pertharness.datasets.values import Survey, Values, as_type, survey_values
 from pertharness.errors import DataError
 from pertharness.expression import layers_of
@@ -67,7 +73,7 @@ def canonical_dataset(adata: Stored, name: str, origin: str, options: FileOption
     try:
         return _canonical_dataset(adata, name, origin, options)
     except DataError as error:
-        raise DataError(str(error) if str(error).startswith("dataset ") else f"dataset {name!r}: {error}") from error
+        raise type(error)(str(error) if str(error).startswith("dataset ") else f"dataset {name!r}: {error}") from error
 
 
 def _canonical_dataset(adata: Stored, name: str, origin: str, options: FileOptions) -> Stored:
@@ -76,10 +82,11 @@ def _canonical_dataset(adata: Stored, name: str, origin: str, options: FileOptio
     if adata.n_obs == 0 or adata.n_vars == 0:
         raise DataError(f"it is empty: {adata.n_obs} rows x {adata.n_vars} genes; expected cells and genes")
     notes: list[str] = []
-    var = name_genes(adata.var, options, notes)
     rows, context = _choose_context(adata.obs, options, notes)
-    labelling = find_labelling(adata.obs.iloc[rows], {*var.index, *adata.var_names}, options)
-    obs = _label_rows(adata.obs.iloc[rows], labelling, notes)
+    var, labelling = read_names(adata.var, adata.obs.iloc[rows], options, notes)
+    rows = keep_labelled(adata.obs, rows, labelling, notes)
+    obs = label_rows(adata.obs.iloc[rows], labelling, notes)
+    notes += describe_perturbations(obs["perturbation"].unique(), labelling, set(var.index))
     level = _find_level(obs, options, notes)
     values, survey = survey_values(_choose_values(adata, rows, options), are_counts=options.scale == "counts")
     _add_numbers(obs, adata.obs.iloc[rows], level)
@@ -93,7 +100,7 @@ def _canonical_dataset(adata: Stored, name: str, origin: str, options: FileOptio
     else:  # such as means over half of the cells
         layers = {name: _rows_of(matrix, rows) for name, matrix in layers_of(adata).items()}
     if context is not None:
-        obs["context"] = _categorical([context] * len(obs))
+        obs["context"] = categorical([context] * len(obs))
     keeps_double = level == "pseudobulk" and matrix.dtype == np.float64
     fields = {"name": name, "level": level, "scale": SCALE, "origin": origin, "notes": "\n".join(notes)}
     modality = options.modality or _stated(adata).get("modality")
@@ -107,13 +114,6 @@ def _stated(adata: Stored) -> Mapping[str, Any]:
     """Give what an already canonical file says of itself."""
     fields = adata.uns.get(KEY, {})
     return fields if isinstance(fields, Mapping) else {}
-
-
-def _categorical(values: Any) -> pd.Categorical:
-    """Give texts as categories that every supported pandas writes alike."""
-    import pandas as pd
-
-    return pd.Categorical(np.asarray(values, dtype=object))
 
 
 def _choose_context(obs: pd.DataFrame, options: FileOptions, notes: list[str]) -> tuple[np.ndarray, str | None]:
@@ -149,30 +149,6 @@ def _choose_context(obs: pd.DataFrame, options: FileOptions, notes: list[str]) -
     rows = np.flatnonzero((values == context).to_numpy())
     notes.append(f"context: {context!r} of obs[{column!r}], {len(rows)} of {len(obs)} rows")
     return rows, str(context)
-
-
-def _label_rows(given: pd.DataFrame, labelling: Labelling, notes: list[str]) -> pd.DataFrame:
-    """Give ``obs`` with the canonical labels and the labels as they came."""
-    import pandas as pd
-
-    labels = given[labelling.column].astype(str)
-    first: dict[str, str] = {}
-    for label, canonical in labelling.mapping.items():
-        first.setdefault(canonical, label)
-    perturbations = labels.map(labelling.mapping)
-    obs: pd.DataFrame = pd.DataFrame(index=pd.Index(given.index.astype(str).to_numpy(dtype=object), dtype=object))
-    obs["perturbation"] = _categorical(perturbations)
-    # Pooled labels: one label per perturbation, because published split rules sort them.
-    obs["label_given"] = _categorical(perturbations.map(first))
-    joined = repr(labelling.separator) if labelling.separator else "nothing"
-    notes.append(
-        f"labels: obs[{labelling.column!r}], control {labelling.control!r}, targets joined by {joined}, "
-        f"{len(first) - 1} perturbations and the control"
-    )
-    pooled = [label for label, canonical in labelling.mapping.items() if first[canonical] != label]
-    if pooled:
-        notes.append(f"labels: pooled with another spelling of the same targets: {quote(pooled, 20)}")
-    return obs
 
 
 def _find_level(obs: pd.DataFrame, options: FileOptions, notes: list[str]) -> str:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pertharness.datasets.options import NONE, FileOptions
-from pertharness.errors import DataError
-from pertharness.labels import CONTROL, join_targets
+from pertharness.datasets.controls import is_control_label, is_substitute
+from pertharness.datasets.label_kinds import control_matcher, sort_labels
+from pertharness.datasets.options import FileOptions
+from pertharness.datasets.readings import read_labels
+from pertharness.datasets.separators import quote as quote
+from pertharness.errors import ChoiceError, DataError
+from pertharness.label_map import clean_text
+from pertharness.labels import CONTROL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,27 +23,60 @@ LABEL_COLUMNS = (
     "target_gene_name", "gene",
 )  # fmt: skip
 """Columns of ``obs`` that are taken for labels if one of their values is a control."""
-CONTROL_WORDS = frozenset(
-    {"ctrl", "control", "controls", "nontargeting", "nontargetingcontrol", "nontarget", "nt", "ntc", "safetargeting",
-     "safeharbor", "negctrl", "negativecontrol", "scramble", "scrambled", "unperturbed"}
-)  # fmt: skip
-"""Controls as published screens spell them, in lower case without ``-``, ``_`` and spaces."""
-SEPARATORS = ("+", "_", "|", ";", ",", "&")
+INDEX = ("index", "_index")
+"""Names by which the names of the rows are meant, where there is no such column."""
+_LOOKED_AT = 50_000
+"""Different values of a column of which nothing is known, up to which it is searched for a control."""
 
 
 @dataclass(frozen=True)
 class Labelling:
-    """How the labels of a file are read."""
+    """How the labels of a file are read.
+
+    Attributes
+    ----------
+    column
+        Of ``obs``, or ``index``.
+    controls
+        The labels of control cells, as they came.
+    separator
+        What joins the targets of a label; None: nothing does.
+    mapping
+        Label as it came -> canonical label, in order of first appearance; without those that are left out.
+    left_out
+        Label as it came -> why its rows are left out.
+    genes
+        Perturbation -> its genes, joined, where its targets are guides of these.
+    gene_column
+        Column of ``var`` that has the symbols which the labels use, where the genes of the file are named by ids.
+    of_guides
+        Labels that name guides, several of which may be of one gene.
+    notes
+        What was done, line by line.
+    """
 
     column: str
-    control: str
-    """The label of control cells as it came; as a part of a label it is left out."""
+    controls: tuple[str, ...]
     separator: str | None
     mapping: dict[str, str]
-    """Label as it came -> canonical label, in order of first appearance."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    genes: dict[str, str] = field(default_factory=dict)
+    gene_column: str | None = None
+    of_guides: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def control(self) -> str:
+        """The first label of control cells, as it came."""
+        return self.controls[0]
 
 
-def find_labelling(obs: pd.DataFrame, genes: Collection[str], options: FileOptions) -> Labelling:
+def find_labelling(
+    obs: pd.DataFrame,
+    genes: Collection[str],
+    options: FileOptions,
+    columns: Mapping[str, Mapping[str, str]] | None = None,
+) -> Labelling:
     """Find how the perturbations of a file are named.
 
     Parameters
@@ -46,162 +84,125 @@ def find_labelling(obs: pd.DataFrame, genes: Collection[str], options: FileOptio
     obs
         Of the file, any columns.
     genes
-        Gene symbols of the file: what tells a separator from a part of a name.
+        The genes of the dataset: what tells a separator, or the number of a guide, from a part of a name.
     options
-        ``label_column``, ``control_label``, ``separator`` and ``merge_labels`` are looked at.
+        ``label_column``, ``control_label``, ``separator``, ``label_map``, ``guides`` and ``merge_labels`` are looked
+        at.
+    columns
+        Other names of the genes, from `pertharness.datasets.targets.names_by_column`.
 
     Raises
     ------
     DataError
         If the file leaves a choice or gives none, with what was found and the flag that decides.
     """
-    columns = _candidate_columns(obs, options)
-    readings = [_read_column(obs, column, genes, options) for column in columns]
-    first = readings[0]
-    for other in readings[1:]:
-        if list(obs[first.column].astype(str).map(first.mapping)) != list(
-            obs[other.column].astype(str).map(other.mapping)
+    names = _candidate_columns(obs, options)
+    read = [_read_column(obs, name, genes, options, columns or {}) for name in names]
+    first = read[0]
+    for other in read[1:]:
+        if list(labels_in(obs, first.column).map(first.mapping).fillna("")) != list(
+            labels_in(obs, other.column).map(other.mapping).fillna("")
         ):
-            raise DataError(
-                f"obs has several columns that may name the perturbations ({quote(columns)}) and they differ; "
+            raise ChoiceError(
+                f"obs has several columns that may name the perturbations ({quote(names)}) and they differ; "
                 "choose one with --label-column"
             )
     return first
 
 
-def quote(values: Iterable[object], most: int = 6) -> str:
-    """Quote the first few of some values."""
-    quoted = [repr(value) for value in values]
-    return ", ".join(quoted[:most]) + (", ..." if len(quoted) > most else "") or "none"
+def labels_in(obs: pd.DataFrame, column: str) -> pd.Series:
+    """Return the labels of all rows as texts; of rows that have none, the empty text."""
+    given = obs[column] if column in obs else obs.index.to_series()
+    labels: pd.Series = given.astype(object).where(given.notna(), "").astype(str)
+    return labels
+
+
+def column_of_labels(obs: pd.DataFrame, options: FileOptions) -> str:
+    """Return the first column that may hold the labels; raise as `find_labelling` does where there is none."""
+    return _candidate_columns(obs, options)[0]
 
 
 def _candidate_columns(obs: pd.DataFrame, options: FileOptions) -> list[str]:
-    """Give the columns that may hold the labels: the named one, or those known by name that hold a control."""
+    """Return the columns that may hold the labels: the named one, or those known by name that hold a control."""
     if options.label_column is not None:
-        if options.label_column not in obs:
+        if options.label_column not in obs and options.label_column not in (*INDEX, obs.index.name):
             raise DataError(
-                f"obs has no column {options.label_column!r} (--label-column); it has {quote(obs.columns, 20)}"
+                f"obs has no column {options.label_column!r} (--label-column); it has {quote(obs.columns, 20)}; "
+                "the names of its rows are --label-column index"
             )
         return [options.label_column]
     known = [column for column in obs.columns if str(column).lower() in LABEL_COLUMNS]
     if not known:
         raise DataError(
             f"obs has no column that is known to name perturbations (columns: {quote(obs.columns, 20)}; looked for "
-            f"{quote(LABEL_COLUMNS, 20)}); name it with --label-column, or this is an h5ad of another kind"
+            f"{quote(LABEL_COLUMNS, 20)}); name it with --label-column{_other_places(obs)}, or this is an h5ad of "
+            "another kind"
         )
-    usable = [column for column in known if _controls_in(_unique_labels(obs, column), options)]
-    return usable or known[:1]
+    labels = {column: _distinct(obs, column) for column in known}
+    # A substitute such as DMSO may be a perturbation like others: a column that has nothing better comes second.
+    chosen = control_matcher(options)
+    for is_sought in (is_control_label, is_substitute) if chosen is None else (chosen,):
+        if usable := [column for column in known if any(map(is_sought, map(clean_text, labels[column])))]:
+            return usable
+    if options.label_map is not None:
+        mapped = options.label_map
+        known = sorted(known, key=lambda column: -sum(clean_text(label) in mapped for label in labels[column]))
+    return known[:1]
 
 
-def _unique_labels(obs: pd.DataFrame, column: str) -> list[str]:
-    """Give the labels of a column in order of first appearance, empty ones left out."""
-    return [str(label) for label in obs[column].dropna().unique()]
+def _other_places(obs: pd.DataFrame) -> str:
+    """Return which columns of unknown names, or the names of the rows, hold a control."""
+    found = [str(column) for column in obs.columns if obs[column].dtype.name in ("object", "category", "str", "string")]
+    distinct = {column: _distinct(obs, column) for column in found}
+    distinct["index"] = [str(name) for name in obs.index[:_LOOKED_AT]]
+    places = [name for name, labels in distinct.items() if any(map(is_control_label, labels[:_LOOKED_AT]))]
+    return f" (a control is among the values of {quote(places)})" if places else ""
 
 
-def _controls_in(labels: Sequence[str], options: FileOptions) -> list[str]:
-    """Give the labels that stand for the control."""
-    if options.control_label is not None:
-        return [label for label in labels if label == options.control_label]
-    return [label for label in labels if _is_control(label)]
+def _distinct(obs: pd.DataFrame, column: str) -> list[str]:
+    """Return the labels of a column in order of first appearance."""
+    given = obs[column] if column in obs else obs.index.to_series()
+    distinct = given.drop_duplicates()
+    return list(
+        dict.fromkeys(str(label) if known else "" for label, known in zip(distinct, distinct.notna(), strict=True))
+    )
 
 
-def _is_control_word(text: str) -> bool:
-    """Say whether a text is one of the spellings of the control."""
-    return "".join(letter for letter in text.lower() if letter not in "-_ ") in CONTROL_WORDS
-
-
-def _is_control(label: str) -> bool:
-    """Say whether a label is a control word, or several that are joined: ``ctrl``, ``ctrl+ctrl``, ``NT|NT``."""
-    return _is_control_word(label) or any(all(map(_is_control_word, label.split(sep))) for sep in SEPARATORS)
-
-
-def _read_column(obs: pd.DataFrame, column: str, genes: Collection[str], options: FileOptions) -> Labelling:
+def _read_column(
+    obs: pd.DataFrame,
+    column: str,
+    genes: Collection[str],
+    options: FileOptions,
+    columns: Mapping[str, Mapping[str, str]],
+) -> Labelling:
     """Read the labels of one column."""
-    empty = obs[column].isna() | (obs[column].astype(str).str.strip() == "")
-    if empty.any():
-        raise DataError(
-            f"obs[{column!r}] is empty in {int(empty.sum())} rows (first: {obs.index[empty.to_numpy()][0]!r}); "
-            "expected a label in every row: remove these rows or label them"
-        )
-    labels = _unique_labels(obs, column)
-    controls = _controls_in(labels, options)
-    if len(controls) != 1:
-        looked_for = (
-            repr(options.control_label) if options.control_label is not None else "'ctrl', 'non-targeting', ..."
-        )
-        what = (
-            f"several labels that may be the control: {quote(controls)}" if controls else f"no control ({looked_for})"
-        )
-        raise DataError(
-            f"obs[{column!r}] has {what}; labels: {quote(labels)}; say which label is the control with --control-label"
-            " (or choose another column with --label-column)"
-        )
-    control = controls[0]
+    labels = _distinct(obs, column)
     try:
-        separator = _find_separator([label for label in labels if label != control], control, genes, options)
+        kinds = sort_labels(labels, genes, options)
+        reading = read_labels(kinds, genes, columns, options)
     except DataError as error:
-        raise DataError(f"obs[{column!r}]: {error}") from error
-    mapping = {label: _canonical(label, control, separator) for label in labels}
-    _check_collisions(column, mapping, merge_labels=options.merge_labels)
-    return Labelling(column=column, control=control, separator=separator, mapping=mapping)
+        raise type(error)(f"obs[{column!r}]: {error}") from error
+    mapping = {label: reading.mapping[label] for label in labels if label in reading.mapping}
+    if not options.merge_labels:
+        _check_collisions(column, mapping, {*kinds.mapped, *reading.guides})
+    return Labelling(
+        column, tuple(label for label, perturbation in mapping.items() if perturbation == CONTROL), reading.separator,
+        mapping, reading.left_out, reading.genes, reading.gene_column, frozenset(reading.guides),
+        tuple(reading.notes),
+    )  # fmt: skip
 
 
-def _find_separator(labels: list[str], control: str, genes: Collection[str], options: FileOptions) -> str | None:
-    """Find what joins the targets of a label; None: nothing does."""
-    if options.separator is not None:
-        return None if options.separator == NONE else options.separator
-    fitting, unclear = [], {}
-    singles = {label for label in labels if not any(separator in label for separator in SEPARATORS)}
-    known = singles.union(genes)
-    for separator in SEPARATORS:
-        joined = [label for label in labels if separator in label and label not in genes]
-        odd = [label for label in joined if not _is_joined(label, separator, control, known)]
-        if joined and (separator == "+" or not odd):  # no gene name has a `+`
-            fitting.append(separator)
-        elif odd:
-            unclear[separator] = odd
-    if len(fitting) > 1:
-        raise DataError(
-            f"labels are joined in several ways: {quote(fitting)}; labels: {quote(labels)}; say what joins targets "
-            f"with --separator (--separator {NONE}: none does)"
-        )
-    if not fitting and unclear:
-        separator, odd = next(iter(unclear.items()))
-        raise DataError(
-            f"it is unclear whether {separator!r} joins two targets in {quote(odd)}: not all parts are genes or "
-            f"perturbed alone; say --separator {separator} if it does, --separator {NONE} if it belongs to the names"
-        )
-    return fitting[0] if fitting else None
+def _check_collisions(column: str, mapping: Mapping[str, str], may_meet: Collection[str]) -> None:
+    """Refuse labels that mean the same perturbation, unless they are alike but for white space, or are to be pooled.
 
-
-def _is_joined(label: str, separator: str, control: str, known: Collection[str]) -> bool:
-    """Say whether all parts of a label are known targets or the control."""
-    parts = [part.strip() for part in label.split(separator)]
-    return all(part in known or part == control or _is_control_word(part) for part in parts)
-
-
-def _canonical(label: str, control: str, separator: str | None) -> str:
-    """Give the canonical label."""
-    if label == control:
-        return CONTROL
-    parts = [part.strip() for part in label.split(separator)] if separator else [label.strip()]
-    targets = [part for part in parts if part != control and not (len(parts) > 1 and _is_control_word(part))]
-    try:
-        return join_targets(targets)
-    except DataError as error:
-        raise DataError(
-            f"the label {label!r} cannot be read with the separator {separator!r}: {error}; "
-            "say what joins targets with --separator"
-        ) from error
-
-
-def _check_collisions(column: str, mapping: dict[str, str], *, merge_labels: bool) -> None:
-    """Refuse labels that mean the same perturbation, unless they are to be pooled."""
+    `may_meet` are labels that are meant to be pooled with others: of guides, and of a label map.
+    """
     seen: dict[str, str] = {}
     for label, canonical in mapping.items():
-        if canonical in seen and not merge_labels:
+        first = seen.setdefault(canonical, label)
+        is_same = canonical == CONTROL or clean_text(first) == clean_text(label) or label in may_meet
+        if not is_same:
             raise DataError(
-                f"obs[{column!r}]: the labels {seen[canonical]!r} and {label!r} both name the perturbation "
+                f"obs[{column!r}]: the labels {first!r} and {label!r} both name the perturbation "
                 f"{canonical!r}; pool their rows with --merge-labels, or rename one in the file"
             )
-        seen.setdefault(canonical, label)

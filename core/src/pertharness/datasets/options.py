@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pertharness.errors import DataError
+from pertharness.label_map import check_label_map, read_label_map
 
 NONE = "none"
 """Says of a separator or a context column that there is none, where None means: find it."""
@@ -19,7 +21,13 @@ class FileOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     label_column: str | None = None
-    control_label: str | None = None
+    control_label: str | tuple[str, ...] | None = None
+    """One label or pattern, or several."""
+    label_map: dict[str, str] | None = None
+    """Label -> targets, ``control`` or ``drop``; a path is read."""
+    guides: Literal["together", "separate", "none"] | None = None
+    target_column: str | None = None
+    """Column of ``var`` that has the names which the labels use."""
     separator: str | None = None
     context_column: str | None = None
     context: str | None = None
@@ -33,6 +41,17 @@ class FileOptions(BaseModel):
     merge_labels: bool = False
     layer: str | None = None
     modality_key: str | None = None
+
+    @field_validator("label_map", mode="before")
+    @classmethod
+    def _read_label_map(cls, value: Any) -> Any:
+        """Read the file of a label map, and bring a table into form."""
+        try:
+            if isinstance(value, str | Path):
+                return read_label_map(Path(value))
+            return check_label_map(value) if isinstance(value, Mapping) else value
+        except DataError as error:
+            raise ValueError(str(error)) from error
 
 
 class DemoOptions(BaseModel):

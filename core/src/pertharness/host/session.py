@@ -14,11 +14,12 @@ from typing import Any
 
 from pertharness import __version__
 from pertharness.containers import is_zarr
-from pertharness.errors import FetchError, RecipeError
+from pertharness.errors import ChoiceError, FetchError, RecipeError
 from pertharness.files import sha256_file
 from pertharness.host.execution.runner import Observer, Runner
 from pertharness.host.hardware import find_gpus
 from pertharness.host.in_use import Use, use_records
+from pertharness.host.join.dataset_notes import notes_by_dataset
 from pertharness.host.join.memory import read_memory
 from pertharness.host.join.outputs import Board, write_outputs
 from pertharness.host.nodes import Outcome
@@ -50,6 +51,8 @@ class Finished:
     board: Board
     counts: Counter[str]
     fresh: int
+    undecided: bool = False
+    """Whether a dataset was not loaded because its file leaves a choice to the user."""
 
     @property
     def failed(self) -> bool:
@@ -126,7 +129,8 @@ def _carry_out(
     counts: Counter[str] = Counter(outcome.state for outcome in outcomes.values())
     counts.update(attempt.state for attempt in plan.attempts if attempt.reason)
     fresh = sum(outcome.fresh and outcome.state == "done" for outcome in outcomes.values())
-    return Finished(folder, board, counts, fresh)
+    undecided = any(outcome.status and outcome.status.type == ChoiceError.__name__ for outcome in outcomes.values())
+    return Finished(folder, board, counts, fresh, undecided)
 
 
 def plan_run(recipe: Recipe, registry: Registry, store: Store, fetch: Callable[[str, Any], Path]) -> Plan:
@@ -174,6 +178,7 @@ def _manifest(
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "plugins": plugins,
         "problems": [{"plugin": p.plugin, "state": p.state, "message": p.message} for p in registry.problems],
-        "notes": plan.notes, "datasets": plan.datasets, "attempts": attempts, "records": records,
+        "notes": plan.notes, "datasets": plan.datasets, "dataset_notes": notes_by_dataset(plan, outcomes),
+        "attempts": attempts, "records": records,
         "executable": sys.executable,
     }  # fmt: skip

@@ -16,7 +16,15 @@ from pertharness.host.store import Store
 def read_labels(folder: Path) -> list[Labelled]:
     """Give the labels of a dataset's record, in the order of their first appearance."""
     with (folder / "perturbations.csv").open(newline="", encoding="utf-8") as file:
-        return [Labelled(row["perturbation"], row["label_given"]) for row in csv.DictReader(file)]
+        return [
+            Labelled(row["perturbation"], row["label_given"], _other(row.get("genes"), row["perturbation"]))
+            for row in csv.DictReader(file)
+        ]
+
+
+def _other(genes: str | None, perturbation: str) -> str:
+    """Give the genes of a perturbation's guides; where its targets are genes, nothing."""
+    return genes if genes and genes != perturbation else ""
 
 
 def split_of(task: TaskChoice, seed: int, labels: Sequence[Labelled]) -> Split:

@@ -119,7 +119,7 @@ def _print_whole(message: str, notes: list[str], trace: str) -> None:
 def _attempt(job: Job, folder: Path, phases: list[Phase]) -> tuple[Result | None, State, str, str, str]:
     """Give what the stage gave, and how it ended: state, class of the exception, message, traceback."""
     from pertharness.disk import is_disk_full
-    from pertharness.errors import ContractError, DataError, Skip
+    from pertharness.errors import ChoiceError, ContractError, DataError, Skip
     from pertharness.hookspecs import PROTOCOL
     from pertharness.worker.stages import run_stage
 
@@ -133,6 +133,8 @@ def _attempt(job: Job, folder: Path, phases: list[Phase]) -> tuple[Result | None
             return run_stage(job, folder, phases), "done", "", "", ""
     except Skip as skip:
         return None, "skipped", "Skip", _text(skip), ""
+    except ChoiceError as error:
+        return None, "failed", "ChoiceError", _text(error), ""
     except DataError as error:
         return None, "failed", "DataError", _text(error), ""
     except ContractError as error:

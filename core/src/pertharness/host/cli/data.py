@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 import click
 
 from pertharness.cards import DatasetOffer, RemoteFile
-from pertharness.errors import RecipeError
+from pertharness.errors import DataError, RecipeError
 from pertharness.host.cli.loading import load_record
 from pertharness.host.cli.options import data_options, data_params
 from pertharness.host.cli.streams import echo, error_console
@@ -116,6 +117,27 @@ def check_command(dataset: str, store: Path | None, **given: Any) -> None:
     rows = f"{facts['n_obs']} {'cells' if facts['level'] == 'cells' else 'means'}"
     targets = f"{singles} single{'s' * (singles != 1)}, {several} of several targets"
     echo(f"{dataset}: {rows}, {facts['n_genes']} genes, {targets}")
+
+
+@data.command("labels")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The CSV to write (default: print it).")
+@data_options
+def labels_command(file: Path, out: Path | None, **given: Any) -> None:
+    """Write a draft of a label map: each label of FILE, what it is read as, and how often it occurs.
+
+    Correct the column "targets" (genes joined by +, control, or drop) and give it back with --label-map. Labels that
+    cannot be read are named in the column "reading", with the reason.
+    """
+    # What reads files belongs to a plugin, which is never imported here.
+    asked = json.dumps(
+        {"file": str(file.absolute()), "params": data_params(given), "out": str(out.absolute()) if out else None}
+    )
+    command = [sys.executable, "-I", "-m", "pertharness.datasets.draft"]
+    done = subprocess.run(command, input=asked, capture_output=True, text=True, encoding="utf-8", check=False)
+    if done.returncode:
+        raise DataError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "the labels cannot be read")
+    echo(done.stdout.rstrip("\n"))
 
 
 @data.command("info")

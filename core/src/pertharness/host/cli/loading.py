@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pertharness.errors import DataError, RecipeError
+from pertharness.errors import ChoiceError, DataError, RecipeError
 from pertharness.host.cli.streams import echo
 
 
@@ -19,7 +19,7 @@ def load_record(data: str, params: dict[str, Any], store_path: Path | None) -> t
     DataError
         If it cannot be loaded, with the reason.
     RecipeError
-        If there is no such file and no such dataset.
+        If there is no such file and no such dataset, or the file leaves a choice that a flag decides.
     """
     from pertharness.host.cli.data import fetch_shown
     from pertharness.host.did_you_mean import expected
@@ -46,6 +46,8 @@ def load_record(data: str, params: dict[str, Any], store_path: Path | None) -> t
     outcome = Runner(store, retry=frozenset({"failed", "crashed", "timeout", "invalid", "skipped"})).run(
         [plan.nodes[key]]
     )[key]
+    if outcome.status is not None and outcome.status.type == ChoiceError.__name__:
+        raise RecipeError(outcome.message)
     if outcome.state != "done":
         raise DataError(outcome.message)
     for note in outcome.status.notes if outcome.status else ():

@@ -13,9 +13,19 @@ F = TypeVar("F", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path)
 
 _DATA = (
-    click.option("--label-column", help="Column of obs that names the perturbation."),
-    click.option("--control-label", help="Label of the unperturbed cells."),
-    click.option("--separator", help="What joins the targets of a double in the labels."),
+    click.option("--label-column", help="Column of obs that names the perturbation; index: the names of the rows."),
+    click.option(
+        "--control-label",
+        multiple=True,
+        help="Label of the unperturbed cells, or a pattern such as 'NTC*'; repeatable.",
+    ),
+    click.option("--label-map", type=FILE, help="CSV of label, targets: genes joined by +, control or drop."),
+    click.option("--separator", help="What joins the targets of a double in the labels; none: nothing does."),
+    click.option(
+        "--guides",
+        type=click.Choice(["together", "separate", "none"]),
+        help="Guides of one gene: one target, a perturbation each, or no guides but names.",
+    ),
     click.option("--context-column", help="Column of obs that names the cell line."),
     click.option("--context", help="Take only the cells of this context."),
     click.option("--level", type=click.Choice(["cells", "pseudobulk"]), help="What a row is."),
@@ -29,6 +39,7 @@ _DATA = (
     ),
     click.option("--gene-column", help="Column of var that names the genes."),
     click.option("--ensembl-column", help="Column of var that holds the Ensembl ids."),
+    click.option("--target-column", help="Column of var that has the names which the labels use for genes."),
     click.option("--layer", help="Layer to read in place of X; raw: adata.raw."),
     click.option("--modality-key", help="Modality of an h5mu file to read, such as rna."),
     click.option("--modality", type=click.Choice(["crispra", "crispri", "ko"]), help="What was done to the targets."),
@@ -78,14 +89,20 @@ data_options = _adding(_DATA)
 store_option = _adding(_PLACES)
 running_options = _adding(_RUNNING)
 DATA_FLAGS = (
-    "label_column", "control_label", "separator", "context_column", "context", "level", "scale", "normalise", "rescale",
-    "gene_column", "ensembl_column", "layer", "modality_key", "modality", "merge_labels",
+    "label_column", "control_label", "label_map", "separator", "guides", "target_column", "context_column", "context",
+    "level", "scale", "normalise", "rescale", "gene_column", "ensembl_column", "layer", "modality_key", "modality",
+    "merge_labels",
 )  # fmt: skip
 
 
 def data_params(given: dict[str, Any]) -> dict[str, Any]:
     """Take the options on how to read a file out of all that were given."""
-    return {name: value for name in DATA_FLAGS if (value := given.pop(name, None)) is not None}
+    params = {name: value for name in DATA_FLAGS if (value := given.pop(name, None)) not in (None, ())}
+    if isinstance(controls := params.get("control_label"), tuple):
+        params["control_label"] = controls[0] if len(controls) == 1 else list(controls)
+    if isinstance(label_map := params.get("label_map"), Path):
+        params["label_map"] = str(label_map.absolute())
+    return params
 
 
 def running_resources(given: dict[str, Any]) -> dict[str, Any]:

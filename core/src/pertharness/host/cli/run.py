@@ -176,7 +176,9 @@ def registry_of(recipe: Any, store: Any, *, build: bool = False) -> Any:
 
 
 def end_run(*finished: Finished | None) -> None:
-    """Exit 1 if something failed in one of the runs."""
+    """Exit 2 if the file of a dataset leaves a choice to the user, else 1 if something failed in one of the runs."""
+    if any(one.undecided for one in finished if one is not None):
+        sys.exit(2)
     if any(one.failed for one in finished if one is not None):
         sys.exit(1)
 

@@ -214,11 +214,11 @@ def find_partial(grants: Grants, guarded: Iterable[Path], own: Sequence[str]) ->
     own
         What the job is meant to read.
     """
-    folders = [Path(path) for path in grants.read + grants.write if path not in own]
+    folders = {path: os.path.realpath(path) for path in grants.read + grants.write if path not in own}
     partial = []
-    for path in dict.fromkeys(path.resolve() for path in guarded):
-        for folder in folders:
-            if path.is_relative_to(folder.resolve()):
+    for path in dict.fromkeys(os.path.realpath(path) for path in guarded):
+        for folder, place in folders.items():
+            if path == place or path.startswith(place.rstrip("/") + "/"):
                 partial.append(f"{path} lies beneath {folder}, which the job may read")
                 break
     return partial

@@ -47,7 +47,7 @@ class WarmWorker:
     output: IO[bytes]
     base: Grants
     is_own: bool = False
-    """Whether it runs nothing but the harness's own code, so that what it says of its children can be believed."""
+    """Whether it runs the harness's own code and common libraries alone: what it says of its children is believed."""
     _received: bytes = b""
 
     def read(self, timeout_s: float | None = None) -> dict[str, float] | None:

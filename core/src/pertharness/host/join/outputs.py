@@ -117,7 +117,7 @@ def _write_files(
     memory: Memory,
 ) -> None:  # fmt: skip
     """Join the records and write the files; `memory` is told of each."""
-    from pertharness.host.join import beside, costs, facts, reasons, records, scores
+    from pertharness.host.join import beside, costs, dataset_notes, facts, reasons, records, scores
     from pertharness.host.leaderboard import compare, curves, pooled, score_file, settings, tables, tells, write
     from pertharness.host.report import write_report
 
@@ -147,7 +147,8 @@ def _write_files(
     leaderboard = tells.add_tells(leaderboard, known)
     leaderboard = records.with_records(leaderboard, plan, outcomes)
     shown = tables.make_tables(leaderboard, metrics, beside.settings_of(plan), comparison, write.summarise_costs(spent))
-    notes = [*tables.not_scored(skipped), *tells.make_notes(leaderboard, known, metrics)]
+    of_data = dataset_notes.footer_notes(dataset_notes.notes_by_dataset(plan, outcomes))
+    notes = [*tables.not_scored(skipped), *tells.make_notes(leaderboard, known, metrics), *of_data]
     write.write_leaderboard(leaderboard, folder, shown, notes)
     write_report(shown, {**manifest, "tables": memory.tables}, folder / "report", notes=notes)
     names = [

@@ -5,19 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pertharness.errors import PertharnessError
+from pertharness.errors import DataError, PertharnessError, RecipeError
 from pertharness.files import canonical_json, sha256_file, sha256_text
 from pertharness.host.plan.model import Source
 from pertharness.host.plan.planner import Planner, find_offer, with_defaults
 from pertharness.host.recipe import TaskChoice as Task
+from pertharness.host.recipe.models import LABEL_MAP
 from pertharness.host.split_job import make_split_writer
+from pertharness.label_map import read_label_map
 
 
 def plan_dataset(planner: Planner, name: str, source: Source) -> str:
     """Add the job that loads a dataset and give its key; where its file is not to be had, the job says so."""
     entry = planner.recipe.datasets[name]
     offered = find_offer(planner.registry.datasets, entry.offer, "dataset")
-    params = with_defaults(offered.offer, entry.params, f"datasets.{name}.params")
+    params = _with_label_map(with_defaults(offered.offer, entry.params, f"datasets.{name}.params"), name)
     inputs = {"source": source.path} if source.path else {}
     job = planner.job(
         "datasets", offered.plugin, inputs={"source": source.sha256}, name=offered.offer.name, params=params,
@@ -31,6 +33,22 @@ def plan_dataset(planner: Planner, name: str, source: Source) -> str:
         prepare=_refusal(source.problem) if source.problem else None,
         sums={"source": source.sha256},
     )
+
+
+def _with_label_map(params: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return parameters with what a label map says in place of its path: a record depends on that alone.
+
+    Raises
+    ------
+    RecipeError
+        If the file cannot be read as a label map.
+    """
+    if not isinstance(params.get(LABEL_MAP), str):
+        return params
+    try:
+        return {**params, LABEL_MAP: read_label_map(Path(params[LABEL_MAP]))}
+    except DataError as error:
+        raise RecipeError(f"dataset {name!r}: {error}") from error
 
 
 def plan_split(planner: Planner, task: Task, seed: int, level: str) -> str:

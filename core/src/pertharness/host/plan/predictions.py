@@ -132,7 +132,7 @@ def plan_file(planner: Planner, task: Task, seed: int, entry: PredictionChoice, 
     folder = planner.store.record("splits", split)
     job = planner.job(
         "predictions", None, inputs={"split": split, "file": planner.hash_of(entry.file)}, name=entry.name,
-        options={"score_on": list(task.score_on), **({"prediction_kind": entry.kind} if entry.kind else {})},
+        options={"score_on": list(task.score_on), "prediction_kind": entry.kind},
     ).model_copy(
         update={"inputs": {"split": folder / "split.json", "train": folder / "train.h5ad", "file": entry.file}}
     )  # fmt: skip

@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -26,6 +27,9 @@ from pertharness.host.recipe.values import (
     parse_seeds,
 )
 from pertharness.host.splits import KINDS, MAX_SEED
+
+LABEL_MAP = "label_map"
+"""Parameter of a dataset that is a table, or the path of a CSV that holds it: its content is what counts."""
 
 
 def _list_as_tuple(value: Any) -> Any:
@@ -119,6 +123,14 @@ class DatasetChoice(_Part):
     offer: OfferName = ""
     file: RecipePath | None = None
     params: dict[str, Any] = {}
+
+    @field_validator("params", mode="before")
+    @classmethod
+    def _place_label_map(cls, params: Any, info: ValidationInfo) -> Any:
+        """Make the path of a label map absolute; a relative one starts at the recipe's folder."""
+        if not isinstance(params, dict) or not isinstance(params.get(LABEL_MAP), str):
+            return params
+        return {**params, LABEL_MAP: str(_path(params[LABEL_MAP], info))}
 
 
 class SplitChoice(_Part):

@@ -23,11 +23,13 @@ class Labelled:
 
     perturbation: str
     given: str
+    of_genes: str = ""
+    """Genes of its targets, joined by ``+``, where these are guides; empty: the targets are the genes."""
 
     @property
-    def targets(self) -> tuple[str, ...]:
-        """Targets, sorted; of the control, none."""
-        return targets_of(self.perturbation)
+    def genes(self) -> tuple[str, ...]:
+        """Genes of the targets, sorted, each once; of the control, none."""
+        return targets_of(self.of_genes or self.perturbation)
 
 
 @dataclass(frozen=True)
@@ -102,10 +104,11 @@ def build_split(labels: Sequence[Labelled], parts: Parts, **described: Any) -> S
     Raises
     ------
     SplitError
-        If a perturbation is in two parts, twice in one, in none without a reason or not in the data, if the control is
-        not in train, or if test is empty.
+        If a perturbation is in two parts, twice in one, in none without a reason or not in the data, if guides of a
+        gene are in two parts, if the control is not in train, or if test is empty.
     """
     _check_parts({x.perturbation for x in labels}, parts)
+    _check_guides(labels, parts)
     fields: dict[str, Any] = {
         "format": FORMAT, "dataset": "", "variant": "", "seed": 0, "params": {}, **described,
         "train": parts.train, "val": parts.val, "test": parts.test, "dropped": parts.dropped,
@@ -135,6 +138,22 @@ def _check_parts(known: set[str], parts: Parts) -> None:
         raise SplitError(f"{both[0]!r} is in {place[both[0]]} and dropped at once")
     if lost := sorted(known - place.keys() - parts.dropped.keys()):
         raise SplitError(f"{lost[0]!r} is in no part and is not dropped with a reason")
+
+
+def _check_guides(labels: Sequence[Labelled], parts: Parts) -> None:
+    """Refuse parts in which guides of the same genes are in train or val, and in test."""
+    unit_of = {x.perturbation: x.genes for x in labels} if any(x.of_genes for x in labels) else {}
+    place: dict[tuple[str, ...], tuple[str, str]] = {}
+    for part in PARTS:
+        for name in getattr(parts, part):
+            if name not in unit_of:
+                continue
+            other, first = place.setdefault(unit_of[name], (part, name))
+            if other != part:
+                raise SplitError(
+                    f"{first!r} is in {other} and {name!r} in {part}: both are guides of {'+'.join(unit_of[name])!r}; "
+                    "expected all guides of a gene in one part, or --guides together"
+                )
 
 
 def repeated(names: Iterable[str]) -> list[str]:

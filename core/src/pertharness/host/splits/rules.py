@@ -6,12 +6,12 @@ frozen, which that of ``default_rng`` is not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pertharness.errors import SplitError
 from pertharness.host.splits.model import Labelled, Parts
-from pertharness.labels import CONTROL
+from pertharness.labels import CONTROL, SEPARATOR
 
 if TYPE_CHECKING:
     from numpy.random import RandomState
@@ -29,7 +29,8 @@ def double(labels: Sequence[Labelled], seed: int, variant: str, params: Mapping[
     remaining doubles is test. Variant ``norman_from_scfoundation``: a second draw from the same stream is test.
     """
     ordered = sorted(labels, key=lambda x: x.given)
-    doubles = [x.perturbation for x in ordered if len(x.targets) == 2]
+    units = _by_genes(x for x in ordered if len(x.genes) == 2)
+    doubles = list(units)
     if len(doubles) < 4:
         raise SplitError(
             f"doubles among the perturbations: {len(doubles)}; a split of kind 'double' needs at least 4, "
@@ -41,8 +42,8 @@ def double(labels: Sequence[Labelled], seed: int, variant: str, params: Mapping[
     half = len(rest) // 2
     test = rest[:half] if variant == "norman" else _draw(rng, rest, half)
     return Parts(
-        train=[x.perturbation for x in ordered if len(x.targets) < 2] + drawn,
-        val=_without(rest, test), test=test, dropped=_larger(labels),
+        train=[x.perturbation for x in ordered if len(x.genes) < 2] + _members(units, drawn),
+        val=_members(units, _without(rest, test)), test=_members(units, test), dropped=_larger(labels),
     )  # fmt: skip
 
 
@@ -52,7 +53,7 @@ def simulation(labels: Sequence[Labelled], seed: int, variant: str, params: Mapp
     doi 10.1038/s41587-023-01905-6. Two passes: all perturbations into train and test, then train into train and val.
     Membership does not depend on the order of the labels; the lists are in that order.
     """
-    usable = [x for x in labels if 1 <= len(x.targets) <= 2]
+    usable = [x for x in labels if 1 <= len(x.genes) <= 2]
     first, test = _hold_out_genes(usable, params["train_gene_set_size"], params["combo_seen2_train_frac"], seed)
     train, val = _hold_out_genes(first, SECOND_PASS, SECOND_PASS, seed)
     groups = {f"{part}/{name}": names for part, held in (("test", test), ("val", val)) for name, names in held.items()}
@@ -69,7 +70,8 @@ def unseen(labels: Sequence[Labelled], seed: int, variant: str, params: Mapping[
     The lists are sorted, so that the split does not depend on the order of the labels.
     """
     folds = int(params["folds"])
-    singles = sorted(x.perturbation for x in labels if len(x.targets) == 1)
+    units = _by_genes(sorted((x for x in labels if len(x.genes) == 1), key=lambda x: x.perturbation))
+    singles = sorted(units)
     fewest = folds if folds > 2 else 4
     if len(singles) < fewest:
         raise SplitError(
@@ -82,11 +84,13 @@ def unseen(labels: Sequence[Labelled], seed: int, variant: str, params: Mapping[
     rest = _without(shuffled, test)
     val = _draw(rng, rest, max(1, int(len(rest) * VAL_SHARE)))
     train = _without(rest, val)
-    multiple = sorted(x.perturbation for x in labels if len(x.targets) > 1)
-    dropped = dict.fromkeys(multiple, "more than one target: variant 'singles' uses single perturbations only")
+    multiple = sorted((x for x in labels if len(x.genes) > 1), key=lambda x: x.perturbation)
+    reason = "more than one target: variant 'singles' uses single perturbations only"
+    dropped = dict.fromkeys((x.perturbation for x in multiple), reason)
     if variant == "with-doubles":
-        dropped = _revealing(multiple, set(train), set(val) | set(test))
-    joined = [name for name in multiple if name not in dropped]
+        dropped = _revealing(multiple, {*train}, {*val, *test})
+    joined = [x.perturbation for x in multiple if x.perturbation not in dropped]
+    train, val, test = (_members(units, names) for names in (train, val, test))
     return Parts(train=[CONTROL, *sorted(train), *joined], val=sorted(val), test=sorted(test), dropped=dropped)
 
 
@@ -94,25 +98,26 @@ def _hold_out_genes(
     labels: Sequence[Labelled], gene_share: float, pair_share: float, seed: int
 ) -> tuple[list[Labelled], dict[str, list[str]]]:
     """Do one pass of the GEARS procedure: what stays in train, and the held-out perturbations by group."""
-    genes = sorted({gene for x in labels for gene in x.targets})
+    genes = sorted({gene for x in labels for gene in x.genes})
     seen = set(_draw(_generator(seed), genes, int(len(genes) * gene_share)))
     groups: dict[str, list[str]] = {"combo_seen0": [], "combo_seen1": [], "combo_seen2": [], "unseen_single": []}
     train, pairs = [], []
     for x in labels:
-        known = sum(gene in seen for gene in x.targets)
-        if len(x.targets) == 1 and known:
+        known = sum(gene in seen for gene in x.genes)
+        if len(x.genes) == 1 and known:
             train.append(x)
-        elif len(x.targets) == 1:
+        elif len(x.genes) == 1:
             groups["unseen_single"].append(x.perturbation)
         elif known == 2:
             pairs.append(x)
         else:
             groups[f"combo_seen{known}"].append(x.perturbation)
     # GEARS sorts the labels as given and seeds again with the same seed before it draws among the doubles.
-    given = {x.given: x for x in pairs}
-    drawn = _draw(_generator(seed), sorted(given), int(len(given) * pair_share))
-    groups["combo_seen2"] = [given[name].perturbation for name in _without(sorted(given), drawn)]
-    return train + [given[name] for name in drawn], groups
+    of_name = {x.perturbation: x for x in pairs}
+    units = _by_genes(sorted(pairs, key=lambda x: x.given))
+    drawn = _draw(_generator(seed), list(units), int(len(units) * pair_share))
+    groups["combo_seen2"] = _members(units, _without(list(units), drawn))
+    return train + [of_name[name] for name in _members(units, drawn)], groups
 
 
 def _generator(seed: int) -> RandomState:
@@ -127,6 +132,22 @@ def _draw(rng: RandomState, names: Sequence[str], count: int) -> list[str]:
     return [names[i] for i in rng.choice(len(names), count, replace=False)]
 
 
+def _by_genes(labels: Iterable[Labelled]) -> dict[str, list[str]]:
+    """Perturbations by what is drawn: their genes, joined, of which guides may make several perturbations.
+
+    Without guides these are the perturbations themselves, in the same order.
+    """
+    units: dict[str, list[str]] = {}
+    for x in labels:
+        units.setdefault(SEPARATOR.join(x.genes), []).append(x.perturbation)
+    return units
+
+
+def _members(units: Mapping[str, Sequence[str]], drawn: Iterable[str]) -> list[str]:
+    """Give the perturbations of what was drawn."""
+    return [name for unit in drawn for name in units[unit]]
+
+
 def _without(names: Sequence[str], taken: Sequence[str]) -> list[str]:
     """Names that are not taken, in their order."""
     gone = set(taken)
@@ -136,16 +157,16 @@ def _without(names: Sequence[str], taken: Sequence[str]) -> list[str]:
 def _larger(labels: Sequence[Labelled]) -> dict[str, str]:
     """Why perturbations of three and more targets are in no part."""
     reason = "{} targets: the rule knows singles and doubles only"
-    return {x.perturbation: reason.format(len(x.targets)) for x in labels if len(x.targets) > 2}
+    return {x.perturbation: reason.format(len(x.genes)) for x in labels if len(x.genes) > 2}
 
 
-def _revealing(multiple: Sequence[str], train: set[str], held: set[str]) -> dict[str, str]:
-    """Why perturbations of several targets may not join train: all their targets must be training singles."""
+def _revealing(multiple: Sequence[Labelled], train: set[str], held: set[str]) -> dict[str, str]:
+    """Why perturbations of several targets may not join train: all their genes must be those of training singles."""
     dropped = {}
-    for name in multiple:
-        outside = [target for target in Labelled(name, name).targets if target not in train]
-        if shown := [target for target in outside if target in held]:
-            dropped[name] = f"it would show the held-out target {shown[0]!r}"
+    for x in multiple:
+        outside = [gene for gene in x.genes if gene not in train]
+        if shown := [gene for gene in outside if gene in held]:
+            dropped[x.perturbation] = f"it would show the held-out target {shown[0]!r}"
         elif outside:
-            dropped[name] = f"its target {outside[0]!r} is not among the training singles"
+            dropped[x.perturbation] = f"its target {outside[0]!r} is not among the training singles"
     return dropped

@@ -1,0 +1,79 @@
+"""How files spell control cells, and cells of which nobody knows what was done to them."""
+
+from __future__ import annotations
+
+import re
+
+CONTROL_WORDS = frozenset(
+    {"ctrl", "control", "controls", "nontargeting", "nontargetingcontrol", "nontarget", "nt", "ntc", "safetargeting",
+     "safeharbor", "negctrl", "negativecontrol", "scramble", "scrambled", "unperturbed"}
+)  # fmt: skip
+"""Controls as published screens spell them, in lower case without ``-``, ``_`` and spaces."""
+JOINTS = ("+", "||", "_", "|", ";", ",", "&")
+"""What may stand between the guides of a control: ``NT|NT``."""
+_NO_PERTURBATION = frozenset(
+    {"", "nan", "none", "na", "n/a", "<na>", "#n/a", "null", "nil", "multiplet", "multiplets", "doublet", "doublets",
+     "multiple", "multi", "unassigned", "notassigned", "unknown", "ambiguous", "negative", "undetermined", "undefined",
+     "unmapped", "unidentified", "unclassified", "noguide", "nogrna", "nosgrna", "noguides", "noassignment", "nocall",
+     "notdetected", "lowquality", "filtered", "discarded", "unlabeled", "unlabelled", "missing", "debris",
+     "emptydroplet", "?", "??", "."}
+)  # fmt: skip
+"""What stands where no perturbation is known, in lower case without ``-``, ``_`` and spaces."""
+_NAMES = (
+    "ctrl", "ctl", "control", "controls", "non-?targett?(?:ing|ed)?", "no-?target(?:ing)?", "nt", "ntc",
+    "nt-?(?:ctrl|ctl|control)s?", "neg(?:ative)?-?(?:ctrl|ctl|control)s?", "safe-?targeting", "safe-?harbou?r", "safe",
+    "scrambled?", "unperturbed", "(?:one-)?inter-?genic(?:-site)?", "non-?gen(?:e|ic)(?:-?site)?", "no-site",
+    "non-?cut(?:ting|ter)", "random-?(?:guide|sequence)",
+)  # fmt: skip
+_SUBSTITUTES = (
+    "dmso", "vehicle", "mock", "pbs", "wt", "wild-?type", "parental", "untreated", "untransduced", "uninfected",
+    "untransfected", "saline", "aavs1", "rosa26", "lacz", "e?gfp", "rfp", "bfp", "mcherry", "dsred",
+    "(?:firefly-|renilla-)?luc(?:iferase)?", "empty(?:-?vector)?", "ev",
+)  # fmt: skip
+_PREFIX = r"(?:(?:sgrna|grna|shrna|guide|sg|sh|p)-?)?"
+_WORDS = "(?:-?(?:ctrl|ctl|control|human|mouse|hs|mm|guide|grna|sgrna|rna|sequence|seq|neg|negative|cells?|gene|tf))*"
+_NUMBER = r"(?:-?(?:g|sg|grna|guide)?-?\d+)*(?:-[a-z]|-[acgt]{15,})?"
+_NUMBER_APART = r"(?:-(?:g|sg|grna|guide)?-?\d+)*(?:-[a-z]|-[acgt]{15,})?"  # WT1 is a gene
+_CONTROL = re.compile(f"{_PREFIX}(?:{'|'.join(_NAMES)}){_WORDS}{_NUMBER}")
+_SUBSTITUTE = re.compile(f"{_PREFIX}(?:{'|'.join(_SUBSTITUTES)}){_WORDS}{_NUMBER_APART}")
+_DOSE_WORDS = frozenset({"dmso", "tf", "um", "nm", "mm", "ug", "ml", "vehicle", "control", "ctrl"})
+
+
+def is_control_word(text: str) -> bool:
+    """Return whether a text is one of the plain spellings of the control."""
+    return "".join(letter for letter in text.lower() if letter not in "-_ ") in CONTROL_WORDS
+
+
+def is_control(text: str) -> bool:
+    """Return whether a text is spelt like a control: ``ctrl``, ``NTC_1``, ``sgNT``, ``INTERGENIC1144056``."""
+    return is_control_word(text) or _CONTROL.fullmatch(_dashed(text)) is not None
+
+
+def is_control_label(label: str) -> bool:
+    """Return whether a label is spelt like a control, or is several such texts joined: ``NT|NT``, ``NT_NT__NT_NT``."""
+    if is_control(label):
+        return True
+    pieces = [[piece for piece in label.split(joint) if piece] for joint in JOINTS if joint in label]
+    return any(parts and all(map(is_control, parts)) for parts in pieces)
+
+
+def is_substitute(label: str) -> bool:
+    """Return whether a label names what stands in for a control where there is no other: ``DMSO``, ``AAVS1``, ``GFP``.
+
+    Unlike the spellings of `is_control`, these may be perturbations of their own beside controls.
+    """
+    if _SUBSTITUTE.fullmatch(_dashed(label)) is not None:
+        return True
+    words = re.findall(r"[a-z]+", label.lower())  # a drug with its dose, such as ``[('DMSO_TF', 0.0, 'uM')]``
+    return "dmso" in words and set(words) <= _DOSE_WORDS
+
+
+def is_no_perturbation(text: str) -> bool:
+    """Return whether a text says that no perturbation is known: ``nan``, ``multiplet``, ``unassigned``."""
+    bare = "".join(letter for letter in text.lower() if letter not in "-_ ")
+    return bare in _NO_PERTURBATION
+
+
+def _dashed(text: str) -> str:
+    """Return a text in lower case, with one ``-`` for whatever separates its words."""
+    return re.sub(r"[-_ ./:#]+", "-", text.lower()).strip("-")

@@ -1,0 +1,152 @@
+"""Names of guides: which part of ``sgKLF1_1`` is the gene, where the genes of the file show it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+_PREFIX = re.compile(r"(?:sgRNA|gRNA|crRNA|shRNA|guide|sg|sh|cr|g)[-_. :]?")
+# Behind the gene of a guide; what each is called, and how it is spelt.
+_SUFFIXES: Mapping[str, re.Pattern[str]] = MappingProxyType({
+    "number": re.compile(
+        r"(?:[-_.#: ]+\(?(?:(?:sgrna|grna|guide|sg|g|sh|cr|i)[-_. ]?)?|(?-i:sgRNA|gRNA|guide|sg|g)[-_. ]?)\d{1,5}\)?$",
+        re.IGNORECASE,
+    ),
+    "letter": re.compile(r"[-_.][A-Za-z]$"),
+    "sequence": re.compile(r"[-_.: ][ACGT]{15,}$", re.IGNORECASE),
+    "position": re.compile(r"_(?:-|plus)_\d+(?:\.\d+)?(?:-P\d(?:P\d)?)?$"),  # KLF1_-_12996209.23-P1P2
+    "promoter": re.compile(r"[-_.]P\d(?:P\d)?$"),
+    "plasmid": re.compile(r"_p[A-Z]{2,3}\d+$"),
+})  # fmt: skip
+_PIECES = re.compile(r"(\s*(?:\|\||[+|;,&])\s*)")
+_FIRST_TOKEN = re.compile(r"[A-Za-z0-9]+(?:[-_.: ]|__+)")
+_LAST_TOKEN = re.compile(r"[-_. :][A-Za-z][A-Za-z0-9]*$")
+_COMMON = 0.9
+"""Share of the names that a prefix has to stand before, or a suffix behind, to be of the whole library."""
+_FEWEST = 3
+"""Names, or genes of guides, from which a pattern can be told."""
+
+
+@dataclass(frozen=True)
+class Affixes:
+    """What stands around the genes in the labels of a file.
+
+    Attributes
+    ----------
+    prefix, suffix
+        Of the whole library: ``Tcrlibrary_``, ``_KO``; empty where there is none.
+    shapes
+        Kinds of what numbers the guides of a gene, of those that most names have.
+    """
+
+    prefix: str = ""
+    suffix: str = ""
+    shapes: frozenset[tuple[bool, str]] = field(default_factory=frozenset)
+
+    def bare(self, label: str) -> str:
+        """Return a label without what the whole library has."""
+        pieces = _PIECES.split(label)
+        return "".join(piece if i % 2 else self._bare_piece(piece) for i, piece in enumerate(pieces))
+
+    def _bare_piece(self, piece: str) -> str:
+        inner = piece.removeprefix(self.prefix) if self.prefix else piece
+        inner = inner.removesuffix(self.suffix) if self.suffix else inner
+        return inner or piece
+
+    def gene_of(self, name: str, genes: Container[str]) -> str | None:
+        """Return the gene of a guide's name; None where the name is a gene, or what is left of it is none."""
+        if name in genes:
+            return None
+        fitting = (rest for shape, rest in readings(name) if shape in self.shapes and rest in genes)
+        return max(fitting, key=len, default=None)
+
+    def stem_of(self, name: str) -> str | None:
+        """Return what guides of one gene have in common, whether or not it is a gene of the file."""
+        return max((rest for shape, rest in readings(name) if shape in self.shapes), key=len, default=None)
+
+
+def without_strand(label: str) -> str:
+    """Return a label without a ``+`` that is the strand of a guide and joins nothing: ``KLF1_plus_23``."""
+    return re.sub(r"_\+_(?=\d)", "_plus_", label)
+
+
+def readings(name: str) -> Iterator[tuple[tuple[bool, str], str]]:
+    """Yield the ways in which a name may be that of a guide: whether it has a prefix, its kind of suffix, the rest."""
+    prefix = _PREFIX.match(name)
+    starts = [(False, 0)] + ([(True, prefix.end())] if prefix else [])
+    ends = [("", len(name))] + [(kind, at.start()) for kind, spelt in _SUFFIXES.items() if (at := spelt.search(name))]
+    for has_prefix, start in starts:
+        for kind, end in ends:
+            if (has_prefix or kind) and start < end:
+                yield (has_prefix, kind), name[start:end]
+
+
+def is_guide(name: str, genes: Container[str]) -> bool:
+    """Return whether a name is no gene, but that of a guide of one."""
+    return name not in genes and any(rest in genes for _, rest in readings(name))
+
+
+def find_affixes(labels: Iterable[str], genes: Container[str]) -> Affixes:
+    """Return what the whole library has around its names, where most of what is left are genes or guides of genes."""
+    names = list(dict.fromkeys(piece for label in labels for piece in _PIECES.split(label)[::2] if piece))
+    prefix = _common(names, _FIRST_TOKEN, genes)
+    inner = [name.removeprefix(prefix) for name in names]
+    suffix = _common(inner, _LAST_TOKEN, genes)
+    rest = [name.removesuffix(suffix) if suffix else name for name in inner]
+    if not (prefix or suffix) or sum(name in genes or is_guide(name, genes) for name in rest) * 2 <= len(names):
+        return Affixes()
+    return Affixes(prefix, suffix)
+
+
+def _common(names: list[str], token: re.Pattern[str], genes: Container[str]) -> str:
+    """Return the first or last token that nearly all names have, empty where there is none or it is a name itself."""
+    if len(names) < _FEWEST or sum(name in genes for name in names) * 2 > len(names):
+        return ""
+    look_up = token.search if token is _LAST_TOKEN else token.match
+    found = Counter(match.group() for name in names if (match := look_up(name)))
+    if not found:
+        return ""
+    text, count = found.most_common(1)[0]
+    word = text.strip("-_. :")
+    return "" if count < _COMMON * len(names) or word in genes or word in names or word.isdigit() else text
+
+
+def find_shapes(names: Iterable[str], genes: Container[str]) -> frozenset[tuple[bool, str]]:
+    """Return the kinds of guide's names that most of some names have: no gene themselves, and a gene without."""
+    distinct = list(dict.fromkeys(names))
+    fitting = Counter(
+        shape for name in distinct if name not in genes for shape, rest in readings(name) if rest in genes
+    )
+    return frozenset(shape for shape, count in fitting.items() if count * 2 > len(distinct))
+
+
+def find_syntactic_shapes(names: Iterable[str], genes: Container[str]) -> frozenset[tuple[bool, str]]:
+    """Return the kinds of guide's names that most of some names could have, whatever is left of them."""
+    distinct = list(dict.fromkeys(names))
+    fitting = Counter(shape for name in distinct if name not in genes for shape, _ in readings(name))
+    return frozenset(shape for shape, count in fitting.items() if count * 2 > len(distinct))
+
+
+def find_stems(names: Iterable[str], genes: Container[str]) -> frozenset[tuple[bool, str]]:
+    """Return the kinds of guide's names that most names seem to have, without any of their genes being in the file.
+
+    Seem to have: most names are numbered from 1 to 99 behind a sign, and most of what is left occurs more than once.
+    """
+    distinct = list(dict.fromkeys(names))
+    stems: dict[tuple[bool, str], list[str]] = {}
+    for name in distinct:
+        for shape, rest in readings(name) if name not in genes else ():
+            is_numbered = re.search(r"\D\d{1,2}\)?$", name) and not re.fullmatch(r"(?:chr)?[\dXYM]+", rest)
+            if shape == (False, "number") and is_numbered:
+                stems.setdefault(shape, []).append(rest)
+    kept = []
+    for shape, rests in stems.items():
+        repeated = Counter(rests)
+        of_several = [rest for rest, count in repeated.items() if count > 1]
+        shared = sum(repeated[rest] for rest in of_several)
+        if len(rests) * 2 > len(distinct) and shared * 2 > len(distinct) and len(of_several) >= _FEWEST:
+            kept.append(shape)
+    return frozenset(kept)

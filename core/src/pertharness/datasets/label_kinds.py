@@ -1,0 +1,159 @@
+"""Sorts the labels of a file into controls, perturbations, and what is no perturbation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from pertharness.datasets.controls import (
+    JOINTS,
+    is_control,
+    is_control_label,
+    is_control_word,
+    is_no_perturbation,
+    is_substitute,
+)  # fmt: skip
+from pertharness.datasets.options import FileOptions
+from pertharness.datasets.separators import quote
+from pertharness.errors import DataError
+from pertharness.label_map import DROP, clean_text
+from pertharness.labels import CONTROL
+
+NO_PERTURBATION = "no perturbation"
+DROPPED = "dropped by the label map"
+NOT_CHOSEN = "spelt like a control, but none of the labels given by --control-label"
+
+
+@dataclass
+class LabelKinds:
+    """The labels of a file by what they are, as they came and in order of first appearance.
+
+    Attributes
+    ----------
+    mapped
+        Label -> targets joined by ``+``, of those that a label map says.
+    left_out
+        Label -> why its rows are left out.
+    perturbations
+        Those that are still to be read.
+    is_control
+        Whether a part of a label is a control.
+    """
+
+    controls: list[str] = field(default_factory=list)
+    mapped: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    perturbations: list[str] = field(default_factory=list)
+    is_control: Callable[[str], bool] = is_control
+    notes: list[str] = field(default_factory=list)
+
+
+def sort_labels(labels: Sequence[str], genes: Collection[str], options: FileOptions) -> LabelKinds:
+    """Sort labels by what the user says of them, else by their spelling.
+
+    Raises
+    ------
+    DataError
+        If no label is a control, or something that the user says fits no label.
+    """
+    kinds = LabelKinds()
+    rest = _take_mapped(labels, options.label_map or {}, kinds)
+    matches = control_matcher(options)
+    is_chosen = matches or (lambda label: _is_spelt_like_control(label, genes))
+    controls = [label for label in rest if is_chosen(label)]
+    others = [label for label in rest if label not in controls and is_substitute(clean_text(label))]
+    others = [label for label in others if clean_text(label) not in genes]
+    if matches is None and not controls and not kinds.controls:
+        controls, others = others, []
+    kinds.controls += controls
+    taken = {*controls}
+    for label in rest:
+        text = clean_text(label)
+        if label in taken:
+            continue
+        if _is_no_perturbation(text):
+            kinds.left_out[label] = NO_PERTURBATION
+        elif matches is not None and _is_spelt_like_control(label, genes):
+            kinds.left_out[label] = NOT_CHOSEN
+        else:
+            kinds.perturbations.append(label)
+    _check_controls(labels, kinds, options)
+    if matches is None and others:
+        kinds.notes.append(
+            f"controls: {quote(others)} taken as perturbations beside the control; take them as controls with "
+            "--control-label, naming all control labels"
+        )
+    texts = {clean_text(label) for label in kinds.controls}
+    kinds.is_control = lambda part: part in texts or is_control(part) or bool(matches and matches(part))
+    return kinds
+
+
+def control_matcher(options: FileOptions) -> Callable[[str], bool] | None:
+    """Return what tells the labels of controls that the user names; None where none are named."""
+    patterns = patterns_of(options)
+    if not patterns:
+        return None
+    return lambda label: any(_fits(label, pattern) for pattern in patterns)
+
+
+def patterns_of(options: FileOptions) -> tuple[str, ...]:
+    """Return the names and patterns of control labels that the user gives."""
+    given = options.control_label
+    return (given,) if isinstance(given, str) else tuple(given or ())
+
+
+def _fits(label: str, pattern: str) -> bool:
+    text = clean_text(label)
+    return pattern in (label, text) or (fnmatchcase(text, pattern) and pattern.strip("*") != "")
+
+
+def _is_spelt_like_control(label: str, genes: Collection[str]) -> bool:
+    """Return whether a label is spelt like a control; a gene is one only by the plain spellings (CTRL is one)."""
+    text = clean_text(label)
+    return is_control_label(text) and (is_control_word(text) or text not in genes)
+
+
+def _is_no_perturbation(text: str) -> bool:
+    """Return whether a label, or each part of it, says that no perturbation is known."""
+    if is_no_perturbation(text):
+        return True
+    return any(all(map(is_no_perturbation, text.split(joint))) for joint in JOINTS if joint in text)
+
+
+def _take_mapped(labels: Sequence[str], label_map: Mapping[str, str], kinds: LabelKinds) -> list[str]:
+    """Sort the labels that a map names, and return the others."""
+    rest = []
+    for label in labels:
+        meaning = label_map.get(clean_text(label))
+        if meaning is None:
+            rest.append(label)
+        elif meaning == CONTROL:
+            kinds.controls.append(label)
+        elif meaning == DROP:
+            kinds.left_out[label] = DROPPED
+        else:
+            kinds.mapped[label] = meaning
+    if label_map:
+        texts = {clean_text(label) for label in labels}
+        unused = [label for label in label_map if label not in texts]
+        note = f"label map: {len(labels) - len(rest)} of {len(labels)} labels are read by it"
+        note += f"; it lacks {quote(rest, 3)}, read as without it" if rest else ""
+        kinds.notes.append(note + (f"; the file lacks {quote(unused, 3)}" if unused else ""))
+    return rest
+
+
+def _check_controls(labels: Sequence[str], kinds: LabelKinds, options: FileOptions) -> None:
+    """Refuse labels without a control, and names or patterns of controls that fit no label."""
+    patterns = patterns_of(options)
+    idle = [pattern for pattern in patterns if not any(_fits(label, pattern) for label in labels)]
+    if kinds.controls and not idle:
+        return
+    looked_for = quote(idle) if idle else "'ctrl', 'non-targeting', ..."
+    shown = [label for label in labels if label not in kinds.left_out] or labels
+    empty = [label for label, reason in kinds.left_out.items() if reason == NO_PERTURBATION]
+    also = f"; {quote(empty, 3)} taken for no perturbation" if empty else ""
+    raise DataError(
+        f"no control ({looked_for}); labels: {quote(shown)}{also}; say which labels are controls with --control-label, "
+        "repeated for each of them or as a pattern such as 'NTC*' (or choose another column with --label-column)"
+    )

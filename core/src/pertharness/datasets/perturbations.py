@@ -1,0 +1,127 @@
+"""From ``obs`` and ``var`` of a file to named genes and labelled rows, with notes of what was done and left out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pertharness.datasets.genes import name_genes
+from pertharness.datasets.labelling import Labelling, find_labelling, labels_in
+from pertharness.datasets.options import FileOptions
+from pertharness.datasets.separators import quote
+from pertharness.datasets.targets import describe_targets, names_by_column
+from pertharness.labels import CONTROL, targets_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def read_names(
+    var: pd.DataFrame, obs: pd.DataFrame, options: FileOptions, notes: list[str]
+) -> tuple[pd.DataFrame, Labelling]:
+    """Return ``var`` in the canonical form, and how the labels are read.
+
+    The two depend on each other: genes that are named by ids take the symbols of the column that has the targets.
+
+    Parameters
+    ----------
+    var, obs
+        Of the file; of `obs`, the rows of one context.
+    options
+        What the user says of the file.
+    notes
+        Gets a line for each thing that was done.
+
+    Raises
+    ------
+    DataError
+        If genes or perturbations cannot be named without a choice, with the flag that decides.
+    """
+    of_genes: list[str] = []
+    named = name_genes(var, options, of_genes)
+    labelling = _read_labels(var, named, obs, options)
+    if labelling.gene_column is not None:
+        of_genes = []
+        named = name_genes(var, options.model_copy(update={"gene_column": labelling.gene_column}), of_genes)
+        labelling = _read_labels(var, named, obs, options)
+    notes += [*of_genes, *labelling.notes]
+    return named, labelling
+
+
+def _read_labels(var: pd.DataFrame, named: pd.DataFrame, obs: pd.DataFrame, options: FileOptions) -> Labelling:
+    symbols = [str(symbol) for symbol in named.index]
+    return find_labelling(obs, set(symbols), options, names_by_column(var, symbols, options.target_column))
+
+
+def keep_labelled(obs: pd.DataFrame, rows: np.ndarray, labelling: Labelling, notes: list[str]) -> np.ndarray:
+    """Return the rows of which the perturbation is known, and note how many are left out, and why.
+
+    Parameters
+    ----------
+    obs
+        Of the file.
+    rows
+        Of `obs` that are used, ascending.
+    """
+    if not labelling.left_out:
+        return rows
+    labels = labels_in(obs.iloc[rows], labelling.column)
+    counts = labels[labels.isin(list(labelling.left_out))].value_counts()
+    for reason in dict.fromkeys(labelling.left_out.values()):
+        names = [label for label, why in labelling.left_out.items() if why == reason]
+        notes.append(f"left out: {int(sum(counts[name] for name in names))} rows labelled {quote(names)}: {reason}")
+    kept: np.ndarray = rows[labels.isin(list(labelling.mapping)).to_numpy()]
+    return kept
+
+
+def label_rows(given: pd.DataFrame, labelling: Labelling, notes: list[str]) -> pd.DataFrame:
+    """Return ``obs`` with the canonical labels and the labels as they came, and note what they are."""
+    import pandas as pd
+
+    labels = labels_in(given, labelling.column)
+    first: dict[str, str] = {}
+    for label, canonical in labelling.mapping.items():
+        first.setdefault(canonical, label)
+    perturbations = labels.map(labelling.mapping)
+    obs: pd.DataFrame = pd.DataFrame(index=pd.Index(given.index.astype(str).to_numpy(dtype=object), dtype=object))
+    obs["perturbation"] = categorical(perturbations)
+    # Pooled labels: one label per perturbation, because published split rules sort them.
+    obs["label_given"] = categorical(perturbations.map(first))
+    if labelling.genes:
+        obs["genes"] = categorical(perturbations.map({label: labelling.genes.get(label, label) for label in first}))
+    joined = repr(labelling.separator) if labelling.separator else "nothing"
+    several = f" ({len(labelling.controls)} labels, pooled)" if len(labelling.controls) > 1 else ""
+    notes.append(
+        f"labels: obs[{labelling.column!r}], control {quote(labelling.controls)}{several}, targets joined by {joined}, "
+        f"{len(first) - 1} perturbations and the control"
+    )
+    pooled = [
+        label for label, canonical in labelling.mapping.items()
+        if canonical != CONTROL and first[canonical] != label and label not in labelling.of_guides
+    ]  # fmt: skip
+    if pooled:
+        notes.append(f"labels: pooled with another spelling of the same targets: {quote(pooled, 20)}")
+    return obs
+
+
+def describe_perturbations(perturbations: Iterable[str], labelling: Labelling, genes: Collection[str]) -> list[str]:
+    """Return how many targets are genes of the file, and which perturbations no split holds out."""
+    distinct = [label for label in dict.fromkeys(perturbations) if label != CONTROL]
+    of_genes = [targets_of(labelling.genes.get(label, label)) for label in distinct]
+    lines = describe_targets([target for targets in of_genes for target in targets], genes)
+    larger = [label for label, targets in zip(distinct, of_genes, strict=True) if len(targets) > 2]
+    if larger:
+        lines.append(
+            f"left out: {len(larger)} perturbations of three or more targets ({quote(larger, 3)}): "
+            "no split holds them out, since the rules know singles and doubles only"
+        )
+    return lines
+
+
+def categorical(values: Iterable[str]) -> pd.Categorical:
+    """Return texts as categories that every supported pandas writes alike."""
+    import pandas as pd
+
+    return pd.Categorical(np.asarray(values, dtype=object))

@@ -1,0 +1,98 @@
+"""Finds what joins the targets in the labels of a file, and asks where that is unclear."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from pertharness.datasets.options import NONE
+from pertharness.errors import ChoiceError
+
+SEPARATORS = ("+", "||", "_", "|", ";", ",", "&")
+RARE_SEPARATORS = ("/", ":", "__", "--")
+"""Parts of names more often than between targets: they join them if all parts of all labels are known, else not."""
+_BRACKETS = (("(", ")"), ("[", "]"), ("{", "}"))
+
+
+def quote(values: Iterable[object], most: int = 6) -> str:
+    """Quote the first few of some values."""
+    quoted = [repr(value) for value in values]
+    return ", ".join(quoted[:most]) + (", ..." if len(quoted) > most else "") or "none"
+
+
+def parts_of(label: str, separator: str | None) -> list[str]:
+    """Return the parts of a label, white space at their ends left out."""
+    return [part.strip() for part in label.split(separator)] if separator else [label.strip()]
+
+
+def find_separator(
+    labels: Sequence[str],
+    is_known: Callable[[str], bool],
+    is_name: Callable[[str], bool],
+    wanted: str | None,
+) -> str | None:
+    """Return what joins the targets of some labels; None: nothing does.
+
+    Parameters
+    ----------
+    labels
+        Those of perturbations.
+    is_known
+        Whether a part of a label is a target or a control.
+    is_name
+        Whether a whole label is a gene, or a guide of one.
+    wanted
+        What the user says; None: it is to be found.
+
+    Raises
+    ------
+    ChoiceError
+        If it is unclear, with the flag that decides.
+    """
+    if wanted is not None:
+        return None if wanted == NONE else wanted
+    fitting: list[str] = []
+    unclear: dict[str, list[str]] = {}
+    for separator in (*SEPARATORS, *RARE_SEPARATORS):
+        joined = [label for label in labels if separator in label and not is_name(label)]
+        odd = [label for label in joined if not all(map(is_known, parts_of(label, separator)))]
+        if joined and (not odd or separator == "+"):  # no gene name has a `+`
+            _refuse_torn(joined, separator)
+            fitting.append(separator)
+        elif odd and separator in SEPARATORS:
+            unclear[separator] = odd
+    if len(fitting) > 1:
+        raise ChoiceError(
+            f"labels are joined in several ways: {quote(fitting)}; labels: {quote(labels)}; say what joins targets "
+            f"with --separator (--separator {NONE}: none does), or correct what `pertharness data labels` writes and "
+            "give it with --label-map"
+        )
+    if not fitting and unclear:
+        separator, odd = next(iter(unclear.items()))
+        raise ChoiceError(_unclear(separator, odd))
+    return fitting[0] if fitting else None
+
+
+def unknown_parts(labels: Iterable[str], separator: str | None, is_known: Callable[[str], bool]) -> list[str]:
+    """Return the parts of joined labels that are not known, each once."""
+    joined = (part for label in labels if separator and separator in label for part in parts_of(label, separator))
+    return [part for part in dict.fromkeys(joined) if not is_known(part)]
+
+
+def _refuse_torn(joined: Sequence[str], separator: str) -> None:
+    """Refuse a separator that cuts names in two: brackets are left open, or nothing is left of a part."""
+    torn = [label for label in joined if any(map(is_torn, parts_of(label, separator)))]
+    if torn:
+        raise ChoiceError(_unclear(separator, torn))
+
+
+def is_torn(part: str) -> bool:
+    """Return whether a part of a label is what is left of a name: nothing, or with a bracket that is not closed."""
+    return not part or any(part.count(opening) != part.count(closing) for opening, closing in _BRACKETS)
+
+
+def _unclear(separator: str, odd: Sequence[str]) -> str:
+    return (
+        f"it is unclear whether {separator!r} joins two targets in {quote(odd)}: not all parts are genes or "
+        f"perturbed alone; say --separator {separator!s} if it does, --separator {NONE} if it belongs to the names; or "
+        "correct what `pertharness data labels` writes and give it with --label-map"
+    )

@@ -1,0 +1,188 @@
+"""Finds the targets among the genes of a file, by whatever column of ``var`` has the names that the labels use."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pertharness.datasets.options import NONE
+from pertharness.errors import ChoiceError, DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+NAMES_OF_FILE = "var_names"
+WITHOUT_CASE = "the gene names, upper and lower case aside"
+_ENSEMBL = re.compile(r"(ENS[A-Z]*\d{6,})(?:\.\d+)?")
+_NUMBER = re.compile(r"(\d+)(?:\.0)?")  # pandas makes 7157.0 of 7157 where a row has none
+_OF_IDS = re.compile(r"entrez|ncbi|gene[-_. ]?ids?$|^ids?$", re.IGNORECASE)
+_SHARE_OF_IDS = 0.9
+_LEAST_UNIQUE = 0.5
+"""Share of the values of a column that occur once, from which it may name genes."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """What the targets of a file are called among its genes.
+
+    Attributes
+    ----------
+    column
+        Column of ``var`` that has the names which the labels use, or another place; None where none is needed.
+    symbols
+        Name in the labels -> gene.
+    """
+
+    column: str | None
+    symbols: Mapping[str, str]
+
+
+def key_of_name(name: str) -> str:
+    """Return a name in the form in which it is looked up: Ensembl ids without version, whole numbers as such."""
+    for spelt in (_ENSEMBL, _NUMBER):
+        if found := spelt.fullmatch(name):
+            return found.group(1)
+    return name
+
+
+def are_ids(names: Collection[str]) -> bool:
+    """Return whether nearly all of some names are Ensembl ids or numbers."""
+    ids = sum(_ENSEMBL.fullmatch(name) is not None or name.isdigit() for name in names)
+    return len(names) > 0 and ids >= _SHARE_OF_IDS * len(names)
+
+
+def names_by_column(var: pd.DataFrame, symbols: Sequence[str], wanted: str | None = None) -> dict[str, dict[str, str]]:
+    """Return, for each column of ``var`` that may name genes, name -> gene.
+
+    Parameters
+    ----------
+    var
+        Of the file, as it came.
+    symbols
+        The genes as the dataset is to name them, in the order of `var`.
+    wanted
+        The one column to look at, ``none`` for no column; None: all that hold texts or whole numbers.
+
+    Raises
+    ------
+    DataError
+        If the wanted column is not there.
+    """
+    if wanted == NONE:
+        return {}
+    if wanted is not None and wanted not in var:
+        raise DataError(f"var has no column {wanted!r} (--target-column); it has {[str(name) for name in var.columns]}")
+    if wanted is not None:
+        return {wanted: _table(var[wanted].astype(object).to_numpy(), symbols)}
+    given = {NAMES_OF_FILE: var.index.to_numpy(dtype=object)}
+    given |= {str(name): var[name].astype(object).to_numpy() for name in var.columns if _may_name(var[name])}
+    tables = {name: _table(values, symbols) for name, values in given.items()}
+    tables[WITHOUT_CASE] = _unambiguous((symbol.upper(), symbol) for symbol in symbols)
+    return tables
+
+
+def _may_name(column: pd.Series) -> bool:
+    """Return whether a column holds texts or whole numbers that mostly occur once."""
+    import pandas as pd
+
+    is_number = pd.api.types.is_numeric_dtype(column.dtype)
+    if is_number and not _OF_IDS.search(str(column.name)):  # a rank or a count occurs once, too
+        return False
+    values = column.dropna()
+    if pd.api.types.is_float_dtype(column.dtype) and (values % 1 != 0).any():
+        return False
+    values = values[values.astype(str).str.strip() != ""]
+    return len(values) > 0 and values.nunique() >= _LEAST_UNIQUE * len(values)
+
+
+def _table(values: np.ndarray, symbols: Sequence[str]) -> dict[str, str]:
+    """Return name -> gene of a column; a cell may hold several names, such as those that a gene once had."""
+    return _unambiguous(
+        (key_of_name(name.strip()), symbol)
+        for value, symbol in zip(values, symbols, strict=True)
+        for name in re.split(r"[|;,]", str(value))
+    )
+
+
+def _unambiguous(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return a table of pairs without names that stand for several genes, and without texts for no name."""
+    table: dict[str, str] = {}
+    unclear = {"", "nan", "None", "<NA>"}
+    for name, symbol in pairs:
+        if table.setdefault(name, symbol) != symbol:
+            unclear.add(name)
+    return {name: symbol for name, symbol in table.items() if name not in unclear}
+
+
+def match_names(names: Iterable[str], symbols: Collection[str], columns: Mapping[str, Mapping[str, str]]) -> Match:
+    """Return which column of a file has most of the names that are none of its genes.
+
+    Raises
+    ------
+    ChoiceError
+        If two columns do, and mean different genes by a name.
+    """
+    unknown = [name for name in dict.fromkeys(names) if name not in symbols]
+    found: dict[str, dict[str, str]] = {}
+    for column, table in columns.items():
+        by_name = {name: gene for name in unknown if (gene := _look_up(name, column, table)) is not None}
+        if len(by_name) * 2 > len(unknown):
+            found[column] = by_name
+    if not found:
+        return Match(None, {})
+    best = max(found, key=lambda column: len(found[column]))
+    for column, by_name in found.items():
+        if column == WITHOUT_CASE or best == WITHOUT_CASE:
+            continue
+        differing = [name for name in by_name if by_name[name] != found[best].get(name, by_name[name])]
+        if differing:
+            name = differing[0]
+            raise ChoiceError(
+                f"the target {name!r} is no gene of the file, but {_named(best)} and {_named(column)} both know it, as "
+                f"{found[best][name]!r} and as {by_name[name]!r}; say which column of var has the names that the "
+                f"labels use with --target-column (--target-column {NONE}: no column)"
+            )
+    return Match(best, found[best])
+
+
+def _look_up(name: str, column: str, table: Mapping[str, str]) -> str | None:
+    return table.get(name.upper() if column == WITHOUT_CASE else key_of_name(name))
+
+
+def _named(column: str) -> str:
+    """Return how a place of names is called in notes and errors."""
+    return column if column in (NAMES_OF_FILE, WITHOUT_CASE) else f"var[{column!r}]"
+
+
+def describe_match(match: Match) -> str:
+    """Return the note on names that were looked up, with the first one."""
+    name, gene = next(iter(match.symbols.items()))
+    return f"targets: {len(match.symbols)} names found in {_named(str(match.column))}, such as {name!r} for {gene!r}"
+
+
+def describe_targets(targets: Iterable[str], genes: Collection[str], most: int = 10) -> list[str]:
+    """Return how many targets are genes of a file, and which are not.
+
+    Parameters
+    ----------
+    targets
+        Of all perturbations, repeats included.
+    genes
+        As the dataset names them.
+    most
+        How many of the absent ones are named, those of most perturbations first.
+    """
+    counts = Counter(targets)
+    absent = [repr(name) for name, _ in counts.most_common() if name not in genes]
+    names = f" (not: {', '.join(absent[:most])}{', ...' if len(absent) > most else ''})" if absent else ""
+    lines = [f"targets: {len(counts) - len(absent)} of {len(counts)} are genes of the file{names}"]
+    if counts and len(absent) == len(counts):
+        lines.append(
+            "targets: none is a gene of the file, so the metric variant 'no-targets' leaves out nothing and equals "
+            "'default', and nobody can say whether a target moved"
+        )
+    return lines
