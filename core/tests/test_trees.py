@@ -136,7 +136,9 @@ def test_folders_that_their_owner_closed_are_removed() -> None:
 def test_what_cannot_be_looked_into_is_named_and_counts_nothing() -> None:
     words = as_a_user(f"{LOCKED}print(sorted(each.name for each in walk(folder)), Measure().size(folder))")
     assert words == "['0', '1', '2', '3', 'file', 'in'] 5\n"
-    assert as_a_user("from pertharness.files import *\nprint(list(walk(Path('/root/x'))))") == "[]\n"
+    closed = "from pertharness.files import *\n(top / 'closed' / 'in').mkdir(parents=True)\n(top / 'closed').chmod(0)\n"
+    opened = "\n(top / 'closed').chmod(0o700)"
+    assert as_a_user(f"{closed}print(list(walk(top / 'closed' / 'in'))){opened}") == "[]\n"
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file to another user")
