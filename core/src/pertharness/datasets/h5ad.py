@@ -10,6 +10,7 @@ import numpy as np
 
 from pertharness.canonical import KEY, SCALE, check_dataset, open_stored
 from pertharness.cards import DatasetOffer
+from pertharness.datasets.conditions import choose_conditions
 from pertharness.datasets.logs import to_log1p
 from pertharness.datasets.options import NONE, FileOptions, check_options
 from pertharness.datasets.perturbations import (
@@ -85,6 +86,7 @@ def _canonical_dataset(adata: Stored, name: str, origin: str, options: FileOptio
     rows, context = _choose_context(adata.obs, options, notes)
     var, labelling = read_names(adata.var, adata.obs.iloc[rows], options, notes)
     rows = keep_labelled(adata.obs, rows, labelling, notes)
+    rows = choose_conditions(adata.obs, rows, labelling, options, notes)
     obs = label_rows(adata.obs.iloc[rows], labelling, notes)
     notes += describe_perturbations(obs["perturbation"].unique(), labelling, set(var.index))
     level = _find_level(obs, options, notes)
