@@ -15,9 +15,9 @@ from pertharness.datasets.logs import to_log1p
 from pertharness.datasets.options import NONE, FileOptions, check_options
 from pertharness.datasets.perturbations import (
     categorical,
-    describe_perturbations,
     keep_labelled,
     label_rows,
+    note_perturbations,
     read_names,
 )  # fmt: skip
 from pertharness.datasets.separators import quote
@@ -88,7 +88,7 @@ def _canonical_dataset(adata: Stored, name: str, origin: str, options: FileOptio
     rows = keep_labelled(adata.obs, rows, labelling, notes)
     rows = choose_conditions(adata.obs, rows, labelling, options, notes)
     obs = label_rows(adata.obs.iloc[rows], labelling, notes)
-    notes += describe_perturbations(obs["perturbation"].unique(), labelling, set(var.index))
+    notes += note_perturbations(obs["perturbation"], labelling, set(var.index))
     level = _find_level(obs, options, notes)
     values, survey = survey_values(_choose_values(adata, rows, options), are_counts=options.scale == "counts")
     _add_numbers(obs, adata.obs.iloc[rows], level)
