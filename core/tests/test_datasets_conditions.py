@@ -92,7 +92,7 @@ def test_batches_are_pooled_and_named() -> None:
     spread: list[object] = [1, 2, 3] * 4
     assert choose({"batch": spread})[1] == ["batches: 3 values of obs['batch'] ('1', '2', '3') are pooled"]
     (note,) = choose({"gem_group": ["a"] * 4 + ["b"] * 4 + ["c"] * 4})[1]
-    assert "2 have no control cells ('b', 'c')" in note
+    assert "2 of them without control cells ('b', 'c')" in note
     assert "each perturbation is in one of them only" in note
     assert choose({"batch": spread}, only={"batch": ("1", "3")})[0] == [0, 2, 3, 5, 6, 8, 9, 11]
 
@@ -104,3 +104,14 @@ def test_names_that_are_not_there_are_refused() -> None:
         choose({"dose": [1] * 12}, pool=("doze",))
     with pytest.raises(DataError, match=r"has no '2' \(--only dose=2\); it has '1'"):
         choose({"dose": [1] * 12}, only={"dose": "2"})
+
+
+def test_contexts_that_are_left_after_the_choice_of_one_are_asked_for() -> None:
+    columns: dict[str, list[object]] = {"cell_type": ["x", "y"] * 6}
+    with pytest.raises(ChoiceError, match="several contexts in obs\\['cell_type'\\]"):
+        choose(columns, context_column="cell_line")
+    (note,) = choose({"cell_type": ["x"] * 4 + ["x", "y"] * 4}, context_column="none")[1]
+    assert note == (
+        "pooled: contexts of obs['cell_type'] ('x', 'y'): 2 perturbations have rows of several; "
+        "1 of them without control cells ('y')"
+    )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pertharness.datasets.labelling import Labelling, labels_in
-from pertharness.datasets.options import FileOptions
+from pertharness.datasets.options import NONE, FileOptions
 from pertharness.datasets.separators import quote
 from pertharness.errors import ChoiceError, DataError
 from pertharness.labels import CONTROL
@@ -21,6 +21,8 @@ from pertharness.labels import CONTROL
 if TYPE_CHECKING:
     import pandas as pd
 
+CONTEXT_COLUMNS = ("context", "cell_type", "cell_line", "celltype", "cellline", "cell.type", "cell.line")
+"""Columns of ``obs`` that name contexts, in lower case."""
 _MOST_VALUES = 50
 """Of a dose, a time or a treatment; a column of more values is a measurement of cells."""
 _MOST_BATCHES = 2000
@@ -56,7 +58,7 @@ class Condition:
     Attributes
     ----------
     kind
-        ``doses``, ``times``, ``treatments``, ``modalities`` or ``batches``.
+        ``contexts``, ``doses``, ``times``, ``treatments``, ``modalities`` or ``batches``.
     values
         Of the rows that are used, as texts; of rows without a value the empty text.
     pooled
@@ -99,15 +101,17 @@ def choose_conditions(
     rows, perturbations = rows[kept], perturbations[kept]
     conditions = find_conditions(obs.iloc[rows], perturbations, labelling.column)
     _check_pooled_columns(obs, options)
-    asked = options.pool or ()
-    open_choices = [
-        condition for condition in conditions
-        if condition.pooled and condition.kind != "batches" and condition.column not in asked
-    ]  # fmt: skip
+    open_choices = [condition for condition in conditions if condition.pooled and not _may_pool(condition, options)]
     if open_choices:
         raise ChoiceError("; ".join(_describe_choice(condition) for condition in open_choices))
     notes += [line for condition in conditions for line in _describe(condition, perturbations, options)]
     return rows
+
+
+def _may_pool(condition: Condition, options: FileOptions) -> bool:
+    """Return whether the values of a condition are pooled: batches always, others where the user says so."""
+    all_contexts = condition.kind == "contexts" and options.context_column == NONE
+    return condition.kind == "batches" or all_contexts or condition.column in (options.pool or ())
 
 
 def find_conditions(obs: pd.DataFrame, perturbations: pd.Series, label_column: str) -> list[Condition]:
@@ -140,6 +144,8 @@ def _kind_of(column: str, values: pd.Series) -> str | None:
     words = set(re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", column).lower()))
     if words & _UNITS:
         return None
+    if column.lower() in CONTEXT_COLUMNS:
+        return "contexts"
     for kind, known in _WORDS.items():
         if words & known and not (kind == "times" and words & _NO_TIMES):
             most = _MOST_BATCHES if kind == "batches" else _MOST_VALUES
@@ -276,7 +282,7 @@ def _describe(condition: Condition, perturbations: pd.Series, options: FileOptio
     if condition.pooled:
         return [
             f"pooled: {condition.kind} of obs[{condition.column!r}] ({values}): {len(condition.pooled)} "
-            "perturbations have rows of several"
+            "perturbations have rows of several" + _lacking_controls(condition, perturbations)
         ]
     lines = [f"{condition.kind}: {values} in obs[{condition.column!r}], one for each perturbation"]
     if condition.kind == "modalities" and options.modality is None:
@@ -287,11 +293,15 @@ def _describe(condition: Condition, perturbations: pd.Series, options: FileOptio
 def _describe_batches(condition: Condition, perturbations: pd.Series) -> str:
     """Return which batches there are, and whether controls and perturbations are spread over them."""
     batches = _in_order(condition.values)
-    with_control = set(condition.values[(perturbations == CONTROL).to_numpy()])
-    without = [batch for batch in batches if batch not in with_control]
     words = f"batches: {len(batches)} values of obs[{condition.column!r}] ({quote(batches, 3)}) are pooled"
-    if without:
-        words += f"; {len(without)} have no control cells ({quote(without, 3)})"
+    words += _lacking_controls(condition, perturbations)
     if not condition.pooled:
         words += "; each perturbation is in one of them only, so that effects of batches look like its own"
     return words
+
+
+def _lacking_controls(condition: Condition, perturbations: pd.Series) -> str:
+    """Return the words on values that no control has, empty where there are none."""
+    with_control = set(condition.values[(perturbations == CONTROL).to_numpy()])
+    without = [value for value in _in_order(condition.values) if value not in with_control]
+    return f"; {len(without)} of them without control cells ({quote(without, 3)})" if without else ""

@@ -10,7 +10,7 @@ import numpy as np
 
 from pertharness.canonical import KEY, SCALE, check_dataset, open_stored
 from pertharness.cards import DatasetOffer
-from pertharness.datasets.conditions import choose_conditions
+from pertharness.datasets.conditions import CONTEXT_COLUMNS, choose_conditions
 from pertharness.datasets.logs import to_log1p
 from pertharness.datasets.options import NONE, FileOptions, check_options
 from pertharness.datasets.perturbations import (
@@ -30,7 +30,6 @@ from pertharness.streaming import as_source
 if TYPE_CHECKING:
     import pandas as pd
 
-CONTEXT_COLUMNS = ("context", "cell_type", "cell_line", "celltype", "cellline", "cell.type", "cell.line")
 TOTAL_COLUMNS = ("total_counts", "total_count", "ncounts", "n_counts", "ncount_rna", "umi_count", "n_umi", "n_umis")
 N_CELLS_COLUMNS = ("n_cells", "ncells", "num_cells", "cell_count", "n_obs")
 
