@@ -71,7 +71,10 @@ def keep_labelled(obs: pd.DataFrame, rows: np.ndarray, labelling: Labelling, not
     counts = labels[labels.isin(list(labelling.left_out))].value_counts()
     for reason in dict.fromkeys(labelling.left_out.values()):
         names = [label for label, why in labelling.left_out.items() if why == reason]
-        notes.append(f"left out: {int(sum(counts[name] for name in names))} rows labelled {quote(names)}: {reason}")
+        n_rows = int(sum(counts[name] for name in names))
+        labelled = [f"labelled {quote(filter(None, names))}"] if any(names) else []
+        labelled += ["without a label"] if "" in names else []
+        notes.append(f"left out: {n_rows} rows {' or '.join(labelled)}: {reason}")
     kept: np.ndarray = rows[labels.isin(list(labelling.mapping)).to_numpy()]
     return kept
 
