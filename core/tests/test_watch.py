@@ -70,6 +70,7 @@ class Bench:
         self.starts = Starts()
         self.inputs = root / "inputs"
         self.inputs.mkdir()
+        self.more: dict[str, Path] = {}
         means = planted_means()
         write(select(means, [CONTROL, "KLF1", "CEBPE"]), self.inputs / "train.h5ad")
         split = {"train": [CONTROL, "KLF1", "CEBPE"], "val": [], "test": QUERIES}
@@ -83,7 +84,7 @@ class Bench:
             "key": key, "stage": "predictions", "name": "model", "options": {"score_on": ["test"]}, "device": device,
             "plugin": PluginRef(name="waiting", module="waiting_model", version="1"),
             "task": Task(dataset="d", name="double", split_kind="double", split_seed=1),
-            "inputs": {"train": self.inputs / "train.h5ad", "split": self.inputs / "split.json"},
+            "inputs": {"train": self.inputs / "train.h5ad", "split": self.inputs / "split.json", **self.more},
         })  # fmt: skip
         return Node(job=job, python=self.python, title="model", cheap=cheap, sums=sums)
 
@@ -152,6 +153,33 @@ def test_an_input_that_changes_while_a_job_reads_it_makes_no_record(name: str, b
     assert bench.store.status("predictions", "predicted") is None
     alter(bench.inputs / name)  # back to what it was
     assert bench.run(bench.node()).state == "done"
+
+
+@pytest.fixture
+def piece(bench: Bench) -> Path:
+    """Let the job read a folder, such as a zarr store, and return a file in it."""
+    path = bench.inputs / "screen.zarr" / "X" / "0.0"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"values")
+    bench.more = {"source": bench.inputs / "screen.zarr"}
+    return path
+
+
+def test_a_file_in_a_folder_that_changes_while_a_job_reads_it_makes_no_record(bench: Bench, piece: Path) -> None:
+    with pytest.raises(StoreError, match=r"screen\.zarr' was changed while a job read it"):
+        bench.run_meanwhile(lambda: alter(piece))
+    assert bench.store.status("predictions", "predicted") is None
+
+
+def test_a_job_is_done_again_where_a_file_in_a_folder_was_another_one_meanwhile(bench: Bench, piece: Path) -> None:
+    def replace_and_restore() -> None:
+        before = piece.read_bytes()
+        alter(piece)
+        piece.write_bytes(before)
+
+    bench.run_meanwhile(replace_and_restore)
+    assert bench.store.status("predictions", "predicted") is not None
+    assert bench.starts.number == 2
 
 
 def test_an_input_that_goes_while_a_job_reads_it_makes_no_record(bench: Bench) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import time
 from pathlib import Path
 
-from pertharness.files import sha256_file, write_text
+from pertharness.files import canonical_json, sha256_file, sha256_text, walk, write_text
 
 FILE_NAME = "hashes.json"
 _SETTLED_NS = 2_000_000_000
@@ -17,6 +18,26 @@ _SETTLED_NS = 2_000_000_000
 def identity_of(facts: os.stat_result) -> tuple[int, int, int, int]:
     """Return what tells whether a file is the one it was: device, inode, last changes of content and of inode in ns."""
     return facts.st_dev, facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns
+
+
+def look_at(path: Path) -> tuple[int, ...]:
+    """Return what tells whether a file, or all that lies in a folder, is what it was: its size and identity.
+
+    Of a folder they are those of all entries, folded into one number: a change below it shows nowhere in its own facts.
+    """
+    facts = path.stat()
+    if not stat.S_ISDIR(facts.st_mode):
+        return facts.st_size, *identity_of(facts)
+    entries = sorted(
+        ["/".join([*entry.above, entry.name]), entry.facts.st_size, *identity_of(entry.facts)] for entry in walk(path)
+    )
+    return len(entries), int(sha256_text(canonical_json(entries)), 16)
+
+
+def last_write(path: Path) -> int:
+    """Return when a file, or the newest of all that lies in a folder, was last written, in ns."""
+    newest = max((entry.facts.st_mtime_ns for entry in walk(path)), default=0) if path.is_dir() else 0
+    return max(newest, path.stat().st_mtime_ns)
 
 
 class Sums:
@@ -35,9 +56,9 @@ class Sums:
 
     def of(self, path: Path) -> str:
         """Return the sha256 of a file."""
-        facts = path.stat()
-        if path.is_dir():  # a change below it shows nowhere in its own facts
+        if path.is_dir():  # of a thousand files, whose times are no memory worth keeping
             return sha256_file(path)
+        facts = path.stat()
         look = [facts.st_size, *identity_of(facts)]
         name = str(path.absolute())
         known = self._new.get(name) or self._known.get(name) or []

@@ -28,7 +28,7 @@ from pertharness.host.execution.sandbox import find_partial, job_grants
 from pertharness.host.execution.settle import End, settle, write_status
 from pertharness.host.execution.start import WarmWorker, can_have_own_memory, start_alone, start_warm, start_zygote
 from pertharness.host.execution.tree import become_subreaper, end_all, has_ended
-from pertharness.host.hashes import identity_of
+from pertharness.host.hashes import last_write, look_at
 from pertharness.jobs import HOME, OUT, SCRATCH, Cost, Isolation
 from pertharness.worker import seccomp
 from pertharness.worker.landlock import Grants, abi_version
@@ -251,16 +251,14 @@ class Watch:
     def _present_sum(self, file: InputFile) -> str:
         """Return the sum that a file has now, which is read only where anything about it is not as it was."""
         try:
-            facts = file.path.stat()
+            look = look_at(file.path)
         except OSError as error:
             raise ChangedError(f"{str(file.path)!r} is gone: {error.strerror}") from None
-        identity = identity_of(facts)
-        if file.sha256 and identity == file.identity:
+        if file.sha256 and look[1:] == file.identity:
             return file.sha256
-        known = (facts.st_size, *identity)
-        if known not in self.sums:
-            self.sums[known] = sha256_file(file.path)
-        return self.sums[known]
+        if look not in self.sums:
+            self.sums[look] = sha256_file(file.path)
+        return self.sums[look]
 
     def _was_touched(self, launch: Launch, before: dict[str, int]) -> bool:
         """Return whether an input was written while a job ran, though it holds what it held: the job is done again.
@@ -284,7 +282,7 @@ def _times(launch: Launch) -> dict[str, int]:
     times = {}
     for file in launch.inputs:
         with contextlib.suppress(OSError):
-            times[str(file.path)] = file.path.stat().st_mtime_ns
+            times[str(file.path)] = last_write(file.path)
     return times
 
 
