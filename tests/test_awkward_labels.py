@@ -52,6 +52,10 @@ def test_a_run_says_what_it_understood_and_left_out(tmp_path: Path) -> None:
         assert f"odd: {words}" in " ".join(said.split())
         assert words in board
         assert any(words in note for note in manifest["dataset_notes"]["odd"])
+    scores = pd.read_csv(tmp_path / "runs" / "odd" / "scores.csv.gz").pivot(
+        index="perturbation", columns="variant", values="value"
+    )
+    assert (scores["no-targets"] < scores["default"]).drop("ABSENT-1", errors="ignore").all()  # the gene, not the guide
     (split,) = [key for key, record in manifest["records"].items() if record["stage"] == "splits"]
     parts = json.loads((tmp_path / "store" / "splits" / split / "split.json").read_text(encoding="utf-8"))
     sides = [{name.split("-")[0] for name in parts[part]} for part in ("train", "val", "test")]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pertharness.jobs import Task as Task
     from pertharness.labels import CONTROL as CONTROL
     from pertharness.labels import join_targets as join_targets
+    from pertharness.labels import target_genes as target_genes
     from pertharness.labels import targets_of as targets_of
     from pertharness.predictions import make_prediction as make_prediction
     from pertharness.scores import Scores as Scores
@@ -36,8 +37,8 @@ _HOME = {
     "control_mean": "canonical", "Card": "cards", "DatasetOffer": "cards", "EmbeddingOffer": "cards",
     "MetricOffer": "cards", "ModelOffer": "cards", "Needs": "cards", "RemoteFile": "cards", "ScorerOffer": "cards",
     "TableOffer": "cards", "DataError": "errors", "Skip": "errors", "hookimpl": "hookspecs", "Task": "jobs",
-    "CONTROL": "labels", "join_targets": "labels", "targets_of": "labels", "make_prediction": "predictions",
-    "Scores": "scores",
+    "CONTROL": "labels", "join_targets": "labels", "target_genes": "labels", "targets_of": "labels",
+    "make_prediction": "predictions", "Scores": "scores",
 }  # fmt: skip
 __all__ = sorted(_HOME)
 

@@ -35,7 +35,7 @@ LOG1P_CEILING = float(np.log1p(1e4)) + 1e-2
 EFFECT_PANEL = 1000
 """Genes with the highest control mean over which an effect is measured (doi 10.1038/s41592-025-02772-6)."""
 _SHARED_FIELDS = ("name", "level", "scale", "modality", "origin")
-_JOB_OBS = ("perturbation", "label_given", "context", "total_counts", "n_cells")
+_JOB_OBS = ("perturbation", "label_given", "context", "total_counts", "n_cells", "genes")
 
 
 def check_dataset(adata: AnnData | Stored, name: str, *, with_values: bool = True) -> None:
@@ -279,10 +279,10 @@ def describe_perturbations(pseudobulk: AnnData) -> pd.DataFrame:
 def select(adata: Dataset, perturbations: list[str]) -> Dataset:
     """Give a copy with the rows of these perturbations and nothing that was derived from any other row.
 
-    Row order is kept. ``obs`` keeps perturbation, label_given, context, total_counts and n_cells, ``var`` the Ensembl
-    ids, ``layers`` the counts, ``uns`` name, level, scale, modality and origin. Rows are numbered anew (gaps in the old
-    names would tell how many cells were left out); a pseudobulk's rows are named by their perturbation. Of a dataset
-    of ``open_stored`` the matrices stay on disk: they are copied when the selection is written.
+    Row order is kept. ``obs`` keeps perturbation, label_given, context, total_counts, n_cells and genes, ``var`` the
+    Ensembl ids, ``layers`` the counts, ``uns`` name, level, scale, modality and origin. Rows are numbered anew (gaps in
+    the old names would tell how many cells were left out); a pseudobulk's rows are named by their perturbation. Of a
+    dataset of ``open_stored`` the matrices stay on disk: they are copied when the selection is written.
 
     Raises
     ------

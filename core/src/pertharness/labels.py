@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from pertharness.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CONTROL = "control"
 SEPARATOR = "+"
@@ -43,3 +47,16 @@ def targets_of(perturbation: str) -> tuple[str, ...]:
     if join_targets(targets) != perturbation:
         raise DataError(f"{perturbation!r} is not a canonical label; expected {join_targets(targets)!r}")
     return targets
+
+
+def target_genes(obs: pd.DataFrame) -> dict[str, tuple[str, ...]]:
+    """Return perturbation -> the genes of its targets: those of ``obs["genes"]`` where targets are guides of genes.
+
+    Parameters
+    ----------
+    obs
+        Of a dataset, or of a selection of it, with ``perturbation``.
+    """
+    labels = obs["perturbation"].astype(object)
+    genes = obs["genes"].astype(object) if "genes" in obs else labels
+    return {str(label): targets_of(str(of_label)) for label, of_label in dict(zip(labels, genes, strict=True)).items()}

@@ -27,3 +27,12 @@ def test_screen_without_measured_targets_has_an_empty_table():
     assert given.table.empty
     assert list(given.artefacts["target_change"].columns) == ["target", "y0", "y", "n_conditions"]
     assert given.artefacts["target_change"].empty
+
+
+def test_guides_count_for_the_gene_that_they_target():
+    screen = _screen({CONTROL: [1, 2], "A-1": [3, 2], "A-2+B-1": [5, 4]}, ["A", "B"])
+    screen.obs["genes"] = [CONTROL, "A", "A+B"]
+    assert change_of_targets(screen).to_dict("records") == [
+        {"target": "A", "y0": 1.0, "y": 4.0, "n_conditions": 2},
+        {"target": "B", "y0": 2.0, "y": 4.0, "n_conditions": 1},
+    ]

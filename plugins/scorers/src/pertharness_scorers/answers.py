@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pertharness import DataError, control_mean
+from pertharness import DataError, control_mean, target_genes
 
 from pertharness_scorers.missing import fill_missing
 from pertharness_scorers.panel import top_genes
@@ -23,8 +23,8 @@ class Answers:
 
     Attributes
     ----------
-    labels
-        The perturbations.
+    labels, targets
+        The perturbations, and the genes that are their targets.
     yhat, y
         Predicted and observed, shape (n_answered, n_genes), float64, log1p CP10k. Missing genes have the values of the
         ``mean`` baseline in `yhat`; what else is not finite is NaN.
@@ -36,6 +36,7 @@ class Answers:
     """
 
     labels: list[str]
+    targets: list[tuple[str, ...]]
     yhat: np.ndarray
     y: np.ndarray
     y0: np.ndarray
@@ -72,7 +73,9 @@ def match_answers(
     y = np.asarray(truth.X, dtype=np.float64)[np.ix_(_indices(row for row, _ in scored), columns)]
     common = truth.var["common"].to_numpy(dtype=bool)[columns] if "common" in truth.var else None
     genes = truth.var_names.to_numpy()[columns]
-    return Answers(labels, yhat, y, y0[columns], genes, missing[columns], common)
+    genes_of = target_genes(truth.obs)
+    targets = [genes_of[label] for label in labels]
+    return Answers(labels, targets, yhat, y, y0[columns], genes, missing[columns], common)
 
 
 def _indices(rows: Any) -> np.ndarray:

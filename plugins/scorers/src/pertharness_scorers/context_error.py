@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pertharness import ScorerOffer, Scores, TableOffer, control_mean, targets_of
+from pertharness import ScorerOffer, Scores, TableOffer, control_mean
 
 from pertharness_scorers.answers import Answers, long_form, match_answers
 from pertharness_scorers.distances import pearson_delta
@@ -97,7 +97,7 @@ def points_of(answers: Answers, here: pd.Series, reference: AnnData) -> dict[str
     shared = ~answers.missing & np.isin(answers.genes, difference.index) & defined.any()
     genes = answers.genes[shared]
     delta = pearson_delta(answers.yhat, answers.y, answers.y0, np.ones(answers.y.shape, dtype=bool))
-    targets = [[target for target in targets_of(label) if target in difference.index] for label in answers.labels]
+    targets = [[target for target in of_label if target in difference.index] for of_label in answers.targets]
     moved = [float(difference[list(known)].mean()) if known else np.nan for known in targets]
     perturbations = pd.DataFrame({"name": answers.labels, "x": np.array(moved, dtype=float), "y": delta})
     return {

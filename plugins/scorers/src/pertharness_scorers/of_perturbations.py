@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pertharness import MetricOffer, ScorerOffer, Scores, TableOffer, targets_of
+from pertharness import MetricOffer, ScorerOffer, Scores, TableOffer
 from pertharness.scores import COMMON_GENES
 
 from pertharness_scorers.answers import Answers, long_form, match_answers
@@ -75,7 +75,7 @@ def _genes_kept(answers: Answers) -> dict[str, np.ndarray]:
 
     kept = {
         "default": for_all(np.ones(len(answers.genes), dtype=bool)),
-        "no-targets": _not_targets(answers.labels, answers.genes),
+        "no-targets": _not_targets(answers.targets, answers.genes),
     }
     if answers.missing.any():
         # The authors' code drops what is NaN before it sums: over fewer genes a sum is smaller without being better.
@@ -85,10 +85,10 @@ def _genes_kept(answers: Answers) -> dict[str, np.ndarray]:
     return kept
 
 
-def _not_targets(perturbations: list[str], genes: np.ndarray) -> np.ndarray:
-    """Tell, for each perturbation and gene, whether the gene is none of its targets."""
+def _not_targets(targets: list[tuple[str, ...]], genes: np.ndarray) -> np.ndarray:
+    """Return, for each perturbation and gene, whether the gene is none of its targets."""
     column_of = {gene: column for column, gene in enumerate(genes)}
-    kept = np.ones((len(perturbations), len(column_of)), dtype=bool)
-    for row, label in enumerate(perturbations):
-        kept[row, [column_of[target] for target in targets_of(label) if target in column_of]] = False
+    kept = np.ones((len(targets), len(column_of)), dtype=bool)
+    for row, of_row in enumerate(targets):
+        kept[row, [column_of[target] for target in of_row if target in column_of]] = False
     return kept

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pertharness import ScorerOffer, Scores, TableOffer, control_mean, targets_of
+from pertharness import ScorerOffer, Scores, TableOffer, control_mean, target_genes
 
 from pertharness_scorers.answers import long_form
 
@@ -49,8 +49,9 @@ def change_of_targets(screen: AnnData) -> pd.DataFrame:
 
     column_of = {gene: column for column, gene in enumerate(screen.var_names)}
     rows_of: dict[str, list[int]] = {}
+    genes_of = target_genes(screen.obs)
     for row, label in enumerate(screen.obs["perturbation"]):
-        for target in targets_of(label):
+        for target in genes_of[str(label)]:
             if target in column_of:
                 rows_of.setdefault(target, []).append(row)
     x, y0 = np.asarray(screen.X, dtype=np.float64), control_mean(screen)
