@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
@@ -74,7 +75,8 @@ class Sums:
         if self._new:
             self._known = {**_read(self._memory), **self._new}
             self._new = {}
-            write_text(self._memory, json.dumps(self._known, indent=1), synced=False)
+            with contextlib.suppress(OSError):  # where nothing can be written, it is worked out again
+                write_text(self._memory, json.dumps(self._known, indent=1), synced=False)
 
 
 def remembered_sha256(path: Path, folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import itertools
 import re
@@ -163,11 +164,14 @@ def _ask(session: requests.Session, url: str, patience: Patience, start: int, no
     if note and note.validator:
         headers |= {"Range": f"bytes={start}-", "If-Range": note.validator}
     timeout = (patience.connect_s, patience.read_s)
-    answers: list[requests.Response] = []  # a redirect that cannot be followed would leave its connection open
     try:
-        return session.get(
-            url, headers=headers, stream=True, timeout=timeout, hooks={"response": lambda r, **_: answers.append(r)}
-        )
+        with contextlib.ExitStack() as answers:  # a redirect that cannot be followed would leave its connection open
+            response = session.get(
+                url, headers=headers, stream=True, timeout=timeout,
+                hooks={"response": lambda answer, **_: answers.push(answer)},
+            )  # fmt: skip
+            answers.pop_all()
+            return response
     except requests.exceptions.SSLError as error:
         said = f"{url} was not reached: {_cause(error)}"
         if _innermost(error, ssl.SSLCertVerificationError):  # the next try would meet the same certificate
@@ -176,8 +180,6 @@ def _ask(session: requests.Session, url: str, patience: Patience, start: int, no
     except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
         raise _BreakOff(f"{url} was not reached: {_cause(error)}") from error
     except (HTTPError, *_FAULTS) as error:  # requests lets some of those through that it is built on
-        for answer in answers:
-            answer.close()
         raise SourceError(f"{url} cannot be fetched: {_cause(error)}") from error
 
 

@@ -73,7 +73,7 @@ def write_outputs(
     Parameters
     ----------
     manifest
-        Is given the names of the tables beside the scores.
+        Is given the names of the tables beside the scores; what it says of the data, if anything, stands below them.
     memory
         Of this folder, from `pertharness.host.join.memory.read_memory`; is brought up to date.
     """
@@ -147,7 +147,7 @@ def _write_files(
     leaderboard = tells.add_tells(leaderboard, known)
     leaderboard = records.with_records(leaderboard, plan, outcomes)
     shown = tables.make_tables(leaderboard, metrics, beside.settings_of(plan), comparison, write.summarise_costs(spent))
-    of_data = dataset_notes.footer_notes(manifest["dataset_notes"], manifest["left_out"])
+    of_data = dataset_notes.footer_notes(manifest.get("dataset_notes", {}), manifest.get("left_out", {}))
     notes = [*tables.not_scored(skipped), *tells.make_notes(leaderboard, known, metrics), *of_data]
     write.write_leaderboard(leaderboard, folder, shown, notes)
     write_report(shown, {**manifest, "tables": memory.tables}, folder / "report", notes=notes)
