@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
 import sys
 import sysconfig
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -41,6 +42,13 @@ def predict(controls, queries):
     mean = controls.X.mean(axis=0)
     return make_prediction({query: mean for query in queries}, controls.var_names)
 """
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _collect_garbage() -> Iterator[None]:
+    """Let what the tests of a module leave open be warned of here, and not in a test of another module."""
+    yield
+    gc.collect()
 
 
 def wheel(folder: Path, name: str, version: str = "1.0", *, requires: tuple[str, ...] = (), **more: object) -> Path:
