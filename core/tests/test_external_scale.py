@@ -156,6 +156,14 @@ def test_predictions_however_bad_are_not_taken_for_another_scale(name: str, tmp_
     assert not [note for note in notes if "scale" in note]
 
 
+def test_rows_that_are_like_nothing_are_noted(tmp_path: Path) -> None:
+    """As where the genes are not those that they are called."""
+    values = np.array([np.random.default_rng(1).permutation(row) for row in means("log1p")])
+    words = "the rows of p.h5ad are not like the mean of the controls"
+    assert [note for note in read(QUERIES, values, tmp_path)[1] if note.startswith(words)]
+    assert not [note for note in read(QUERIES, values, tmp_path, "mean")[1] if note.startswith(words)]
+
+
 @pytest.mark.parametrize(
     ("scale", "words"),
     [

@@ -13,7 +13,8 @@ from pertharness.predictions import make_prediction
 from pertharness.worker.external_file import KINDS as KINDS
 from pertharness.worker.external_file import FileChoices, Given, open_predictions
 from pertharness.worker.external_genes import Columns, find_columns
-from pertharness.worker.external_labels import DataLabels, Rows, find_rows
+from pertharness.worker.external_labels import DataLabels
+from pertharness.worker.external_rows import Rows, find_rows
 from pertharness.worker.external_scale import check_cells, check_kind, check_level, describe_controls
 from pertharness.worker.external_values import (
     SAMPLED_ROWS,
@@ -137,7 +138,7 @@ def _take_values(
     values = average(matrix, groups, len(queries), columns.place)
     if y0 is None:
         return values, notes
-    check_kind(values, y0, file, choices.kind)
+    notes += check_kind(values, y0, file, choices.kind)
     if is_change:
         notes.append(f"the rows of {file.name} are changes: the mean of the controls was added")
         refuse_sums(values + y0, file, queries, columns)

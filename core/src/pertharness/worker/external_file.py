@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pertharness.canonical import LOG1P_CEILING, open_stored
 from pertharness.errors import DataError
 from pertharness.streaming import first_value, format_of, place_of, row_chunks, stored_values
 from pertharness.structure import is_number
@@ -79,8 +80,6 @@ def open_predictions(path: Path, choices: FileChoices) -> Given:
     DataError
         If it cannot be read, has no rows, no such layer or column, or no numbers.
     """
-    from pertharness.canonical import open_stored
-
     stored = open_stored(path)
     matrix, where, var = stored.X, "X", stored.var
     if choices.layer is not None:
@@ -128,8 +127,6 @@ def _check_column(given: Given, table: pd.DataFrame, column: str | None, name: s
 
 def refuse_counts(given: Given) -> None:
     """Refuse a file whose first rows hold whole numbers alone, one of which is too high for a logarithm."""
-    from pertharness.canonical import LOG1P_CEILING
-
     matrix = given.matrix
     if format_of(matrix) == "csc":  # its first rows are all over the file
         return

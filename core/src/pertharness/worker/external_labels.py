@@ -1,4 +1,4 @@
-"""Which perturbation each row of a file of predictions is for: its labels, read as those of the dataset are."""
+"""What the labels of a file of predictions mean: they are read as those of the dataset are."""
 
 from __future__ import annotations
 
@@ -6,26 +6,22 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from pertharness.datasets.controls import is_control, is_control_label, is_control_word, is_no_perturbation
 from pertharness.datasets.guides import Affixes, find_affixes, find_shapes, readings
 from pertharness.datasets.label_kinds import control_matcher
-from pertharness.datasets.labelling import LABEL_COLUMNS, labels_in
 from pertharness.datasets.options import NONE, FileOptions
 from pertharness.datasets.separators import RARE_SEPARATORS, SEPARATORS, parts_of
 from pertharness.datasets.targets import key_of_name
 from pertharness.errors import DataError
 from pertharness.label_map import DROP, clean_text
 from pertharness.labels import CONTROL, SEPARATOR, join_targets
-from pertharness.worker.external_file import INDEX, LABEL_FLAG, FileChoices, Given, some
 
 if TYPE_CHECKING:
     import pandas as pd
 
-USUAL_COLUMN = "perturbation"
-_MOST_NAMES = 50_000
-"""Different names of rows up to which they are read as labels; those of more rows are looked up as they are."""
+MOST_LABELS = 50_000
+"""Different texts up to which each is read; of more, such as the names of all cells, only those that are labels as
+they stand."""
 READING = ("separator", "label_map", "control_label", "guides", "scale")
 """Parameters of a dataset that say how its labels are read, and whether its scale was declared."""
 
@@ -64,131 +60,6 @@ class DataLabels:
         return cls(spellings, {*perturbations, *spellings.values()}, genes, ids, options)
 
 
-@dataclass(frozen=True)
-class Rows:
-    """The rows of a file by what they are for.
-
-    Attributes
-    ----------
-    of_query
-        Query -> its rows, ascending.
-    controls
-        Rows of controls.
-    notes
-        What was done.
-    """
-
-    of_query: Mapping[str, np.ndarray]
-    controls: np.ndarray
-    notes: list[str]
-
-
-def find_rows(given: Given, queries: list[str], data: DataLabels, choices: FileChoices) -> Rows:
-    """Find the rows of each query, and those of controls.
-
-    Raises
-    ------
-    DataError
-        If no label is one of the queries, with labels of both sides; or if two columns disagree.
-    """
-    reader = LabelReader(data)
-    column, meanings = _choose_column(given, queries, reader, choices)
-    _refuse_unread(given, meanings, reader)
-    labels = labels_in(given.obs, column)
-    perturbations = labels.map(meanings).to_numpy(dtype=object)
-    of_query = {query: np.flatnonzero(perturbations == query) for query in queries}
-    of_query = {query: rows for query, rows in of_query.items() if len(rows)}
-    controls = np.flatnonzero(perturbations == CONTROL)
-    notes = []
-    if column != USUAL_COLUMN and choices.label_column is None:
-        notes.append(f"the labels of {given.name} are {_named(given, column)}")
-    notes += reader.describe(meanings, of_query, given.name)
-    if len(controls):
-        spelt = [label for label, meaning in meanings.items() if meaning == CONTROL]
-        notes.append(f"{len(controls)} rows of {given.name} are controls ({some(spelt)}): left aside, never scored")
-    rest = len(labels) - len(controls) - sum(map(len, of_query.values()))
-    if rest:
-        others = [label for label, meaning in meanings.items() if meaning not in of_query and meaning != CONTROL]
-        notes.append(
-            f"{rest} rows of {given.name} ({some(others, 3)}) are not held-out perturbations of this split: left aside"
-        )
-    return Rows(of_query, controls, notes)
-
-
-def _choose_column(
-    given: Given, queries: list[str], reader: LabelReader, choices: FileChoices
-) -> tuple[str, dict[str, str | None]]:
-    """Return the column that has the labels, and what each label means."""
-    obs, wanted = given.obs, set(queries)
-    if choices.label_column is not None:
-        known = [choices.label_column]
-    else:
-        known = [column for column in obs.columns if str(column).lower() in LABEL_COLUMNS]
-        known.sort(key=lambda column: str(column) != USUAL_COLUMN)  # what the file's documentation asks for
-    fitting: dict[str, dict[str, str | None]] = {}
-    for column in known:
-        meanings = reader.read_all(dict.fromkeys(labels_in(obs, column)))
-        if wanted & set(meanings.values()):
-            fitting[column] = meanings
-    if USUAL_COLUMN in fitting:
-        return USUAL_COLUMN, fitting[USUAL_COLUMN]
-    if not fitting and choices.label_column is None:
-        names = reader.read_names(obs)
-        if wanted & set(names.values()):
-            return INDEX[0] if INDEX[0] not in obs else INDEX[1], names
-    if not fitting:
-        raise _no_match(given, queries, reader, known)
-    first = next(iter(fitting))
-    for other in fitting:
-        if list(_only(labels_in(obs, first).map(fitting[first]), wanted)) != list(
-            _only(labels_in(obs, other).map(fitting[other]), wanted)
-        ):
-            raise given.fault(
-                f"obs has several columns with held-out perturbations ({some(fitting)}) and they differ; choose one "
-                f"with {LABEL_FLAG}"
-            )
-    return first, fitting[first]
-
-
-def _refuse_unread(given: Given, meanings: Mapping[str, str | None], reader: LabelReader) -> None:
-    """Refuse labels that cannot be read."""
-    for label, fault in reader.faults.items():
-        if label in meanings and meanings[label] is None:
-            raise given.fault(fault)
-
-
-def _only(labels: pd.Series, wanted: set[str]) -> pd.Series:
-    """Return labels without those that are not wanted."""
-    kept: pd.Series = labels.where(labels.isin(list(wanted)), "")
-    return kept
-
-
-def _named(given: Given, column: str) -> str:
-    """Return how a column is called in notes and errors."""
-    return f"obs[{column!r}]" if column in given.obs else "the names of its rows"
-
-
-def _no_match(given: Given, queries: list[str], reader: LabelReader, known: list[str]) -> DataError:
-    """Return the error that shows the file's own labels beside those that are asked for."""
-    obs, wanted = given.obs, set(queries)
-    shown = known[0] if known else INDEX[0]
-    labels = list(dict.fromkeys(labels_in(obs, shown)))
-    _refuse_unread(given, dict.fromkeys(labels), reader)
-    texts = [column for column in obs.columns if column not in known and obs[column].nunique() <= _MOST_NAMES]
-    other = [
-        column for column in texts if wanted & set(reader.read_all(dict.fromkeys(labels_in(obs, column))).values())
-    ]
-    where = f"its labels, {_named(given, shown)}, are {some(labels)}"
-    columns = f"the columns of obs are {some(obs.columns, 20)}" if len(obs.columns) else "obs has no columns"
-    remedy = f"name the column with the labels with {LABEL_FLAG} ({columns})"
-    if other:
-        remedy = f"obs[{other[0]!r}] has some of them: take it with {LABEL_FLAG} {other[0]}"
-    return DataError(
-        f"{str(given.path)!r} holds none of the perturbations that are asked for (such as {queries[:3]}); {where}; "
-        f"{remedy}, or is it for another dataset?"
-    )
-
-
 class LabelReader:
     """Reads labels by the dataset's own: its spellings, its label map, its controls, its separator, its guides."""
 
@@ -215,7 +86,7 @@ class LabelReader:
         """Return what labels mean: a perturbation, which the dataset may lack, the control, or None for neither."""
         meanings = {label: self.read(label) for label in labels}
         unknown = [clean_text(label) for label, meaning in meanings.items() if meaning not in (*self.known, CONTROL)]
-        if not unknown or self.options.guides in (NONE, "separate") or self.shapes or len(unknown) > _MOST_NAMES:
+        if not unknown or self.options.guides in (NONE, "separate") or self.shapes or len(unknown) > MOST_LABELS:
             return meanings
         # The dataset's labels show no guides, those of the file may: by the same rule, for most of its labels alike.
         other = LabelReader(self.data)
@@ -231,7 +102,7 @@ class LabelReader:
     def read_names(self, obs: pd.DataFrame) -> dict[str, str | None]:
         """Return what the names of rows mean, of files with many rows only those that are labels as they stand."""
         names = [str(name) for name in obs.index]
-        if len(names) > _MOST_NAMES:
+        if len(names) > MOST_LABELS:
             names = [name for name in names if name in self.known or name in self.spellings]
         return self.read_all(dict.fromkeys(names))
 

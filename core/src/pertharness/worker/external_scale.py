@@ -33,7 +33,7 @@ _FEWEST_CELLS = 10
 _INSISTS = "or say --prediction-kind mean if these are means of log1p of counts per 10 000"
 
 
-def check_kind(values: np.ndarray, y0: np.ndarray, given: Given, kind: str | None) -> None:
+def check_kind(values: np.ndarray, y0: np.ndarray, given: Given, kind: str | None) -> list[str]:
     """Refuse changes that are not said to be, and means that are said to be changes.
 
     A mean is like that of the controls, a change is not, and becomes so by adding it. What decides is the median over
@@ -45,6 +45,11 @@ def check_kind(values: np.ndarray, y0: np.ndarray, given: Given, kind: str | Non
         A row per perturbation, shape (n_perturbations, n_genes); NaN where the file lacks a gene.
     y0
         Mean of the controls, shape (n_genes,), log1p of counts per 10 000.
+
+    Returns
+    -------
+    list
+        A note where the rows are like neither.
     """
     alone, added = _median_correlation(values, y0), _median_correlation(values + y0, y0)
     if kind is None and alone < _NOT_ALIKE and added > _ALIKE:
@@ -58,6 +63,12 @@ def check_kind(values: np.ndarray, y0: np.ndarray, given: Given, kind: str | Non
             "it holds means, not changes (--prediction-kind change): the median correlation of a row with "
             f"the mean of the controls is {alone:.2f}; leave --prediction-kind out"
         )
+    if kind is None and alone < _NOT_ALIKE:
+        return [
+            f"the rows of {given.name} are not like the mean of the controls (median correlation {alone:.2f}): are "
+            "these log1p of counts per 10 000, and the genes those that they are called?"
+        ]
+    return []
 
 
 def _median_correlation(values: np.ndarray, y0: np.ndarray) -> float:
@@ -148,6 +159,16 @@ def check_level(values: np.ndarray, y0: np.ndarray, given: Given, labels: Sequen
             f"its values are on another scale than log1p of counts per 10 000, it seems: {words}, expected about 1; "
             f"{AS_LOGS}, {_INSISTS}"
         )
+    _refuse_single_rows(levels, middle, values, given, labels, columns)
+    if middle.is_off(_NOTED_LEVEL):
+        return [f"{given.name} may be on another scale than the dataset: {words}, expected about 1"]
+    return []
+
+
+def _refuse_single_rows(
+    levels: Sequence[Level], middle: Level, values: np.ndarray, given: Given, labels: Sequence[str], columns: Columns
+) -> None:
+    """Refuse a row that is on another scale where most are not."""
     for row, level in enumerate(levels):
         if level.is_off(_OTHER_LEVEL) or level.counts > _MORE_LIKE_COUNTS:
             largest = int(np.nanargmax(values[row]))
@@ -157,9 +178,6 @@ def check_level(values: np.ndarray, y0: np.ndarray, given: Given, labels: Sequen
                 f"{middle.slope:.2g} and {middle.ratio:.2g} (its largest value is {values[row, largest]:g}, gene "
                 f"{columns.names[columns.place[largest]]!r}); {AS_LOGS}, {_INSISTS}"
             )
-    if middle.is_off(_NOTED_LEVEL):
-        return [f"{given.name} may be on another scale than the dataset: {words}, expected about 1"]
-    return []
 
 
 def describe_controls(mean: np.ndarray, y0: np.ndarray, given: Given) -> list[str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from pertharness.canonical import LOG1P_CEILING
 from pertharness.errors import DataError
 from pertharness.streaming import View, as_source, format_of, place_of, row_chunks, stored_values, sum_groups, to_memory
 from pertharness.worker.external_file import AS_LOGS, Given
@@ -19,6 +21,15 @@ SAMPLED_ROWS = 300
 """At most about so many rows are kept to judge the scale by."""
 _FEWEST_COUNTS = 20
 """Values above 0 that a row has to have before whole numbers alone make it counts: no logarithms are all whole."""
+_LEAVE_OUT = "leave such perturbations or genes out"
+_FAULTS = MappingProxyType({
+    "infinite": _LEAVE_OUT,
+    "high": f"log1p of counts per 10 000 ends at {LOG1P_CEILING:.2f}: these look like counts, or logarithms of another "
+    f"base or total; {AS_LOGS}",
+    "low": f"expected at least {-LOG1P_CEILING:.2f}: give the mean of the log-normalised expression, not a change, a "
+    "z-score or a logarithm of something else",
+})  # fmt: skip
+"""Kind of value that no log1p of counts per 10 000 has -> what to do."""
 
 
 @dataclass
@@ -60,8 +71,6 @@ def survey_rows(matrix: Any, is_asked: np.ndarray) -> Survey:
         Whether a column is a gene of the dataset, shape (n_columns,); the others are not looked at for faults.
     """
     from scipy import sparse
-
-    from pertharness.canonical import LOG1P_CEILING
 
     kinds: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "nan": np.isnan, "infinite": np.isinf, "high": lambda x: x > LOG1P_CEILING, "low": lambda x: x < -LOG1P_CEILING,
@@ -126,8 +135,6 @@ def refuse_sums(values: np.ndarray, given: Given, queries: list[str], columns: C
     values
         With the mean added, shape (n_queries, n_genes).
     """
-    from pertharness.canonical import LOG1P_CEILING
-
     is_bad = np.abs(values) > LOG1P_CEILING
     if is_bad.any():
         row, gene = np.argwhere(is_bad)[0]
@@ -158,7 +165,6 @@ def refuse_values(
     DataError
         At the first fault.
     """
-    from pertharness.canonical import LOG1P_CEILING
 
     def fault(at: tuple[int, int, float], remedy: str) -> DataError:
         row, column, value = at
@@ -167,36 +173,27 @@ def refuse_values(
             f"(row {str(given.obs.index[rows[row]])!r} of {given.where}); {remedy}"
         )
 
-    place = columns.place[columns.place >= 0]
-    in_part = (survey.n_nan > 0) & (survey.n_nan < survey.n_rows)
-    if in_part[place].any() or (survey.n_nan[place] == survey.n_rows).all():
-        at = survey.first["nan"]
-        if not in_part[at[1]] and in_part.any():  # a gene that is NaN in every row is no fault
-            at = _first_nan(given, rows, np.flatnonzero(in_part))
-        raise fault(at, "leave such perturbations or genes out")
-    if "infinite" in survey.first:
-        at = survey.first["infinite"]
-        raise fault(at, "leave such perturbations or genes out")
-    if kind == "change":
-        return
-    if "high" in survey.first:
-        remedy = (
-            f"log1p of counts per 10 000 ends at {LOG1P_CEILING:.2f}: these look like counts, or logarithms of another "
-            f"base or total; {AS_LOGS}"
-        )
-        raise fault(survey.first["high"], remedy)
-    if "low" in survey.first:
-        remedy = (
-            f"expected at least {-LOG1P_CEILING:.2f}: give the mean of the log-normalised expression, not a change, a "
-            "z-score or a logarithm of something else"
-        )
-        raise fault(survey.first["low"], remedy)
+    if (at := _nan_in_part(given, rows, columns, survey)) is not None:
+        raise fault(at, _LEAVE_OUT)
+    for name, remedy in _FAULTS.items():
+        if name in survey.first and not (kind == "change" and name != "infinite"):
+            raise fault(survey.first[name], remedy)
     if survey.counts is not None and kind is None:
         also = "this row holds only whole numbers"
         if survey.logs is not None:
             also += f", row {str(given.obs.index[rows[survey.logs[0]]])!r} does not: counts and logarithms are mixed"
         insist = "or say --prediction-kind mean if these are means of logarithms"
         raise fault(survey.counts, f"{also}: these look like counts; {AS_LOGS}, {insist}")
+
+
+def _nan_in_part(given: Given, rows: np.ndarray, columns: Columns, survey: Survey) -> tuple[int, int, float] | None:
+    """Return the first NaN of a gene that has values, too, or of a file of NaN alone; None if there is none."""
+    place = columns.place[columns.place >= 0]
+    in_part = (survey.n_nan > 0) & (survey.n_nan < survey.n_rows)
+    if not in_part.any():
+        return survey.first["nan"] if (survey.n_nan[place] == survey.n_rows).all() else None
+    first = survey.first["nan"]
+    return first if in_part[first[1]] else _first_nan(given, rows, np.flatnonzero(in_part))
 
 
 def _first_nan(given: Given, rows: np.ndarray, columns: np.ndarray) -> tuple[int, int, float]:
