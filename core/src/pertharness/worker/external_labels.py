@@ -85,7 +85,8 @@ class LabelReader:
     def read_all(self, labels: Collection[str]) -> dict[str, str | None]:
         """Return what labels mean: a perturbation, which the dataset may lack, the control, or None for neither."""
         meanings = {label: self.read(label) for label in labels}
-        unknown = [clean_text(label) for label, meaning in meanings.items() if meaning not in (*self.known, CONTROL)]
+        is_known = {*self.known, CONTROL}.__contains__
+        unknown = [clean_text(label) for label, meaning in meanings.items() if not is_known(meaning)]
         if not unknown or self.options.guides in (NONE, "separate") or self.shapes or len(unknown) > MOST_LABELS:
             return meanings
         # The dataset's labels show no guides, those of the file may: by the same rule, for most of its labels alike.
@@ -94,10 +95,7 @@ class LabelReader:
         other.shapes = find_shapes(map(other.affixes.bare, unknown), self.targets)
         if not other.shapes and other.affixes == Affixes():
             return meanings
-        return {
-            label: meaning if meaning in (*self.known, CONTROL) else other.read(label)
-            for label, meaning in meanings.items()
-        }
+        return {label: meaning if is_known(meaning) else other.read(label) for label, meaning in meanings.items()}
 
     def read_names(self, obs: pd.DataFrame) -> dict[str, str | None]:
         """Return what the names of rows mean, of files with many rows only those that are labels as they stand."""

@@ -52,8 +52,11 @@ def find_rows(given: Given, queries: list[str], data: DataLabels, choices: FileC
     _refuse_unread(given, meanings, reader)
     labels = labels_in(given.obs, column)
     perturbations = labels.map(meanings).to_numpy(dtype=object)
-    of_query = {query: np.flatnonzero(perturbations == query) for query in queries}
-    of_query = {query: rows for query, rows in of_query.items() if len(rows)}
+    numbers = {query: number for number, query in enumerate(queries)}
+    codes = np.array([numbers.get(perturbation, -1) for perturbation in perturbations], dtype=np.intp)
+    order = np.argsort(codes, kind="stable")
+    starts = np.searchsorted(codes[order], np.arange(len(queries) + 1))
+    of_query = {query: order[starts[i] : starts[i + 1]] for i, query in enumerate(queries) if starts[i + 1] > starts[i]}
     controls = np.flatnonzero(perturbations == CONTROL)
     notes = []
     if column != USUAL_COLUMN and choices.label_column is None:
