@@ -232,3 +232,11 @@ def test_changes_that_lead_beyond_any_logarithm_are_refused(tmp_path: Path) -> N
     values[2, 5] = 30.0
     with pytest.raises(DataError, match="the change of the perturbation 'C', gene 'G5', with the mean of the controls"):
         read(QUERIES, values, tmp_path, "change")
+
+
+@pytest.mark.parametrize("strength", [1.0, 2.0])
+def test_a_perturbation_that_moves_the_strongest_genes_is_no_scale_of_its_own(strength: float, tmp_path: Path) -> None:
+    """It is more like the expm1 of the control mean than the others are."""
+    values = means("log1p")
+    values[0] = np.minimum(values[0] + strength * (np.argsort(np.argsort(Y0)) >= N_GENES - 8), 9.2)
+    assert np.array_equal(read(QUERIES, values, tmp_path)[0], values)
