@@ -31,6 +31,8 @@ values have no logarithm. In the median row of logarithms it is 0.05 to 0.2 less
 strongest genes come to 0.02 more in the screen of Norman et al., so that a single row needs more to be refused."""
 _FEWEST_CELLS = 10
 """Different rows from which a scale is judged."""
+_FEWEST_GENES = 20
+"""Genes in common from which it is said that rows are like nothing."""
 _INSISTS = "or say --prediction-kind mean if these are means of log1p of counts per 10 000"
 
 
@@ -64,7 +66,7 @@ def check_kind(values: np.ndarray, y0: np.ndarray, given: Given, kind: str | Non
             "it holds means, not changes (--prediction-kind change): the median correlation of a row with "
             f"the mean of the controls is {alone:.2f}; leave --prediction-kind out"
         )
-    if kind is None and alone < _NOT_ALIKE:
+    if kind is None and alone < _NOT_ALIKE and np.isfinite(values).all(axis=0).sum() >= _FEWEST_GENES:
         return [
             f"the rows of {given.name} are not like the mean of the controls (median correlation {alone:.2f}): are "
             "these log1p of counts per 10 000, and the genes those that they are called?"
