@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pertharness.errors import DataError
 from pertharness.worker.external import read_prediction
+from pertharness.worker.external_file import FileChoices
 from scipy import sparse
 
 GENES = pd.Index(["A", "B", "C", "D"])
@@ -63,7 +64,7 @@ def test_labels_in_the_spellings_of_users_are_mapped(tmp_path: Path) -> None:
     prediction, notes = read_prediction(make_file(tmp_path / "p.h5ad", labels, list(GENES), values), GENES, QUERIES)
     assert list(prediction.obs["perturbation"]) == QUERIES
     assert np.array_equal(prediction.X, [VALUES[query] for query in QUERIES])
-    assert notes == ["1 rows of p.h5ad are not held-out perturbations of this split: left aside"]
+    assert notes == ["1 rows of p.h5ad are controls ('ctrl'): left aside, never scored"]
 
 
 def test_missing_genes_are_columns_of_nan_and_others_left_aside(tmp_path: Path) -> None:
@@ -91,19 +92,20 @@ def test_a_value_that_is_not_asked_for_may_be_nan(tmp_path: Path) -> None:
     assert np.array_equal(prediction.X, values[:1, :4])
 
 
-NAN, FULL = np.array([[1.0, np.nan, 3.0, 4.0]]), np.ones((1, 4))
+NAN, FULL = np.array([[1.0, np.nan, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0]]), np.ones((1, 4))
 
 
 @pytest.mark.parametrize(
     ("labels", "genes", "values", "words"),
     [
-        (["A+B", "B+A"], list(GENES), np.ones((2, 4)), ["2 rows", "'A+B'", "one mean per perturbation"]),
-        (["C", "C"], list(GENES), np.ones((2, 4)), ["2 rows", "'C'"]),
-        (["C"], list(GENES), NAN, ["nan", "perturbation 'C'", "gene 'B'"]),
+        (["C", "D"], list(GENES), NAN, ["nan", "perturbation 'C'", "gene 'B'", "row 'row0' of X"]),
+        (["D", "C"], list(GENES), NAN[::-1], ["nan", "perturbation 'C'", "gene 'B'", "row 'row1' of X"]),
+        (["C", "C"], list(GENES), NAN[::-1], ["nan", "perturbation 'C'", "gene 'B'", "row 'row1' of X"]),
         (["C"], list(GENES), np.full((1, 4), -np.inf), ["-inf", "gene 'A'"]),
         (["C"], ["A", "B", "A", "D"], FULL, ["'A'", "more than once"]),
-        (["Q"], list(GENES), FULL, ["none of the perturbations", "'A+B', 'C', 'D'", "another dataset"]),
-        (["C"], list("WXYZ"), FULL, ["none of the genes", "'A', 'B', 'C'", "another dataset"]),
+        (["Q"], list(GENES), FULL, ["none of the perturbations", "'A+B', 'C', 'D'", "are 'Q'", "another dataset"]),
+        (["C"], list("WXYZ"), FULL, ["none of the genes", "'A', 'B', 'C'", "'W', 'X', 'Y', 'Z'", "another dataset"]),
+        (["C"], list("0123"), FULL, ["none of the genes", "does not name its genes", "--prediction-gene-column"]),
         (["C+C"], list(GENES), FULL, ["'C'", "named twice"]),
         (["C"], list(GENES), None, ["no X"]),
         (["C"], list(GENES), FULL * 1234, ["1234", "'C', gene 'A'", "look like counts"]),
@@ -126,9 +128,49 @@ def test_a_file_that_does_not_fit_is_refused_with_its_name_and_the_value(
         assert word in str(error.value)
 
 
-def test_labels_under_another_name_are_asked_for(tmp_path: Path) -> None:
-    path = make_file(tmp_path / "p.h5ad", ["C"], list(GENES), FULL, column="condition")
-    with pytest.raises(DataError, match=r"no column 'perturbation' \(columns: \['condition'\]\)"):
+def test_several_rows_of_a_perturbation_are_cells_and_averaged(tmp_path: Path) -> None:
+    """Of C: (1 + 2) / 2, (0 + 4) / 2, ...; the row of B+A is one of A+B."""
+    values = np.array([[1.0, 0.0, 3.0, 4.0], [5.5, 5.0, 5.0, 5.0], [2.0, 4.0, 3.5, 0.0], [6.5, 5.0, 5.0, 5.0]])
+    path = make_file(tmp_path / "p.h5ad", ["C", "A+B", "C", "B+A"], list(GENES), values)
+    prediction, notes = read_prediction(path, GENES, QUERIES)
+    assert list(prediction.obs["perturbation"]) == ["A+B", "C"]
+    assert np.array_equal(prediction.X, [[6.0, 5.0, 5.0, 5.0], [1.5, 2.0, 3.25, 2.0]])
+    assert notes == [
+        "4 rows of p.h5ad are cells of 2 perturbations, 2 of each: their mean in log1p of counts per 10 000 is scored"
+    ]
+
+
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_matrix, sparse.csc_matrix])
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_cells_are_averaged_in_double_whatever_they_are_stored_as(make: object, dtype: str, tmp_path: Path) -> None:
+    values = np.random.default_rng(1).gamma(0.3, 1.0, (40, 4)).astype(dtype)
+    values = values.astype("f4") if dtype == "f2" and make is not np.asarray else values  # scipy has no float16
+    path = make_file(tmp_path / "p.h5ad", ["C", "D"] * 20, list(GENES), make(values))  # type: ignore[operator]
+    prediction, _ = read_prediction(path, GENES, ["C", "D"])
+    expected = [values[0::2].astype("f8").mean(axis=0), values[1::2].astype("f8").mean(axis=0)]
+    np.testing.assert_allclose(prediction.X, expected, rtol=1e-14)
+
+
+def test_a_gene_that_is_nan_in_every_row_is_not_predicted(tmp_path: Path) -> None:
+    values = values_of(QUERIES, list(GENES))
+    values[:, 1] = np.nan
+    prediction, _ = read_prediction(make_file(tmp_path / "p.h5ad", QUERIES, list(GENES), values), GENES, QUERIES)
+    assert prediction.uns["missing_genes"] == {"B": "NaN in every row of the file"}
+    assert np.isnan(prediction.X[:, 1]).all()
+    assert np.isfinite(prediction.X[:, [0, 2, 3]]).all()
+
+
+def test_a_nan_beside_a_gene_of_nan_alone_is_named(tmp_path: Path) -> None:
+    values = values_of(QUERIES, list(GENES))
+    values[:, 0], values[1, 2] = np.nan, np.nan
+    path = make_file(tmp_path / "p.h5ad", QUERIES, list(GENES), values)
+    with pytest.raises(DataError, match="nan for the perturbation 'C', gene 'C'"):
+        read_prediction(path, GENES, QUERIES)
+
+
+def test_a_file_of_nan_alone_is_refused(tmp_path: Path) -> None:
+    path = make_file(tmp_path / "p.h5ad", QUERIES, list(GENES), np.full((3, 4), np.nan))
+    with pytest.raises(DataError, match="nan for the perturbation 'A\\+B', gene 'A'"):
         read_prediction(path, GENES, QUERIES)
 
 
@@ -215,11 +257,13 @@ def test_changes_from_the_control_are_refused_and_read_when_they_are_said_to_be(
     path = make_file(tmp_path / "p.h5ad", ["C", "D"], list(genes), means - y0)
     with pytest.raises(DataError, match=r"changes from the control.*--prediction-kind change"):
         read_prediction(path, genes, ["C", "D"], y0=y0)
-    prediction, notes = read_prediction(path, genes, ["C", "D"], y0=y0, kind="change")
+    prediction, notes = read_prediction(path, genes, ["C", "D"], y0=y0, choices=FileChoices(kind="change"))
     np.testing.assert_allclose(prediction.X, means, rtol=0, atol=1e-12)
     assert notes == ["the rows of p.h5ad are changes: the mean of the controls was added"]
     # Who insists is not corrected.
-    assert np.array_equal(read_prediction(path, genes, ["C", "D"], y0=y0, kind="mean")[0].X, means - y0)
+    assert np.array_equal(
+        read_prediction(path, genes, ["C", "D"], y0=y0, choices=FileChoices(kind="mean"))[0].X, means - y0
+    )
 
 
 def test_changes_are_recognised_over_the_genes_that_the_file_has(tmp_path: Path) -> None:
@@ -234,7 +278,7 @@ def test_means_that_are_said_to_be_changes_are_refused(tmp_path: Path) -> None:
     path = make_file(tmp_path / "p.h5ad", ["C", "D"], list(genes), means)
     assert np.array_equal(read_prediction(path, genes, ["C", "D"], y0=y0)[0].X, means)
     with pytest.raises(DataError, match="holds means, not changes"):
-        read_prediction(path, genes, ["C", "D"], y0=y0, kind="change")
+        read_prediction(path, genes, ["C", "D"], y0=y0, choices=FileChoices(kind="change"))
 
 
 @pytest.mark.parametrize("n_below", [1, 60])

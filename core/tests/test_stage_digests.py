@@ -79,7 +79,7 @@ def test_comments_docstrings_annotations_and_form_do_not_count(
         ("halves.py", "(n_cells[:, None] - 1)", "(n_cells[:, None] - 2)", {"halves"}),
         ("halves.py", "FEWEST_CELLS = 2", "FEWEST_CELLS = 3", {"halves"}),
         ("worker/stages.py", 'names = ["scores.csv"]', 'names = ["scores.csv", "x"]', {"scores"}),
-        ("worker/external.py", "len(rows) < len(labels)", "len(rows) > len(labels)", {"predictions"}),
+        ("worker/external.py", "len(numbers) > len(queries)", "len(numbers) < len(queries)", {"predictions"}),
         ("host/splits/rules.py", "VAL_SHARE = 0.1", "VAL_SHARE = 0.2", {"splits"}),
         ("halves.py", "import numpy as np", "import cupy as np", {"halves", "predictions", "scores"}),
         ("host/report/page.py", "_LONGEST = 20_000", "_LONGEST = 1", set()),

@@ -14,7 +14,7 @@ from typing import Any
 
 from pertharness import __version__
 from pertharness.containers import is_zarr
-from pertharness.errors import ChoiceError, FetchError, RecipeError
+from pertharness.errors import ChoiceError, DataError, FetchError, RecipeError
 from pertharness.files import sha256_file
 from pertharness.host.execution.runner import Observer, Runner
 from pertharness.host.hardware import find_gpus
@@ -94,33 +94,47 @@ def find_sources(recipe: Recipe, registry: Registry, fetch: Callable[[str, Any],
 
 def carry_out(
     recipe: Recipe, registry: Registry, store: Store, plan: Plan, folder: Path, *, slots: int,
-    retry: frozenset[str], observer: Observer | None, command: list[str],
+    retry: frozenset[str], observer: Observer | None, command: list[str], files_first: bool = False,
 ) -> Finished:  # fmt: skip
     """Do the jobs of a plan and write the run's folder.
 
     The folder's files are written whole or not at all; the old ones stay until the new ones are complete. Records that
     the run relies on are in use until then.
+
+    Parameters
+    ----------
+    files_first
+        Read the files of predictions before anything else is done but what they need, and end if one cannot be used.
+
+    Raises
+    ------
+    RecipeError
+        With `files_first`, why a file cannot be used.
     """
     with use_records(store, plan.nodes) as use:
         return _carry_out(
-            recipe, registry, store, plan, folder, slots=slots, retry=retry, observer=observer, command=command, use=use
-        )
+            recipe, registry, store, plan, folder, slots=slots, retry=retry, observer=observer, command=command,
+            use=use, files_first=files_first,
+        )  # fmt: skip
 
 
 def _carry_out(
     recipe: Recipe, registry: Registry, store: Store, plan: Plan, folder: Path, *, slots: int,
-    retry: frozenset[str], observer: Observer | None, command: list[str], use: Use,
+    retry: frozenset[str], observer: Observer | None, command: list[str], use: Use, files_first: bool,
 ) -> Finished:  # fmt: skip
     started = datetime.now(timezone.utc)
-    write_recipe(recipe, folder / "recipe.toml")
     gpus = find_gpus() if recipe.resources.device.startswith("cuda") else ()
     sources = [path for node in plan.nodes.values() for role, path in node.job.inputs.items() if role == "source"]
     runner = Runner(
         store, slots=slots, retry=retry, observer=observer, gpus=gpus, isolation=recipe.resources.isolation,
         guarded=(folder.absolute(), *dict.fromkeys(sources)),
     )  # fmt: skip
+    if files_first:
+        _read_files(plan, runner)
+    write_recipe(recipe, folder / "recipe.toml")
     memory = read_memory(folder)
-    common = plan_common_genes(plan, runner.run(plan.nodes.values()), store, memory.lacking)
+    to_do = [node for key, node in plan.nodes.items() if key not in runner.outcomes]
+    common = plan_common_genes(plan, runner.run(to_do), store, memory.lacking)
     use.add(node.key for node in common)
     if common and observer:
         observer.planned(len(common))
@@ -132,6 +146,29 @@ def _carry_out(
     fresh = sum(outcome.fresh and outcome.state == "done" for outcome in outcomes.values())
     undecided = any(outcome.status and outcome.status.type == ChoiceError.__name__ for outcome in outcomes.values())
     return Finished(folder, board, counts, fresh, undecided)
+
+
+def _read_files(plan: Plan, runner: Runner) -> None:
+    """Do the jobs that read files of predictions, and what they need, before all others.
+
+    Raises
+    ------
+    RecipeError
+        If such a file cannot be used. What goes wrong otherwise becomes a record like any other.
+    """
+    wanted = [key for key, node in plan.nodes.items() if node.stage == "predictions" and "file" in node.job.inputs]
+    first: set[str] = set()
+    waiting = [*wanted]
+    while waiting:
+        key = waiting.pop()
+        if key not in first:
+            first.add(key)
+            waiting += plan.nodes[key].needs
+    outcomes = runner.run([node for key, node in plan.nodes.items() if key in first])
+    for key in wanted:
+        status = outcomes[key].status
+        if status is not None and status.type == DataError.__name__:
+            raise RecipeError(f"predictions {plan.nodes[key].job.name!r}: {status.message}")
 
 
 def plan_run(recipe: Recipe, registry: Registry, store: Store, fetch: Callable[[str, Any], Path]) -> Plan:

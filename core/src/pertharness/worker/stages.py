@@ -183,7 +183,6 @@ def _predictions(job: Job, folder: Path, phases: list[Phase]) -> Result:
     from pertharness import canonical
     from pertharness.halves import predict_duplicate
     from pertharness.predictions import make_prediction
-    from pertharness.worker.external import read_prediction
     from pertharness.worker.prediction_checks import as_matrix, describe_negative_values
 
     train = canonical.read(job.inputs["train"])
@@ -194,11 +193,7 @@ def _predictions(job: Job, folder: Path, phases: list[Phase]) -> Result:
     if "halves" in job.inputs:  # the technical duplicate; no model's job names them
         prediction = predict_duplicate(canonical.read(job.inputs["halves"]), queries, controls.var_names)
     elif "file" in job.inputs:
-        given = {label: perturbation for perturbation, label in _labels_given(job.inputs["split"]).items()}
-        prediction, notes = read_prediction(
-            job.inputs["file"], controls.var_names, queries, given,
-            y0=canonical.control_mean(controls), kind=job.options.get("prediction_kind"),
-        )  # fmt: skip
+        prediction, notes = _read_file(job, controls, queries)
     else:
         prediction = _fit_and_predict(job, folder, phases, train, controls, queries)
     unanswered = {str(query): str(reason) for query, reason in prediction.uns.get("unanswered", {}).items()}
@@ -211,6 +206,25 @@ def _predictions(job: Job, folder: Path, phases: list[Phase]) -> Result:
     bare = make_prediction(dict(answers), controls.var_names)  # nothing else that a plugin may have put there
     canonical.write(bare, folder / "prediction.h5ad")
     return Result(["prediction.h5ad"], notes=notes, unanswered=unanswered)
+
+
+def _read_file(job: Job, controls: AnnData, queries: list[str]) -> tuple[AnnData, list[str]]:
+    """Return a prediction that was made elsewhere, its labels read as those of the dataset are."""
+    from pertharness import canonical
+    from pertharness.worker.external import read_prediction
+    from pertharness.worker.external_file import FileChoices
+
+    split = read_split(job.inputs["split"])
+    ids = controls.var.get("ensembl_id", [])
+    return read_prediction(
+        job.inputs["file"], controls.var_names, queries,
+        {label: perturbation for perturbation, label in _labels_given(job.inputs["split"]).items()},
+        y0=canonical.control_mean(controls),
+        choices=FileChoices(kind=job.options.get("prediction_kind"), **job.options.get("prediction_columns", {})),
+        ensembl_ids=dict(zip(map(str, ids), controls.var_names, strict=False)),
+        perturbations=[label for part in ("train", "val", "test", "dropped") for label in split.get(part, ())],
+        params=job.options.get("dataset_params", {}),
+    )  # fmt: skip
 
 
 def _fit_and_predict(

@@ -121,11 +121,11 @@ def make_recipe(path: Path | None, given: dict[str, Any]) -> Any:
 
 def carry_out_run(
     recipe: Any, store_path: Path | None, out: Path | None, retry: tuple[str, ...], *, named: bool = False,
-    dry_run: bool = False, build: bool = False,
+    dry_run: bool = False, build: bool = False, files_first: bool = False,
 ) -> Finished | None:  # fmt: skip
     """Plan, run, print; give what came of it, None for a dry run.
 
-    `named`: the models were named on the command line.
+    `named`: the models were named on the command line. `files_first`: files of predictions are read before all else.
     """
     from pertharness.host.cli.data import fetch_shown
     from pertharness.host.display import make_display
@@ -148,7 +148,7 @@ def carry_out_run(
     with make_display(console, len(plan.nodes)) as display:
         finished = carry_out(
             recipe, registry, store, plan, folder, slots=slots, retry=frozenset(retry), observer=display,
-            command=sys.argv[1:],
+            command=sys.argv[1:], files_first=files_first,
         )  # fmt: skip
     print_finished(finished, registry)
     return finished

@@ -126,13 +126,22 @@ def _changed(offer: ModelOffer, spec: ModelSpec) -> dict[str, Any]:
     return {name: value for name, value in spec.params.items() if (name, value) not in offer.params.items()}
 
 
+_READING = 2
+"""How files of predictions are read, as a number in their keys: raised when one may be read otherwise."""
+_OF_LABELS = ("separator", "label_map", "control_label", "guides", "scale")
+"""Parameters of a dataset's file that hold for predictions, too: how labels are read, whether the scale is declared."""
+
+
 def plan_file(planner: Planner, task: Task, seed: int, entry: PredictionChoice, scorers: Scorers) -> None:
     """Add a prediction that was made elsewhere: read instead of computed, scored like any other."""
     split = plan_split(planner, task, seed, "pseudobulk")
     folder = planner.store.record("splits", split)
+    options: dict[str, Any] = {"score_on": list(task.score_on), "prediction_kind": entry.kind, "reading": _READING}
+    options |= {"prediction_columns": entry.columns} if entry.columns else {}
+    options |= {"dataset_params": params} if (params := _params_of_labels(planner, str(task.dataset))) else {}
     job = planner.job(
         "predictions", None, inputs={"split": split, "file": planner.hash_of(entry.file)}, name=entry.name,
-        options={"score_on": list(task.score_on), "prediction_kind": entry.kind},
+        options=options,
     ).model_copy(
         update={"inputs": {"split": folder / "split.json", "train": folder / "train.h5ad", "file": entry.file}}
     )  # fmt: skip
@@ -148,6 +157,14 @@ def plan_file(planner: Planner, task: Task, seed: int, entry: PredictionChoice, 
     add_attempt(
         planner, task, seed, 1, "file", ModelSpec(None, entry.name), split, prediction=prediction, scores=scores
     )
+
+
+def _params_of_labels(planner: Planner, dataset: str) -> dict[str, Any]:
+    """Return what the user said of the labels of a dataset's file, and of its scale."""
+    job = planner.plan.nodes[planner.plan.datasets[dataset]].job
+    if planner.recipe.datasets[dataset].file is None or job.plugin.name != "datasets":
+        return {}
+    return {name: job.params[name] for name in _OF_LABELS if job.params.get(name) is not None}
 
 
 def _preflight(planner: Planner, offer: ModelOffer, split: str, task: Task, weights: Given) -> Any:

@@ -181,6 +181,14 @@ class PredictionChoice(_Part):
     file: RecipePath
     dataset: Label = ""
     kind: Literal["mean", "change"] | None = None
+    label_column: Annotated[str, Field(min_length=1)] | None = None
+    gene_column: Annotated[str, Field(min_length=1)] | None = None
+    layer: Annotated[str, Field(min_length=1)] | None = None
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Where labels, genes and values are in the file, as far as the recipe says."""
+        return self.model_dump(include={"label_column", "gene_column", "layer"}, exclude_none=True)
 
 
 class Comparison(_Part):

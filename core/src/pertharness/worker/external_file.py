@@ -1,0 +1,143 @@
+"""Opening a file of predictions: the matrix that is meant, its tables, and what the user says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pertharness.canonical import LOG1P_CEILING, open_stored
+from pertharness.errors import DataError
+from pertharness.streaming import first_value, format_of, place_of, row_chunks, stored_values
+from pertharness.structure import is_number
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KINDS = ("mean", "change")
+"""What the rows of a file of predictions may be: means, or changes from the mean of the controls."""
+RAW = "raw"
+"""Layer that means ``adata.raw`` in a file without a layer of that name."""
+INDEX = ("index", "_index")
+"""Columns that mean the names of the rows, or of the genes, in a file without a column of that name."""
+LABEL_FLAG, GENE_FLAG, LAYER_FLAG = "--prediction-label-column", "--prediction-gene-column", "--prediction-layer"
+AS_LOGS = (
+    "give log1p of counts per 10 000, such as scanpy.pp.normalize_total(adata, target_sum=1e4) and "
+    "scanpy.pp.log1p(adata) make it"
+)
+
+
+@dataclass(frozen=True)
+class FileChoices:
+    """What the user says of a file of predictions; None: found in it, if there is no doubt.
+
+    Attributes
+    ----------
+    label_column
+        Of ``obs``; ``index``: the names of the rows.
+    gene_column
+        Of ``var``; ``index``: ``var_names``.
+    layer
+        In place of ``X``; ``raw``: ``adata.raw``.
+    kind
+        One of `KINDS`.
+    """
+
+    label_column: str | None = None
+    gene_column: str | None = None
+    layer: str | None = None
+    kind: str | None = None
+
+
+@dataclass(frozen=True)
+class Given:
+    """A file of predictions, its values on disk: ``matrix`` has the shape (n_rows, n_columns)."""
+
+    path: Path
+    where: str
+    matrix: Any
+    obs: pd.DataFrame
+    var: pd.DataFrame
+
+    def fault(self, text: str) -> DataError:
+        """Return the error that says what is wrong with this file."""
+        return DataError(f"{str(self.path)!r}: {text}")
+
+    @property
+    def name(self) -> str:
+        """The file's name, for notes."""
+        return self.path.name
+
+
+def open_predictions(path: Path, choices: FileChoices) -> Given:
+    """Open a file of predictions and check all that can be checked without the dataset.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read, has no rows, no such layer or column, or no numbers.
+    """
+    stored = open_stored(path)
+    matrix, where, var = stored.X, "X", stored.var
+    if choices.layer is not None:
+        where = f"layers[{choices.layer!r}]"
+        if choices.layer in stored.layers:
+            matrix = stored.layers[choices.layer]
+        elif choices.layer == RAW and stored.raw is not None:
+            matrix, where, var = stored.raw.X, "raw", stored.raw.var
+        else:
+            layers = [*stored.layers, *([RAW] if stored.raw is not None else [])]
+            raise DataError(
+                f"{str(path)!r}: there is no layer {choices.layer!r} ({LAYER_FLAG}); it has {some(layers) or 'none'}"
+            )
+    given = Given(path, where, matrix, stored.obs, var)
+    if matrix is None:
+        others = f"; or take a layer with {LAYER_FLAG}: {some(stored.layers)}" if stored.layers else ""
+        raise given.fault(f"there is no X; give the mean log expression{others}")
+    if not is_number(matrix.dtype):
+        raise given.fault(
+            f"{where} has the type {matrix.dtype.name!r}{first_value(matrix)}; expected numbers: the mean log "
+            "expression"
+        )
+    if not stored.n_obs or not len(var):
+        raise given.fault(f"it is empty: {stored.n_obs} rows x {len(var)} genes; expected a row per perturbation")
+    _check_column(given, given.obs, choices.label_column, "obs", LABEL_FLAG)
+    _check_column(given, given.var, choices.gene_column, "var", GENE_FLAG)
+    return given
+
+
+def some(values: Iterable[object], most: int = 6) -> str:
+    """Return the first few of some values, quoted; nothing of none."""
+    quoted = [repr(value) for value in values]
+    return ", ".join(quoted[:most]) + (", ..." if len(quoted) > most else "")
+
+
+def _check_column(given: Given, table: pd.DataFrame, column: str | None, name: str, flag: str) -> None:
+    """Refuse the name of a column that is not there."""
+    if column is None or column in table or column in (*INDEX, table.index.name):
+        return
+    raise given.fault(
+        f"{name} has no column {column!r} ({flag}); it has {some(table.columns, 20) or 'none'}; the names of the "
+        f"{'rows' if name == 'obs' else 'genes'} are {flag} index"
+    )
+
+
+def refuse_counts(given: Given) -> None:
+    """Refuse a file whose first rows hold whole numbers alone, one of which is too high for a logarithm."""
+    matrix = given.matrix
+    if format_of(matrix) == "csc":  # its first rows are all over the file
+        return
+    _, chunk = next(iter(row_chunks(matrix, 1 << 20)))
+    values = stored_values(chunk)
+    if not values.size or not np.isfinite(values).all() or (values != np.floor(values)).any():
+        return
+    at = int(np.argmax(values))
+    if values[at] > LOG1P_CEILING:
+        row, column = place_of(chunk, at)
+        raise given.fault(
+            f"{given.where} holds whole numbers, such as {float(values[at]):g} in row {str(given.obs.index[row])!r}, "
+            f"column {str(given.var.index[column])!r}: these look like counts; {AS_LOGS}"
+        )

@@ -1,0 +1,177 @@
+"""Which gene of the dataset each column of a file of predictions holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pertharness.datasets.genes import name_genes
+from pertharness.datasets.options import FileOptions
+from pertharness.datasets.targets import key_of_name
+from pertharness.errors import DataError
+from pertharness.worker.external_file import GENE_FLAG, INDEX, FileChoices, Given, some
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+VAR_NAMES = "var_names"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where the genes of the dataset are in a file.
+
+    Attributes
+    ----------
+    place
+        Of each gene, its column in the file, -1 where it has none; shape (n_genes,).
+    names
+        What the file calls its columns, for errors; shape (n_columns,).
+    note
+        Where the names were found, if not in ``var_names`` as they stand.
+    """
+
+    place: np.ndarray
+    names: Sequence[str]
+    note: str = ""
+
+    @property
+    def number(self) -> int:
+        """Number of genes of the dataset that the file has."""
+        return int((self.place >= 0).sum())
+
+
+def find_columns(given: Given, genes: pd.Index, ids: Mapping[str, str], choices: FileChoices) -> Columns:
+    """Find the column of each gene.
+
+    Parameters
+    ----------
+    genes
+        Of the dataset.
+    ids
+        Other names of these, such as Ensembl ids without version -> gene.
+
+    Raises
+    ------
+    DataError
+        If the file has none of the genes, one of them twice, or different ones by two of its columns.
+    """
+    found = {name: columns for name in _places(given, choices) if (columns := _match(given, name, genes, ids)).number}
+    if not found:
+        raise _no_match(given, genes, choices)
+    best = max(found, key=lambda name: found[name].number)
+    # What the documentation asks for is taken, unless something else fits far better.
+    if VAR_NAMES in found and found[VAR_NAMES].number * 2 >= found[best].number:
+        best = VAR_NAMES
+    for name, columns in found.items():
+        both = (columns.place >= 0) & (found[best].place >= 0)
+        is_rival = best != VAR_NAMES and columns.number * 2 > found[best].number
+        if is_rival and (columns.place != found[best].place)[both].any():
+            gene = genes[int(np.argmax((columns.place != found[best].place) & both))]
+            raise given.fault(
+                f"{_named(best)} and {_named(name)} both hold genes of the dataset, but different ones in a column "
+                f"(such as {gene!r}); choose one with {GENE_FLAG}"
+            )
+    _check_once(given, best, found[best], genes)
+    return found[best]
+
+
+def _places(given: Given, choices: FileChoices) -> list[str]:
+    """Return where the names of genes are looked for."""
+    wanted, var = choices.gene_column, given.var
+    if wanted is not None:
+        return [wanted if wanted in var else VAR_NAMES]
+    return [VAR_NAMES, *(name for name in var.columns if var[name].dtype.kind in "OSUiu" or _is_text(var[name]))]
+
+
+def _is_text(column: pd.Series) -> bool:
+    import pandas as pd
+
+    return isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(column.dtype)
+
+
+def _match(given: Given, name: str, genes: pd.Index, ids: Mapping[str, str]) -> Columns:
+    """Return the columns of genes by the names in one place: as they stand, by ids, or upper and lower case aside.
+
+    The first of these that finds at least half as many as the best.
+    """
+    is_index = name == VAR_NAMES and VAR_NAMES not in given.var
+    column = given.var.index if is_index else given.var[name]
+    texts = [str(text).strip() for text in np.asarray(column.astype(object), dtype=object)]
+    called = given.name if is_index else f"{_named(name)} of {given.name}"
+    by_name = {gene: gene for gene in genes}
+    cases: dict[str, list[str]] = {}
+    for gene in genes:
+        cases.setdefault(str(gene).upper(), []).append(gene)
+    by_case = {key: same[0] for key, same in cases.items() if len(same) == 1}
+    ways = {
+        f"the genes are named by {_named(name)}": [by_name.get(text) for text in texts],
+        f"the genes are found by their ids in {_named(name)}": [ids.get(key_of_name(text)) for text in texts],
+        f"the genes are named by {_named(name)} in another form": _as_dataset(given, name, by_name, ids),
+        f"the genes are named by {_named(name)}, upper and lower case aside": [by_case.get(x.upper()) for x in texts],
+    }
+    tried = {way: _columns(of_columns, genes, texts) for way, of_columns in ways.items()}
+    most = max(columns.number for columns in tried.values())
+    way, columns = next((way, columns) for way, columns in tried.items() if columns.number * 2 >= most)
+    is_usual = is_index and way == next(iter(ways))
+    note = "" if is_usual else f"{way}: {columns.number} of {len(genes)} of the dataset are in {called}"
+    return Columns(columns.place, texts, note)
+
+
+def _as_dataset(given: Given, name: str, by_name: Mapping[str, str], ids: Mapping[str, str]) -> list[str | None]:
+    """Return the gene of each column as a dataset with this ``var`` would name it: ``KLF1_ENSG00000105610``."""
+    column = name if name in given.var else None
+    var = given.var if column else given.var[[]]  # a column of symbols is another place
+    try:
+        named = name_genes(var, FileOptions(gene_column=column), [])
+    except DataError:  # names that are there twice: found as they stand, or not at all
+        return [None] * len(given.var)
+    return [by_name.get(text) or ids.get(key_of_name(text)) for text in map(str, named.index)]
+
+
+def _columns(of_columns: Sequence[str | None], genes: pd.Index, names: Sequence[str]) -> Columns:
+    """Return the first column of each gene."""
+    first: dict[str, int] = {}
+    for number, gene in enumerate(of_columns):
+        if gene is not None:
+            first.setdefault(gene, number)
+    return Columns(np.array([first.get(gene, -1) for gene in genes], dtype=np.intp), names)
+
+
+def _check_once(given: Given, name: str, columns: Columns, genes: pd.Index) -> None:
+    """Refuse a gene of the dataset whose name is there twice."""
+    times: dict[str, int] = {}
+    for text in columns.names:
+        times[text] = times.get(text, 0) + 1
+    for gene, place in zip(genes, columns.place, strict=True):
+        if place >= 0 and times[columns.names[place]] > 1:
+            raise given.fault(
+                f"the gene {gene!r} comes more than once in {_named(name)}; give each gene once, or name another "
+                f"column of var with {GENE_FLAG}"
+            )
+
+
+def _named(name: str) -> str:
+    """Return how a place of names is called in notes and errors."""
+    return VAR_NAMES if name in (VAR_NAMES, *INDEX) else f"var[{name!r}]"
+
+
+def _no_match(given: Given, genes: pd.Index, choices: FileChoices) -> DataError:
+    """Return the error that shows the file's own genes beside those of the dataset."""
+    own = [str(name) for name in given.var.index]
+    column = choices.gene_column
+    if column is not None and column in given.var:
+        own = [str(name) for name in given.var[column]]
+    are_numbers = all(name.isdigit() for name in own)
+    why = " (numbers: the file does not name its genes)" if are_numbers else ""
+    columns = (
+        f"the columns of var are {some(given.var.columns, 20)}" if len(given.var.columns) else "var has no columns"
+    )
+    return DataError(
+        f"{str(given.path)!r} holds none of the genes that are asked for (such as {list(genes[:3])}); "
+        f"its own, {_named(column or VAR_NAMES)}, are {some(own)}{why}; put the dataset's genes into var_names, or "
+        f"name the column of var with them with {GENE_FLAG} ({columns}), or is it for another dataset?"
+    )

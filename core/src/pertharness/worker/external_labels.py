@@ -1,0 +1,216 @@
+"""What the labels of a file of predictions mean: they are read as those of the dataset are."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pertharness.datasets.controls import is_control, is_control_label, is_control_word, is_no_perturbation
+from pertharness.datasets.guides import Affixes, find_affixes, find_shapes, readings
+from pertharness.datasets.label_kinds import control_matcher
+from pertharness.datasets.options import NONE, FileOptions
+from pertharness.datasets.separators import RARE_SEPARATORS, SEPARATORS, parts_of
+from pertharness.datasets.targets import key_of_name
+from pertharness.errors import DataError
+from pertharness.label_map import DROP, clean_text
+from pertharness.labels import CONTROL, SEPARATOR, join_targets
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_LABELS = 50_000
+"""Different texts up to which each is read; of more, such as the names of all cells, only those that are labels as
+they stand."""
+READING = ("separator", "label_map", "control_label", "guides", "scale")
+"""Parameters of a dataset that say how its labels are read, and whether its scale was declared."""
+
+
+@dataclass(frozen=True)
+class DataLabels:
+    """How the dataset names its perturbations.
+
+    Attributes
+    ----------
+    spellings
+        Label as the dataset spells it -> perturbation, where the two differ.
+    perturbations
+        All of the dataset, whatever part of the split they are in.
+    genes
+        Of the dataset.
+    ids
+        Other names of these, such as Ensembl ids -> gene.
+    options
+        What the user said of the dataset's labels.
+    """
+
+    spellings: Mapping[str, str]
+    perturbations: Collection[str]
+    genes: Collection[str]
+    ids: Mapping[str, str] = field(default_factory=dict)
+    options: FileOptions = field(default_factory=FileOptions)
+
+    @classmethod
+    def of(
+        cls, spellings: Mapping[str, str], perturbations: Collection[str], genes: Collection[str],
+        ids: Mapping[str, str], params: Mapping[str, Any],
+    ) -> DataLabels:  # fmt: skip
+        """Return them for a dataset with parameters, of which those of `READING` are looked at."""
+        options = FileOptions(**{name: params[name] for name in READING if params.get(name) is not None})
+        return cls(spellings, {*perturbations, *spellings.values()}, genes, ids, options)
+
+
+class LabelReader:
+    """Reads labels by the dataset's own: its spellings, its label map, its controls, its separator, its guides."""
+
+    def __init__(self, data: DataLabels) -> None:
+        self.data, self.options = data, data.options
+        self.known = {*data.perturbations}
+        self.spellings = {clean_text(label): meaning for label, meaning in data.spellings.items()}
+        self.spellings |= {key_of_name(label): meaning for label, meaning in self.spellings.items()}
+        self.singles = {label for label in self.known if SEPARATOR not in label}
+        self.targets = {target for label in self.known if label != CONTROL for target in label.split(SEPARATOR)}
+        self.cases = _unambiguous_cases(self.known)
+        self.is_named_control = control_matcher(self.options) or (lambda label: False)
+        self.shapes = frozenset[tuple[bool, str]]()
+        if self.options.guides not in (NONE, "separate"):
+            of_guides = ((label, meaning) for label, meaning in data.spellings.items() if meaning in self.singles)
+            self.shapes = frozenset(
+                shape for label, meaning in of_guides for shape, rest in readings(clean_text(label)) if rest == meaning
+            )
+        self.affixes = Affixes()
+        self.faults: dict[str, str] = {}
+        """Label that cannot be read -> why."""
+
+    def read_all(self, labels: Collection[str]) -> dict[str, str | None]:
+        """Return what labels mean: a perturbation, which the dataset may lack, the control, or None for neither."""
+        meanings = {label: self.read(label) for label in labels}
+        is_known = {*self.known, CONTROL}.__contains__
+        unknown = [clean_text(label) for label, meaning in meanings.items() if not is_known(meaning)]
+        if not unknown or self.options.guides in (NONE, "separate") or self.shapes or len(unknown) > MOST_LABELS:
+            return meanings
+        # The dataset's labels show no guides, those of the file may: by the same rule, for most of its labels alike.
+        other = LabelReader(self.data)
+        other.affixes = find_affixes(unknown, self.targets)
+        other.shapes = find_shapes(map(other.affixes.bare, unknown), self.targets)
+        if not other.shapes and other.affixes == Affixes():
+            return meanings
+        return {label: meaning if is_known(meaning) else other.read(label) for label, meaning in meanings.items()}
+
+    def read_names(self, obs: pd.DataFrame) -> dict[str, str | None]:
+        """Return what the names of rows mean, of files with many rows only those that are labels as they stand."""
+        names = [str(name) for name in obs.index]
+        if len(names) > MOST_LABELS:
+            names = [name for name in names if name in self.known or name in self.spellings]
+        return self.read_all(dict.fromkeys(names))
+
+    def read(self, label: str) -> str | None:
+        """Return what one label means; None where nobody knows, and where it cannot be read, which is kept."""
+        try:
+            return self._read(clean_text(label))
+        except DataError as error:
+            self.faults[label] = str(error)
+            return None
+
+    def _read(self, text: str) -> str | None:
+        mapped = (self.options.label_map or {}).get(text)
+        if mapped is not None and mapped != DROP:
+            return CONTROL if mapped == CONTROL else self._join(mapped.split(SEPARATOR)) or mapped
+        if mapped == DROP:
+            return None
+        for spelt in (text, key_of_name(text)):
+            if spelt in self.spellings:
+                return self.spellings[spelt]
+        if text in self.known:
+            return text
+        if self._is_control(text):
+            return CONTROL
+        if is_no_perturbation(text):
+            return None
+        return self._divide(text) or self.cases.get(text.upper()) or self._as_it_stands(text)
+
+    def _is_control(self, text: str) -> bool:
+        """Return whether a label is one of controls; a gene is one only by the plain spellings."""
+        if self.is_named_control(text):
+            return True
+        return is_control_label(text) and (is_control_word(text) or text not in self.data.genes)
+
+    def _divide(self, text: str) -> str | None:
+        """Return the perturbation of the dataset that the parts of a label are the targets of."""
+        wanted = self.options.separator
+        tried = [*SEPARATORS, *RARE_SEPARATORS] if wanted is None else [SEPARATOR, wanted]  # `+` is the harness's own
+        bare = self.affixes.bare(text)
+        meanings = {self._join(parts_of(bare, each)) for each in [None, *(tried if wanted != NONE else [])]}
+        meanings -= {None}
+        if len(meanings) > 1:
+            raise DataError(
+                f"the label {text!r} may be {' or '.join(repr(each) for each in sorted(map(str, meanings)))}; say what "
+                "joins targets with --separator"
+            )
+        return meanings.pop() if meanings else None
+
+    def _join(self, parts: list[str]) -> str | None:
+        """Return the perturbation of the dataset whose targets these are, controls aside; None where it has none."""
+        if len(parts) > 1:
+            parts = [part for part in parts if not (is_control(part) or self.is_named_control(part))]
+        targets = [target for part in parts for target in self._targets_of(part)]
+        if not all(targets):
+            return None
+        joined = SEPARATOR.join(sorted(set(targets))) or CONTROL
+        if len(set(targets)) < len(targets) and joined not in self.spellings.values():
+            return None
+        return joined if joined in self.known or joined == CONTROL else None
+
+    def _targets_of(self, part: str) -> list[str]:
+        """Return what a part of a label is called among the targets of the dataset; itself where it is none."""
+        for name in (part, key_of_name(part)):
+            if name in self.targets:
+                return [name]
+            if name in self.spellings and self.spellings[name] != CONTROL:
+                return self.spellings[name].split(SEPARATOR)
+            if self.data.ids.get(name) in self.targets:
+                return [self.data.ids[name]]
+        guides = [rest for shape, rest in readings(part) if shape in self.shapes and rest in self.targets]
+        if guides:
+            return [max(guides, key=len)]
+        return [part]
+
+    def _as_it_stands(self, text: str) -> str | None:
+        """Return the canonical label of a perturbation that the dataset lacks; None where that cannot be told.
+
+        Raises
+        ------
+        DataError
+            If a target is named twice, or is empty.
+        """
+        if self.options.separator == NONE or SEPARATOR not in text or text.strip(SEPARATOR) != text:
+            return None
+        return join_targets(part for part in text.split(SEPARATOR) if not self._is_control(part))
+
+    def describe(self, meanings: Mapping[str, str | None], of_query: Collection[str], name: str) -> list[str]:
+        """Return the note on labels that are spelt otherwise than the dataset has them."""
+        usual = {
+            SEPARATOR.join(sorted(part for part in label.split(SEPARATOR) if part not in ("ctrl", CONTROL)))
+            for label in meanings
+        }
+        other = {
+            label: meaning
+            for label, meaning in meanings.items()
+            if meaning in of_query and meaning not in usual and clean_text(label) not in self.spellings
+        }
+        if not other:
+            return []
+        label, meaning = next(iter(other.items()))
+        return [
+            f"{len(other)} labels of {name} are spelt otherwise than in the dataset: {label!r} is read as {meaning!r}"
+        ]
+
+
+def _unambiguous_cases(labels: Collection[str]) -> dict[str, str]:
+    """Return label in upper case -> label, of those that no other one is alike but for case."""
+    cases: dict[str, str] = {}
+    unclear = set()
+    for label in labels:
+        if cases.setdefault(label.upper(), label) != label:
+            unclear.add(label.upper())
+    return {key: label for key, label in cases.items() if key not in unclear}

@@ -1,0 +1,148 @@
+"""Which rows of a file of predictions are for which perturbation: finds the column of its labels and reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pertharness.datasets.labelling import LABEL_COLUMNS, labels_in
+from pertharness.errors import DataError
+from pertharness.labels import CONTROL
+from pertharness.worker.external_file import INDEX, LABEL_FLAG, FileChoices, Given, some
+from pertharness.worker.external_labels import MOST_LABELS, DataLabels, LabelReader
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+USUAL_COLUMN = "perturbation"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a file by what they are for.
+
+    Attributes
+    ----------
+    of_query
+        Query -> its rows, ascending.
+    controls
+        Rows of controls.
+    notes
+        What was done.
+    """
+
+    of_query: Mapping[str, np.ndarray]
+    controls: np.ndarray
+    notes: list[str]
+
+
+def find_rows(given: Given, queries: list[str], data: DataLabels, choices: FileChoices) -> Rows:
+    """Find the rows of each query, and those of controls.
+
+    Raises
+    ------
+    DataError
+        If no label is one of the queries, with labels of both sides; or if two columns disagree.
+    """
+    reader = LabelReader(data)
+    column, meanings = _choose_column(given, queries, reader, choices)
+    _refuse_unread(given, meanings, reader)
+    labels = labels_in(given.obs, column)
+    perturbations = labels.map(meanings).to_numpy(dtype=object)
+    numbers = {query: number for number, query in enumerate(queries)}
+    codes = np.array([numbers.get(perturbation, -1) for perturbation in perturbations], dtype=np.intp)
+    order = np.argsort(codes, kind="stable")
+    starts = np.searchsorted(codes[order], np.arange(len(queries) + 1))
+    of_query = {query: order[starts[i] : starts[i + 1]] for i, query in enumerate(queries) if starts[i + 1] > starts[i]}
+    controls = np.flatnonzero(perturbations == CONTROL)
+    notes = []
+    if column != USUAL_COLUMN and choices.label_column is None:
+        notes.append(f"the labels of {given.name} are {_named(given, column)}")
+    notes += reader.describe(meanings, of_query, given.name)
+    if len(controls):
+        spelt = [label for label, meaning in meanings.items() if meaning == CONTROL]
+        notes.append(f"{len(controls)} rows of {given.name} are controls ({some(spelt)}): left aside, never scored")
+    rest = len(labels) - len(controls) - sum(map(len, of_query.values()))
+    if rest:
+        others = [label for label, meaning in meanings.items() if meaning not in of_query and meaning != CONTROL]
+        notes.append(
+            f"{rest} rows of {given.name} ({some(others, 3)}) are not held-out perturbations of this split: left aside"
+        )
+    return Rows(of_query, controls, notes)
+
+
+def _choose_column(
+    given: Given, queries: list[str], reader: LabelReader, choices: FileChoices
+) -> tuple[str, dict[str, str | None]]:
+    """Return the column that has the labels, and what each label means."""
+    obs, wanted = given.obs, set(queries)
+    if choices.label_column is not None:
+        known = [choices.label_column]
+    else:
+        known = [column for column in obs.columns if str(column).lower() in LABEL_COLUMNS]
+        known.sort(key=lambda column: str(column) != USUAL_COLUMN)  # what the file's documentation asks for
+    fitting: dict[str, dict[str, str | None]] = {}
+    for column in known:
+        meanings = reader.read_all(dict.fromkeys(labels_in(obs, column)))
+        if wanted & set(meanings.values()):
+            fitting[column] = meanings
+    if USUAL_COLUMN in fitting:
+        return USUAL_COLUMN, fitting[USUAL_COLUMN]
+    if not fitting and choices.label_column is None:
+        names = reader.read_names(obs)
+        if wanted & set(names.values()):
+            return INDEX[0] if INDEX[0] not in obs else INDEX[1], names
+    if not fitting:
+        raise _no_match(given, queries, reader, known)
+    first = next(iter(fitting))
+    for other in fitting:
+        if list(_only(labels_in(obs, first).map(fitting[first]), wanted)) != list(
+            _only(labels_in(obs, other).map(fitting[other]), wanted)
+        ):
+            raise given.fault(
+                f"obs has several columns with held-out perturbations ({some(fitting)}) and they differ; choose one "
+                f"with {LABEL_FLAG}"
+            )
+    return first, fitting[first]
+
+
+def _refuse_unread(given: Given, meanings: Mapping[str, str | None], reader: LabelReader) -> None:
+    """Refuse labels that cannot be read."""
+    for label, fault in reader.faults.items():
+        if label in meanings and meanings[label] is None:
+            raise given.fault(fault)
+
+
+def _only(labels: pd.Series, wanted: set[str]) -> pd.Series:
+    """Return labels without those that are not wanted."""
+    kept: pd.Series = labels.where(labels.isin(list(wanted)), "")
+    return kept
+
+
+def _named(given: Given, column: str) -> str:
+    """Return how a column is called in notes and errors."""
+    return f"obs[{column!r}]" if column in given.obs else "the names of its rows"
+
+
+def _no_match(given: Given, queries: list[str], reader: LabelReader, known: list[str]) -> DataError:
+    """Return the error that shows the file's own labels beside those that are asked for."""
+    obs, wanted = given.obs, set(queries)
+    shown = known[0] if known else INDEX[0]
+    labels = list(dict.fromkeys(labels_in(obs, shown)))
+    _refuse_unread(given, dict.fromkeys(labels), reader)
+    texts = [column for column in obs.columns if column not in known and obs[column].nunique() <= MOST_LABELS]
+    other = [
+        column for column in texts if wanted & set(reader.read_all(dict.fromkeys(labels_in(obs, column))).values())
+    ]
+    where = f"its labels, {_named(given, shown)}, are {some(labels)}"
+    columns = f"the columns of obs are {some(obs.columns, 20)}" if len(obs.columns) else "obs has no columns"
+    remedy = f"name the column with the labels with {LABEL_FLAG} ({columns})"
+    if other:
+        remedy = f"obs[{other[0]!r}] has some of them: take it with {LABEL_FLAG} {other[0]}"
+    return DataError(
+        f"{str(given.path)!r} holds none of the perturbations that are asked for (such as {queries[:3]}); {where}; "
+        f"{remedy}, or is it for another dataset?"
+    )

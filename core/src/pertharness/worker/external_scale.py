@@ -1,0 +1,252 @@
+"""What the rows of a file of predictions are: means or changes, on the scale of the dataset or on another one.
+
+Cells tell their scale by what each adds up to, as those of a dataset do. Means do not: what they tell is whether they
+are like the mean of the controls in the order and in the level of the genes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pertharness.datasets.scale import Evidence, Reading, judge
+from pertharness.datasets.transformations import NATURAL, TOTAL, TRANSFORMATIONS
+from pertharness.worker.external_file import AS_LOGS, Given
+from pertharness.worker.external_genes import Columns
+
+_NOT_ALIKE, _ALIKE = 0.5, 0.9
+"""Correlations with the control mean: of changes below, of means above. Perturbed cells are mostly like others."""
+_OTHER_LEVEL = 2.0
+"""By how much values that are like the control mean have to be off it, up or down, to be of another scale: log10 lies
+at 0.43 of log1p of counts per 10 000, counts per million at 3 to 5 times. No perturbation of the screens of Norman et
+al. (doi 10.1126/science.aax4438) is off by more than 1.3."""
+_NOTED_LEVEL = 1.25
+"""From here on it is said: log2 lies at 1.44, another total than 10 000 at 0.5 to 1.3."""
+_LIKE_COUNTS, _MORE_LIKE_COUNTS, _ROW_MORE_LIKE_COUNTS = 0.85, 0.03, 0.1
+"""Correlation with the expm1 of the control mean, and by how much more than with the control mean itself, from which
+values have no logarithm. In the median row of logarithms it is 0.05 to 0.2 less; single perturbations that move the
+strongest genes come to 0.02 more in the screen of Norman et al., so that a single row needs more to be refused."""
+_FEWEST_CELLS = 10
+"""Different rows from which a scale is judged."""
+_FEWEST_GENES = 20
+"""Genes in common from which it is said that rows are like nothing."""
+_INSISTS = "or say --prediction-kind mean if these are means of log1p of counts per 10 000"
+
+
+def check_kind(values: np.ndarray, y0: np.ndarray, given: Given, kind: str | None) -> list[str]:
+    """Refuse changes that are not said to be, and means that are said to be changes.
+
+    A mean is like that of the controls, a change is not, and becomes so by adding it. What decides is the median over
+    the perturbations; single values, and their signs, decide nothing.
+
+    Parameters
+    ----------
+    values
+        A row per perturbation, shape (n_perturbations, n_genes); NaN where the file lacks a gene.
+    y0
+        Mean of the controls, shape (n_genes,), log1p of counts per 10 000.
+
+    Returns
+    -------
+    list
+        A note where the rows are like neither.
+    """
+    alone, added = _median_correlation(values, y0), _median_correlation(values + y0, y0)
+    if kind is None and alone < _NOT_ALIKE and added > _ALIKE:
+        raise given.fault(
+            "it holds changes from the control, it seems: the median correlation of a row with the mean of "
+            f"the controls is {alone:.2f}, and {added:.2f} once that is added; expected the mean log-normalised "
+            "expression: have it added with --prediction-kind change, or say --prediction-kind mean if these are means"
+        )
+    if kind == "change" and alone > _ALIKE:
+        raise given.fault(
+            "it holds means, not changes (--prediction-kind change): the median correlation of a row with "
+            f"the mean of the controls is {alone:.2f}; leave --prediction-kind out"
+        )
+    if kind is None and alone < _NOT_ALIKE and np.isfinite(values).all(axis=0).sum() >= _FEWEST_GENES:
+        return [
+            f"the rows of {given.name} are not like the mean of the controls (median correlation {alone:.2f}): are "
+            "these log1p of counts per 10 000, and the genes those that they are called?"
+        ]
+    return []
+
+
+def _median_correlation(values: np.ndarray, y0: np.ndarray) -> float:
+    """Return the median over the rows of their correlation with `y0` over the genes that they have, constants as 0."""
+    return float(np.median([_correlation(row, y0) for row in values]))
+
+
+def _correlation(row: np.ndarray, other: np.ndarray) -> float:
+    """Return the correlation of two rows over the genes that the first one has; 0 where one is constant."""
+    known = np.isfinite(row)
+    x, y = row[known], other[known]
+    varies = len(x) > 2 and np.ptp(x) > 0 and np.ptp(y) > 0
+    return float(np.corrcoef(x, y)[0, 1]) if varies else 0.0
+
+
+@dataclass(frozen=True)
+class Level:
+    """How a row lies to the control mean.
+
+    Attributes
+    ----------
+    likeness
+        The larger of the correlations of the values and of their ranks.
+    slope, ratio
+        Of the least-squares line through the genes, and of the sums over them: 1 for values on the same scale. A shift
+        of all genes changes the ratio alone, a model that draws them to their mean the slope alone.
+    counts
+        By how much the row is more like the expm1 of the control mean than like that; -1 if it is not like it.
+    """
+
+    likeness: float
+    slope: float
+    ratio: float
+    counts: float
+
+    def is_off(self, factor: float) -> bool:
+        """Return whether both slope and ratio are off by a factor, in the same direction, of a row that is alike."""
+        off = max(self.slope, self.ratio) < 1 / factor or min(self.slope, self.ratio) > factor
+        return self.likeness > _ALIKE and off
+
+
+def level_of(row: np.ndarray, y0: np.ndarray) -> Level:
+    """Return how a row lies to the control mean, over the genes that it has."""
+    known = np.isfinite(row)
+    x, y = y0[known], row[known]
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return Level(0.0, 1.0, 1.0, -1.0)
+    plain, ranked, unlogged = _correlation(y, x), _correlation(_ranks(y), _ranks(x)), _correlation(y, np.expm1(x))
+    slope = plain * float(y.std() / x.std())
+    ratio = float(y.sum() / x.sum()) if x.sum() > 0 else 1.0
+    return Level(max(plain, ranked), slope, ratio, unlogged - plain if unlogged > _LIKE_COUNTS else -1.0)
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Return the ranks of values, those of equal ones averaged."""
+    from scipy.stats import rankdata
+
+    ranks: np.ndarray = rankdata(values)
+    return ranks
+
+
+def check_level(values: np.ndarray, y0: np.ndarray, given: Given, labels: Sequence[str], columns: Columns) -> list[str]:
+    """Refuse means that are like the control mean, but at less than half or more than twice its level.
+
+    Returns
+    -------
+    list
+        A note where the level is off by less than that.
+
+    Raises
+    ------
+    DataError
+        If most rows are so, or values without a logarithm; or some rows are, which are then on a scale of their own.
+    """
+    levels = [level_of(row, y0) for row in values]
+    middle = Level(*(float(np.median([getattr(each, name) for each in levels])) for name in Level.__annotations__))
+    words = (
+        f"the median correlation of a row with the mean of the controls is {middle.likeness:.2f}, the slope of the "
+        f"line through the genes {middle.slope:.2g}, the ratio of the sums {middle.ratio:.2g}"
+    )
+    if middle.counts > _MORE_LIKE_COUNTS:
+        raise given.fault(
+            "its values have no logarithm, it seems: they are more like the expm1 of the mean of the controls than "
+            f"like that mean ({words}); {AS_LOGS}, {_INSISTS}"
+        )
+    if middle.is_off(_OTHER_LEVEL):
+        raise given.fault(
+            f"its values are on another scale than log1p of counts per 10 000, it seems: {words}, expected about 1; "
+            f"{AS_LOGS}, {_INSISTS}"
+        )
+    _refuse_single_rows(levels, middle, values, given, labels, columns)
+    if middle.is_off(_NOTED_LEVEL):
+        return [f"{given.name} may be on another scale than the dataset: {words}, expected about 1"]
+    return []
+
+
+def _refuse_single_rows(
+    levels: Sequence[Level], middle: Level, values: np.ndarray, given: Given, labels: Sequence[str], columns: Columns
+) -> None:
+    """Refuse a row that is on another scale where most are not."""
+    for row, level in enumerate(levels):
+        if level.is_off(_OTHER_LEVEL) or level.counts > _ROW_MORE_LIKE_COUNTS:
+            largest = int(np.nanargmax(values[row]))
+            raise given.fault(
+                f"the rows are on different scales, it seems: that of the perturbation {labels[row]!r} has the slope "
+                f"{level.slope:.2g} and {level.ratio:.2g} times the sum of the mean of the controls, the median row "
+                f"{middle.slope:.2g} and {middle.ratio:.2g} (its largest value is {values[row, largest]:g}, gene "
+                f"{columns.names[columns.place[largest]]!r}); {AS_LOGS}, {_INSISTS}"
+            )
+
+
+def describe_controls(mean: np.ndarray, y0: np.ndarray, given: Given) -> list[str]:
+    """Return a note where the controls of a file, which are no prediction, are at another level than the dataset's."""
+    level = level_of(mean, y0)
+    if level.likeness <= _ALIKE or 1 / _NOTED_LEVEL <= level.ratio <= _NOTED_LEVEL:
+        return []
+    return [
+        f"{given.name} may be on another scale than the dataset: the mean of its own controls has {level.ratio:.2g} "
+        "times the sum of that of the dataset's controls"
+    ]
+
+
+def check_cells(sample: Any, given: Given, what: str, *, is_declared: bool) -> list[str]:
+    """Refuse cells that add up to another total than 10 000, or to no total because they were raw counts.
+
+    Parameters
+    ----------
+    sample
+        Some cells with all genes of the file, a CSR matrix of shape (n_cells, n_columns).
+    what
+        Which these are, for the message.
+    is_declared
+        Whether the scale of the dataset was declared, and so not checked: then neither is this one, but it is said.
+
+    Raises
+    ------
+    DataError
+        If it can be told, with what brings them to the scale of the dataset.
+    """
+    reading = read_cells(sample)
+    if reading is None or reading.kind not in ("constant", "whole", "again"):
+        return []
+    done = TRANSFORMATIONS[reading.transformation].words
+    inverse = "expm1" if reading.transformation == NATURAL else f"the inverse of {done}"
+    said = {
+        "constant": f"{inverse} of {what} adds up to {reading.total:.6g} in each cell, not to 10 000",
+        "whole": f"{what} are {done} of whole numbers: raw counts that were not normalised",
+        "again": f"{what} were normalised and logged twice",
+    }[reading.kind]
+    if is_declared:
+        return [f"{given.name}: {said}; taken as it is, since the scale of the dataset was declared"]
+    remedy = AS_LOGS
+    if reading.kind == "constant" and reading.transformation == NATURAL:
+        total = f"{reading.total:.6g}"
+        remedy = f"rescale them: adata.X = numpy.log1p(numpy.expm1(adata.X) * {TOTAL:.0f} / {total})"
+    raise given.fault(f"{given.where}: {said}; expected log1p of counts per 10 000: {remedy}, {_INSISTS}")
+
+
+def read_cells(sample: Any) -> Reading | None:
+    """Return what some cells are, by what they add up to; None where too few differ, or they are no logarithms.
+
+    Rows that are alike, such as a mean that is repeated for each cell, count once: they would seem to have one total.
+    """
+    matrix = sample.tocsr()
+    matrix.eliminate_zeros()
+    matrix.sort_indices()
+    ends = matrix.indptr
+    seen: dict[bytes, int] = {}
+    for row in range(matrix.shape[0]):
+        values = matrix.data[ends[row] : ends[row + 1]]
+        if values.size and np.isfinite(values).all() and (values > 0).all():
+            seen.setdefault(values.tobytes() + matrix.indices[ends[row] : ends[row + 1]].tobytes(), row)
+    if len(seen) < _FEWEST_CELLS:
+        return None
+    different = matrix[list(seen.values())]
+    evidence = Evidence(np.zeros(different.shape[0]))
+    evidence.add(different, 0)
+    return judge(evidence)

@@ -1,0 +1,240 @@
+"""The values of a file of predictions: gone over once for faults, and averaged, a few megabytes at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from pertharness.canonical import LOG1P_CEILING
+from pertharness.errors import DataError
+from pertharness.streaming import View, as_source, format_of, place_of, row_chunks, stored_values, sum_groups, to_memory
+from pertharness.worker.external_file import AS_LOGS, Given
+from pertharness.worker.external_genes import Columns
+
+_CHUNK_BYTES = 4 << 20
+"""Of values as stored; what is worked out of them takes some times as much."""
+SAMPLED_ROWS = 300
+"""At most about so many rows are kept to judge the scale by."""
+_FEWEST_COUNTS = 20
+"""Values above 0 that a row has to have before whole numbers alone make it counts: no logarithms are all whole."""
+_LEAVE_OUT = "leave such perturbations or genes out"
+_FAULTS = MappingProxyType({
+    "infinite": _LEAVE_OUT,
+    "high": f"log1p of counts per 10 000 ends at {LOG1P_CEILING:.2f}: these look like counts, or logarithms of another "
+    f"base or total; {AS_LOGS}",
+    "low": f"expected at least {-LOG1P_CEILING:.2f}: give the mean of the log-normalised expression, not a change, a "
+    "z-score or a logarithm of something else",
+})  # fmt: skip
+"""Kind of value that no log1p of counts per 10 000 has -> what to do."""
+
+
+@dataclass
+class Survey:
+    """What one pass over the rows that are asked for finds.
+
+    Attributes
+    ----------
+    n_rows
+        How many there are.
+    n_nan
+        Rows in which a column of the file is NaN, shape (n_columns,).
+    first
+        Kind of fault -> row among those asked for, column of the file, value of its first occurrence.
+    counts
+        First row that holds whole numbers alone, with its largest value, likewise.
+    logs
+        First row with fractions.
+    sample
+        Rows of the file, all columns, as a CSR matrix of float64.
+    """
+
+    n_rows: int
+    n_nan: np.ndarray
+    first: dict[str, tuple[int, int, float]] = field(default_factory=dict)
+    counts: tuple[int, int, float] | None = None
+    logs: tuple[int, int, float] | None = None
+    sample: Any = None
+
+
+def survey_rows(matrix: Any, is_asked: np.ndarray) -> Survey:
+    """Go over rows once.
+
+    Parameters
+    ----------
+    matrix
+        Shape (n_rows, n_columns), see ``pertharness.streaming``.
+    is_asked
+        Whether a column is a gene of the dataset, shape (n_columns,); the others are not looked at for faults.
+    """
+    from scipy import sparse
+
+    kinds: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        "nan": np.isnan, "infinite": np.isinf, "high": lambda x: x > LOG1P_CEILING, "low": lambda x: x < -LOG1P_CEILING,
+    }  # fmt: skip
+    n_rows, n_columns = matrix.shape
+    survey = Survey(n_rows, np.zeros(n_columns, dtype=np.int64))
+    step, sample = max(1, -(-n_rows // SAMPLED_ROWS)), []
+    for start, chunk in row_chunks(matrix, _CHUNK_BYTES):
+        values, columns = stored_values(chunk).astype(np.float64), _columns_of(chunk)
+        asked = is_asked[columns]
+        for kind, is_bad in kinds.items():
+            bad = is_bad(values) & asked
+            if kind == "nan" and bad.any():
+                survey.n_nan += np.bincount(columns[bad], minlength=n_columns)
+            if bad.any() and kind not in survey.first:
+                at = int(np.argmax(bad))
+                row, column = place_of(chunk, at)
+                survey.first[kind] = (start + row, column, float(values[at]))
+        _look_for_counts(survey, start, chunk, np.where(asked, values, 0.0))
+        rows = np.arange(start, start + chunk.shape[0])
+        if (kept := np.flatnonzero(rows % step == 0)).size:
+            sample.append(sparse.csr_matrix(chunk[kept], dtype=np.float64))
+    survey.sample = sparse.vstack(sample, format="csr")
+    return survey
+
+
+def _columns_of(chunk: Any) -> np.ndarray:
+    """Return the column of each stored value of a chunk of rows."""
+    if isinstance(chunk, np.ndarray):
+        return np.tile(np.arange(chunk.shape[1]), chunk.shape[0])
+    columns: np.ndarray = chunk.indices
+    return columns
+
+
+def _look_for_counts(survey: Survey, start: int, chunk: Any, values: np.ndarray) -> None:
+    """Note the first row of whole numbers alone, and the first with fractions."""
+    n_rows = chunk.shape[0]
+    lengths = np.full(n_rows, chunk.shape[1]) if isinstance(chunk, np.ndarray) else np.diff(chunk.indptr)
+    row_of = np.repeat(np.arange(n_rows), lengths)
+    is_fraction = np.isfinite(values) & (values != np.floor(values))
+    has_fraction = np.bincount(row_of[is_fraction], minlength=n_rows) > 0
+    n_above = np.bincount(row_of[values > 0], minlength=n_rows)
+    has_several = np.bincount(row_of[values >= 2], minlength=n_rows) > 0
+    are_counts = ~has_fraction & (n_above >= _FEWEST_COUNTS) & has_several
+    ends = np.concatenate([[0], np.cumsum(lengths)])
+
+    def largest_of(row: int) -> tuple[int, int, float]:
+        at = int(ends[row] + np.nanargmax(values[ends[row] : ends[row + 1]]))
+        return start + row, place_of(chunk, at)[1], float(values[at])
+
+    if survey.counts is None and are_counts.any():
+        survey.counts = largest_of(int(np.argmax(are_counts)))
+    if survey.logs is None and has_fraction.any():
+        survey.logs = largest_of(int(np.argmax(has_fraction)))
+
+
+def refuse_sums(values: np.ndarray, given: Given, queries: list[str], columns: Columns) -> None:
+    """Refuse changes that, with the mean of the controls added, are no log1p of counts per 10 000.
+
+    Parameters
+    ----------
+    values
+        With the mean added, shape (n_queries, n_genes).
+    """
+    is_bad = np.abs(values) > LOG1P_CEILING
+    if is_bad.any():
+        row, gene = np.argwhere(is_bad)[0]
+        raise given.fault(
+            f"the change of the perturbation {queries[row]!r}, gene {columns.names[columns.place[gene]]!r}, with the "
+            f"mean of the controls added, is {values[row, gene]:g}; expected log1p of counts per 10 000, "
+            f"{-LOG1P_CEILING:.2f} to {LOG1P_CEILING:.2f}: give changes of these"
+        )
+
+
+def refuse_values(
+    given: Given, rows: np.ndarray, labels: list[str], columns: Columns, survey: Survey, kind: str | None
+) -> None:
+    """Refuse values that are no log1p of counts per 10 000, with row, column and what to do.
+
+    Parameters
+    ----------
+    rows
+        Of the file, those that are asked for.
+    labels
+        Of these, their perturbations.
+    kind
+        What the user says that the rows are: whole numbers are not taken for counts then, and changes may be of any
+        size.
+
+    Raises
+    ------
+    DataError
+        At the first fault.
+    """
+
+    def fault(at: tuple[int, int, float], remedy: str) -> DataError:
+        row, column, value = at
+        return DataError(
+            f"{str(given.path)!r} holds {value:g} for the perturbation {labels[row]!r}, gene {columns.names[column]!r} "
+            f"(row {str(given.obs.index[rows[row]])!r} of {given.where}); {remedy}"
+        )
+
+    if (at := _nan_in_part(given, rows, columns, survey)) is not None:
+        raise fault(at, _LEAVE_OUT)
+    for name, remedy in _FAULTS.items():
+        if name in survey.first and not (kind == "change" and name != "infinite"):
+            raise fault(survey.first[name], remedy)
+    if survey.counts is not None and kind is None:
+        also = "this row holds only whole numbers"
+        if survey.logs is not None:
+            also += f", row {str(given.obs.index[rows[survey.logs[0]]])!r} does not: counts and logarithms are mixed"
+        insist = "or say --prediction-kind mean if these are means of logarithms"
+        raise fault(survey.counts, f"{also}: these look like counts; {AS_LOGS}, {insist}")
+
+
+def _nan_in_part(given: Given, rows: np.ndarray, columns: Columns, survey: Survey) -> tuple[int, int, float] | None:
+    """Return the first NaN of a gene that has values, too, or of a file of NaN alone; None if there is none."""
+    place = columns.place[columns.place >= 0]
+    in_part = (survey.n_nan > 0) & (survey.n_nan < survey.n_rows)
+    if not in_part.any():
+        return survey.first["nan"] if (survey.n_nan[place] == survey.n_rows).all() else None
+    first = survey.first["nan"]
+    return first if in_part[first[1]] else _first_nan(given, rows, np.flatnonzero(in_part))
+
+
+def _first_nan(given: Given, rows: np.ndarray, columns: np.ndarray) -> tuple[int, int, float]:
+    """Return the first NaN in some columns."""
+    for start, chunk in row_chunks(rows_of(given, rows), _CHUNK_BYTES):
+        bad = np.isnan(stored_values(chunk).astype(np.float64)) & np.isin(_columns_of(chunk), columns)
+        if bad.any():
+            row, column = place_of(chunk, int(np.argmax(bad)))
+            return start + row, column, float("nan")
+    raise AssertionError("a column was NaN before")  # the file has changed while it was read
+
+
+def average(matrix: Any, groups: np.ndarray, n_groups: int, place: np.ndarray) -> np.ndarray:
+    """Return the mean of the rows of each group in the dataset's genes, NaN where the file lacks one.
+
+    Parameters
+    ----------
+    matrix
+        Shape (n_rows, n_columns), log1p of counts per 10 000.
+    groups
+        Of each row, its group; shape (n_rows,).
+    place
+        Of each gene, its column, -1 where it has none; shape (n_genes,).
+
+    Returns
+    -------
+    ndarray
+        Shape (n_groups, n_genes), float64, accumulated in float64.
+    """
+    sums = sum_groups(matrix, groups, n_groups) / np.bincount(groups, minlength=n_groups)[:, None]
+    means = np.full((n_groups, len(place)), np.nan)
+    means[:, place >= 0] = sums[:, place[place >= 0]]
+    return means
+
+
+def in_rows(given: Given) -> Given:
+    """Return a file whose matrix can be gone over by rows: CSC is turned into CSR, in memory."""
+    source = as_source(given.matrix)
+    return replace(given, matrix=as_source(to_memory(source)) if format_of(source) == "csc" else source)
+
+
+def rows_of(given: Given, rows: np.ndarray) -> View:
+    """Return some rows of a file, ascending, without reading them."""
+    return View(given.matrix, np.dtype(given.matrix.dtype), rows)
