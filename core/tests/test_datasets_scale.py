@@ -185,6 +185,16 @@ def test_a_gene_subset_above_10_000_is_undone_by_what_was_done(transformation: s
     assert reading.factor == pytest.approx(0.01 if transformation == "ln" else 1.0)
 
 
+@pytest.mark.parametrize("total", [2000.0, 4000.0, 5000.0, 1e6])
+def test_a_total_that_divides_a_usual_one_is_not_taken_for_it(total: float) -> None:
+    counts = make_counts(0, 1000, 4000, n_cells=N_CELLS + 1)
+    counts[:, -1] += 8000 - np.median(counts.sum(axis=1))  # of a gene that is left out
+    values = np.log1p(scale_to(counts, total))[:, :500]
+    for totals in (None, counts.sum(axis=1)):
+        reading = read(values, totals=totals)
+        assert (reading.kind, reading.total) == ("constant", pytest.approx(total))
+
+
 def test_totals_tell_the_total_of_deep_cells_without_single_counts() -> None:
     counts = make_counts(0, 1000, 60_000)
     totals = counts.sum(axis=1)

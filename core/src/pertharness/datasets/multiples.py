@@ -20,6 +20,7 @@ _MULTIPLES = (1, 2, 3)
 _WHOLE_OF_MIXED = 0.8
 """Share of cells whose number of counts, or a multiple of it, is whole, below which some are not at 10 000."""
 _FEWEST_CLEAR = 200
+_FEWEST_DISTINCT = 5
 _SPREAD_OF_DEPTH = 0.2
 """Standard deviation of the logarithm of what cells add up to; less is no spread of counts that are not normalised."""
 
@@ -61,15 +62,17 @@ def find_by_totals(kept: list[np.ndarray], totals: np.ndarray, median: float) ->
     """
     errors = rounding_errors(kept)
     for total in (median, *_USUAL_TOTALS):
-        n_near = n_all = 0
+        n_all = 0
+        whole = []
         for values, error, of_cell in zip(kept, errors, totals, strict=True):
             numbers = np.expm1(values) * (of_cell / total)
             blur = 1.5 * (np.expm1(values + error) * (of_cell / total) - numbers)
             clear = blur < 0.05
             n_all += int(clear.sum())
-            counted = clear & (numbers > 0.5)  # what is next to 0 is no count
-            n_near += n_whole(numbers[counted], blur[counted])
-        if n_all >= _FEWEST_CLEAR and n_near >= 0.95 * n_all:
+            nearest = np.rint(numbers)
+            whole.append(nearest[clear & (nearest > 0) & (np.abs(numbers - nearest) <= blur)])
+        counts = np.concatenate(whole) if whole else np.empty(0)
+        if n_all >= _FEWEST_CLEAR and len(counts) >= 0.95 * n_all and _divisor_of(counts) == 1:
             is_plain = abs(total / TOTAL - 1) <= TOLERANCE
             return None if is_plain else {"kind": "constant", "total": total, "factor": TOTAL / total}
     return None
@@ -82,7 +85,7 @@ def are_per_10_000(kept: list[np.ndarray]) -> bool:
     single = np.expm1([values.min() for values in kept])
     errors = [error[np.argmin(values)] for values, error in zip(kept, rounding_errors(kept), strict=True)]
     relative = 1.5 * np.array(errors) * (1 + single) / single
-    return _share_of_whole(TOTAL / single, relative, _MULTIPLES) >= 0.9
+    return _total_of(single, relative, None) == TOTAL
 
 
 def _total_of(single: np.ndarray, relative: np.ndarray, totals: np.ndarray | None) -> float | None:
@@ -103,7 +106,26 @@ def _total_of(single: np.ndarray, relative: np.ndarray, totals: np.ndarray | Non
         if np.mean(np.abs(of_all / middle - 1) <= 2 * relative + 1e-4) >= 0.9:
             return middle
     # The number of counts of a cell is whole, if that is what they were scaled to.
-    return next((total for total in _USUAL_TOTALS if _share_of_whole(total / single, relative) >= 0.9), None)
+    for total in _USUAL_TOTALS:
+        if _share_of_whole(total / single, relative) >= 0.9:
+            n_counts = total / single
+            return total / _divisor_of(np.rint(n_counts[n_counts * relative < 0.1]))
+    return None
+
+
+def _divisor_of(numbers: np.ndarray) -> int:
+    """Return what nearly all of some whole numbers can be divided by: they are that many times the counts.
+
+    Where counts were scaled to 5 000, a cell seems to have twice its counts of 10 000. Of numbers that are nearly all
+    alike, 1: they tell nothing.
+    """
+    divisor = 1
+    if len(np.unique(numbers)) < _FEWEST_DISTINCT:
+        return divisor
+    for prime in (2, 5):  # the others divide none of the usual totals
+        while np.mean(numbers % (divisor * prime) == 0) >= 0.9:
+            divisor *= prime
+    return divisor
 
 
 def _share_of_whole(n_counts: np.ndarray, relative: np.ndarray, multiples: tuple[int, ...] = (1,)) -> float:
