@@ -199,8 +199,8 @@ def _genes_of_guides(
     if doses:
         first = next(iter(doses))
         reading.notes.append(
-            f"doses: {len(doses)} names are doses of {len(set(doses.values()))} drugs, such as {first!r} of "
-            f"{doses[first]!r}: kept apart, and those of a drug on one side of every split (--guides none takes them "
+            f"doses: {len(doses)} names are doses or times of {len(set(doses.values()))} targets, such as {first!r} of "
+            f"{doses[first]!r}: kept apart, and those of a target on one side of every split (--guides none takes them "
             "for perturbations of their own)"
         )
     if alike:
