@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -48,7 +50,7 @@ def test_several_conditions_of_a_perturbation_are_asked_for(column: str, values:
         ChoiceError, match=f"the control and 2 perturbations have rows of several {kind} in obs"
     ) as error:
         choose(columns)
-    assert f"--pool {column}" in str(error.value)
+    assert f"--pool {shlex.quote(column)}" in str(error.value)
     assert f"--only {column}=" in str(error.value) or f"--only '{column}=" in str(error.value)
     rows, notes = choose(columns, pool=(column,))
     assert rows == list(range(12))
