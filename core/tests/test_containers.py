@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pertharness.datasets import load_dataset
+from pertharness.datasets.draft import draft_label_map
 from pertharness.errors import DataError
 from pertharness.expression import open_stored, read
 from pertharness.files import sha256_file
@@ -144,6 +145,27 @@ def test_pieces_that_are_missing_are_no_zeros(tmp_path: Path) -> None:
     assert "read as zeros" in message_of(path)
 
 
+@pytest.mark.parametrize(("name", "number"), [("data", "1"), ("data", "last"), ("indices", "1"), ("indices", "last")])
+def test_not_one_piece_of_a_sparse_matrix_may_be_missing(name: str, number: str, tmp_path: Path) -> None:
+    path = write_zarr(tmp_path / "screen.zarr", make_screen())
+    pieces = sorted((piece for piece in (path / "X" / name).glob("[0-9]*")), key=lambda piece: int(piece.name))
+    (pieces[-1] if number == "last" else pieces[1]).unlink()
+    assert f"'/X/{name}' has {len(pieces) - 1} of {len(pieces)} pieces" in message_of(path)
+
+
+def test_rows_of_which_the_places_are_missing_are_not_empty(tmp_path: Path) -> None:
+    path = write_zarr(tmp_path / "screen.zarr", make_screen())
+    for piece in (path / "X" / "indptr").glob("[0-9]*"):
+        piece.unlink()
+    assert "its indptr says that no row has one" in message_of(path)
+
+
+def test_a_zip_file_that_is_cut_short_is_said(tmp_path: Path) -> None:
+    path = zipped(write_zarr(tmp_path / "screen.zarr", make_screen()))
+    path.write_bytes(path.read_bytes()[:-500])
+    assert "is cut short or damaged" in message_of(path)
+
+
 def test_a_piece_that_is_damaged_is_said(tmp_path: Path) -> None:
     path = write_zarr(tmp_path / "screen.zarr", make_screen())
     piece = path / "X" / "data" / "3"
@@ -267,6 +289,11 @@ def test_a_modality_is_read_by_its_name(h5ad: Path, tmp_path: Path) -> None:
     assert "no modality 'x'" in message_of(path, modality_key="x")
     check_same(load(write_h5mu(tmp_path / "one.h5mu", "rna")), load(h5ad))
     assert "no modalities" in message_of(h5ad, modality_key="rna")
+
+
+def test_a_draft_of_a_label_map_reads_the_modality(tmp_path: Path) -> None:
+    path = write_h5mu(tmp_path / "a.h5mu", "rna", "prot")
+    assert draft_label_map(path, {"modality_key": "rna"})[0]
 
 
 def test_labels_that_all_modalities_share_are_found(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -34,6 +36,12 @@ def choose(columns: dict[str, list[object]], **options: object) -> tuple[list[in
         ("perturbation_type", ["CRISPRi", "CRISPRa"], "modalities"),
         ("what_was_used", ["CRISPR-KO", "CRISPR interference (knock-down)"], "modalities"),
         ("arm", ["Knock-out", "CRISPRi"], "modalities"),
+        ("vector", ["dCas9-KRAB", "dCas9-VPR"], "modalities"),
+        ("perturbation_2", ["none", "IFNg"], "treatments"),
+        ("condition", ["Rest", "Stim8hr"], "treatments"),
+        ("culture_condition", ["alone", "coculture"], "treatments"),
+        ("drug", ["none", "JQ1"], "treatments"),
+        ("Cell Line", ["K562", "RPE1"], "contexts"),
     ],
 )
 def test_several_conditions_of_a_perturbation_are_asked_for(column: str, values: list[object], kind: str) -> None:
@@ -42,7 +50,7 @@ def test_several_conditions_of_a_perturbation_are_asked_for(column: str, values:
         ChoiceError, match=f"the control and 2 perturbations have rows of several {kind} in obs"
     ) as error:
         choose(columns)
-    assert f"--pool {column}" in str(error.value)
+    assert f"--pool {shlex.quote(column)}" in str(error.value)
     assert f"--only {column}=" in str(error.value) or f"--only '{column}=" in str(error.value)
     rows, notes = choose(columns, pool=(column,))
     assert rows == list(range(12))
@@ -72,6 +80,19 @@ def test_what_only_controls_lack_is_no_condition() -> None:
 def test_measurements_and_units_are_no_conditions() -> None:
     columns: dict[str, list[object]] = {"dose_unit": ["uM", "nM"] * 6, "latent_time": [*range(12)]}
     assert choose(columns)[1] == []
+
+
+def test_other_spellings_of_the_perturbations_are_no_conditions() -> None:
+    guides = [f"{label}_{i % 2}" for i, label in enumerate(LABELS)]
+    rows, notes = choose({"condition": guides, "drug": LABELS}, label_column="perturbation")
+    assert (len(rows), notes) == (12, [])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "category"])
+def test_a_number_is_known_as_it_is_written(dtype: str) -> None:
+    values = pd.Series([0.1, 1.0] * 6).astype(dtype)
+    for text, first in (("0.1", 0), ("1", 1), ("1.0", 1)):
+        assert choose({"dose": values.array}, only={"dose": text})[0] == list(range(first, 12, 2))  # type: ignore[dict-item]
 
 
 def test_conditions_of_controls_alone_are_asked_for() -> None:

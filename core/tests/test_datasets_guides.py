@@ -113,6 +113,8 @@ def test_names_and_numbers_in_turns_are_two_guides() -> None:
         ("{d}_{n}uM", "DMSO"),
         ("{d} ({n} nM)", "vehicle"),
         ("{d}@{n} ng/ml", "untreated"),
+        ("{d}_{n}h", "NT"),
+        ("{d} ({n} days)", "NT"),
     ],
 )
 def test_doses_of_a_drug_are_kept_apart_on_one_side_of_every_split(spelt: str, control: str) -> None:
@@ -120,7 +122,7 @@ def test_doses_of_a_drug_are_kept_apart_on_one_side_of_every_split(spelt: str, c
     labelling = read([control, *labels])
     assert [labelling.mapping[label] for label in (control, *labels)] == ["control", *labels]
     assert {label: drug.removesuffix(" (hydrochloride)") for label, drug in labelling.genes.items()} == labels
-    assert any(note.startswith("doses: 4 names are doses of 2 drugs") for note in labelling.notes)
+    assert any(note.startswith("doses: 4 names are doses or times of 2 targets") for note in labelling.notes)
     assert read([control, *labels], guides="none", separator="none").genes == {}
 
 

@@ -157,6 +157,25 @@ def test_longer_and_rarer_separators_are_found(separator: str) -> None:
     assert mapping_of(["ctrl", f"KLF1{separator}TP53", f"TP53{separator}ctrl"])[f"KLF1{separator}TP53"] == "KLF1+TP53"
 
 
+@pytest.mark.parametrize("separator", ["-", ".", " "])
+def test_a_sign_of_names_joins_targets_where_nothing_else_does(separator: str) -> None:
+    labels = ["ctrl", *(label.replace("+", separator) for label in ("KLF1+ctrl", "CEBPE+ctrl", "KLF1+CEBPE", "TP53"))]
+    assert list(mapping_of(labels).values()) == ["control", "KLF1", "CEBPE", "CEBPE+KLF1", "TP53"]
+    # A gene of two genes may be absent from a file, and what is joined by something else is not joined by this.
+    assert mapping_of(["ctrl", "KLF1", f"CEBPE{separator}KLF1"])[f"CEBPE{separator}KLF1"] == f"CEBPE{separator}KLF1"
+    assert mapping_of(["ctrl", "KLF1+TP53", *labels[1:3]])[labels[1]] == labels[1]
+
+
+def test_hyphens_and_dots_of_names_join_nothing() -> None:
+    labels = ["ctrl", "HLA-A", "NKX2-1", "HLA-B", "H2-K1", "AC012345.1", "AC012345.2", "KLF1"]
+    assert mapping_of(labels, guides="none") == {label: "control" if label == "ctrl" else label for label in labels}
+
+
+def test_a_drug_of_one_dose_is_named_whole_beside_drugs_of_several() -> None:
+    labels = ["DMSO", "Nutlin_5uM", "Nutlin_10uM", "JQ1_5uM"]
+    assert list(mapping_of(labels).values()) == ["control", *labels[1:]]
+
+
 def test_a_rare_separator_that_is_no_joint_is_part_of_names() -> None:
     assert mapping_of(["ctrl", "chr1:100", "KLF1/TP53", "KLF1/x"])["chr1:100"] == "chr1:100"
     assert mapping_of(["ctrl", "KLF1/TP53", "KLF1/x"])["KLF1/TP53"] == "KLF1/TP53"

@@ -176,6 +176,68 @@ def test_log10_of_a_gene_subset_is_recognised() -> None:
     assert (reading.kind, reading.transformation, reading.factor) == ("constant", "log10", 1.0)
 
 
+@pytest.mark.parametrize("transformation", ["ln", "log2", "sqrt"])
+def test_a_gene_subset_above_10_000_is_undone_by_what_was_done(transformation: str) -> None:
+    done = {"ln": lambda x: np.log1p(100 * x), "log2": lambda x: np.log2(1 + x), "sqrt": np.sqrt}[transformation]
+    reading = read(done(scale_to(make_counts(0, 1000, 5000), 1e4))[:, :700])
+    assert reading.high > 1e4
+    assert (reading.kind, reading.transformation) == ("constant", transformation)
+    assert reading.factor == pytest.approx(0.01 if transformation == "ln" else 1.0)
+
+
+@pytest.mark.parametrize("total", [2000.0, 4000.0, 5000.0, 1e6])
+def test_a_total_that_divides_a_usual_one_is_not_taken_for_it(total: float) -> None:
+    counts = make_counts(0, 1000, 4000, n_cells=N_CELLS + 1)
+    counts[:, -1] += 8000 - np.median(counts.sum(axis=1))  # of a gene that is left out
+    values = np.log1p(scale_to(counts, total))[:, :500]
+    for totals in (None, counts.sum(axis=1)):
+        reading = read(values, totals=totals)
+        assert (reading.kind, reading.total) == ("constant", pytest.approx(total))
+
+
+def test_totals_tell_the_total_of_deep_cells_without_single_counts() -> None:
+    counts = make_counts(0, 1000, 60_000)
+    totals = counts.sum(axis=1)
+    kept = counts.mean(axis=0) > 60
+    reading = read(np.log1p(to_median(counts))[:, kept], totals=totals)
+    assert (reading.kind, reading.total) == ("constant", pytest.approx(float(np.median(totals))))
+    assert read(np.log1p(scale_to(counts, 1e4))[:, kept], totals=totals).kind == "subset"
+
+
+@pytest.mark.parametrize("has_totals", [False, True])
+def test_logs_of_raw_counts_with_fractions_are_recognised(has_totals: bool) -> None:
+    whole = make_counts(0, 1000, 1500)
+    counts = np.clip(whole - 0.3 * np.random.default_rng(1).random(whole.shape), 0, None)
+    totals = whole.sum(axis=1) if has_totals else None
+    assert read(np.log1p(counts), totals=totals).kind == "depth"
+    assert read(np.log1p(scale_to(counts, 1e4))[:, :600], totals=totals).kind == "subset"
+
+
+def test_batches_with_medians_next_to_each_other_are_recognised() -> None:
+    counts = make_counts(0, 300, 5000)
+    medians = np.array([4001.0, 4013.0, 4020.0])[np.arange(N_CELLS) % 3]
+    reading = read(np.log1p(scale_to(counts, medians[:, None])))
+    assert (reading.kind, reading.factor) == ("constant", None)
+
+
+def test_a_gene_subset_with_some_cells_on_another_scale_is_seen() -> None:
+    counts = make_counts(0, 1000, 5000)
+    totals = np.where(np.arange(N_CELLS) % 4 == 0, 3517.0, 1e4)
+    assert read(np.log1p(scale_to(counts, totals[:, None]))[:, :500]).kind == "other"
+
+
+def test_logs_of_shares_of_which_genes_were_left_out_are_no_subset_of_10_000() -> None:
+    assert read(np.log1p(scale_to(make_counts(0, 1000, 5000), 1.0))[:, :500]).kind == "other"
+
+
+@pytest.mark.parametrize("n_genes", [40, 80, 150])
+def test_cells_with_as_many_counts_each_are_no_batches_and_no_raw_counts(n_genes: int) -> None:
+    rng = np.random.default_rng(0)
+    rates = make_counts(0, 300, 5000).mean(axis=0)
+    counts = rng.multinomial(1000, rates / rates.sum(), size=600)
+    assert read(np.log1p(counts[:, :n_genes] * 10.0)).kind == "subset"
+
+
 # Through files.
 
 

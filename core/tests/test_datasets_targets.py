@@ -52,6 +52,18 @@ def test_symbols_are_found_where_the_genes_are_ids() -> None:
         assert genes == list(GENES)
 
 
+@pytest.mark.parametrize("spelt", ["{}.5", "{}.12", "gene_{}"])
+def test_a_version_or_number_is_no_symbol(spelt: str) -> None:
+    index = tuple(spelt.format(i if "gene" in spelt else IDS[gene]) for i, gene in enumerate(GENES))
+    assert read(["NT", index[0], index[3]], None, index)[1] == list(index)
+
+
+def test_a_column_of_symbols_and_ids_gives_the_symbols() -> None:
+    of_file: dict[str, list[object]] = {"feature_name": [f"{gene}_{IDS[gene]}" for gene in GENES]}
+    mapped, genes, _ = read(["NT", "KLF1", "AHR"], of_file, tuple(IDS.values()))
+    assert (mapped, genes) == (["control", "KLF1", "AHR"], list(GENES))
+
+
 def test_another_case_prefixes_and_names_of_old_are_found() -> None:
     assert read(["NT", "Klf1", "Ahr", "Spi1_Ahr"])[0] == ["control", "KLF1", "AHR", "AHR+SPI1"]
     assert read(["NT", "hg19_KLF1", "hg19_AHR", "hg19_SPI1"])[0] == ["control", "KLF1", "AHR", "SPI1"]

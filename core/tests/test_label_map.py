@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from pertharness.datasets import load_dataset
 from pertharness.datasets.draft import draft_label_map
 from pertharness.errors import DataError
 from pertharness.host.cli.data import data
@@ -42,6 +43,31 @@ def test_what_cannot_be_meant_is_refused_with_its_line(text: str, words: str, tm
     assert words in str(error.value)
     with pytest.raises(DataError, match="cannot be read"):
         read_label_map(tmp_path / "absent.csv")
+
+
+@pytest.mark.parametrize(
+    ("meaning", "words"),
+    [
+        ("ctrl", "'control' for a control"),
+        ("KLF1+non-targeting", "nothing for a control beside a gene"),
+        ("NA", "'drop' where nobody knows"),
+        ("KLF1;AHR", "genes joined by '+'"),
+        ("KLF1_AHR", "genes joined by '+'"),
+    ],
+)
+def test_a_meaning_in_other_words_is_no_target(meaning: str, words: str, tmp_path: Path) -> None:
+    write_screen(tmp_path / "a.h5ad", ["NTC", "SPI1", "AHR", "x"])
+    params = {"label_map": {"x": meaning}}
+    with pytest.raises(DataError) as error:
+        load_dataset("h5ad", tmp_path / "a.h5ad", params)
+    assert f"reads 'x' as {'+'.join(sorted(meaning.split('+')))!r}" in str(error.value)
+    assert words in str(error.value)
+
+
+def test_a_fault_of_a_map_is_told_in_our_words_alone(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as error:
+        load_dataset("h5ad", tmp_path / "a.h5ad", {"label_map": str(tmp_path / "absent.csv")})
+    assert "Value error" not in str(error.value)
 
 
 def write_screen(path: Path, labels: list[str]) -> None:

@@ -75,6 +75,8 @@ def refuse_other(path: Path) -> None:
     for magic, (packer, line) in _UNPACK.items():
         if start.startswith(magic):
             raise DataError(f"{str(path)!r} is packed with {packer}; unpack it: {line.format(path=_quoted(path))}")
+    if start.startswith(b"PK\x03\x04") and not zipfile.is_zipfile(path):
+        raise DataError(f"{str(path)!r} is a zip file that is cut short or damaged; fetch or write it again")
     if start.startswith(b"PK\x03\x04"):
         raise DataError(
             f"{str(path)!r} is a zip file with no zarr store at its top; unpack it: unzip {_quoted(path)}, or zip the "

@@ -115,6 +115,8 @@ def _check_shape(name: str, source: Any, n_obs: int, n_vars: int) -> None:
     if tuple(source.shape) != (n_obs, n_vars):
         shape = " x ".join(map(str, source.shape))
         raise ValueError(f"{name} has the shape {shape}, obs has {n_obs} rows and var {n_vars}")
+    if isinstance(source, Compressed) and source.data.shape[0] > 0 and source.indptr[-1] == 0:
+        raise ValueError(f"{name} has {source.data.shape[0]} values, and its indptr says that no row has one")
 
 
 def _is_matrix(element: Any) -> bool:

@@ -21,7 +21,10 @@ from pertharness.labels import CONTROL
 if TYPE_CHECKING:
     import pandas as pd
 
-CONTEXT_COLUMNS = ("context", "cell_type", "cell_line", "celltype", "cellline", "cell.type", "cell.line")
+CONTEXT_COLUMNS = (
+    "context", "cell_type", "cell_line", "celltype", "cellline", "cell.type", "cell.line", "cell type", "cell line",
+    "cell-type", "cell-line",
+)  # fmt: skip
 """Columns of ``obs`` that name contexts, in lower case."""
 _MOST_VALUES = 50
 """Of a dose, a time or a treatment; a column of more values is a measurement of cells."""
@@ -33,19 +36,26 @@ _WORDS: Mapping[str, frozenset[str]] = {
         {"time", "times", "timepoint", "timepoints", "hour", "hours", "hr", "hrs", "day", "days", "week", "weeks",
          "duration", "hpi", "dpi", "hpt", "dpt"}
     ),
-    "treatments": frozenset({"treatment", "treatments", "stimulation", "stim", "stimulus", "stimulated", "cytokine"}),
+    "treatments": frozenset(
+        {"treatment", "treatments", "stimulation", "stim", "stimulus", "stimulated", "cytokine", "condition",
+         "conditions", "drug", "drugs", "compound", "compounds", "medium", "media"}
+    ),
     "batches": frozenset(
         {"batch", "batches", "replicate", "replicates", "rep", "donor", "donors", "sample", "library", "lane",
          "channel", "plate", "experiment", "gem", "gemgroup", "patient", "subject", "mouse", "animal", "ident"}
     ),
 }  # fmt: skip
 """Words of the name of a column -> what its values are; the first kind that fits."""
+_SECOND = re.compile(r"perturbation[-_. ]?[2-9]", re.IGNORECASE)
+"""Names of columns of what was done to cells beside the perturbation."""
+_OF_LABELS = frozenset({"condition", "conditions", "drug", "drugs", "compound", "compounds"})
+"""Words of columns that may name the perturbations once more, guide by guide."""
 _NO_TIMES = frozenset({"pseudotime", "latent", "pseudo", "sequencing", "date", "run", "processing"})
 _KEEPS_CONTROLS = frozenset({"doses", "times"})
 """Kinds of which a control may have none: all controls are taken where none has the value that is asked for."""
 _MODALITIES = {
-    "crispri": re.compile("crispri.*|.*interference.*|.*knock-?down.*|kd"),
-    "crispra": re.compile("crispra.*|.*activation.*|.*over-?expression.*"),
+    "crispri": re.compile("crispri.*|.*interference.*|.*knock-?down.*|kd|.*krab.*|.*mecp2.*"),
+    "crispra": re.compile("crispra.*|.*activation.*|.*over-?expression.*|.*vpr|.*vp64.*|.*suntag.*"),
     "ko": re.compile("crispr|crispr-?(ko|cas9).*|cas9|.*knock-?out.*|ko"),
 }
 """How the values of a column spell them, in lower case without ``_`` and spaces."""
@@ -134,6 +144,9 @@ def find_conditions(obs: pd.DataFrame, perturbations: pd.Series, label_column: s
             continue
         values = _texts(obs[column])
         pooled = _pooled(perturbations, values)
+        is_of_several = bool(_pooled(values[~is_control], perturbations[~is_control]))
+        if _words_of(str(column)) & _OF_LABELS and not (pooled and is_of_several):
+            continue  # another spelling of the perturbations, or their guides
         if pooled or (values if kind == "batches" else values[~is_control]).nunique() > 1:
             conditions.append(Condition(str(column), kind, values, pooled))
     return conditions
@@ -141,16 +154,23 @@ def find_conditions(obs: pd.DataFrame, perturbations: pd.Series, label_column: s
 
 def _kind_of(column: str, values: pd.Series) -> str | None:
     """Return what the values of a column are, by its name, or by the values where these are modalities."""
-    words = set(re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", column).lower()))
+    words = _words_of(column)
     if words & _UNITS:
         return None
     if column.lower() in CONTEXT_COLUMNS:
         return "contexts"
+    if _SECOND.fullmatch(column):
+        return "treatments" if values.nunique(dropna=False) <= _MOST_VALUES else None
     for kind, known in _WORDS.items():
         if words & known and not (kind == "times" and words & _NO_TIMES):
             most = _MOST_BATCHES if kind == "batches" else _MOST_VALUES
             return kind if values.nunique(dropna=False) <= most else None
     return "modalities" if len(_modalities(values)) > 0 else None
+
+
+def _words_of(column: str) -> set[str]:
+    """Return the words of the name of a column, in lower case."""
+    return set(re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", column).lower()))
 
 
 def _modalities(values: pd.Series) -> set[str]:
@@ -178,8 +198,11 @@ def _texts(values: pd.Series) -> pd.Series:
     """Return values as texts, whole numbers as such."""
     import pandas as pd
 
+    if isinstance(values.dtype, pd.CategoricalDtype) and pd.api.types.is_float_dtype(values.cat.categories.dtype):
+        values = values.astype(values.cat.categories.dtype)
     if pd.api.types.is_float_dtype(values.dtype):
-        texts = values.map({value: f"{value:.12g}" for value in values.dropna().unique()})
+        # By way of its own text, so that the 0.1 of 32 bits is no 0.10000000149.
+        texts = values.map({value: f"{float(str(value)):.12g}" for value in values.dropna().unique()})
     else:
         texts = values.astype(object).where(values.notna(), "").astype(str)
     filled: pd.Series = texts.fillna("")

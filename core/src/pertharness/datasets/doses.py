@@ -1,4 +1,4 @@
-"""Doses inside of labels: which drug ``Dasatinib_10uM`` and ``[('Dasatinib', 10.0, 'uM')]`` name."""
+"""Doses and times inside of labels: which drug ``Dasatinib_10uM`` and ``[('Dasatinib', 10.0, 'uM')]`` name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Iterable
 
 _NUMBER = r"\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
-_UNIT = r"(?:[fpnuµμm]?M|[pnuµμm]?mol(?:ar)?(?:/l)?|[pnuµμm]?g/?m?l|[pnuµμm]g|%|U/ml|IU/ml|Gy|mM)"
+_UNIT = (
+    r"(?:[fpnuµμm]?M|[pnuµμm]?mol(?:ar)?(?:/l)?|[pnuµμm]?g/?m?l|[pnuµμm]g|%|U/ml|IU/ml|Gy|mM|min|h|hrs?|hours?|d|days?)"
+)
 _AT_END = re.compile(rf"(?P<drug>.*[^\s_@(,:-])[\s_@(,:-]+{_NUMBER}[\s_]?{_UNIT}\)?", re.IGNORECASE)
 _IN_TUPLE = re.compile(
     rf"""\[?\(\s*(?P<quote>['"])(?P<drug>.+)(?P=quote)\s*,\s*{_NUMBER}\s*,\s*(['"]){_UNIT}\3\s*,?\)\]?""", re.IGNORECASE
@@ -15,7 +17,7 @@ _IN_TUPLE = re.compile(
 
 
 def drug_of(name: str) -> str | None:
-    """Return the name of a drug without its dose; None where no dose with a unit stands in the name."""
+    """Return the name of a drug or gene without its dose or time; None where none with a unit stands in the name."""
     match = _IN_TUPLE.fullmatch(name) or _AT_END.fullmatch(name)
     return match["drug"].strip() if match else None
 

@@ -41,7 +41,7 @@ def draft_label_map(file: Path, params: Mapping[str, Any]) -> tuple[list[Line], 
         If the file cannot be read, or there is no column of labels.
     """
     options = check_options(FileOptions, file.stem, params)
-    stored = open_stored(file)
+    stored = open_stored(file, options.modality_key)
     notes: list[str] = []
     try:
         _, labelling = read_names(stored.var, stored.obs, options, notes)

@@ -21,10 +21,10 @@ ENSEMBL_COLUMNS = ("ensembl_id", "ensembl", "ensemblid", "ensembl_gene_id", "gen
 _ENSEMBL = re.compile(r"ENS[A-Z]*\d+(\.\d+)?")  # ENSG00000139618.2, ENSMUSG00000041147
 _JOINED = (
     re.compile(r"(?P<symbol>.+?)[-_|.:](?P<id>ENS[A-Z]*\d{6,})(?:\.\d+)?"),
-    re.compile(r"(?P<id>ENS[A-Z]*\d{6,})(?:\.\d+)?[-_|.:](?P<symbol>.+)"),
+    re.compile(r"(?P<id>ENS[A-Z]*\d{6,})(?:\.\d+)?[-_|.:](?P<symbol>(?=.*[A-Za-z]).+)"),
 )
-"""Symbol and Ensembl id in one name."""
-_GENOME = re.compile(r"(?:GRC[hm]\d+|hg\d+|mm\d+|human|mouse|gene)[-_:]+(?P<symbol>.+)", re.IGNORECASE)
+"""Symbol and Ensembl id in one name; a number alone is a version and no symbol."""
+_GENOME = re.compile(r"(?:GRC[hm]\d+|hg\d+|mm\d+|human|mouse|gene)[-_:]+(?P<symbol>(?=.*[A-Za-z]).+)", re.IGNORECASE)
 """What references of several species, and GFF files, write before each symbol."""
 _SHARE = 0.9  # the rest may be transgenes, spike-ins and guides
 
@@ -52,7 +52,9 @@ def name_genes(var: pd.DataFrame, options: FileOptions, notes: list[str]) -> pd.
         _check_unique(symbols, var)
         notes.append(f"gene names: {symbols[0]!r} of {given[0]!r} and so on; {int(sum(symbols == given))} keep theirs")
     if column is not None:
-        symbols = _symbols(var[column], given)
+        texts = var[column].astype(object).where(var[column].notna(), "").astype(str).to_numpy(dtype=object)
+        joined = _parts_of_names(texts)
+        symbols = _symbols(var[column] if joined is None else pd.Series(joined[0]), given)
         _check_unique(symbols, var)
         kept = int(sum(symbols == given))
         notes.append(f"gene names: var[{column!r}]" + (f"; {kept} genes keep their name of the file" if kept else ""))

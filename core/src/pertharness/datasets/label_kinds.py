@@ -18,7 +18,7 @@ from pertharness.datasets.options import FileOptions
 from pertharness.datasets.separators import quote
 from pertharness.errors import DataError
 from pertharness.label_map import DROP, clean_text
-from pertharness.labels import CONTROL
+from pertharness.labels import CONTROL, SEPARATOR
 
 NO_PERTURBATION = "no perturbation"
 DROPPED = "dropped by the label map"
@@ -58,6 +58,7 @@ def sort_labels(labels: Sequence[str], genes: Collection[str], options: FileOpti
         If no label is a control, or something that the user says fits no label.
     """
     kinds = LabelKinds()
+    _check_meanings(options.label_map or {}, genes)
     rest = _take_mapped(labels, options.label_map or {}, kinds)
     matches = control_matcher(options)
     is_chosen = matches or (lambda label: _is_spelt_like_control(label, genes))
@@ -119,6 +120,23 @@ def _is_no_perturbation(text: str) -> bool:
     if is_no_perturbation(text):
         return True
     return any(all(map(is_no_perturbation, text.split(joint))) for joint in JOINTS if joint in text)
+
+
+def _check_meanings(label_map: Mapping[str, str], genes: Collection[str]) -> None:
+    """Refuse targets of a label map that are meant as the control, as no perturbation, or as several genes."""
+    for label, meaning in label_map.items():
+        for target in () if meaning in (CONTROL, DROP) else meaning.split(SEPARATOR):
+            if target in genes:
+                continue
+            wanted = ""
+            if is_control_label(target):
+                wanted = f"{CONTROL!r} for a control, and nothing for a control beside a gene"
+            elif is_no_perturbation(target):
+                wanted = f"{DROP!r} where nobody knows the perturbation"
+            elif any(joint in target and all(part in genes for part in target.split(joint)) for joint in JOINTS):
+                wanted = f"genes joined by {SEPARATOR!r}"
+            if wanted:
+                raise DataError(f"the label map reads {label!r} as {meaning!r}; expected {wanted}: correct it there")
 
 
 def _take_mapped(labels: Sequence[str], label_map: Mapping[str, str], kinds: LabelKinds) -> list[str]:

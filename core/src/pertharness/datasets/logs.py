@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from pertharness.datasets.labelling import quote
+from pertharness.datasets.multiples import TOLERANCE
 from pertharness.datasets.options import FileOptions
-from pertharness.datasets.scale import TOLERANCE, Reading, have_one_total, judge, sums_of
+from pertharness.datasets.scale import Reading, have_one_total, judge, sums_of
 from pertharness.datasets.transformations import NATURAL, TOTAL, TRANSFORMATIONS
 from pertharness.datasets.values import Survey, Values, changed_values, place_words, refuse_kind
 from pertharness.errors import DataError
@@ -92,7 +93,7 @@ def _from_logs(
         f"are logarithms of another total than 10 000, --rescale{others}"
     )
     is_linear = reading.kind == "constant" and reading.transformation == "none"
-    is_known = reading.kind in ("constant", "whole") and not is_linear
+    is_known = reading.kind in ("constant", "whole", "depth") and not is_linear
     is_above = reading.kind == "above" and reading.high < _MOST_FOR_LOGS
     if options.rescale and (is_known or is_linear or is_above):
         return _rescale(values, survey, totals, reading, notes)
@@ -173,6 +174,8 @@ def _words(values: Values, reading: Reading) -> str:
         "constant": f"the sum over the genes of {inverse} is {reading.total:.6g} in the median row and does not vary "
         f"as counts would: {of_total}",
         "whole": f"they are {done} of whole numbers: raw counts that were not normalised",
+        "depth": f"the sum of expm1 over the genes grows with the counts of the cells ({low} to {high} in 90 % of "
+        f"{reading.n_other} rows): {done} of counts with fractions that were not normalised",
         "above": f"the sum of expm1 over the genes differs from row to row and is up to {high} (first in row "
         f"{values.rows[reading.row]!r}), more than 10 000: logs of another total",
         "other": f"they are {done} of counts times a factor that is not 10 000 over a number of counts, and genes are "
@@ -190,7 +193,7 @@ def _rescale(values: Values, survey: Survey, totals: np.ndarray | None, reading:
     inverse = TRANSFORMATIONS[reading.transformation].inverse
     sums = survey.evidence.sums
     own = None
-    if reading.kind == "whole" and reading.transformation == NATURAL and totals is not None:
+    if reading.kind in ("whole", "depth") and reading.transformation == NATURAL and totals is not None:
         own = np.maximum(totals, sums) if (totals >= sums * (1 - 1e-5) - 0.5).all() else None
     by = "the sums over the genes of the file"
     if reading.factor is not None:

@@ -103,4 +103,5 @@ def check_options(model: type[Options], dataset: str, params: Mapping[str, Any])
             known = ", ".join(model.model_fields)
             raise DataError(f"dataset {dataset!r} has no parameter {name!r}; it has {known}") from error
         flag = f"--{name.replace('_', '-')}"
-        raise DataError(f"dataset {dataset!r}: {name} ({flag}) is {first['input']!r}: {first['msg']}") from error
+        reason = first["msg"].removeprefix("Value error, ")  # what pydantic puts before ours
+        raise DataError(f"dataset {dataset!r}: {name} ({flag}) is {first['input']!r}: {reason}") from error

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pertharness.datasets.controls import is_no_perturbation
-from pertharness.datasets.doses import drugs_of
+from pertharness.datasets.doses import drug_of, drugs_of
 from pertharness.datasets.guides import (
     Affixes,
     find_affixes,
@@ -126,7 +126,7 @@ def _separator_of(labels: Sequence[str], kinds: LabelKinds, known: KnownNames, o
     singles = {
         label for label in labels if not any(separator in label for separator in (*SEPARATORS, *RARE_SEPARATORS[:2]))
     }
-    dosed = drugs_of(labels)
+    dosed = {label for label in labels if drug_of(label) is not None} if drugs_of(labels) else set()
     whole = Affixes(shapes=find_shapes(labels, known) if of_guides else frozenset())
 
     def is_known(part: str) -> bool:
@@ -199,8 +199,8 @@ def _genes_of_guides(
     if doses:
         first = next(iter(doses))
         reading.notes.append(
-            f"doses: {len(doses)} names are doses of {len(set(doses.values()))} drugs, such as {first!r} of "
-            f"{doses[first]!r}: kept apart, and those of a drug on one side of every split (--guides none takes them "
+            f"doses: {len(doses)} names are doses or times of {len(set(doses.values()))} targets, such as {first!r} of "
+            f"{doses[first]!r}: kept apart, and those of a target on one side of every split (--guides none takes them "
             "for perturbations of their own)"
         )
     if alike:

@@ -14,12 +14,19 @@ from typing import Any
 
 import numpy as np
 
+from pertharness.datasets.multiples import (
+    TOLERANCE,
+    are_per_10_000,
+    find_by_multiples,
+    find_by_totals,
+    follow_depth,
+    n_whole,
+    was_logged_before,
+)
 from pertharness.datasets.rounding import rounding_errors
 from pertharness.datasets.transformations import NATURAL, TOTAL, TRANSFORMATIONS
 from pertharness.streaming import stored_values
 
-TOLERANCE = 0.01
-"""Of a sum of expm1, relative: float16 alone moves that of a cell that one gene dominates by up to half a per cent."""
 SAMPLED_CELLS = 10_000
 """At least so many cells, drawn over the whole file, are tried with the inverses of other transformations."""
 _KEPT_CELLS, _KEPT_VALUES = 500, 4_000_000
@@ -28,6 +35,10 @@ _SPREAD = 2e-4
 """Relative; below the spread that leaving out a hundredth of 1 000 000 counts of a cell brings (Poisson: 3e-4)."""
 
 
+_ROUNDING = 1e-5
+"""Relative; what float32 moves a sum by."""
+_MOST_FOR_FEW = 2_000
+"""Cells that are looked at where batches have totals that are close to each other."""
 _APART = 0.05
 """Relative; what the few cells that are not at 10 000 have to be away from it before they are said to have a total."""
 
@@ -109,7 +120,8 @@ class Reading:
         ``cp10k``: every cell adds up to 10 000. ``subset``: to less, as where genes were left out. ``constant``: to
         another total, or to one of a few. ``whole``: made of raw counts. ``above``: to more than 10 000, and not the
         same in every cell. ``other``: made of counts, but not by another total that is known. ``again``: log1p of
-        counts per 10 000 that was normalised and logged once more.
+        counts per 10 000 that was normalised and logged once more. ``depth``: to what grows with the counts of the
+        cell: made of counts with fractions that were not normalised.
     total
         Of a ``constant`` one: the median.
     row
@@ -148,7 +160,7 @@ def _judge(evidence: Evidence, totals: np.ndarray | None) -> Reading:
     is_other = _is_other(sums)
     n_empty = int((sums == 0).sum())
     if not is_other.any():
-        again = _was_logged_before([values for values in evidence.kept.values() if len(values)])
+        again = was_logged_before([values for values in evidence.kept.values() if len(values)])
         return Reading("again" if again else "cp10k", n_empty=n_empty)
     others = sums[is_other]
     low, high = np.quantile(others, (0.05, 0.95), method="nearest")
@@ -158,12 +170,17 @@ def _judge(evidence: Evidence, totals: np.ndarray | None) -> Reading:
     }  # fmt: skip
     kept = [values for row, values in evidence.kept.items() if is_other[row] and len(values)]
     found = _find_constant(evidence, is_other, kept) or _find_whole(kept)
-    if found is None and others.max() > TOTAL * (1 + TOLERANCE):
+    if found is None:
+        rows = [row for row in evidence.kept if is_other[row] and len(evidence.kept[row])]
+        if totals is not None:
+            found = find_by_totals(kept, totals[rows], float(np.median(totals)))
+        found = found or find_by_multiples(kept, None if totals is None else totals[rows])
+    is_natural = found is None or (found["kind"] == "other" and found["transformation"] == NATURAL)
+    if is_natural and others.max() > TOTAL * (1 + TOLERANCE):  # the total is not known, but can be done without
         first = int(np.argmax(sums > TOTAL * (1 + TOLERANCE)))
         found = {"kind": "above", "row": first, "high": float(others.max())}
-    if found is None:
-        mine = None if totals is None else totals[[row for row in evidence.kept if is_other[row]]]
-        found = _find_by_multiples(kept, mine)
+    if found is None and follow_depth(sums, totals, kept):
+        found = {"kind": "depth"}
     return Reading(**{"kind": "subset", **seen, **(found or {})})
 
 
@@ -178,8 +195,8 @@ def _find_constant(evidence: Evidence, is_other: np.ndarray, kept: list[np.ndarr
     for name in TRANSFORMATIONS:
         most = 4 * _noise(kept, TRANSFORMATIONS[name].inverse)
         if name == NATURAL:
-            sums, most = evidence.sums[is_meant], max(_SPREAD, min(most, _least_spread(kept)))
-            few = _is_of_few(sums, most)
+            sums, noise, most = evidence.sums[is_meant], most, max(_SPREAD, min(most, _least_spread(kept)))
+            few = _is_of_few(sums, most) or _is_of_few(_thinned(sums), max(_ROUNDING, noise), 5)
         else:
             sums, most = np.concatenate(evidence.other_sums[name])[is_meant[sampled]], max(_SPREAD, most)
         total = float(np.median(sums)) if len(sums) else 0.0
@@ -191,6 +208,7 @@ def _find_constant(evidence: Evidence, is_other: np.ndarray, kept: list[np.ndarr
     if spreads:  # of values far below 1, several transformations are next to nothing
         name = min(spreads, key=lambda name: spreads[name])
         return {"kind": "constant", "transformation": name, "total": spreads[name][1]}
+    few = few and not are_per_10_000(kept)  # of cells that have as many counts each, sums are few, too
     return {"kind": "constant", "total": float(np.median(evidence.sums[is_other]))} if few else None
 
 
@@ -234,8 +252,16 @@ def _spread_of(sums: np.ndarray) -> float:
     return float((high - low) / 2 / middle) if middle > 0 else np.inf
 
 
-def _is_of_few(sums: np.ndarray, spread: float) -> bool:
-    """Return whether almost all sums are one of a few, as where each batch was normalised to its own median."""
+def _thinned(sums: np.ndarray) -> np.ndarray:
+    """Return some of the sums, few enough that those of cells that have nothing in common do not meet."""
+    return sums[:: -(-len(sums) // _MOST_FOR_FEW)]
+
+
+def _is_of_few(sums: np.ndarray, spread: float, apart: float = 20) -> bool:
+    """Return whether almost all sums are one of a few, as where each batch was normalised to its own median.
+
+    `spread` is that of the sums of a batch, relative; the batches are at least `apart` times that away.
+    """
     if len(sums) < 50 or not np.isfinite(sums).all() or not (sums > 0).all():
         return False
     logs = np.sort(np.log(sums))
@@ -243,7 +269,7 @@ def _is_of_few(sums: np.ndarray, spread: float) -> bool:
     def n_within(width: float) -> np.ndarray:
         return np.searchsorted(logs, logs + width, "right") - np.searchsorted(logs, logs - width, "left")
 
-    near, around = n_within(2 * spread), n_within(40 * spread)
+    near, around = n_within(2 * spread), n_within(2 * apart * spread)
     return bool(np.mean((near >= 5) & (near >= 0.8 * around)) >= 0.9)
 
 
@@ -252,84 +278,17 @@ def _find_whole(kept: list[np.ndarray]) -> dict[str, Any] | None:
     errors = rounding_errors(kept)
     for name in (name for name in TRANSFORMATIONS if name != "none"):
         inverse = TRANSFORMATIONS[name].inverse
-        n_near = n_all = n_distinct = 0
+        n_near = n_all = n_distinct = divisor = 0
         for values, error in zip(kept, errors, strict=True):
             numbers = inverse(values)
             blur = 1.5 * (inverse(values + error) - numbers)
             clear = blur < 0.05
             n_all += int(clear.sum())
-            n_near += _n_whole(numbers[clear], blur[clear])
-            n_distinct = max(n_distinct, len(np.unique(np.rint(numbers[clear]))))
-        if n_all >= 20 and n_distinct >= 2 and n_near >= 0.99 * n_all:
+            n_near += n_whole(numbers[clear], blur[clear])
+            distinct = np.unique(np.rint(numbers[clear]).astype(np.int64))
+            n_distinct = max(n_distinct, len(distinct))
+            divisor = int(np.gcd.reduce(distinct, initial=divisor))
+        # Of 1 000 counts in each cell, 10 000 make tens: these are no counts.
+        if n_all >= 20 and n_distinct >= 2 and n_near >= 0.99 * n_all and divisor == 1:
             return {"kind": "whole", "transformation": name}
     return None
-
-
-def _n_whole(numbers: np.ndarray, blur: np.ndarray) -> int:
-    """Return how many numbers are whole, each but for its blur."""
-    return int((np.abs(numbers - np.rint(numbers)) <= blur).sum())
-
-
-def _find_by_multiples(kept: list[np.ndarray], totals: np.ndarray | None) -> dict[str, Any] | None:
-    """Find the transformation after which a cell's values are whole multiples of its smallest one, a single count."""
-    shares = {name: share_of_multiples(kept, TRANSFORMATIONS[name].inverse) for name in TRANSFORMATIONS}
-    name = NATURAL if shares[NATURAL] >= 0.5 else max(shares, key=lambda name: shares[name])
-    if shares[name] < 0.95:
-        return None
-    inverse = TRANSFORMATIONS[name].inverse
-    smallest = np.array([values.min() for values in kept])
-    single = inverse(smallest)
-    errors = rounding_errors(kept)
-    blur = np.array([error[np.argmin(values)] for values, error in zip(kept, errors, strict=True)])
-    relative = 1.5 * (inverse(smallest + blur) - single) / single
-    total = None
-    if totals is not None and len(kept) >= 10:
-        of_all = single * totals
-        middle = float(np.median(of_all))
-        if np.mean(np.abs(of_all / middle - 1) <= 2 * relative + 1e-4) >= 0.9:
-            total = middle
-    n_counts = TOTAL / single  # a whole number, if 10 000 is what the counts of a cell were scaled to
-    clear = n_counts * relative < 0.1
-    if total is None and clear.sum() >= 20:
-        n_whole = _n_whole(n_counts[clear], (n_counts * relative)[clear])
-        total = TOTAL if n_whole >= 0.9 * clear.sum() else None
-        if n_whole < 0.5 * clear.sum():
-            return {"kind": "other", "transformation": name}
-    if total is None:
-        return None if name == NATURAL else {"kind": "other", "transformation": name}
-    if name == NATURAL and abs(total / TOTAL - 1) <= TOLERANCE:
-        return None
-    return {"kind": "constant", "transformation": name, "total": total, "factor": TOTAL / total}
-
-
-def _was_logged_before(kept: list[np.ndarray]) -> bool:
-    """Return whether values are logs of what was log1p of counts per 10 000 before it was normalised once more.
-
-    They add up to 10 000, too. But only what they were made of consists of whole multiples.
-    """
-    if share_of_multiples(kept, np.expm1) >= 0.5:
-        return False
-    before = []
-    for values in kept[:50]:
-        scaled = np.expm1(values)
-        low, high = 0.0, float(np.log1p(TOTAL) / scaled.max())
-        for _ in range(60):  # halves the interval
-            middle = (low + high) / 2
-            low, high = (low, middle) if np.expm1(scaled * middle).sum() > TOTAL else (middle, high)
-        before.append(scaled * low)
-    return bool(before) and share_of_multiples(before, np.expm1) >= 0.95
-
-
-def share_of_multiples(kept: list[np.ndarray], inverse: Callable[[np.ndarray], np.ndarray]) -> float:
-    """Return the share of values that are whole multiples of their cell's smallest one; 0 where too few can tell."""
-    n_near = n_all = 0
-    for values, error in zip(kept, rounding_errors(kept), strict=True):
-        numbers = inverse(values)
-        relative = 1.5 * (inverse(values + error) - numbers) / numbers
-        first = int(np.argmin(numbers))
-        ratios = numbers / numbers[first]
-        blur = ratios * (relative + relative[first])
-        clear = (ratios > 1.2) & (blur < 0.1)
-        n_all += int(clear.sum())
-        n_near += _n_whole(ratios[clear], blur[clear])
-    return n_near / n_all if n_all >= 200 else 0.0

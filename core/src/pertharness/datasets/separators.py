@@ -10,6 +10,9 @@ from pertharness.errors import ChoiceError
 SEPARATORS = ("+", "||", "_", "|", ";", ",", "&")
 RARE_SEPARATORS = ("/", ":", "__", "--")
 """Parts of names more often than between targets: they join them if all parts of all labels are known, else not."""
+LAST_SEPARATORS = ("-", ".", " ")
+"""Parts of most names: they join targets if nothing else does, and all parts of several labels are known."""
+_FEWEST = 2
 _BRACKETS = (("(", ")"), ("[", "]"), ("{", "}"))
 
 
@@ -66,10 +69,24 @@ def find_separator(
             f"with --separator (--separator {NONE}: none does), or correct what `pertharness data labels` writes and "
             "give it with --label-map"
         )
-    if not fitting and unclear:
+    if not fitting and not unclear:
+        return _last_separator(labels, is_known, is_name)
+    if not fitting:
         separator, odd = next(iter(unclear.items()))
         raise ChoiceError(_unclear(separator, odd))
-    return fitting[0] if fitting else None
+    return fitting[0]
+
+
+def _last_separator(
+    labels: Sequence[str], is_known: Callable[[str], bool], is_name: Callable[[str], bool]
+) -> str | None:
+    """Return which of the signs that names have joins targets, as in ``KLF1-ctrl`` beside ``KLF1-CEBPE``."""
+    for separator in LAST_SEPARATORS:
+        joined = [label for label in labels if separator in label and not is_name(label)]
+        is_joint = all(all(map(is_known, parts_of(label, separator))) for label in joined)
+        if len(joined) >= _FEWEST and is_joint:
+            return separator
+    return None
 
 
 def unknown_parts(labels: Iterable[str], separator: str | None, is_known: Callable[[str], bool]) -> list[str]:

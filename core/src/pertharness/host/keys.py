@@ -12,7 +12,7 @@ from pertharness.jobs import Job, KeyParts, Stage
 STAGE_VERSIONS: Mapping[Stage, int] = MappingProxyType(
     {
         "cards": 1,
-        "datasets": 2,
+        "datasets": 3,
         "splits": 1,
         "halves": 1,
         "embeddings": 1,
