@@ -12,8 +12,8 @@ from anndata import AnnData
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pertharness.errors import DataError
-from pertharness.worker.external import read_prediction
-from pertharness.worker.external_file import FileChoices
+from pertharness.worker.external.file import FileChoices
+from pertharness.worker.external.read import read_prediction
 from scipy import sparse
 
 GENES = pd.Index(["A", "B", "C", "D"])

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from pertharness.errors import DataError
-from pertharness.worker.external_file import FileChoices, Given
-from pertharness.worker.external_genes import find_columns
+from pertharness.worker.external.file import FileChoices, Given
+from pertharness.worker.external.genes import find_columns
 
 GENES = pd.Index(["GATA1", "MYC", "TP53", "C1orf112", "CD4"])
 IDS = {f"ENSG{i:011d}": gene for i, gene in enumerate(GENES)}

@@ -14,9 +14,9 @@ from pertharness.datasets.options import FileOptions
 from pertharness.errors import DataError
 from pertharness.labels import CONTROL
 from pertharness.stored import Stored
-from pertharness.worker.external_file import FileChoices, Given
-from pertharness.worker.external_labels import DataLabels, LabelReader
-from pertharness.worker.external_rows import find_rows
+from pertharness.worker.external.file import FileChoices, Given
+from pertharness.worker.external.labels import DataLabels, LabelReader
+from pertharness.worker.external.rows import find_rows
 
 GENES = ["GATA1", "MYC", "TP53", "NKX2-1", "HLA-A", "IRF4", *[f"X{i}" for i in range(20)]]
 IDS = {gene: f"ENSG{i:011d}" for i, gene in enumerate(GENES)}

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 from pertharness.errors import DataError
-from pertharness.worker.external import read_prediction
-from pertharness.worker.external_file import FileChoices
+from pertharness.worker.external.file import FileChoices
+from pertharness.worker.external.read import read_prediction
 from scipy import sparse
 
 N_GENES, N_CELLS = 300, 24

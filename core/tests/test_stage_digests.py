@@ -79,7 +79,7 @@ def test_comments_docstrings_annotations_and_form_do_not_count(
         ("halves.py", "(n_cells[:, None] - 1)", "(n_cells[:, None] - 2)", {"halves"}),
         ("halves.py", "FEWEST_CELLS = 2", "FEWEST_CELLS = 3", {"halves"}),
         ("worker/stages.py", 'names = ["scores.csv"]', 'names = ["scores.csv", "x"]', {"scores"}),
-        ("worker/external.py", "len(numbers) > len(queries)", "len(numbers) < len(queries)", {"predictions"}),
+        ("worker/external/read.py", "len(numbers) > len(queries)", "len(numbers) < len(queries)", {"predictions"}),
         ("host/splits/rules.py", "VAL_SHARE = 0.1", "VAL_SHARE = 0.2", {"splits"}),
         ("halves.py", "import numpy as np", "import cupy as np", {"halves", "predictions", "scores"}),
         ("host/report/page.py", "_LONGEST = 20_000", "_LONGEST = 1", set()),
@@ -101,8 +101,8 @@ def test_what_a_field_is_declared_as_counts(sources: Path, before: dict[str, dic
 def test_a_module_may_move(sources: Path, before: dict[str, dict[str, object]]) -> None:
     package = sources / "core" / "src" / "pertharness"
     (package / "elsewhere").mkdir()
-    (package / "worker" / "external.py").rename(package / "elsewhere" / "given.py")
-    edit(sources, "worker/stages.py", "pertharness.worker.external", "pertharness.elsewhere.given")
+    (package / "worker" / "external" / "read.py").rename(package / "elsewhere" / "given.py")
+    edit(sources, "worker/stages.py", "pertharness.worker.external.read", "pertharness.elsewhere.given")
     assert changed(sources, before) == set()
 
 

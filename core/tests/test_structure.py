@@ -15,7 +15,7 @@ from pertharness.datasets.h5ad import load_h5ad
 from pertharness.errors import DataError
 from pertharness.expression import read
 from pertharness.structure import check_structure, in_units
-from pertharness.worker.external import read_prediction
+from pertharness.worker.external.read import read_prediction
 
 LABELS = ["control", "A", "A+B"]
 GENES = pd.Index(["A", "B", "C", "D"], dtype=object)

@@ -211,8 +211,8 @@ def _predictions(job: Job, folder: Path, phases: list[Phase]) -> Result:
 def _read_file(job: Job, controls: AnnData, queries: list[str]) -> tuple[AnnData, list[str]]:
     """Return a prediction that was made elsewhere, its labels read as those of the dataset are."""
     from pertharness import canonical
-    from pertharness.worker.external import read_prediction
-    from pertharness.worker.external_file import FileChoices
+    from pertharness.worker.external.file import FileChoices
+    from pertharness.worker.external.read import read_prediction
 
     split = read_split(job.inputs["split"])
     ids = controls.var.get("ensembl_id", [])

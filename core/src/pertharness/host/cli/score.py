@@ -94,7 +94,7 @@ def check_file(predictions: Path, choices: dict[str, str]) -> None:
 
     # Whatever is wrong with a file of a user's, it is opened by another process than this one.
     asked = json.dumps({"file": str(predictions.absolute()), "choices": choices})
-    command = [sys.executable, "-I", "-m", "pertharness.worker.external_check"]
+    command = [sys.executable, "-I", "-m", "pertharness.worker.external.check"]
     done = subprocess.run(command, input=asked, capture_output=True, text=True, encoding="utf-8", check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines()

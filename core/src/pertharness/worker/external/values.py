@@ -12,8 +12,8 @@ import numpy as np
 from pertharness.canonical import LOG1P_CEILING
 from pertharness.errors import DataError
 from pertharness.streaming import View, as_source, format_of, place_of, row_chunks, stored_values, sum_groups, to_memory
-from pertharness.worker.external_file import AS_LOGS, Given
-from pertharness.worker.external_genes import Columns
+from pertharness.worker.external.file import AS_LOGS, Given
+from pertharness.worker.external.genes import Columns
 
 _CHUNK_BYTES = 4 << 20
 """Of values as stored; what is worked out of them takes some times as much."""

@@ -14,8 +14,8 @@ import numpy as np
 
 from pertharness.datasets.scale import Evidence, Reading, judge
 from pertharness.datasets.transformations import NATURAL, TOTAL, TRANSFORMATIONS
-from pertharness.worker.external_file import AS_LOGS, Given
-from pertharness.worker.external_genes import Columns
+from pertharness.worker.external.file import AS_LOGS, Given
+from pertharness.worker.external.genes import Columns
 
 _NOT_ALIKE, _ALIKE = 0.5, 0.9
 """Correlations with the control mean: of changes below, of means above. Perturbed cells are mostly like others."""

@@ -1,6 +1,6 @@
 """The checks of a file of predictions that need no dataset, before anything else is done.
 
-``python -m pertharness.worker.external_check``, with a JSON object on the standard input: ``file``, and what the user
+``python -m pertharness.worker.external.check``, with a JSON object on the standard input: ``file``, and what the user
 says of it under ``choices``.
 """
 
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from pertharness.errors import PertharnessError
-from pertharness.worker.external_file import FileChoices, open_predictions, refuse_counts
+from pertharness.worker.external.file import FileChoices, open_predictions, refuse_counts
 
 
 def main() -> int:

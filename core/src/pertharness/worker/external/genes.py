@@ -12,7 +12,7 @@ from pertharness.datasets.genes import name_genes
 from pertharness.datasets.options import FileOptions
 from pertharness.datasets.targets import key_of_name
 from pertharness.errors import DataError
-from pertharness.worker.external_file import GENE_FLAG, INDEX, FileChoices, Given, some
+from pertharness.worker.external.file import GENE_FLAG, INDEX, FileChoices, Given, some
 
 if TYPE_CHECKING:
     import pandas as pd

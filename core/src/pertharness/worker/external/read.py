@@ -10,13 +10,13 @@ import numpy as np
 
 from pertharness.datasets.targets import key_of_name
 from pertharness.predictions import make_prediction
-from pertharness.worker.external_file import KINDS as KINDS
-from pertharness.worker.external_file import FileChoices, Given, open_predictions
-from pertharness.worker.external_genes import Columns, find_columns
-from pertharness.worker.external_labels import DataLabels
-from pertharness.worker.external_rows import Rows, find_rows
-from pertharness.worker.external_scale import check_cells, check_kind, check_level, describe_controls
-from pertharness.worker.external_values import (
+from pertharness.worker.external.file import KINDS as KINDS
+from pertharness.worker.external.file import FileChoices, Given, open_predictions
+from pertharness.worker.external.genes import Columns, find_columns
+from pertharness.worker.external.labels import DataLabels
+from pertharness.worker.external.rows import Rows, find_rows
+from pertharness.worker.external.scale import check_cells, check_kind, check_level, describe_controls
+from pertharness.worker.external.values import (
     SAMPLED_ROWS,
     average,
     in_rows,

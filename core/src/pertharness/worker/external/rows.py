@@ -11,8 +11,8 @@ import numpy as np
 from pertharness.datasets.labelling import LABEL_COLUMNS, labels_in
 from pertharness.errors import DataError
 from pertharness.labels import CONTROL
-from pertharness.worker.external_file import INDEX, LABEL_FLAG, FileChoices, Given, some
-from pertharness.worker.external_labels import MOST_LABELS, DataLabels, LabelReader
+from pertharness.worker.external.file import INDEX, LABEL_FLAG, FileChoices, Given, some
+from pertharness.worker.external.labels import MOST_LABELS, DataLabels, LabelReader
 
 if TYPE_CHECKING:
     import pandas as pd
