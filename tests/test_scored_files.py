@@ -86,6 +86,7 @@ def test_cells_of_another_program_are_scored_as_they_come(screen: Screen, tmp_pa
         "42 rows of state.h5ad are cells of 3 perturbations, 14 of each",
     ):
         assert note in said
+        assert f"predictions mine: {note}" in (tmp_path / "run" / "leaderboard.md").read_text(encoding="utf-8")
 
 
 def test_options_name_columns_and_layer(screen: Screen, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from pertharness.files import sha256_file
 from pertharness.host.execution.runner import Observer, Runner
 from pertharness.host.hardware import find_gpus
 from pertharness.host.in_use import Use, use_records
-from pertharness.host.join.dataset_notes import notes_by_dataset
+from pertharness.host.join.dataset_notes import notes_by_dataset, notes_by_file
 from pertharness.host.join.left_out import left_out_by_dataset
 from pertharness.host.join.memory import read_memory
 from pertharness.host.join.outputs import Board, write_outputs
@@ -218,6 +218,7 @@ def _manifest(
         "plugins": plugins,
         "problems": [{"plugin": p.plugin, "state": p.state, "message": p.message} for p in registry.problems],
         "notes": plan.notes, "datasets": plan.datasets, "dataset_notes": notes,
+        "prediction_notes": notes_by_file(plan, outcomes),
         "left_out": left_out_by_dataset(plan, outcomes, store, notes),
         "attempts": attempts, "records": records,
         "executable": sys.executable,
