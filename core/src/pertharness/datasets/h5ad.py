@@ -100,6 +100,8 @@ class Tables:
         The file, or its ``raw`` as a dataset of its own.
     rows
         Numbers of the rows that are used, ascending.
+    in_context
+        Those and the ones of the same context that are left out.
     context
         The one of all these rows; None where it is not known.
     obs, var
@@ -112,6 +114,7 @@ class Tables:
 
     adata: Stored
     rows: np.ndarray
+    in_context: np.ndarray
     context: str | None
     obs: pd.DataFrame
     var: pd.DataFrame
@@ -135,15 +138,15 @@ def understand_tables(adata: Stored, options: FileOptions, notes: list[str]) -> 
     adata = _take_raw(adata, options)
     if adata.n_obs == 0 or adata.n_vars == 0:
         raise DataError(f"it is empty: {adata.n_obs} rows x {adata.n_vars} genes; expected cells and genes")
-    rows, context = _choose_context(adata.obs, options, notes)
-    var, labelling = read_names(adata.var, adata.obs.iloc[rows], options, notes)
-    rows = keep_labelled(adata.obs, rows, labelling, notes)
+    in_context, context = _choose_context(adata.obs, options, notes)
+    var, labelling = read_names(adata.var, adata.obs.iloc[in_context], options, notes)
+    rows = keep_labelled(adata.obs, in_context, labelling, notes)
     given = adata.obs.iloc[rows]
     obs = label_rows(given, labelling, notes)
     notes += describe_perturbations(obs["perturbation"].unique(), labelling, set(var.index))
     level = _find_level(obs, options, notes)
     _add_numbers(obs, given, level)
-    return Tables(adata, rows, context, obs, var, labelling, level)
+    return Tables(adata, rows, in_context, context, obs, var, labelling, level)
 
 
 @dataclass(frozen=True)
