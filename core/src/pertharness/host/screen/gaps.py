@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from pertharness.labels import CONTROL, targets_of
+from pertharness.labels import CONTROL
 
 FEW_CELLS = 10
 """Cells below which a mean is off by more than a third of what single cells vary: 1 / sqrt(10) = 0.32."""
@@ -41,22 +41,17 @@ def list_gaps(facts: Mapping[str, Any]) -> list[str]:
 def _left_out(facts: Mapping[str, Any]) -> Iterator[str]:
     """Yield what a run does without."""
     if other := facts["n_obs"] - facts["n_in_context"]:
-        yield f"{count(other, 'row')} of another context than {facts['context']!r}"
-    for one in facts["left_out"]:
-        yield f"{count(one['n_rows'], 'row')} labelled {some(one['labels'])}: {one['reason']}"
-    larger = [one["perturbation"] for one in facts["perturbations"] if len(targets_of(one["genes"])) > 2]
-    if larger:
-        yield f"{count(len(larger), 'perturbation')} of three or more targets ({some(larger)}): no split holds them out"
+        yield f"left out: {count(other, 'row')} of another context than {facts['context']!r}"
+    yield from (note for note in facts["notes"] if note.startswith("left out: "))
     absent = facts["targets"]["absent"]
     if absent:
-        yield (
-            f"{count(len(absent), 'target')} of {facts['targets']['n']} that no gene of the file is: whether they "
-            "moved cannot be seen"
-        )
+        n = facts["targets"]["n"]
+        yield f"unknown genes: {len(absent)} of {count(n, 'target')}; whether these moved cannot be seen in the file"
     if facts["cells"] and facts["cells"]["few"]:
         few = [f"{name!r} {number}" for name, number in facts["cells"]["few"].items()]
         shown = ", ".join(few[:_SHOWN]) + (", ..." if len(few) > _SHOWN else "")
-        yield f"{count(len(few), 'perturbation')} of fewer than {FEW_CELLS} cells ({shown}): kept, with noisy means"
+        number = count(len(few), "perturbation")
+        yield f"few cells: {number} of fewer than {FEW_CELLS} cells ({shown}): kept, with noisy means"
 
 
 def _not_there(facts: Mapping[str, Any]) -> Iterator[str]:

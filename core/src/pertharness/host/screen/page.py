@@ -13,19 +13,25 @@ _MARGIN, _LABEL = 2, 12
 _NO_BREAK = "\u00a0"
 _BETWEEN_DIGITS = re.compile(r"(?<=\d) (?=\d{3}\b)")
 """Of groups of digits: no line ends there."""
-_MOST_LINES = 3
-"""Lines of an entry; the rest is in ``--json``."""
-_MOST_GAPS, _MOST_CHANGES = 8, 4
+_LONGEST = 45
+"""Lines of a page, on a screen or a sheet."""
+_FITS = ((3, 8), (2, 5), (1, 3))
+"""Lines of an entry, and entries of a list, from the most that there is room for on; all is in ``--json``."""
+_WHOLE = "What it can show"
+"""The section whose entries are never cut."""
 _LAYOUTS = {"csr": "sparse, by rows", "csc": "sparse, by columns", "dense": "dense"}
 _MODALITIES = {"crispra": "CRISPR activation", "crispri": "CRISPR interference", "ko": "knock-out"}
 _NUMBERS = {"double": "doubles", "single": "singles"}
+
+_SHOWN_ELSEWHERE = ("context", "level", "guides", "scale", "left out")
+"""What notes are of that stand in other places of the page."""
 
 Entry = tuple[str, str]
 """What it is of, and the text."""
 
 
 def write_page(facts: Mapping[str, Any], width: int) -> str:
-    """Return the page of a screen: at most about 45 lines.
+    """Return the page of a screen; where not all would fit, the ends of entries and of lists are left out.
 
     Parameters
     ----------
@@ -34,38 +40,42 @@ def write_page(facts: Mapping[str, Any], width: int) -> str:
     width
         Columns.
     """
-    sections = [("What it is", _what_it_is(facts))]
+    sections = [("What it is", [*_what_it_is(facts)])]
     if "perturbations" in facts:
-        sections.append(("What was understood", _what_was_understood(facts)))
+        sections.append(("What was understood", [*_what_was_understood(facts)]))
     if "tasks" in facts:
-        sections.append(("What is left out or missing", _bullets(facts["missing"], _MOST_GAPS)))
-        sections.append(("What it can show", _what_it_can_show(facts)))
-        sections.append(("What to change", _what_to_change(facts)))
-    lines = [facts["name"]]
-    for title, entries in sections:
-        lines += ["", title]
-        for label, text in entries:
-            lines += _laid_out(label, text, width)
+        sections.append(("What is left out or missing", [("-", text) for text in facts["missing"] or ["nothing"]]))
+        sections.append((_WHOLE, [*_what_it_can_show(facts)]))
+        sections.append(("What to change", [("-", text) for text in _what_to_change(facts)]))
+    for most_lines, most_entries in _FITS:
+        lines = [str(facts["name"])]
+        for title, entries in sections:
+            lines += ["", title, *_lines_of(entries, width, 9 if title == _WHOLE else most_lines, most_entries)]
+        if len(lines) <= _LONGEST:
+            break
     return "\n".join(lines)
 
 
-def _laid_out(label: str, text: str, width: int) -> list[str]:
+def _lines_of(entries: list[Entry], width: int, most_lines: int, most_entries: int) -> Iterator[str]:
+    """Yield the lines of a section; of a list, or of several things of a kind, only the first ones."""
+    kind, n_of_kind = "", 0
+    for label, text in entries:
+        kind, n_of_kind = (kind, n_of_kind + 1) if label in ("", kind) else (label, 1)
+        if n_of_kind <= most_entries or most_lines > _FITS[0][0]:
+            yield from _laid_out(label if n_of_kind == 1 or label == "-" else "", text, width, most_lines)
+        elif n_of_kind == most_entries + 1:
+            yield from _laid_out("-" if label == "-" else "", "and more: --json has all", width, most_lines)
+
+
+def _laid_out(label: str, text: str, width: int, most_lines: int) -> list[str]:
     """Return the lines of an entry."""
     indent = _MARGIN + (_LABEL if label != "-" else 2)
     whole = _BETWEEN_DIGITS.sub(_NO_BREAK, " ".join(text.split()))
-    wrapped = textwrap.wrap(whole, max(20, width - indent), break_on_hyphens=False)
-    if len(wrapped) > _MOST_LINES:
-        wrapped = [*wrapped[: _MOST_LINES - 1], wrapped[_MOST_LINES - 1][: width - indent - 4] + " ..."]
+    wrapped = textwrap.wrap(whole, width - indent, break_on_hyphens=False)
+    if len(wrapped) > most_lines:
+        wrapped = [*wrapped[: most_lines - 1], wrapped[most_lines - 1][: width - indent - 4] + " ..."]
     starts = [f"{'':{_MARGIN}}{label:<{indent - _MARGIN}}", *[" " * indent] * (len(wrapped) - 1)]
     return [f"{start}{line}".replace(_NO_BREAK, " ") for start, line in zip(starts, wrapped, strict=True)]
-
-
-def _bullets(texts: list[str], most: int) -> Iterator[Entry]:
-    """Yield the first texts of a list."""
-    for text in texts[:most] or ["nothing"]:
-        yield "-", text
-    if len(texts) > most:
-        yield "-", f"and {len(texts) - most} more: --json lists them"
 
 
 def _what_it_is(facts: Mapping[str, Any]) -> Iterator[Entry]:
@@ -90,32 +100,46 @@ def _what_it_is(facts: Mapping[str, Any]) -> Iterator[Entry]:
 
 def _what_was_understood(facts: Mapping[str, Any]) -> Iterator[Entry]:
     """Yield how labels, genes and values were read."""
-    labels = facts["labels"]
+    labels, targets, notes = facts["labels"], facts["targets"], _other_notes(facts)
     column = labels.get("column")
     where = "" if column is None else "names of the rows: " if column == "index" else f"obs[{column!r}]: "
     yield "labels", f"{where}{_kinds_of_perturbations(facts)}"
+    yield from (("", text) for text in notes.pop("labels", ()))
     yield "control", _controls(facts)
     if "separator" in labels:
         separator = labels["separator"]
         yield "separator", f"{separator!r} joins the targets of a label" if separator else "nothing joins targets"
-    for note in _notes(facts, "guides: "):
-        yield "guides", note
-    targets = facts["targets"]
-    absent = f" (not: {some(targets['absent'], 6)})" if targets["absent"] else ""
-    yield "targets", f"{targets['n_genes']} of {targets['n']} are genes of the file{absent}"
-    for note in _notes(facts, "targets: "):
-        if "are genes of the file" not in note:
-            yield "", note
-    names = "; ".join(_notes(facts, "gene names: ")) or "named by var_names"
+    for note in facts["notes"]:
+        if note.startswith("guides: "):
+            yield "guides", note.removeprefix("guides: ").partition(" (--")[0]
+    names = "; ".join(notes.pop("gene names", ())) or "named by var_names"
     yield "genes", f"{names}; Ensembl ids {'known' if facts['genes']['ensembl_ids'] else 'not known'}"
-    scale = facts.get("scale")
-    if scale and scale["read_as"]:
-        yield "scale", scale["read_as"]
-        if scale["n_judged"] < scale["n_rows"]:
-            judged = (
-                f"judged on {group(scale['n_judged'])} of {group(scale['n_rows'])} cells, drawn over the whole file"
-            )
-            yield "", f"{judged}; a run checks every cell"
+    absent = f" (not: {some(targets['absent'], 6)})" if targets["absent"] else ""
+    yield "", f"targets: {targets['n_genes']} of {targets['n']} are genes of the file{absent}"
+    yield from (("", text) for text in notes.pop("targets", ()))
+    yield from ((kind, text) for kind, texts in notes.items() for text in texts)
+    yield from _scale(facts.get("scale"))
+
+
+def _other_notes(facts: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the notes that stand nowhere else on the page, by what they are of."""
+    notes: dict[str, list[str]] = {}
+    for note in facts["notes"]:
+        kind, _, text = note.partition(": ")
+        is_shown = kind in _SHOWN_ELSEWHERE or note in facts.get("changes", ())
+        if not is_shown and not note.startswith("labels: obs[") and "are genes of the file" not in note:
+            notes.setdefault(kind, []).append(text)
+    return notes
+
+
+def _scale(scale: Mapping[str, Any] | None) -> Iterator[Entry]:
+    """Yield what the values are taken for, and how many cells were looked at."""
+    if not scale or not scale["read_as"]:
+        return
+    yield "scale", scale["read_as"]
+    if scale["n_judged"] < scale["n_rows"]:
+        judged = f"{group(scale['n_judged'])} of {group(scale['n_rows'])} cells, drawn over the whole file"
+        yield "", f"judged on {judged}; a run checks every cell"
 
 
 def _kinds_of_perturbations(facts: Mapping[str, Any]) -> str:
@@ -137,11 +161,6 @@ def _controls(facts: Mapping[str, Any]) -> str:
     rest = f" and {len(controls) - 4} more labels" if len(controls) > 4 else ""
     total = sum(one["n_rows"] for one in controls)
     return f"{shown}{rest}; {count(total, noun)} in all, pooled"
-
-
-def _notes(facts: Mapping[str, Any], start: str) -> list[str]:
-    """Return the notes of a kind, without its name."""
-    return [note.removeprefix(start) for note in facts["notes"] if note.startswith(start)]
 
 
 def _what_it_can_show(facts: Mapping[str, Any]) -> Iterator[Entry]:
@@ -195,8 +214,10 @@ def _whether_models_differ(held: Mapping[str, Any]) -> str:
     )
 
 
-def _what_to_change(facts: Mapping[str, Any]) -> Iterator[Entry]:
-    """Yield flags that would decide what is unclear, and what comes next."""
-    yield from _bullets(facts["changes"], _MOST_CHANGES)
+def _what_to_change(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Yield flags that would decide what is unclear, and where to correct the labels."""
+    yield from facts["changes"]
     if "file" in facts:
-        yield "-", "each label as it is read, to be corrected: pertharness data labels FILE --out map.csv"
+        yield "each label as it is read, to be corrected: pertharness data labels FILE --out map.csv"
+    elif not facts["changes"]:
+        yield "nothing"
