@@ -89,3 +89,27 @@ def test_controls_are_repeated_on_the_command_line(tmp_path: Path) -> None:
         "data", "check", "odd.h5ad", "--control-label", "wild", "--control-label", "plate*", cwd=tmp_path
     )
     assert "'plate 2' (2 cells), 'wild' (1 cell), 'plate 1' (1 cell); 4 cells in all, pooled" in " ".join(said.split())
+
+
+def test_what_is_left_out_is_one_list_and_doubles_without_singles_are_said_first(tmp_path: Path) -> None:
+    """AHR and TBX3 are never perturbed alone: of five doubles, additive can answer the three without them."""
+    singles = ["KLF1", "CEBPE", "SPI1", "FOXA1", "GENE1"]
+    doubles = ["CEBPE+KLF1", "FOXA1+SPI1", "AHR+KLF1", "CEBPE+TBX3"]
+    labels = [*["ctrl", *singles, *doubles, "AHR+KLF1+SPI1"] * 3, "nan", "FOXA1+KLF1"]
+    write_screen(tmp_path / "gaps.h5ad", labels)
+    asked = ["--data", "gaps.h5ad", "--task", "single", "--seeds", 1, "--models", "mean", "--scorers", "l2"]
+    output = pertharness("run", *asked, cwd=tmp_path)
+    doubles_line = "doubles: 2 of 5 lack one of their singles ('AHR+KLF1', 'CEBPE+TBX3')"
+    assert output.rindex(doubles_line) < output.rindex("split gaps single seed 1")  # the progress, after the tables
+    assert "'additive' can answer 3 of 5 at most" in " ".join(output.split())
+    assert doubles_line in pertharness("run", *asked, cwd=tmp_path).partition("jobs:")[0]  # from the store, too
+    manifest = json.loads((tmp_path / "runs" / "gaps" / "manifest.json").read_text(encoding="utf-8"))
+    rows, larger, few, dropped = manifest["left_out"]["gaps"]
+    assert rows == "1 rows labelled 'nan': no perturbation"
+    assert larger.startswith("1 perturbations of three or more targets ('AHR+KLF1+SPI1')")
+    assert few.startswith("1 perturbations of one cell ('FOXA1+KLF1')")
+    assert dropped.startswith("5 perturbations (")
+    assert "are in no part of task 'single', in its split: more than one target" in dropped
+    board = (tmp_path / "runs" / "gaps" / "leaderboard.md").read_text(encoding="utf-8")
+    for line in (doubles_line, *(f"left out: {line}"[:60] for line in manifest["left_out"]["gaps"])):
+        assert f"gaps: {line}" in board

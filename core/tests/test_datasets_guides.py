@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+from pertharness.datasets.doses import drug_of
 from pertharness.datasets.labelling import Labelling, find_labelling
 from pertharness.datasets.options import FileOptions
 from pertharness.datasets.targets import names_by_column
@@ -89,3 +90,41 @@ def test_guides_are_kept_apart_or_taken_as_names_by_a_flag() -> None:
     names = read(labels, guides="none")
     assert names.mapping["KLF1-1"] == "KLF1-1"
     assert names.genes == {}
+
+
+def test_names_and_numbers_in_turns_are_two_guides() -> None:
+    """As in dual-guide libraries: KLF1_1_CEBPE_2 is a guide of KLF1 beside one of CEBPE."""
+    labels = ["NTC_1_NTC_2", "KLF1_1_NTC_2", "NTC_1_CEBPE_2", "KLF1_1_CEBPE_2", "CEBPE_1_KLF1_2", "SPI1_1_AHR_2"]
+    labels += ["SPI1_2_NTC_1", "NTC_3_NTC_1"]
+    labelling = read(labels)
+    assert labelling.controls == ("NTC_1_NTC_2", "NTC_3_NTC_1")
+    assert [labelling.mapping[label] for label in labels[1:7]] == [
+        "KLF1", "CEBPE", "CEBPE+KLF1", "CEBPE+KLF1", "AHR+SPI1", "SPI1"
+    ]  # fmt: skip
+    apart = read(labels, guides="separate")
+    assert apart.mapping["KLF1_1_CEBPE_2"] == "CEBPE_2+KLF1_1"
+    assert apart.genes["CEBPE_2+KLF1_1"] == "CEBPE+KLF1"
+
+
+@pytest.mark.parametrize(
+    ("spelt", "control"),
+    [
+        ("[('{d} (hydrochloride)', {n}, 'uM')]", "[('DMSO_TF', 0.0, 'uM')]"),
+        ("{d}_{n}uM", "DMSO"),
+        ("{d} ({n} nM)", "vehicle"),
+        ("{d}@{n} ng/ml", "untreated"),
+    ],
+)
+def test_doses_of_a_drug_are_kept_apart_on_one_side_of_every_split(spelt: str, control: str) -> None:
+    labels = {spelt.format(d=drug, n=dose): drug for drug in ("Nutlin-3", "BMS-345541") for dose in (0.5, 5.0)}
+    labelling = read([control, *labels])
+    assert [labelling.mapping[label] for label in (control, *labels)] == ["control", *labels]
+    assert {label: drug.removesuffix(" (hydrochloride)") for label, drug in labelling.genes.items()} == labels
+    assert any(note.startswith("doses: 4 names are doses of 2 drugs") for note in labelling.notes)
+    assert read([control, *labels], guides="none", separator="none").genes == {}
+
+
+def test_what_only_ends_like_a_dose_is_none() -> None:
+    assert read(["NT", "KLF1", "SPI1-3M", "CD3-5M"]).genes == {}  # one of each
+    assert drug_of("KLF1_2") is None
+    assert drug_of("10 uM") is None

@@ -9,8 +9,8 @@ from pertharness.jobs import Job, PluginRef, Status
 from rich.console import Console
 
 
-def node(title: str) -> Node:
-    job = Job(key="k", stage="scores", plugin=PluginRef(name="p", module="p", version="1"))
+def node(title: str, stage: str = "scores") -> Node:
+    job = Job(key="k", stage=stage, plugin=PluginRef(name="p", module="p", version="1"))
     return Node(job=job, python=Path("python"), title=title)
 
 
@@ -26,6 +26,8 @@ def shown(display: PlainDisplay) -> str:
         display.ended(node("model bad"), fresh("failed", "ValueError: no\nsecond line"))
         display.ended(node("what waited for it"), Outcome("failed", "ValueError: no"))
         display.ended(node("from the store"), Outcome("done", status=Status(key="k", state="done")))
+        known = Status(key="k", state="done", notes=["doubles: 2 of 5 lack one of their singles"])
+        display.ended(node("dataset known", "datasets"), Outcome("done", status=known))
         display.tick([])
     text = display.console.file.getvalue()
     assert isinstance(text, str)
@@ -33,21 +35,23 @@ def shown(display: PlainDisplay) -> str:
 
 
 def test_plain_lines_name_what_was_done_and_why_something_failed() -> None:
-    text = shown(PlainDisplay(Console(file=io.StringIO(), width=80), 5))
+    text = shown(PlainDisplay(Console(file=io.StringIO(), width=80), 6))
     assert text.splitlines() == [
-        "[1/5] done    score [red]l2[/red]",
-        "[2/5] done    dataset mine",
+        "[1/6] done    score [red]l2[/red]",
+        "[2/6] done    dataset mine",
         "    labels: obs['condition']",
-        "[3/5] failed  model bad",
+        "[3/6] failed  model bad",
         "    ValueError: no",
+        "[6/6] done    dataset known",
+        "    doubles: 2 of 5 lack one of their singles",
     ]
 
 
 def test_a_terminal_has_a_bar_and_only_what_needs_to_be_known() -> None:
     console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
-    display = make_display(console, 5)
+    display = make_display(console, 6)
     assert isinstance(display, LiveDisplay)
     text = shown(display)
     assert "model bad" in text
     assert "score" not in text
-    assert "5/5" in text
+    assert "6/6" in text

@@ -72,7 +72,8 @@ def test_all_labels_are_counted_and_what_is_left_out_has_its_reason(tmp_path: Pa
     facts = read_facts(write(adata, tmp_path), {"context": "K562", "modality": "crispri"})
     assert "error" not in facts
     assert (facts["n_obs"], facts["n_genes"], facts["level"], facts["context"]) == (80, 20, "cells", "K562")
-    assert (facts["modality"], facts["has_counts"], facts["batch_columns"]) == ("crispri", True, {"batch": 3})
+    assert (facts["modality"], facts["has_counts"]) == ("crispri", True)
+    assert any(note.startswith("batches: 3 values of obs['batch']") for note in facts["notes"])
     assert facts["labels"]["column"] == "condition"
     assert facts["labels"]["controls"] == [{"label": "ctrl", "n_rows": 8}]
     assert facts["labels"]["separator"] == "+"
@@ -84,6 +85,17 @@ def test_all_labels_are_counted_and_what_is_left_out_has_its_reason(tmp_path: Pa
         ["control", "KLF1", "CEBPE", "CEBPE+KLF1", "ABSENT", "CEBPE+KLF1+SPI1"], 8
     )
     assert facts["scale"]["n_judged"] == facts["scale"]["n_rows"] == 48
+
+
+def test_conditions_that_are_not_asked_for_are_left_out_and_counted(tmp_path: Path) -> None:
+    adata = make_screen(80)
+    adata.obs["dose"] = np.repeat([1.0, 5.0], 40)  # five of each label
+    path = write(adata, tmp_path)
+    assert "--only dose=1" in read_facts(path, {})["error"]["message"]
+    facts = read_facts(path, {"only": {"dose": "5"}})
+    assert facts["labels"]["controls"] == [{"label": "ctrl", "n_rows": 5}]
+    assert [one["n_rows"] for one in facts["left_out"]] == [20, 30]
+    assert (facts["n_in_context"], facts["n_used"]) == (80, 30)
 
 
 def test_the_facts_are_those_of_the_dataset_that_a_run_loads(tmp_path: Path) -> None:

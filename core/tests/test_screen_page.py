@@ -23,7 +23,7 @@ def make_facts(n_cells: dict[str, int | None], **changed: Any) -> dict[str, Any]
     found = {
         "file": "/data/screen.h5ad", "container": "h5ad", "size_mb": 12.3, "n_obs": n_obs, "n_genes": 2000,
         "matrix": {"layout": "csr", "type": "float32", "compression": "gzip"}, "layers": [],
-        "batch_columns": {}, "n_in_context": n_obs, "n_used": n_obs, "level": "cells", "context": "K562",
+        "n_in_context": n_obs, "n_used": n_obs, "level": "cells", "context": "K562",
         "labels": {"column": "condition", "controls": [{"label": "ctrl", "n_rows": 500}], "separator": "+"},
         "left_out": [], "genes": {"ensembl_ids": True}, "targets": {"n": 8, "n_genes": 8, "absent": []},
         "has_totals": True, "has_halves": False, "has_counts": True, "modality": "crispri",
@@ -100,7 +100,7 @@ def test_what_is_left_out_or_missing_stands_with_its_number() -> None:
         "judged on 10 112 of 600 000 cells, drawn over the whole file; a run checks every cell",
     ):  # fmt: skip
         assert words in said
-    complete = page_of(make_facts(dict.fromkeys(SINGLES, 40), batch_columns={"batch": 3}))
+    complete = page_of(make_facts(dict.fromkeys(SINGLES, 40), notes=["batches: 3 values"]))
     assert "What is left out or missing - nothing" in complete
 
 

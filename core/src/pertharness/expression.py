@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pertharness.containers import describe_other, is_zarr, refuse_other
-from pertharness.errors import DataError
+from pertharness.errors import ChoiceError, DataError
 from pertharness.files import replacing
 from pertharness.structure import check_structure
 from pertharness.zarr_store import open_zarr
@@ -158,7 +158,7 @@ def _choose_modality(group: Any, path: Path, modality_key: str | None) -> Any:
         return group
     names = sorted(group["mod"])
     if modality_key is None and len(names) != 1:
-        raise DataError(
+        raise ChoiceError(
             f"{str(path)!r} is an h5mu of {len(names)} modalities ({', '.join(map(repr, names))}); choose the one that "
             "holds the expression with --modality-key"
         )

@@ -36,6 +36,7 @@ _NUMBER = r"(?:-?(?:g|sg|grna|guide)?-?\d+)*(?:-[a-z]|-[acgt]{15,})?"
 _NUMBER_APART = r"(?:-(?:g|sg|grna|guide)?-?\d+)*(?:-[a-z]|-[acgt]{15,})?"  # WT1 is a gene
 _CONTROL = re.compile(f"{_PREFIX}(?:{'|'.join(_NAMES)}){_WORDS}{_NUMBER}")
 _SUBSTITUTE = re.compile(f"{_PREFIX}(?:{'|'.join(_SUBSTITUTES)}){_WORDS}{_NUMBER_APART}")
+_GUIDE_NUMBER = re.compile(r"(?<=[A-Za-z])[-_.](?:g|sg)?\d{1,5}(?=[-_+|;,&]|$)")
 _DOSE_WORDS = frozenset({"dmso", "tf", "um", "nm", "mm", "ug", "ml", "vehicle", "control", "ctrl"})
 
 
@@ -50,8 +51,11 @@ def is_control(text: str) -> bool:
 
 
 def is_control_label(label: str) -> bool:
-    """Return whether a label is spelt like a control, or is several such texts joined: ``NT|NT``, ``NT_NT__NT_NT``."""
+    """Return whether a label is spelt like a control, or is several such texts joined: ``NT|NT``, ``NTC_1_NTC_2``."""
     if is_control(label):
+        return True
+    unnumbered = _GUIDE_NUMBER.sub("", label)
+    if unnumbered != label and is_control_label(unnumbered):
         return True
     pieces = [[piece for piece in label.split(joint) if piece] for joint in JOINTS if joint in label]
     return any(parts and all(map(is_control, parts)) for parts in pieces)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -21,6 +21,7 @@ _SUFFIXES: Mapping[str, re.Pattern[str]] = MappingProxyType({
     "promoter": re.compile(r"[-_.]P\d(?:P\d)?$"),
     "plasmid": re.compile(r"_p[A-Z]{2,3}\d+$"),
 })  # fmt: skip
+_GUIDE_NUMBER = re.compile(r"(?:g|sg|guide)?\d{1,3}")
 _PIECES = re.compile(r"(\s*(?:\|\||[+|;,&])\s*)")
 _FIRST_TOKEN = re.compile(r"[A-Za-z0-9]+(?:[-_.: ]|__+)")
 _LAST_TOKEN = re.compile(r"[-_. :][A-Za-z][A-Za-z0-9]*$")
@@ -71,6 +72,15 @@ class Affixes:
 def without_strand(label: str) -> str:
     """Return a label without a ``+`` that is the strand of a guide and joins nothing: ``KLF1_plus_23``."""
     return re.sub(r"_\+_(?=\d)", "_plus_", label)
+
+
+def part_guides(label: str, is_name: Callable[[str], bool]) -> str:
+    """Return ``KLF1_1_CEBPE_2`` as ``KLF1_1+CEBPE_2``, where names and numbers take turns; another label as it is."""
+    tokens = label.split("_")
+    names, numbers = tokens[::2], tokens[1::2]
+    if len(names) < 2 or len(names) != len(numbers) or not all(map(_GUIDE_NUMBER.fullmatch, numbers)):
+        return label
+    return "+".join(map("_".join, zip(names, numbers, strict=True))) if all(map(is_name, names)) else label
 
 
 def readings(name: str) -> Iterator[tuple[tuple[bool, str], str]]:

@@ -12,14 +12,15 @@ import numpy as np
 
 from pertharness.canonical import KEY, SCALE, check_dataset, open_stored
 from pertharness.cards import DatasetOffer
+from pertharness.datasets.conditions import CONTEXT_COLUMNS, choose_conditions
 from pertharness.datasets.labelling import Labelling
 from pertharness.datasets.logs import to_log1p
 from pertharness.datasets.options import NONE, FileOptions, check_options
 from pertharness.datasets.perturbations import (
     categorical,
-    describe_perturbations,
     keep_labelled,
     label_rows,
+    note_perturbations,
     read_names,
 )  # fmt: skip
 from pertharness.datasets.separators import quote
@@ -32,7 +33,6 @@ from pertharness.streaming import as_source
 if TYPE_CHECKING:
     import pandas as pd
 
-CONTEXT_COLUMNS = ("context", "cell_type", "cell_line", "celltype", "cellline", "cell.type", "cell.line")
 TOTAL_COLUMNS = ("total_counts", "total_count", "ncounts", "n_counts", "ncount_rna", "umi_count", "n_umi", "n_umis")
 N_CELLS_COLUMNS = ("n_cells", "ncells", "num_cells", "cell_count", "n_obs")
 
@@ -141,9 +141,10 @@ def understand_tables(adata: Stored, options: FileOptions, notes: list[str]) -> 
     in_context, context = _choose_context(adata.obs, options, notes)
     var, labelling = read_names(adata.var, adata.obs.iloc[in_context], options, notes)
     rows = keep_labelled(adata.obs, in_context, labelling, notes)
+    rows = choose_conditions(adata.obs, rows, labelling, options, notes)
     given = adata.obs.iloc[rows]
     obs = label_rows(given, labelling, notes)
-    notes += describe_perturbations(obs["perturbation"].unique(), labelling, set(var.index))
+    notes += note_perturbations(obs["perturbation"], labelling, set(var.index))
     level = _find_level(obs, options, notes)
     _add_numbers(obs, given, level)
     return Tables(adata, rows, in_context, context, obs, var, labelling, level)

@@ -31,6 +31,10 @@ class FileOptions(BaseModel):
     separator: str | None = None
     context_column: str | None = None
     context: str | None = None
+    only: dict[str, tuple[str, ...]] | None = None
+    """Column of ``obs`` -> the values whose rows are taken."""
+    pool: tuple[str, ...] | None = None
+    """Columns of ``obs`` whose values are pooled: doses, times, treatments, modalities."""
     level: Literal["cells", "pseudobulk"] | None = None
     scale: Literal["log1p", "counts"] | None = None
     normalise: bool = False
@@ -52,6 +56,17 @@ class FileOptions(BaseModel):
             return check_label_map(value) if isinstance(value, Mapping) else value
         except DataError as error:
             raise ValueError(str(error)) from error
+
+    @field_validator("only", mode="before")
+    @classmethod
+    def _read_only(cls, value: Any) -> Any:
+        """Take a single value for a tuple of it, and numbers for their texts."""
+        if not isinstance(value, Mapping):
+            return value
+        return {
+            column: tuple(map(str, values)) if isinstance(values, list | tuple) else (str(values),)
+            for column, values in value.items()
+        }
 
 
 class DemoOptions(BaseModel):

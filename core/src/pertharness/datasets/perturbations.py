@@ -12,7 +12,7 @@ from pertharness.datasets.labelling import Labelling, find_labelling, labels_in
 from pertharness.datasets.options import FileOptions
 from pertharness.datasets.separators import quote
 from pertharness.datasets.targets import describe_targets, names_by_column
-from pertharness.labels import CONTROL, targets_of
+from pertharness.labels import CONTROL, SEPARATOR, targets_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +71,10 @@ def keep_labelled(obs: pd.DataFrame, rows: np.ndarray, labelling: Labelling, not
     counts = labels[labels.isin(list(labelling.left_out))].value_counts()
     for reason in dict.fromkeys(labelling.left_out.values()):
         names = [label for label, why in labelling.left_out.items() if why == reason]
-        notes.append(f"left out: {int(sum(counts[name] for name in names))} rows labelled {quote(names)}: {reason}")
+        n_rows = int(sum(counts[name] for name in names))
+        labelled = [f"labelled {quote(filter(None, names))}"] if any(names) else []
+        labelled += ["without a label"] if "" in names else []
+        notes.append(f"left out: {n_rows} rows {' or '.join(labelled)}: {reason}")
     kept: np.ndarray = rows[labels.isin(list(labelling.mapping)).to_numpy()]
     return kept
 
@@ -106,9 +109,18 @@ def label_rows(given: pd.DataFrame, labelling: Labelling, notes: list[str]) -> p
     return obs
 
 
-def describe_perturbations(perturbations: Iterable[str], labelling: Labelling, genes: Collection[str]) -> list[str]:
-    """Return how many targets are genes of the file, and which perturbations no split holds out."""
-    distinct = [label for label in dict.fromkeys(perturbations) if label != CONTROL]
+def note_perturbations(perturbations: pd.Series, labelling: Labelling, genes: Collection[str]) -> list[str]:
+    """Return how many targets are genes, which perturbations no split or score takes, and which doubles lack singles.
+
+    Parameters
+    ----------
+    perturbations
+        Of each row, canonical.
+    genes
+        As the dataset names them.
+    """
+    counts = perturbations[(perturbations != CONTROL).to_numpy()].value_counts()
+    distinct = [str(label) for label in perturbations.unique() if label != CONTROL]
     of_genes = [targets_of(labelling.genes.get(label, label)) for label in distinct]
     lines = describe_targets([target for targets in of_genes for target in targets], genes)
     larger = [label for label, targets in zip(distinct, of_genes, strict=True) if len(targets) > 2]
@@ -117,7 +129,26 @@ def describe_perturbations(perturbations: Iterable[str], labelling: Labelling, g
             f"left out: {len(larger)} perturbations of three or more targets ({quote(larger, 3)}): "
             "no split holds them out, since the rules know singles and doubles only"
         )
-    return lines
+    few = [label for label in distinct if counts[label] == 1]
+    if 0 < len(few) < len(distinct):  # else these are means
+        lines.append(
+            f"left out: {len(few)} perturbations of one cell ({quote(few, 3)}) in calibrations and in all scores that "
+            "need the halves of their cells or a variance"
+        )
+    return [*lines, *_describe_doubles(distinct)]
+
+
+def _describe_doubles(distinct: Collection[str]) -> list[str]:
+    """Return how many doubles lack one of their singles, so that nothing can be added up."""
+    singles = {label for label in distinct if SEPARATOR not in label}
+    doubles = [label for label in distinct if label.count(SEPARATOR) == 1]
+    lacking = [label for label in doubles if not singles.issuperset(targets_of(label))]
+    if not lacking:
+        return []
+    return [
+        f"doubles: {len(lacking)} of {len(doubles)} lack one of their singles ({quote(lacking, 3)}), so that "
+        f"'additive' can answer {len(doubles) - len(lacking)} of {len(doubles)} at most"
+    ]
 
 
 def categorical(values: Iterable[str]) -> pd.Categorical:

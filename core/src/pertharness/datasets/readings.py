@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pertharness.datasets.controls import is_no_perturbation
+from pertharness.datasets.doses import drugs_of
 from pertharness.datasets.guides import (
     Affixes,
     find_affixes,
@@ -15,6 +16,7 @@ from pertharness.datasets.guides import (
     find_stems,
     find_syntactic_shapes,
     is_guide,
+    part_guides,
     without_strand,
 )
 from pertharness.datasets.label_kinds import NO_PERTURBATION, LabelKinds
@@ -96,6 +98,8 @@ def read_labels(
     known = KnownNames(genes, columns, list(texts.values()))
     affixes = Affixes() if options.guides == NONE else find_affixes(texts.values(), known)
     bare = {label: affixes.bare(text) for label, text in texts.items()}
+    if options.guides != NONE and options.separator is None:
+        bare = {label: part_guides(text, lambda x: x in known or kinds.is_control(x)) for label, text in bare.items()}
     separator = _separator_of(list(bare.values()), kinds, known, options)
     reading = Reading(separator, left_out=dict(kinds.left_out), notes=list(kinds.notes))
     parts = _targets_in(bare, separator, kinds, reading)
@@ -122,6 +126,7 @@ def _separator_of(labels: Sequence[str], kinds: LabelKinds, known: KnownNames, o
     singles = {
         label for label in labels if not any(separator in label for separator in (*SEPARATORS, *RARE_SEPARATORS[:2]))
     }
+    dosed = drugs_of(labels)
     whole = Affixes(shapes=find_shapes(labels, known) if of_guides else frozenset())
 
     def is_known(part: str) -> bool:
@@ -131,7 +136,7 @@ def _separator_of(labels: Sequence[str], kinds: LabelKinds, known: KnownNames, o
         ) and part != ""  # fmt: skip
 
     def is_name(label: str) -> bool:
-        return label in known or whole.gene_of(label, known) is not None
+        return label in known or whole.gene_of(label, known) is not None or (of_guides and label in dosed)
 
     return find_separator(labels, is_known, is_name, options.separator)
 
@@ -190,6 +195,14 @@ def _genes_of_guides(
             f"a gene are {kept}"
             + ("" if options.guides else " (--guides separate keeps them apart, --guides none takes names as they are)")
         )
+    doses = {name: drug for name, drug in drugs_of(names).items() if name not in known and name not in named}
+    if doses:
+        first = next(iter(doses))
+        reading.notes.append(
+            f"doses: {len(doses)} names are doses of {len(set(doses.values()))} drugs, such as {first!r} of "
+            f"{doses[first]!r}: kept apart, and those of a drug on one side of every split (--guides none takes them "
+            "for perturbations of their own)"
+        )
     if alike:
         first = next(iter(alike))
         reading.notes.append(
@@ -197,7 +210,7 @@ def _genes_of_guides(
             "gene of the file: kept apart, on one side of every split (--guides together pools them, --guides none "
             "takes them for perturbations of their own)"
         )
-    return _Guides(named, alike)
+    return _Guides(named, {**alike, **doses})
 
 
 def _note_names(match: Match, genes: Collection[str], options: FileOptions, reading: Reading) -> None:

@@ -12,7 +12,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from pertharness.datasets.h5ad import (
     seal_dataset,
     understand_tables,
 )  # fmt: skip
-from pertharness.datasets.labelling import Labelling, labels_in
+from pertharness.datasets.labelling import labels_in
 from pertharness.datasets.options import FileOptions, check_options
 from pertharness.datasets.sampled_cells import draw_cells
 from pertharness.errors import ChoiceError, DataError
@@ -34,11 +34,10 @@ from pertharness.labels import targets_of
 from pertharness.stored import Stored
 from pertharness.streaming import Compressed, View, as_source, format_of
 
-BATCH_COLUMNS = (
-    "batch", "gem_group", "gemgroup", "gem", "lane", "channel", "replicate", "rep", "sample", "sample_id", "donor",
-    "plate", "library", "experiment", "orig.ident",
-)  # fmt: skip
-"""Columns of ``obs`` that tell batches apart by their name."""
+if TYPE_CHECKING:
+    import pandas as pd
+
+OTHER_CONDITIONS = "conditions that were not asked for"
 
 
 def read_facts(file: Path, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,11 +98,6 @@ def _describe_file(file: Path, stored: Stored, options: FileOptions) -> dict[str
         "matrix": None if matrix is None else _describe_matrix(matrix),
         "layers": sorted(str(name) for name in stored.layers),
         "obs_columns": [str(column) for column in stored.obs.columns],
-        "batch_columns": {
-            str(column): int(stored.obs[column].nunique())
-            for column in stored.obs.columns
-            if str(column).lower() in BATCH_COLUMNS
-        },
     }
 
 
@@ -139,8 +133,8 @@ def _describe_matrix(matrix: Any) -> dict[str, Any]:
 def _describe_tables(tables: Tables, options: FileOptions) -> dict[str, Any]:
     """Return what the tables of a file say."""
     labelling, given = tables.labelling, tables.adata.obs
-    labels = labels_in(given, labelling.column).iloc[tables.in_context]
-    n_rows = {str(label): int(number) for label, number in labels.value_counts(sort=False).items()}
+    labels = labels_in(given, labelling.column)
+    n_rows = labels.iloc[tables.rows].value_counts()
     perturbations = _list_perturbations(tables)
     genes = [gene for one in perturbations for gene in targets_of(one["genes"])]
     distinct = dict.fromkeys(genes)
@@ -152,11 +146,11 @@ def _describe_tables(tables: Tables, options: FileOptions) -> dict[str, Any]:
         "context": tables.context,
         "labels": {
             "column": labelling.column,
-            "controls": [{"label": label, "n_rows": n_rows.get(label, 0)} for label in labelling.controls],
+            "controls": [{"label": label, "n_rows": int(n_rows.get(label, 0))} for label in labelling.controls],
             "separator": labelling.separator,
             "n_guide_labels": len(labelling.of_guides),
         },
-        "left_out": _list_left_out(n_rows, labelling),
+        "left_out": _list_left_out(labels.iloc[tables.in_context], tables),
         "genes": {"ensembl_ids": "ensembl_id" in tables.var},
         "targets": {
             "n": len(distinct),
@@ -188,13 +182,17 @@ def _list_perturbations(tables: Tables) -> list[dict[str, Any]]:
     ]
 
 
-def _list_left_out(n_rows: Mapping[str, int], labelling: Labelling) -> list[dict[str, Any]]:
-    """Return the rows that are left out, by reason."""
+def _list_left_out(labels: pd.Series, tables: Tables) -> list[dict[str, Any]]:
+    """Return the rows of a context that are left out, by reason."""
+    reasons = tables.labelling.left_out
+    counts = labels[labels.isin(list(reasons))].value_counts()
     left_out = []
-    for reason in dict.fromkeys(labelling.left_out.values()):
-        labels = [label for label, why in labelling.left_out.items() if why == reason]
-        left_out.append({"n_rows": sum(n_rows.get(label, 0) for label in labels), "labels": labels, "reason": reason})
-    return left_out
+    for reason in dict.fromkeys(reasons.values()):
+        names = [label for label, why in reasons.items() if why == reason]
+        n_rows = int(sum(counts.get(label, 0) for label in names))
+        left_out.append({"n_rows": n_rows, "labels": names, "reason": reason})
+    n_others = len(tables.in_context) - int(counts.sum()) - len(tables.rows)
+    return left_out + ([{"n_rows": n_others, "labels": [], "reason": OTHER_CONDITIONS}] if n_others else [])
 
 
 def main() -> int:

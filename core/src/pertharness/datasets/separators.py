@@ -15,7 +15,7 @@ _BRACKETS = (("(", ")"), ("[", "]"), ("{", "}"))
 
 def quote(values: Iterable[object], most: int = 6) -> str:
     """Quote the first few of some values."""
-    quoted = [repr(value) for value in values]
+    quoted = [repr(str(value) if isinstance(value, str) else value) for value in values]  # numpy's texts as texts
     return ", ".join(quoted[:most]) + (", ..." if len(quoted) > most else "") or "none"
 
 

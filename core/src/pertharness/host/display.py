@@ -40,9 +40,13 @@ class PlainDisplay:
         """Say nothing: several cheap jobs start at once."""
 
     def ended(self, node: Node, outcome: Outcome) -> None:
-        """Print how a job ended, if it ended in this run or its record says that it failed; not what waited for it."""
+        """Print how a job ended, if it ended in this run or its record says that it failed; not what waited for it.
+
+        What is known of a dataset is printed before the models run, in whichever run it was loaded.
+        """
         self.ended_jobs += 1
-        if outcome.fresh or (outcome.status is not None and outcome.state not in ("done", "skipped")):
+        is_bad = outcome.status is not None and outcome.state not in ("done", "skipped")
+        if outcome.fresh or is_bad or _shown_notes(node, outcome):
             self.console.print(
                 f"[{self.ended_jobs}/{self.total}] {outcome.state:8}{printable(node.title)}",
                 markup=False,
@@ -50,7 +54,7 @@ class PlainDisplay:
             )
         if outcome.fresh and outcome.state != "done":
             self.console.print(f"    {_first_line(outcome.message)}", markup=False, highlight=False, soft_wrap=True)
-        for note in outcome.status.notes if outcome.fresh and outcome.status else ():
+        for note in _shown_notes(node, outcome):
             self.console.print(f"    {printable(note)}", markup=False, highlight=False, soft_wrap=True)
 
     def tick(self, running: list[Seat]) -> None:
@@ -87,7 +91,7 @@ class LiveDisplay(PlainDisplay):
     def ended(self, node: Node, outcome: Outcome) -> None:
         """Advance the bar; print only what did not go well, and what was said of a dataset."""
         self._bar.advance(self._all)
-        if outcome.fresh and (outcome.state != "done" or (outcome.status and outcome.status.notes)):
+        if (outcome.fresh and outcome.state != "done") or _shown_notes(node, outcome):
             super().ended(node, outcome)
         else:
             self.ended_jobs += 1
@@ -113,6 +117,12 @@ class LiveDisplay(PlainDisplay):
 def make_display(console: Console, total: int) -> PlainDisplay:
     """Give the display that fits where the output goes."""
     return LiveDisplay(console, total) if console.is_terminal else PlainDisplay(console, total)
+
+
+def _shown_notes(node: Node, outcome: Outcome) -> list[str]:
+    """Return the notes to print: of jobs of this run, and of datasets always."""
+    is_shown = outcome.fresh or node.stage == "datasets"
+    return outcome.status.notes if is_shown and outcome.status else []
 
 
 def _first_line(message: str) -> str:

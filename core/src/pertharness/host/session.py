@@ -20,6 +20,7 @@ from pertharness.host.execution.runner import Observer, Runner
 from pertharness.host.hardware import find_gpus
 from pertharness.host.in_use import Use, use_records
 from pertharness.host.join.dataset_notes import notes_by_dataset
+from pertharness.host.join.left_out import left_out_by_dataset
 from pertharness.host.join.memory import read_memory
 from pertharness.host.join.outputs import Board, write_outputs
 from pertharness.host.nodes import Outcome
@@ -171,6 +172,7 @@ def _manifest(
         }
         for name, one in registry.plugins.items()
     }  # fmt: skip
+    notes = notes_by_dataset(plan, outcomes)
     return {
         "format": MANIFEST_FORMAT, "name": recipe.name, "pertharness": __version__, "python": platform.python_version(),
         "platform": platform.platform(), "cores": os.cpu_count(), "command": command, "store": str(store.root),
@@ -178,7 +180,8 @@ def _manifest(
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "plugins": plugins,
         "problems": [{"plugin": p.plugin, "state": p.state, "message": p.message} for p in registry.problems],
-        "notes": plan.notes, "datasets": plan.datasets, "dataset_notes": notes_by_dataset(plan, outcomes),
+        "notes": plan.notes, "datasets": plan.datasets, "dataset_notes": notes,
+        "left_out": left_out_by_dataset(plan, outcomes, store, notes),
         "attempts": attempts, "records": records,
         "executable": sys.executable,
     }  # fmt: skip

@@ -28,6 +28,13 @@ _DATA = (
     ),
     click.option("--context-column", help="Column of obs that names the cell line."),
     click.option("--context", help="Take only the cells of this context."),
+    click.option(
+        "--only",
+        multiple=True,
+        metavar="COLUMN=VALUE",
+        help="Take only the rows that have the value in a column of obs: a dose, a time, a batch; repeatable.",
+    ),
+    click.option("--pool", multiple=True, metavar="COLUMN", help="Pool the doses, times, ... of a column; repeatable."),
     click.option("--level", type=click.Choice(["cells", "pseudobulk"]), help="What a row is."),
     click.option("--scale", type=click.Choice(["log1p", "counts"]), help="What X holds."),
     click.option("--normalise", is_flag=True, default=None, help="Turn raw counts into log1p of counts per 10 000."),
@@ -90,8 +97,8 @@ store_option = _adding(_PLACES)
 running_options = _adding(_RUNNING)
 DATA_FLAGS = (
     "label_column", "control_label", "label_map", "separator", "guides", "target_column", "context_column", "context",
-    "level", "scale", "normalise", "rescale", "gene_column", "ensembl_column", "layer", "modality_key", "modality",
-    "merge_labels",
+    "only", "pool", "level", "scale", "normalise", "rescale", "gene_column", "ensembl_column", "layer", "modality_key",
+    "modality", "merge_labels",
 )  # fmt: skip
 
 
@@ -100,9 +107,30 @@ def data_params(given: dict[str, Any]) -> dict[str, Any]:
     params = {name: value for name in DATA_FLAGS if (value := given.pop(name, None)) not in (None, ())}
     if isinstance(controls := params.get("control_label"), tuple):
         params["control_label"] = controls[0] if len(controls) == 1 else list(controls)
+    if "only" in params:
+        params["only"] = _by_column(params["only"])
+    if "pool" in params:
+        params["pool"] = list(params["pool"])
     if isinstance(label_map := params.get("label_map"), Path):
         params["label_map"] = str(label_map.absolute())
     return params
+
+
+def _by_column(conditions: tuple[str, ...]) -> dict[str, list[str]]:
+    """Return the values that are asked for, by column.
+
+    Raises
+    ------
+    click.BadParameter
+        If one is not of the form COLUMN=VALUE.
+    """
+    values: dict[str, list[str]] = {}
+    for condition in conditions:
+        column, equals, value = condition.partition("=")
+        if not (column and equals):
+            raise click.BadParameter(f"{condition!r} is not of the form COLUMN=VALUE", param_hint="--only")
+        values.setdefault(column, []).append(value)
+    return values
 
 
 def running_resources(given: dict[str, Any]) -> dict[str, Any]:

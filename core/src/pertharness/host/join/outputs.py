@@ -147,7 +147,7 @@ def _write_files(
     leaderboard = tells.add_tells(leaderboard, known)
     leaderboard = records.with_records(leaderboard, plan, outcomes)
     shown = tables.make_tables(leaderboard, metrics, beside.settings_of(plan), comparison, write.summarise_costs(spent))
-    of_data = dataset_notes.footer_notes(dataset_notes.notes_by_dataset(plan, outcomes))
+    of_data = dataset_notes.footer_notes(manifest["dataset_notes"], manifest["left_out"])
     notes = [*tables.not_scored(skipped), *tells.make_notes(leaderboard, known, metrics), *of_data]
     write.write_leaderboard(leaderboard, folder, shown, notes)
     write_report(shown, {**manifest, "tables": memory.tables}, folder / "report", notes=notes)

@@ -60,9 +60,8 @@ def _not_there(facts: Mapping[str, Any]) -> Iterator[str]:
         yield "no raw counts: models that are trained on counts have to work them out from the logs"
     if facts["level"] == "pseudobulk" and not facts["has_halves"]:
         yield "no cells: models that need cells are left out, and nothing tells how well a measurement repeats"
-    batches = facts.get("batch_columns")
-    if facts["level"] == "cells" and batches == {}:
-        yield "no batches: no column of obs names a batch, replicate, lane or donor"
+    if facts["level"] == "cells" and "file" in facts and not any(x.startswith("batches: ") for x in facts["notes"]):
+        yield "no batches: no column of obs tells batches, replicates, lanes or donors apart"
     if facts["modality"] is None:
         yield "no modality: whether a target moved in the right direction is not judged"
     if facts["context"] is None:

@@ -23,7 +23,7 @@ _LAYOUTS = {"csr": "sparse, by rows", "csc": "sparse, by columns", "dense": "den
 _MODALITIES = {"crispra": "CRISPR activation", "crispri": "CRISPR interference", "ko": "knock-out"}
 _NUMBERS = {"double": "doubles", "single": "singles"}
 
-_SHOWN_ELSEWHERE = ("context", "level", "guides", "scale", "left out")
+_SHOWN_ELSEWHERE = ("context", "doubles", "level", "guides", "scale", "left out")
 """What notes are of that stand in other places of the page."""
 
 Entry = tuple[str, str]

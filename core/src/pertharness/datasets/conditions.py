@@ -1,0 +1,307 @@
+"""Conditions beside perturbation and context: doses, times, treatments, CRISPRa beside CRISPRi, batches.
+
+What differs within a perturbation is pooled only where the user says so; batches are, and are named.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pertharness.datasets.labelling import Labelling, labels_in
+from pertharness.datasets.options import NONE, FileOptions
+from pertharness.datasets.separators import quote
+from pertharness.errors import ChoiceError, DataError
+from pertharness.labels import CONTROL
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CONTEXT_COLUMNS = ("context", "cell_type", "cell_line", "celltype", "cellline", "cell.type", "cell.line")
+"""Columns of ``obs`` that name contexts, in lower case."""
+_MOST_VALUES = 50
+"""Of a dose, a time or a treatment; a column of more values is a measurement of cells."""
+_MOST_BATCHES = 2000
+_UNITS = frozenset({"unit", "units"})
+_WORDS: Mapping[str, frozenset[str]] = {
+    "doses": frozenset({"dose", "doses", "dosage", "conc", "concentration"}),
+    "times": frozenset(
+        {"time", "times", "timepoint", "timepoints", "hour", "hours", "hr", "hrs", "day", "days", "week", "weeks",
+         "duration", "hpi", "dpi", "hpt", "dpt"}
+    ),
+    "treatments": frozenset({"treatment", "treatments", "stimulation", "stim", "stimulus", "stimulated", "cytokine"}),
+    "batches": frozenset(
+        {"batch", "batches", "replicate", "replicates", "rep", "donor", "donors", "sample", "library", "lane",
+         "channel", "plate", "experiment", "gem", "gemgroup", "patient", "subject", "mouse", "animal", "ident"}
+    ),
+}  # fmt: skip
+"""Words of the name of a column -> what its values are; the first kind that fits."""
+_NO_TIMES = frozenset({"pseudotime", "latent", "pseudo", "sequencing", "date", "run", "processing"})
+_KEEPS_CONTROLS = frozenset({"doses", "times"})
+"""Kinds of which a control may have none: all controls are taken where none has the value that is asked for."""
+_MODALITIES = {
+    "crispri": re.compile("crispri.*|.*interference.*|.*knock-?down.*|kd"),
+    "crispra": re.compile("crispra.*|.*activation.*|.*over-?expression.*"),
+    "ko": re.compile("crispr|crispr-?(ko|cas9).*|cas9|.*knock-?out.*|ko"),
+}
+"""How the values of a column spell them, in lower case without ``_`` and spaces."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A column of ``obs`` that tells conditions apart.
+
+    Attributes
+    ----------
+    kind
+        ``contexts``, ``doses``, ``times``, ``treatments``, ``modalities`` or ``batches``.
+    values
+        Of the rows that are used, as texts; of rows without a value the empty text.
+    pooled
+        Perturbations that have rows of more than one value, the control among them.
+    """
+
+    column: str
+    kind: str
+    values: pd.Series
+    pooled: tuple[str, ...]
+
+
+def choose_conditions(
+    obs: pd.DataFrame, rows: np.ndarray, labelling: Labelling, options: FileOptions, notes: list[str]
+) -> np.ndarray:
+    """Return the rows of the conditions that are used.
+
+    Parameters
+    ----------
+    obs
+        Of the file.
+    rows
+        Of `obs` that have a perturbation, ascending.
+    labelling
+        How the labels of these are read.
+    options
+        ``only`` and ``pool`` are looked at.
+    notes
+        Gets a line for each thing that is left out or pooled, and for batches.
+
+    Raises
+    ------
+    ChoiceError
+        If a perturbation has rows of several conditions, and the user does not say what becomes of them.
+    DataError
+        If a column or a value that the user names is not there.
+    """
+    perturbations = labels_in(obs.iloc[rows], labelling.column).map(labelling.mapping)
+    kept = _take_only(obs.iloc[rows], perturbations, options, notes)
+    rows, perturbations = rows[kept], perturbations[kept]
+    conditions = find_conditions(obs.iloc[rows], perturbations, labelling.column)
+    _check_pooled_columns(obs, options)
+    open_choices = [condition for condition in conditions if condition.pooled and not _may_pool(condition, options)]
+    if open_choices:
+        raise ChoiceError("; ".join(_describe_choice(condition) for condition in open_choices))
+    notes += [line for condition in conditions for line in _describe(condition, perturbations, options)]
+    return rows
+
+
+def _may_pool(condition: Condition, options: FileOptions) -> bool:
+    """Return whether the values of a condition are pooled: batches always, others where the user says so."""
+    all_contexts = condition.kind == "contexts" and options.context_column == NONE
+    return condition.kind == "batches" or all_contexts or condition.column in (options.pool or ())
+
+
+def find_conditions(obs: pd.DataFrame, perturbations: pd.Series, label_column: str) -> list[Condition]:
+    """Return the columns of ``obs`` that tell conditions of perturbed cells apart, or of controls.
+
+    Parameters
+    ----------
+    obs
+        The rows that are used.
+    perturbations
+        Of these rows, canonical.
+    label_column
+        Column of the labels, which is none of conditions.
+    """
+    conditions = []
+    is_control = (perturbations == CONTROL).to_numpy()
+    for column in (name for name in obs.columns if name != label_column):
+        kind = _kind_of(str(column), obs[column])
+        if kind is None:
+            continue
+        values = _texts(obs[column])
+        pooled = _pooled(perturbations, values)
+        if pooled or (values if kind == "batches" else values[~is_control]).nunique() > 1:
+            conditions.append(Condition(str(column), kind, values, pooled))
+    return conditions
+
+
+def _kind_of(column: str, values: pd.Series) -> str | None:
+    """Return what the values of a column are, by its name, or by the values where these are modalities."""
+    words = set(re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", column).lower()))
+    if words & _UNITS:
+        return None
+    if column.lower() in CONTEXT_COLUMNS:
+        return "contexts"
+    for kind, known in _WORDS.items():
+        if words & known and not (kind == "times" and words & _NO_TIMES):
+            most = _MOST_BATCHES if kind == "batches" else _MOST_VALUES
+            return kind if values.nunique(dropna=False) <= most else None
+    return "modalities" if len(_modalities(values)) > 0 else None
+
+
+def _modalities(values: pd.Series) -> set[str]:
+    """Return the modalities that the values of a column name, none where some name something else."""
+    if values.dtype.name not in ("object", "category", "str", "string"):
+        return set()
+    distinct = values.drop_duplicates().dropna()
+    if len(distinct) > _MOST_VALUES:
+        return set()
+    named = {_modality(str(value)) for value in distinct} - {CONTROL}
+    return set() if None in named else {str(name) for name in named}
+
+
+def _modality(value: str) -> str | None:
+    from pertharness.datasets.controls import is_control_label, is_no_perturbation
+
+    bare = re.sub(r"[_ ]", "", value.lower())
+    for modality, spelt in _MODALITIES.items():
+        if spelt.fullmatch(bare):
+            return modality
+    return CONTROL if is_control_label(value) or is_no_perturbation(value) else None
+
+
+def _texts(values: pd.Series) -> pd.Series:
+    """Return values as texts, whole numbers as such."""
+    import pandas as pd
+
+    if pd.api.types.is_float_dtype(values.dtype):
+        texts = values.map({value: f"{value:.12g}" for value in values.dropna().unique()})
+    else:
+        texts = values.astype(object).where(values.notna(), "").astype(str)
+    filled: pd.Series = texts.fillna("")
+    return filled
+
+
+def _pooled(perturbations: pd.Series, values: pd.Series) -> tuple[str, ...]:
+    """Return the perturbations that have rows of more than one value."""
+    import pandas as pd
+
+    pairs = pd.DataFrame({"label": perturbations.to_numpy(), "value": values.to_numpy()}).drop_duplicates()
+    counts = pairs["label"].value_counts(sort=False)
+    return tuple(str(label) for label in counts.index[counts > 1])
+
+
+def _take_only(obs: pd.DataFrame, perturbations: pd.Series, options: FileOptions, notes: list[str]) -> np.ndarray:
+    """Return which rows have the values that the user asks for, as a mask."""
+    kept = np.ones(len(obs), dtype=bool)
+    is_control = (perturbations == CONTROL).to_numpy()
+    for column, wanted in (options.only or {}).items():
+        if column not in obs:
+            raise DataError(f"obs has no column {column!r} (--only); it has {quote(obs.columns, 20)}")
+        values = _texts(obs[column])
+        absent = [value for value in wanted if not values.isin(_spellings(value)).any()]
+        if absent:
+            raise DataError(
+                f"obs[{column!r}] has no {absent[0]!r} (--only {column}={absent[0]}); it has {quote(_in_order(values))}"
+            )
+        fits = values.isin([spelling for value in wanted for spelling in _spellings(value)]).to_numpy()
+        if not (fits & is_control).any():
+            _refuse_without_controls(obs, column, wanted, values[is_control])
+            fits |= is_control
+            notes.append(
+                f"controls: none has {quote(wanted)} in obs[{column!r}]; all {int(is_control.sum())} are taken"
+            )
+        notes.append(
+            f"left out: {int((kept & ~fits).sum())} rows that have other values than {quote(wanted)} in obs[{column!r}]"
+        )
+        kept &= fits
+    return kept
+
+
+def _refuse_without_controls(obs: pd.DataFrame, column: str, wanted: Sequence[str], of_controls: pd.Series) -> None:
+    """Refuse a selection that has no control, unless what is selected is what a control may have none of."""
+    if _kind_of(column, obs[column]) not in _KEEPS_CONTROLS:
+        raise DataError(
+            f"no control has {quote(wanted)} in obs[{column!r}] (--only); controls have {quote(_in_order(of_controls))}"
+        )
+
+
+def _spellings(value: str) -> set[str]:
+    """Return a value that the user writes and, of a number, as the values of a column of numbers are written."""
+    try:
+        return {value, f"{float(value):.12g}"}
+    except ValueError:
+        return {value}
+
+
+def _in_order(values: Iterable[Any]) -> list[str]:
+    """Return the distinct values, numbers by size."""
+    distinct = sorted({str(value) for value in values})
+    try:
+        return sorted(distinct, key=float)
+    except ValueError:
+        return [value or "no value" for value in distinct]
+
+
+def _check_pooled_columns(obs: pd.DataFrame, options: FileOptions) -> None:
+    """Refuse names of columns that are not there."""
+    absent = [column for column in options.pool or () if column not in obs]
+    if absent:
+        raise DataError(f"obs has no column {absent[0]!r} (--pool); it has {quote(obs.columns, 20)}")
+
+
+def _describe_choice(condition: Condition) -> str:
+    values = _in_order(condition.values)
+    first = next(value for value in values if value)
+    n_perturbed = sum(label != CONTROL for label in condition.pooled)
+    whose = "the control has" if not n_perturbed else f"{n_perturbed} perturbations have"
+    if 0 < n_perturbed < len(condition.pooled):
+        whose = f"the control and {whose}"
+    return (
+        f"{whose} rows of several {condition.kind} in obs[{condition.column!r}] ({quote(values)}); take one with "
+        f"--only {_quoted(f'{condition.column}={first}')}, or pool them with --pool {_quoted(condition.column)}"
+    )
+
+
+def _quoted(argument: str) -> str:
+    """Return an argument as a shell takes it."""
+    import shlex
+
+    return shlex.quote(argument)
+
+
+def _describe(condition: Condition, perturbations: pd.Series, options: FileOptions) -> list[str]:
+    """Return the notes on a condition of which no choice is open."""
+    values = quote(_in_order(condition.values))
+    if condition.kind == "batches":
+        return [_describe_batches(condition, perturbations)]
+    if condition.pooled:
+        return [
+            f"pooled: {condition.kind} of obs[{condition.column!r}] ({values}): {len(condition.pooled)} "
+            "perturbations have rows of several" + _lacking_controls(condition, perturbations)
+        ]
+    lines = [f"{condition.kind}: {values} in obs[{condition.column!r}], one for each perturbation"]
+    if condition.kind == "modalities" and options.modality is None:
+        lines[0] += "; targets of both go up in some and down in others, so that no direction is expected of them"
+    return lines
+
+
+def _describe_batches(condition: Condition, perturbations: pd.Series) -> str:
+    """Return which batches there are, and whether controls and perturbations are spread over them."""
+    batches = _in_order(condition.values)
+    words = f"batches: {len(batches)} values of obs[{condition.column!r}] ({quote(batches, 3)}) are pooled"
+    words += _lacking_controls(condition, perturbations)
+    if not condition.pooled:
+        words += "; each perturbation is in one of them only, so that effects of batches look like its own"
+    return words
+
+
+def _lacking_controls(condition: Condition, perturbations: pd.Series) -> str:
+    """Return the words on values that no control has, empty where there are none."""
+    with_control = set(condition.values[(perturbations == CONTROL).to_numpy()])
+    without = [value for value in _in_order(condition.values) if value not in with_control]
+    return f"; {len(without)} of them without control cells ({quote(without, 3)})" if without else ""
