@@ -6,9 +6,9 @@ What differs within a perturbation is pooled only where the user says so; batche
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -238,9 +238,9 @@ def _spellings(value: str) -> set[str]:
         return {value}
 
 
-def _in_order(values: Iterable[Any]) -> list[str]:
+def _in_order(values: pd.Series) -> list[str]:
     """Return the distinct values, numbers by size."""
-    distinct = sorted({str(value) for value in values})
+    distinct = sorted(map(str, values.unique()))
     try:
         return sorted(distinct, key=float)
     except ValueError:
@@ -302,6 +302,6 @@ def _describe_batches(condition: Condition, perturbations: pd.Series) -> str:
 
 def _lacking_controls(condition: Condition, perturbations: pd.Series) -> str:
     """Return the words on values that no control has, empty where there are none."""
-    with_control = set(condition.values[(perturbations == CONTROL).to_numpy()])
+    with_control = {*condition.values[(perturbations == CONTROL).to_numpy()].unique()}
     without = [value for value in _in_order(condition.values) if value not in with_control]
     return f"; {len(without)} of them without control cells ({quote(without, 3)})" if without else ""
