@@ -68,8 +68,11 @@ def write_with_texts(path: Path, n_cells: int, form: str, compression: str | Non
     """Write a screen whose labels and other columns of ``obs`` are texts, as h5ad files of large screens have them."""
     import anndata
     import h5py
-    from anndata.io import write_elem
 
+    try:
+        from anndata.io import write_elem
+    except ImportError:  # anndata < 0.11
+        from anndata.experimental import write_elem
     write_screen(path, n_cells, form=form, compression=compression, n_genes=GENES, non_zeros=NON_ZEROS)
     rng = np.random.default_rng(0)
     obs = anndata.read_h5ad(path, backed="r").obs

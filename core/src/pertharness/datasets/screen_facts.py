@@ -56,7 +56,7 @@ def read_facts(file: Path, params: Mapping[str, Any]) -> dict[str, Any]:
         options = check_options(FileOptions, "h5ad", params)
         stored = open_stored(file, options.modality_key)
         facts |= _describe_file(file, stored, options)
-        with naming_dataset(file.stem.removesuffix(".zarr")):
+        with naming_dataset(file_name(facts)):
             _understand(facts, stored, options, notes)
     except DataError as error:
         facts["error"] = {"kind": "choice" if isinstance(error, ChoiceError) else "data", "message": str(error)}

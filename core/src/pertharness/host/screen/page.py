@@ -21,8 +21,6 @@ _WHOLE = "What it can show"
 """The section whose entries are never cut."""
 _LAYOUTS = {"csr": "sparse, by rows", "csc": "sparse, by columns", "dense": "dense"}
 _MODALITIES = {"crispra": "CRISPR activation", "crispri": "CRISPR interference", "ko": "knock-out"}
-_NUMBERS = {"double": "doubles", "single": "singles"}
-
 _SHOWN_ELSEWHERE = ("context", "doubles", "level", "guides", "scale", "left out")
 """What notes are of that stand in other places of the page."""
 
