@@ -96,10 +96,12 @@ def choose_conditions(
     DataError
         If a column or a value that the user names is not there.
     """
-    perturbations = labels_in(obs.iloc[rows], labelling.column).map(labelling.mapping)
-    kept = _take_only(obs.iloc[rows], perturbations, options, notes)
-    rows, perturbations = rows[kept], perturbations[kept]
-    conditions = find_conditions(obs.iloc[rows], perturbations, labelling.column)
+    given = obs if len(rows) == len(obs) else obs.iloc[rows]
+    perturbations = labels_in(given, labelling.column).map(labelling.mapping)
+    kept = _take_only(given, perturbations, options, notes)
+    if not kept.all():
+        given, rows, perturbations = given[kept], rows[kept], perturbations[kept]
+    conditions = find_conditions(given, perturbations, labelling.column)
     _check_pooled_columns(obs, options)
     open_choices = [condition for condition in conditions if condition.pooled and not _may_pool(condition, options)]
     if open_choices:
@@ -190,9 +192,11 @@ def _pooled(perturbations: pd.Series, values: pd.Series) -> tuple[str, ...]:
     """Return the perturbations that have rows of more than one value."""
     import pandas as pd
 
-    pairs = pd.DataFrame({"label": perturbations.to_numpy(), "value": values.to_numpy()}).drop_duplicates()
-    counts = pairs["label"].value_counts(sort=False)
-    return tuple(str(label) for label in counts.index[counts > 1])
+    labels, names = pd.factorize(perturbations)
+    codes, distinct = pd.factorize(values)
+    pairs = np.unique(labels.astype(np.int64) * len(distinct) + codes)  # faster than drop_duplicates of texts
+    n_values = np.bincount(pairs // max(1, len(distinct)), minlength=len(names))
+    return tuple(str(name) for name in names[n_values > 1])
 
 
 def _take_only(obs: pd.DataFrame, perturbations: pd.Series, options: FileOptions, notes: list[str]) -> np.ndarray:

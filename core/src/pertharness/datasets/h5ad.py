@@ -139,10 +139,10 @@ def understand_tables(adata: Stored, options: FileOptions, notes: list[str]) -> 
     if adata.n_obs == 0 or adata.n_vars == 0:
         raise DataError(f"it is empty: {adata.n_obs} rows x {adata.n_vars} genes; expected cells and genes")
     in_context, context = _choose_context(adata.obs, options, notes)
-    var, labelling = read_names(adata.var, adata.obs.iloc[in_context], options, notes)
+    var, labelling = read_names(adata.var, _rows_of_table(adata.obs, in_context), options, notes)
     rows = keep_labelled(adata.obs, in_context, labelling, notes)
     rows = choose_conditions(adata.obs, rows, labelling, options, notes)
-    given = adata.obs.iloc[rows]
+    given = _rows_of_table(adata.obs, rows)
     obs = label_rows(given, labelling, notes)
     notes += note_perturbations(obs["perturbation"], labelling, set(var.index))
     level = _find_level(obs, options, notes)
@@ -286,6 +286,11 @@ def _choose_values(adata: Stored, rows: np.ndarray, options: FileOptions) -> Val
 def _rows_of(matrix: Any, rows: np.ndarray) -> Any:
     """Give some rows of a matrix."""
     return as_source(matrix) if len(rows) == matrix.shape[0] else take_rows(matrix, rows)
+
+
+def _rows_of_table(table: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
+    """Return some rows of a table; itself where these are all, since copies of many texts cost."""
+    return table if len(rows) == len(table) else table.iloc[rows]
 
 
 def _add_numbers(obs: pd.DataFrame, given: pd.DataFrame, level: str) -> None:
