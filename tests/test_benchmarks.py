@@ -36,7 +36,7 @@ def test_the_screens_are_screens_and_their_means_are_right(form: str, compressio
 
 def test_every_way_is_timed(tmp_path: Path) -> None:
     make_screen(tmp_path / "x.h5ad", "csr", None)
-    for way in ("chunks", "pseudobulk", "backed", "copy", "split", "load"):
+    for way in ("chunks", "pseudobulk", "backed", "copy", "split", "load", "by hand"):
         command = [sys.executable, str(BENCHMARKS / "measure.py"), way, str(tmp_path / "x.h5ad"), "1"]
         said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         assert said["seconds"] > 0
@@ -77,3 +77,13 @@ def test_a_large_run_has_the_rows_and_means_that_pandas_finds(tmp_path: Path) ->
 def test_a_large_plan_has_the_jobs_that_it_is_asked_for() -> None:
     code = "import plan; jobs, *times = plan.measure(500); assert 500 <= jobs < 1000 and min(times) > 0"
     subprocess.run([sys.executable, "-c", code], cwd=BENCHMARKS, check=True)
+
+
+def test_the_file_of_data_check_has_text_columns_and_is_checked(tmp_path: Path) -> None:
+    code = f"import data_check; from pathlib import Path; path = Path({str(tmp_path / 'x.h5ad')!r})\n"
+    code += "data_check.write_with_texts(path, 400, 'csr', None); print(*data_check.check(path, 1), sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=BENCHMARKS, capture_output=True, text=True, check=True)
+    assert done.stdout.count("| `data check`, x") == 3
+    obs = anndata.read_h5ad(tmp_path / "x.h5ad").obs
+    texts = [column for column in obs if obs[column].dtype.name not in ("category", "float64")]
+    assert texts == ["condition", "barcode", "guide", "sample"]

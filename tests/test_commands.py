@@ -306,7 +306,9 @@ def test_a_zarr_folder_is_a_screen_and_changes_with_what_is_in_it(bench: Bench, 
     of_h5ad = pertharness(
         "data", "check", bench.folder / "screen.h5ad", "--store", bench.folder / "store", cwd=tmp_path
     )
-    assert said.splitlines()[-1].partition(": ")[2] == of_h5ad.stdout.splitlines()[-1].partition(": ")[2]
+    assert "zarr folder" in said
+    without_file = [[line for line in text.splitlines() if "  file  " not in line] for text in (said, of_h5ad.stdout)]
+    assert without_file[0] == without_file[1]
     shutil.rmtree(tmp_path / "screen.zarr" / "X")
     assert "it has no X" in pertharness(*asked, cwd=tmp_path, status=1).stderr
 
@@ -578,13 +580,6 @@ def test_data_list_and_info_say_where_data_come_from(bench: Bench, tmp_path: Pat
     info = pertharness("data", "info", "norman", cwd=tmp_path, **env).stdout
     assert "https://figshare.com/ndownloader/files/44477939" in info
     assert "Norman" in info
-
-
-def test_data_check_says_what_it_found(bench: Bench, tmp_path: Path) -> None:
-    file = bench.folder / "screen.h5ad"
-    said = pertharness("data", "check", file, "--store", bench.folder / "store", cwd=tmp_path).stdout
-    assert "21 means, 40 genes, 8 singles, 12 of several targets" in said
-    assert "log1p" in said
 
 
 def relabelled(old: str, new: str) -> anndata.AnnData:

@@ -15,7 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pertharness.canonical import pseudobulk
 from pertharness.errors import DataError
-from pertharness.streaming import View, as_source, format_of, row_chunks, row_lengths, sum_groups, to_memory
+from pertharness.streaming import (
+    Compressed,
+    View,
+    as_source,
+    format_of,
+    row_chunks,
+    row_lengths,
+    sum_groups,
+    to_memory,
+)  # fmt: skip
 from scipy import sparse
 
 FORMS = {"dense": np.asarray, "csr": sparse.csr_matrix, "csc": sparse.csc_matrix}
@@ -122,6 +131,63 @@ def test_a_view_selects_rows_and_changes_them(tmp_path: Path) -> None:
         found = [chunk.toarray() for _, chunk in row_chunks(View(changed, changed.dtype, np.array([1, 4])), n_bytes)]
         assert np.array_equal(np.vstack(found), matrix[[3, 11]] * [[1], [4]])
     assert to_memory(View(stored, stored.dtype, np.array([], dtype=int))).shape == (0, 7)
+
+
+class Counted:
+    """An array that counts the values that are read from it."""
+
+    def __init__(self, values: np.ndarray, chunks: tuple[int, ...] | None = None) -> None:
+        self.values, self.chunks, self.n_read = values, chunks, 0
+        self.dtype, self.shape = values.dtype, values.shape
+
+    def __getitem__(self, part: Any) -> np.ndarray:
+        read = self.values[part]
+        self.n_read += read.size
+        return read
+
+
+FAR_APART = np.array([3, 4, 5, 1000, 1001, 1990])
+
+
+@pytest.mark.parametrize("chunk", [None, 7, 400])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_view_of_rows_far_apart_does_not_read_what_lies_between(
+    form: str, chunk: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pertharness.streaming.GAP_BYTES", 1000)  # of a file in proportion to this one
+    matrix = make_matrix(10, 2000, 9)
+    if form == "dense":
+        source = Counted(matrix, (chunk, 2) if chunk else None)
+        size = matrix.size
+    else:
+        made = FORMS[form](matrix)
+        chunks = (chunk,) if chunk else None
+        source = Compressed(form, Counted(made.data, chunks), Counted(made.indices, chunks), made.indptr, made.shape)
+        size = made.nnz
+    for n_bytes in (1, 300, 1 << 20):
+        view = View(source, matrix.dtype, FAR_APART)
+        chunks_read = list(row_chunks(view, n_bytes))
+        rows = np.vstack([c if form == "dense" else c.toarray() for _, c in chunks_read])
+        assert np.array_equal(rows, matrix[FAR_APART])
+        lengths = [c.shape[0] for _, c in chunks_read]
+        assert [start for start, _ in chunks_read] == np.cumsum([0, *lengths[:-1]]).tolist()
+    n_read = (source if form == "dense" else source.data).n_read / 3
+    # By columns all is gone over; else at most the rows and the stored chunks that they lie in, three runs of them.
+    assert n_read == size if form == "csc" else n_read <= 9 * 6 + 3 * 2 * (chunk or 0) * (9 if form == "dense" else 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 10_000), st.sampled_from(sorted(FORMS)), st.sampled_from([1, 20, 100, 1 << 20]),
+    st.sampled_from([1, 60, 1 << 20]), st.lists(st.integers(0, 29), unique=True),
+)  # fmt: skip
+def test_a_view_of_any_rows_has_these_rows(seed: int, form: str, n_bytes: int, gap: int, chosen: list[int]) -> None:
+    matrix, rows = make_matrix(seed), np.array(sorted(chosen), dtype=int)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pertharness.streaming.GAP_BYTES", gap)
+        view = View(as_source(FORMS[form](matrix)), matrix.dtype, rows)
+        chunks = [c if form == "dense" else c.toarray() for _, c in row_chunks(view, n_bytes)]
+    assert np.array_equal(np.vstack([np.empty((0, 7), np.float32), *chunks]), matrix[rows])
 
 
 def test_a_column_that_is_stored_twice_counts_twice(monkeypatch: pytest.MonkeyPatch) -> None:

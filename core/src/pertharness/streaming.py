@@ -6,22 +6,18 @@ format in HDF5 or zarr, or what this module makes of one: ``Compressed`` and ``V
 
 from __future__ import annotations
 
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from pertharness.errors import DataError
+from pertharness.array_parts import Forward, damaged, read_part
 
 CHUNK_BYTES = 16 << 20
 """Stored bytes that are taken at a time: enough for calls to cost little, so few that copies of them need little."""
-
-
-_DAMAGES = (OSError, RuntimeError, ValueError, EOFError, zlib.error, zipfile.BadZipFile)
-"""What h5py, and zarr with its codecs, raise at values that cannot be read."""
+GAP_BYTES = 256 << 10
+"""Stored bytes between the rows of a view from which these are not read: a call takes as long as reading so many."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +38,7 @@ class Compressed:
 
 @dataclass(frozen=True)
 class View:
-    """Some rows of a matrix, changed while they are gone over.
+    """Some rows of a matrix, changed while they are gone over; of a file, others are not read where they are many.
 
     Attributes
     ----------
@@ -93,7 +89,7 @@ def _checked(source: Compressed) -> Compressed:
     indptr, n = source.indptr, source.shape[0 if source.format == "csr" else 1]
     right = len(indptr) == n + 1 and indptr[0] == 0 and (np.diff(indptr) >= 0).all()
     if not right or indptr[-1] > min(source.data.shape[0], source.indices.shape[0]):
-        raise _damaged(source.data, f"its indptr does not fit a {source.format} matrix of shape {source.shape}")
+        raise damaged(source.data, f"its indptr does not fit a {source.format} matrix of shape {source.shape}")
     return source
 
 
@@ -130,7 +126,7 @@ def to_memory(matrix: Any) -> Any:
     source = as_source(matrix)
     if isinstance(source, Compressed):
         make = {"csr": sparse.csr_matrix, "csc": sparse.csc_matrix}[source.format]
-        parts = (_read(source.data, 0, None), _read(source.indices, 0, None), source.indptr)
+        parts = (read_part(source.data, 0, None), read_part(source.indices, 0, None), source.indptr)
         return sparse.csr_matrix(make(parts, shape=source.shape))
     chunks = [chunk for _, chunk in row_chunks(source)]
     if format_of(source) == "dense":
@@ -233,91 +229,105 @@ def _add_columns(sums: np.ndarray, columns: Any, groups: np.ndarray) -> None:
 
 def _view_chunks(view: View, n_bytes: int) -> Iterator[tuple[int, Any]]:
     """Go over the rows of a view; no further than its last one."""
-    for start, chunk in row_chunks(view.source, n_bytes):
+    source, rows = as_source(view.source), view.rows
+    if rows is not None and isinstance(source, Compressed) and source.format == "csc":
+        source, rows = _rows_of_columns(source, rows, n_bytes), None
+    for start, chunk in _chunks_around(source, rows, n_bytes):
         first = start
-        if view.rows is not None:
-            first, last = np.searchsorted(view.rows, (start, start + chunk.shape[0]))
+        if rows is not None:
+            first, last = np.searchsorted(rows, (start, start + chunk.shape[0]))
             if last - first < chunk.shape[0]:
-                chunk = chunk[view.rows[first:last] - start]
+                chunk = chunk[rows[first:last] - start]
         if chunk.shape[0]:
             yield int(first), chunk if view.change is None else view.change(chunk, int(first))
-        if view.rows is not None and (not len(view.rows) or start + chunk.shape[0] > view.rows[-1]):
+        if rows is not None and (not len(rows) or start + chunk.shape[0] > rows[-1]):
             return
 
 
-def _compressed_chunks(source: Compressed, n_bytes: int) -> Iterator[tuple[int, Any]]:
-    """Go over the rows of a CSR or the columns of a CSC matrix."""
+def _chunks_around(source: Any, rows: np.ndarray | None, n_bytes: int) -> Iterator[tuple[int, Any]]:
+    """Go over the rows of a matrix that some rows lie in: not over long gaps between these."""
+    if rows is None or isinstance(source, View):
+        yield from row_chunks(source, n_bytes)
+    elif isinstance(source, Compressed):
+        runs = _runs(rows, source.indptr[rows], source.indptr[rows + 1], source)
+        yield from _compressed_chunks(source, n_bytes, runs)
+    else:
+        stored = _rows_at_a_time(source)
+        first = rows // stored * stored
+        last = np.minimum(first + stored, source.shape[0])
+        yield from _dense_chunks(source, n_bytes, _runs(rows, first * source.shape[1], last * source.shape[1], source))
+
+
+def _runs(rows: np.ndarray, starts: np.ndarray, stops: np.ndarray, source: Any) -> list[tuple[int, int]]:
+    """Return from where to where rows are to be read, those with little between them together.
+
+    `starts`, `stops`: of the stored values of each row, or of those that are read with it.
+    """
+    if not len(rows):
+        return []
+    size = source.dtype.itemsize + (source.indices.dtype.itemsize if isinstance(source, Compressed) else 0)
+    breaks = np.flatnonzero((starts[1:].astype(np.int64) - stops[:-1]) * size >= GAP_BYTES)
+    firsts = rows[np.concatenate([[0], breaks + 1])]
+    lasts = rows[np.concatenate([breaks, [len(rows) - 1]])]
+    return [(int(first), int(last) + 1) for first, last in zip(firsts, lasts, strict=True)]
+
+
+def _rows_of_columns(source: Compressed, rows: np.ndarray, n_bytes: int) -> Compressed:
+    """Return some rows of a CSC matrix as CSR in memory; nothing of the others is kept."""
     from scipy import sparse
 
-    data, indices = _Forward(source.data), _Forward(source.indices)
+    place = np.full(source.shape[0], -1, dtype=np.int32 if len(rows) <= np.iinfo(np.int32).max else np.int64)
+    place[rows] = np.arange(len(rows))
+    values, indices, ends = [np.empty(0, source.dtype)], [np.empty(0, place.dtype)], [np.zeros(1, dtype=np.int64)]
+    for _, columns in _compressed_chunks(source, n_bytes):
+        at = place[columns.indices]
+        wanted = at >= 0
+        values.append(columns.data[wanted])
+        indices.append(at[wanted])
+        ends.append(ends[-1][-1] + np.concatenate([[0], np.cumsum(wanted)])[columns.indptr[1:]])
+    parts = np.concatenate(values), np.concatenate(indices), np.concatenate(ends)
+    made: Compressed = as_source(sparse.csc_matrix(parts, shape=(len(rows), source.shape[1])).tocsr())
+    return made
+
+
+def _compressed_chunks(
+    source: Compressed, n_bytes: int, runs: Sequence[tuple[int, int]] | None = None
+) -> Iterator[tuple[int, Any]]:
+    """Go over the rows of a CSR or the columns of a CSC matrix; `runs`: from where to where, ascending."""
+    from scipy import sparse
+
+    data, indices = Forward(source.data), Forward(source.indices)
     most = max(1, n_bytes // (source.dtype.itemsize + np.dtype(source.indices.dtype).itemsize))
-    indptr, n, start = source.indptr, len(source.indptr) - 1, 0
-    while start < n:
-        stop = int(np.searchsorted(indptr, indptr[start] + most, side="right")) - 1
-        stop = min(n, max(stop, start + 1))
-        low, high = int(indptr[start]), int(indptr[stop])
-        parts = data.read(low, high), indices.read(low, high), indptr[start : stop + 1] - low
-        across = source.shape[1 if source.format == "csr" else 0]
-        if high > low and not 0 <= parts[1].min() <= parts[1].max() < across:
-            raise _damaged(source.indices, f"it has an index that is not below {across}")
-        if source.format == "csr":
-            yield start, sparse.csr_matrix(parts, shape=(stop - start, source.shape[1]))
-        else:
-            yield start, sparse.csc_matrix(parts, shape=(source.shape[0], stop - start))
-        start = stop
+    indptr = source.indptr
+    for start, end in [(0, len(indptr) - 1)] if runs is None else runs:
+        while start < end:
+            stop = int(np.searchsorted(indptr, indptr[start] + most, side="right")) - 1
+            stop = min(end, max(stop, start + 1))
+            low, high = int(indptr[start]), int(indptr[stop])
+            parts = data.read(low, high), indices.read(low, high), indptr[start : stop + 1] - low
+            across = source.shape[1 if source.format == "csr" else 0]
+            if high > low and not 0 <= parts[1].min() <= parts[1].max() < across:
+                raise damaged(source.indices, f"it has an index that is not below {across}")
+            if source.format == "csr":
+                yield start, sparse.csr_matrix(parts, shape=(stop - start, source.shape[1]))
+            else:
+                yield start, sparse.csc_matrix(parts, shape=(source.shape[0], stop - start))
+            start = stop
 
 
-def _dense_chunks(source: Any, n_bytes: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Go over the rows of a dense matrix, whole rows of stored chunks at a time."""
+def _dense_chunks(
+    source: Any, n_bytes: int, runs: Sequence[tuple[int, int]] | None = None
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Go over the rows of a dense matrix, whole rows of stored chunks at a time; `runs`: from where to where."""
     n_rows, n_columns = source.shape
-    stored = source.chunks[0] if getattr(source, "chunks", None) else 1
+    stored = _rows_at_a_time(source)
     step = max(1, n_bytes // max(1, n_columns * source.dtype.itemsize) // stored) * stored
-    for start in range(0, n_rows, step):
-        yield start, _read(source, start, min(n_rows, start + step))
+    for first, last in [(0, n_rows)] if runs is None else runs:
+        end = min(-(-last // stored) * stored, n_rows)
+        for start in range(first // stored * stored, end, step):
+            yield start, read_part(source, start, min(end, start + step))
 
 
-class _Forward:
-    """Reads a one-dimensional array from front to back, each stored chunk once.
-
-    HDF5 keeps a megabyte of decompressed chunks; one that two reads share would mostly be decompressed twice.
-    """
-
-    def __init__(self, array: Any) -> None:
-        self.array = array
-        self.step = array.chunks[0] if getattr(array, "chunks", None) else 1
-        self.start, self.kept = 0, np.empty(0, dtype=array.dtype)
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Give a part that begins where an earlier one ended, or later."""
-        known = self.start + len(self.kept)
-        end = min(-(-stop // self.step) * self.step, self.array.shape[0])
-        if start >= known:
-            self.start, known = start // self.step * self.step, start // self.step * self.step
-            self.kept = self.kept[:0]
-        if end > known:
-            rest = self.kept[start - self.start :]
-            self.kept = _read(self.array, known, end, before=rest)
-            self.start = end - len(self.kept)
-        return self.kept[start - self.start : stop - self.start]
-
-
-def _read(array: Any, start: int, stop: int | None, before: np.ndarray | None = None) -> np.ndarray:
-    """Read a part of an array of a file behind other values, or give that of one in memory without a copy."""
-    try:
-        if before is None or stop is None or not len(before):
-            return np.asarray(array[start:stop])
-        values = np.empty(len(before) + stop - start, dtype=array.dtype)
-        values[: len(before)] = before
-        if hasattr(array, "read_direct"):  # h5py
-            array.read_direct(values, np.s_[start:stop], np.s_[len(before) :])
-        else:
-            values[len(before) :] = array[start:stop]
-        return values
-    except _DAMAGES as error:
-        raise _damaged(array, str(error)) from error
-
-
-def _damaged(array: Any, what: str) -> DataError:
-    """Give the error of a matrix that cannot be used."""
-    where = f"{array.file.filename!r}, {array.name!r}" if hasattr(array, "file") else "a sparse matrix"
-    return DataError(f"{where} cannot be read: {what}; expected a whole h5ad file: fetch or write it again")
+def _rows_at_a_time(source: Any) -> int:
+    """Return how many rows of a dense matrix are stored together."""
+    return int(source.chunks[0]) if getattr(source, "chunks", None) else 1

@@ -6,9 +6,9 @@ What differs within a perturbation is pooled only where the user says so; batche
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -106,10 +106,12 @@ def choose_conditions(
     DataError
         If a column or a value that the user names is not there.
     """
-    perturbations = labels_in(obs.iloc[rows], labelling.column).map(labelling.mapping)
-    kept = _take_only(obs.iloc[rows], perturbations, options, notes)
-    rows, perturbations = rows[kept], perturbations[kept]
-    conditions = find_conditions(obs.iloc[rows], perturbations, labelling.column)
+    given = obs if len(rows) == len(obs) else obs.iloc[rows]
+    perturbations = labels_in(given, labelling.column).map(labelling.mapping)
+    kept = _take_only(given, perturbations, options, notes)
+    if not kept.all():
+        given, rows, perturbations = given[kept], rows[kept], perturbations[kept]
+    conditions = find_conditions(given, perturbations, labelling.column)
     _check_pooled_columns(obs, options)
     open_choices = [condition for condition in conditions if condition.pooled and not _may_pool(condition, options)]
     if open_choices:
@@ -213,9 +215,11 @@ def _pooled(perturbations: pd.Series, values: pd.Series) -> tuple[str, ...]:
     """Return the perturbations that have rows of more than one value."""
     import pandas as pd
 
-    pairs = pd.DataFrame({"label": perturbations.to_numpy(), "value": values.to_numpy()}).drop_duplicates()
-    counts = pairs["label"].value_counts(sort=False)
-    return tuple(str(label) for label in counts.index[counts > 1])
+    labels, names = pd.factorize(perturbations)
+    codes, distinct = pd.factorize(values)
+    pairs = np.unique(labels.astype(np.int64) * len(distinct) + codes)  # faster than drop_duplicates of texts
+    n_values = np.bincount(pairs // max(1, len(distinct)), minlength=len(names))
+    return tuple(str(name) for name in names[n_values > 1])
 
 
 def _take_only(obs: pd.DataFrame, perturbations: pd.Series, options: FileOptions, notes: list[str]) -> np.ndarray:
@@ -261,9 +265,9 @@ def _spellings(value: str) -> set[str]:
         return {value}
 
 
-def _in_order(values: Iterable[Any]) -> list[str]:
+def _in_order(values: pd.Series) -> list[str]:
     """Return the distinct values, numbers by size."""
-    distinct = sorted({str(value) for value in values})
+    distinct = sorted(map(str, values.unique()))
     try:
         return sorted(distinct, key=float)
     except ValueError:
@@ -325,6 +329,6 @@ def _describe_batches(condition: Condition, perturbations: pd.Series) -> str:
 
 def _lacking_controls(condition: Condition, perturbations: pd.Series) -> str:
     """Return the words on values that no control has, empty where there are none."""
-    with_control = set(condition.values[(perturbations == CONTROL).to_numpy()])
+    with_control = {*condition.values[(perturbations == CONTROL).to_numpy()].unique()}
     without = [value for value in _in_order(condition.values) if value not in with_control]
     return f"; {len(without)} of them without control cells ({quote(without, 3)})" if without else ""

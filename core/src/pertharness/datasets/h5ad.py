@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ import numpy as np
 from pertharness.canonical import KEY, SCALE, check_dataset, open_stored
 from pertharness.cards import DatasetOffer
 from pertharness.datasets.conditions import CONTEXT_COLUMNS, choose_conditions
+from pertharness.datasets.labelling import Labelling
 from pertharness.datasets.logs import to_log1p
 from pertharness.datasets.options import NONE, FileOptions, check_options
 from pertharness.datasets.perturbations import (
@@ -70,43 +73,140 @@ def canonical_dataset(adata: Stored, name: str, origin: str, options: FileOption
     DataError
         If something in the file cannot be used, or leaves a choice, with the flag that decides.
     """
+    with naming_dataset(name):
+        notes: list[str] = []
+        tables = understand_tables(adata, options, notes)
+        scaled = bring_to_scale(tables, options, notes)
+        dataset = Stored(scaled.matrix, tables.obs, tables.var, {}, _layers_of(tables, scaled))
+        return seal_dataset(dataset, tables, options, name, origin, notes)
+
+
+@contextlib.contextmanager
+def naming_dataset(name: str) -> Iterator[None]:
+    """Put the name of a dataset before what is wrong with it."""
     try:
-        return _canonical_dataset(adata, name, origin, options)
+        yield
     except DataError as error:
         raise type(error)(str(error) if str(error).startswith("dataset ") else f"dataset {name!r}: {error}") from error
 
 
-def _canonical_dataset(adata: Stored, name: str, origin: str, options: FileOptions) -> Stored:
-    """Bring the parts of a file into form, one after the other."""
+@dataclass(frozen=True)
+class Tables:
+    """What the tables of a file say: of which cells and genes its matrices are.
+
+    Attributes
+    ----------
+    adata
+        The file, or its ``raw`` as a dataset of its own.
+    rows
+        Numbers of the rows that are used, ascending.
+    in_context
+        Those and the ones of the same context that are left out.
+    context
+        The one of all these rows; None where it is not known.
+    obs, var
+        In the canonical form, of these rows.
+    labelling
+        How the labels were read.
+    level
+        ``cells`` or ``pseudobulk``.
+    """
+
+    adata: Stored
+    rows: np.ndarray
+    in_context: np.ndarray
+    context: str | None
+    obs: pd.DataFrame
+    var: pd.DataFrame
+    labelling: Labelling
+    level: str
+
+
+def understand_tables(adata: Stored, options: FileOptions, notes: list[str]) -> Tables:
+    """Return what ``obs`` and ``var`` of a file say; no value of a matrix is read.
+
+    Parameters
+    ----------
+    notes
+        Gets a line for each thing that was found or done, until something is wrong.
+
+    Raises
+    ------
+    DataError
+        If something cannot be used, or leaves a choice, with the flag that decides.
+    """
     adata = _take_raw(adata, options)
     if adata.n_obs == 0 or adata.n_vars == 0:
         raise DataError(f"it is empty: {adata.n_obs} rows x {adata.n_vars} genes; expected cells and genes")
-    notes: list[str] = []
-    rows, context = _choose_context(adata.obs, options, notes)
-    var, labelling = read_names(adata.var, adata.obs.iloc[rows], options, notes)
-    rows = keep_labelled(adata.obs, rows, labelling, notes)
+    in_context, context = _choose_context(adata.obs, options, notes)
+    var, labelling = read_names(adata.var, _rows_of_table(adata.obs, in_context), options, notes)
+    rows = keep_labelled(adata.obs, in_context, labelling, notes)
     rows = choose_conditions(adata.obs, rows, labelling, options, notes)
-    obs = label_rows(adata.obs.iloc[rows], labelling, notes)
+    given = _rows_of_table(adata.obs, rows)
+    obs = label_rows(given, labelling, notes)
     notes += note_perturbations(obs["perturbation"], labelling, set(var.index))
     level = _find_level(obs, options, notes)
-    values, survey = survey_values(_choose_values(adata, rows, options), are_counts=options.scale == "counts")
-    _add_numbers(obs, adata.obs.iloc[rows], level)
-    totals = obs["total_counts"].to_numpy() if "total_counts" in obs else None
-    stated = options.layer is None and _stated(adata).get("scale") == SCALE
-    matrix = to_log1p(values, survey, totals, options, notes, level=level, stated=stated)
-    if level == "cells":
-        layers, sums = _keep_counts(adata, rows, values, survey)
-        if "total_counts" not in obs and sums is not None:
-            obs["total_counts"] = sums
-    else:  # such as means over half of the cells
-        layers = {name: _rows_of(matrix, rows) for name, matrix in layers_of(adata).items()}
-    if context is not None:
-        obs["context"] = categorical([context] * len(obs))
-    keeps_double = level == "pseudobulk" and matrix.dtype == np.float64
-    fields = {"name": name, "level": level, "scale": SCALE, "origin": origin, "notes": "\n".join(notes)}
-    modality = options.modality or _stated(adata).get("modality")
-    fields |= {"modality": modality} if modality else {}
-    dataset = Stored(matrix if keeps_double else as_type(matrix, np.float32), obs, var, {KEY: fields}, layers)
+    _add_numbers(obs, given, level)
+    return Tables(adata, rows, in_context, context, obs, var, labelling, level)
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """The values of a file, looked at, and what brings them to log1p of counts per 10 000 when they are read."""
+
+    values: Values
+    survey: Survey
+    matrix: Any
+
+
+def bring_to_scale(
+    tables: Tables, options: FileOptions, notes: list[str], sample: np.ndarray | None = None
+) -> Scaled:  # fmt: skip
+    """Look at the values of a file and bring them to log1p of counts per 10 000.
+
+    Parameters
+    ----------
+    notes
+        Gets a line of what the values are taken for.
+    sample
+        Which of ``tables.rows`` to look at, ascending; None: all. The result then is of these.
+
+    Raises
+    ------
+    DataError
+        If the values cannot be used, with the flag that helps.
+    """
+    rows = tables.rows if sample is None else tables.rows[sample]
+    chosen = _choose_values(tables.adata, rows, options)
+    values, survey = survey_values(chosen, are_counts=options.scale == "counts")
+    totals = tables.obs["total_counts"].to_numpy() if "total_counts" in tables.obs else None
+    totals = totals if totals is None or sample is None else totals[sample]
+    stated = options.layer is None and _stated(tables.adata).get("scale") == SCALE
+    matrix = to_log1p(values, survey, totals, options, notes, level=tables.level, stated=stated)
+    return Scaled(values, survey, matrix)
+
+
+def _layers_of(tables: Tables, scaled: Scaled) -> dict[str, Any]:
+    """Return the layers to keep: of cells the counts, whose sums ``obs`` gets where it has no totals; of means all."""
+    if tables.level != "cells":  # such as means over half of the cells
+        return {name: _rows_of(matrix, tables.rows) for name, matrix in layers_of(tables.adata).items()}
+    layers, sums = find_counts(tables.adata, tables.rows, scaled)
+    if "total_counts" not in tables.obs and sums is not None:
+        tables.obs["total_counts"] = sums
+    return layers
+
+
+def seal_dataset(
+    dataset: Stored, tables: Tables, options: FileOptions, name: str, origin: str, notes: list[str]
+) -> Stored:  # fmt: skip
+    """Complete a dataset with context, type of its values and ``uns``, and check all of it but the values."""
+    if tables.context is not None:
+        dataset.obs["context"] = categorical([tables.context] * len(dataset.obs))
+    keeps_double = tables.level == "pseudobulk" and dataset.X.dtype == np.float64
+    dataset.X = dataset.X if keeps_double else as_type(dataset.X, np.float32)
+    fields = {"name": name, "level": tables.level, "scale": SCALE, "origin": origin, "notes": "\n".join(notes)}
+    modality = options.modality or _stated(tables.adata).get("modality")
+    dataset.uns[KEY] = fields | ({"modality": modality} if modality else {})
     check_dataset(dataset, name, with_values=False)  # the survey has seen them
     return dataset
 
@@ -188,6 +288,11 @@ def _rows_of(matrix: Any, rows: np.ndarray) -> Any:
     return as_source(matrix) if len(rows) == matrix.shape[0] else take_rows(matrix, rows)
 
 
+def _rows_of_table(table: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
+    """Return some rows of a table; itself where these are all, since copies of many texts cost."""
+    return table if len(rows) == len(table) else table.iloc[rows]
+
+
 def _add_numbers(obs: pd.DataFrame, given: pd.DataFrame, level: str) -> None:
     """Take the total counts of cells, or the number of averaged cells, where the file has them."""
     import pandas as pd
@@ -200,11 +305,10 @@ def _add_numbers(obs: pd.DataFrame, given: pd.DataFrame, level: str) -> None:
             return
 
 
-def _keep_counts(
-    adata: Stored, rows: np.ndarray, values: Values, survey: Survey
-) -> tuple[dict[str, Any], np.ndarray | None]:
-    """Keep raw counts of cells as ``counts``, where the file has them; with the sum of each row."""
-    given = {values.where: (values, survey)}
+def find_counts(adata: Stored, rows: np.ndarray, scaled: Scaled) -> tuple[dict[str, Any], np.ndarray | None]:
+    """Return raw counts of some rows of a file as ``counts``, where it has them; with the sum of each row."""
+    values = scaled.values
+    given = {values.where: (values, scaled.survey)}
     if "counts" in adata.layers and values.where != "layers['counts']":
         layer = Values(_rows_of(adata.layers["counts"], rows), "layers['counts']", values.rows, values.genes, [])
         given = {layer.where: survey_values(layer)} | given

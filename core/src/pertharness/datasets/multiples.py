@@ -166,10 +166,11 @@ def was_logged_before(kept: list[np.ndarray]) -> bool:
 
     They add up to 10 000, too. But only what they were made of consists of whole multiples.
     """
-    if share_of_multiples(kept, np.expm1) >= 0.5:
+    few = kept[:50]  # which mostly settle it
+    if share_of_multiples(few, np.expm1) >= 0.5 or share_of_multiples(kept, np.expm1) >= 0.5:
         return False
     before = []
-    for values in kept[:50]:
+    for values in few:
         scaled = np.expm1(values)
         low, high = 0.0, float(np.log1p(TOTAL) / scaled.max())
         for _ in range(60):  # halves the interval

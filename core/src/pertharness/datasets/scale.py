@@ -82,9 +82,17 @@ class Evidence:
         step = max(1, min(n_obs, SAMPLED_CELLS) // _KEPT_CELLS)
         for row in rows[np.arange(len(rows)) % step == 0]:
             if self.n_kept_values < _KEPT_VALUES:
-                values = stored_values(chunk[row - start : row - start + 1])
+                values = _values_of_row(chunk, row - start)
                 self.kept[int(row)] = values[values > 0].astype(np.float64)
                 self.n_kept_values += len(self.kept[int(row)])
+
+
+def _values_of_row(chunk: Any, row: int) -> np.ndarray:
+    """Return what a chunk stores of a row; scipy's own selection takes ten times as long."""
+    values: np.ndarray = (
+        chunk[row] if isinstance(chunk, np.ndarray) else chunk.data[chunk.indptr[row] : chunk.indptr[row + 1]]
+    )
+    return values
 
 
 def _is_other(sums: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ WITHOUT_CASE = "the gene names, upper and lower case aside"
 _ENSEMBL = re.compile(r"(ENS[A-Z]*\d{6,})(?:\.\d+)?")
 _NUMBER = re.compile(r"(\d+)(?:\.0)?")  # pandas makes 7157.0 of 7157 where a row has none
 _OF_IDS = re.compile(r"entrez|ncbi|gene[-_. ]?ids?$|^ids?$", re.IGNORECASE)
+_JOINTS = re.compile(r"[|;,]")
 _SHARE_OF_IDS = 0.9
 _LEAST_UNIQUE = 0.5
 """Share of the values of a column that occur once, from which it may name genes."""
@@ -43,6 +44,8 @@ class Match:
 
 def key_of_name(name: str) -> str:
     """Return a name in the form in which it is looked up: Ensembl ids without version, whole numbers as such."""
+    if not (name[:3] == "ENS" or name[:1].isdigit()):  # as most names of a large file
+        return name
     for spelt in (_ENSEMBL, _NUMBER):
         if found := spelt.fullmatch(name):
             return found.group(1)
@@ -104,7 +107,7 @@ def _table(values: np.ndarray, symbols: Sequence[str]) -> dict[str, str]:
     return _unambiguous(
         (key_of_name(name.strip()), symbol)
         for value, symbol in zip(values, symbols, strict=True)
-        for name in re.split(r"[|;,]", str(value))
+        for name in _JOINTS.split(str(value))
     )
 
 

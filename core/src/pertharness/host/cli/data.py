@@ -16,13 +16,12 @@ import click
 
 from pertharness.cards import DatasetOffer, RemoteFile
 from pertharness.errors import DataError, RecipeError
-from pertharness.host.cli.loading import load_record
+from pertharness.host.cli.data_check import check_command
 from pertharness.host.cli.options import data_options, data_params
 from pertharness.host.cli.streams import echo, error_console
 from pertharness.host.fetch import Progress, default_folder, fetch, local_file, place_of
 from pertharness.host.fetch.checksums import recorded
 from pertharness.host.registry import open_registry
-from pertharness.host.split_job import read_labels
 from pertharness.host.store import Store
 
 _LINE_EVERY = 100_000_000
@@ -37,6 +36,9 @@ _STORE = click.option(
 @click.group()
 def data() -> None:
     """List, fetch and check datasets."""
+
+
+data.add_command(check_command)
 
 
 def _offers(store: Path | None) -> dict[str, DatasetOffer]:
@@ -101,22 +103,6 @@ def fetch_command(names: tuple[str, ...], *, again: bool, folder: Path | None, s
             echo(f"{name}: nothing to fetch ({_origin(offer)})")
             continue
         echo(f"{name}: {fetch_shown(name, offer.source, folder=folder, again=again)}")
-
-
-@data.command("check")
-@click.argument("dataset", metavar="FILE|NAME")
-@data_options
-@_STORE
-def check_command(dataset: str, store: Path | None, **given: Any) -> None:
-    """Read a dataset and say what was found in it, or what is wrong and how to mend it."""
-    _, record = load_record(dataset, data_params(given), store)
-    facts = json.loads((record / "facts.json").read_text(encoding="utf-8"))
-    labels = [one.perturbation for one in read_labels(record)]
-    singles = sum("+" not in label for label in labels) - 1
-    several = len(labels) - 1 - singles
-    rows = f"{facts['n_obs']} {'cells' if facts['level'] == 'cells' else 'means'}"
-    targets = f"{singles} single{'s' * (singles != 1)}, {several} of several targets"
-    echo(f"{dataset}: {rows}, {facts['n_genes']} genes, {targets}")
 
 
 @data.command("labels")

@@ -14,6 +14,17 @@ from pertharness.host.cli.streams import echo
 def load_record(data: str, params: dict[str, Any], store_path: Path | None) -> tuple[str, Path]:
     """Return name and record folder of a dataset, a file or an offer such as ``demo``; print what loading did.
 
+    Raises as `find_record` does.
+    """
+    name, folder, notes = find_record(data, params, store_path)
+    for note in notes:
+        echo(f"  {note}")
+    return name, folder
+
+
+def find_record(data: str, params: dict[str, Any], store_path: Path | None) -> tuple[str, Path, list[str]]:
+    """Return name and record folder of a dataset, loaded if it is not in the store yet, and what loading did.
+
     Raises
     ------
     DataError
@@ -50,6 +61,4 @@ def load_record(data: str, params: dict[str, Any], store_path: Path | None) -> t
         raise RecipeError(outcome.message)
     if outcome.state != "done":
         raise DataError(outcome.message)
-    for note in outcome.status.notes if outcome.status else ():
-        echo(f"  {note}")
-    return name, store.record("datasets", key)
+    return name, store.record("datasets", key), list(outcome.status.notes) if outcome.status else []

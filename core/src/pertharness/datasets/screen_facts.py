@@ -1,0 +1,208 @@
+"""What a user's file is and how it is read: from its tables, all labels, and the values of some of its cells.
+
+``python -m pertharness.datasets.screen_facts``, with a JSON object on the standard input: ``file`` and ``params``. The
+facts come as one JSON object on the standard output, also where the file cannot be used: then with ``error``, and
+with what had been understood up to there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pertharness.canonical import KEY, open_stored
+from pertharness.containers import is_zarr
+from pertharness.datasets.h5ad import (
+    Tables,
+    bring_to_scale,
+    find_counts,
+    naming_dataset,
+    seal_dataset,
+    understand_tables,
+)  # fmt: skip
+from pertharness.datasets.labelling import labels_in
+from pertharness.datasets.options import FileOptions, check_options
+from pertharness.datasets.sampled_cells import draw_cells
+from pertharness.errors import ChoiceError, DataError
+from pertharness.labels import targets_of
+from pertharness.stored import Stored
+from pertharness.streaming import Compressed, View, as_source, format_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OTHER_CONDITIONS = "conditions that were not asked for"
+
+
+def read_facts(file: Path, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a file is and how it is read.
+
+    Returns
+    -------
+    dict
+        Of texts, numbers, lists and dicts, as docs/data.md describes it. ``error`` is there where a run could not use
+        the file: ``kind`` (``choice`` where the user has to decide something, else ``data``) and ``message``, that of
+        a run. What is found after the error is missing then.
+    """
+    facts: dict[str, Any] = {"file": str(file)}
+    notes: list[str] = []
+    try:
+        options = check_options(FileOptions, "h5ad", params)
+        stored = open_stored(file, options.modality_key)
+        facts |= _describe_file(file, stored, options)
+        with naming_dataset(file_name(facts)):
+            _understand(facts, stored, options, notes)
+    except DataError as error:
+        facts["error"] = {"kind": "choice" if isinstance(error, ChoiceError) else "data", "message": str(error)}
+    return facts | {"notes": notes}
+
+
+def _understand(facts: dict[str, Any], stored: Stored, options: FileOptions, notes: list[str]) -> None:
+    """Add what is understood of a file to its facts, one thing after the other, until something is wrong."""
+    tables = understand_tables(stored, options, notes)
+    facts |= _describe_tables(tables, options)
+    sample = draw_cells(len(tables.rows))
+    sampled = tables.rows if sample is None else tables.rows[sample]
+    facts["scale"] = {"read_as": None, "n_judged": len(sampled), "n_rows": len(tables.rows)}
+    of_scale: list[str] = []
+    scaled = bring_to_scale(tables, options, of_scale, sample)
+    notes += of_scale
+    facts["scale"]["read_as"] = "; ".join(line.removeprefix("scale: ") for line in of_scale)
+    facts["has_counts"] = tables.level == "cells" and bool(find_counts(tables.adata, sampled, scaled)[0])
+    dataset = Stored(scaled.matrix, tables.obs, tables.var, {})
+    sealed = seal_dataset(dataset, tables, options, file_name(facts), "", notes)
+    facts["modality"] = sealed.uns[KEY].get("modality")
+
+
+def file_name(facts: Mapping[str, Any]) -> str:
+    """Return the name of a dataset that is made of a file: the file's, without ending."""
+    return Path(facts["file"]).stem.removesuffix(".zarr")
+
+
+def _describe_file(file: Path, stored: Stored, options: FileOptions) -> dict[str, Any]:
+    """Return what a file is, before anything in it is understood."""
+    matrix = stored.X if options.layer is None else stored.layers.get(options.layer)
+    if matrix is None and options.layer is not None and stored.raw is not None:
+        matrix = stored.raw.X
+    return {
+        "container": _container_of(file),
+        "size_mb": round(_size_of(file) / 1e6, 1),
+        "n_obs": stored.n_obs,
+        "n_genes": stored.n_vars,
+        "matrix": None if matrix is None else _describe_matrix(matrix),
+        "layers": sorted(str(name) for name in stored.layers),
+        "obs_columns": [str(column) for column in stored.obs.columns],
+    }
+
+
+def _container_of(file: Path) -> str:
+    """Return the kind of a file that was opened."""
+    if is_zarr(file):
+        return "zarr folder" if file.is_dir() else "zarr in a zip file"
+    import h5py
+
+    with h5py.File(file, "r") as opened:
+        return "h5mu" if "mod" in opened else "h5ad"
+
+
+def _size_of(file: Path) -> int:
+    """Return the bytes that a file, or all files of a folder, have."""
+    return sum(path.stat().st_size for path in ([file] if file.is_file() else file.rglob("*")) if path.is_file())
+
+
+def _describe_matrix(matrix: Any) -> dict[str, Any]:
+    """Return how values are stored."""
+    source = as_source(matrix)
+    while isinstance(source, View):
+        source = source.source
+    array = source.data if isinstance(source, Compressed) else source
+    packed = getattr(array, "compression", None) or next(iter(getattr(array, "compressors", None) or ()), None)
+    return {
+        "layout": format_of(source),
+        "type": str(source.dtype),
+        "compression": packed if isinstance(packed, str) or packed is None else type(packed).__name__,
+    }
+
+
+def _describe_tables(tables: Tables, options: FileOptions) -> dict[str, Any]:
+    """Return what the tables of a file say."""
+    labelling, given = tables.labelling, tables.adata.obs
+    labels = labels_in(given, labelling.column)
+    n_rows = labels.iloc[tables.rows].value_counts()
+    perturbations = _list_perturbations(tables)
+    genes = [gene for one in perturbations for gene in targets_of(one["genes"])]
+    distinct = dict.fromkeys(genes)
+    known = set(tables.var.index)
+    return {
+        "n_in_context": len(tables.in_context),
+        "n_used": len(tables.rows),
+        "level": tables.level,
+        "context": tables.context,
+        "labels": {
+            "column": labelling.column,
+            "controls": [{"label": label, "n_rows": int(n_rows.get(label, 0))} for label in labelling.controls],
+            "separator": labelling.separator,
+            "n_guide_labels": len(labelling.of_guides),
+        },
+        "left_out": _list_left_out(labels.iloc[tables.in_context], tables),
+        "genes": {"ensembl_ids": "ensembl_id" in tables.var},
+        "targets": {
+            "n": len(distinct),
+            "n_genes": sum(gene in known for gene in distinct),
+            "absent": sorted(gene for gene in distinct if gene not in known),
+        },
+        "has_totals": "total_counts" in tables.obs,
+        "has_halves": {"half_a", "half_b"} <= {*tables.adata.layers},
+        "perturbations": perturbations,
+    }
+
+
+def _list_perturbations(tables: Tables) -> list[dict[str, Any]]:
+    """Return the perturbations with the control, in the order of their first row; numbers of cells where known."""
+    import pandas as pd
+
+    obs, genes = tables.obs, tables.labelling.genes
+    codes, names = pd.factorize(obs["perturbation"].astype(object))
+    first = np.unique(codes, return_index=True)[1]
+    given = obs["label_given"].astype(object).to_numpy()[first]
+    n_cells: Sequence[Any] = [None] * len(names)
+    if tables.level == "cells":
+        n_cells = np.bincount(codes).tolist()
+    elif "n_cells" in obs:
+        n_cells = obs["n_cells"].to_numpy()[first].tolist()
+    return [
+        {"perturbation": str(name), "label_given": str(label), "genes": genes.get(name, str(name)), "n_cells": number}
+        for name, label, number in zip(names, given, n_cells, strict=True)
+    ]
+
+
+def _list_left_out(labels: pd.Series, tables: Tables) -> list[dict[str, Any]]:
+    """Return the rows of a context that are left out, by reason."""
+    reasons = tables.labelling.left_out
+    counts = labels[labels.isin(list(reasons))].value_counts()
+    left_out = []
+    for reason in dict.fromkeys(reasons.values()):
+        names = [label for label, why in reasons.items() if why == reason]
+        n_rows = int(sum(counts.get(label, 0) for label in names))
+        left_out.append({"n_rows": n_rows, "labels": names, "reason": reason})
+    n_others = len(tables.in_context) - int(counts.sum()) - len(tables.rows)
+    return left_out + ([{"n_rows": n_others, "labels": [], "reason": OTHER_CONDITIONS}] if n_others else [])
+
+
+def main() -> int:
+    """Write the facts of the file that the standard input names."""
+    asked = json.loads(sys.stdin.read())
+    with contextlib.redirect_stdout(sys.stderr):  # libraries print, too
+        facts = read_facts(Path(asked["file"]), asked["params"])
+    print(json.dumps(facts))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

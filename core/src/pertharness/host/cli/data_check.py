@@ -1,0 +1,65 @@
+"""``pertharness data check``: what a screen is, how it was understood, and what it can show, on a page."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pertharness.host.cli.options import data_options, data_params, store_option
+from pertharness.host.cli.streams import echo
+
+if TYPE_CHECKING:
+    from pertharness.host.screen.read import Facts
+
+_NARROW, _WIDE = 80, 100
+
+
+@click.command("check")
+@click.argument("dataset", metavar="FILE|NAME")
+@click.option("--json", "as_json", is_flag=True, help="Print the facts as one JSON object.")
+@data_options
+@store_option
+def check_command(dataset: str, *, as_json: bool, store: Path | None, **given: Any) -> None:
+    """Read a screen and show on a page what it is, how it was understood, and what it can show.
+
+    A file is looked at by its labels and, where it has more than 20 000 cells, the values of some 10 000 of these; a
+    run checks every cell. What cannot be used is an error, with the flag that helps.
+    """
+    import json
+
+    from pertharness.errors import DataError, RecipeError
+    from pertharness.host.screen.assemble import assemble_facts
+    from pertharness.host.screen.page import write_page
+
+    found, name = _find_facts(dataset, data_params(given), store)
+    facts = assemble_facts(found, name)
+    error = facts.get("error")
+    if error is None and as_json:
+        echo(json.dumps(facts, indent=1))
+        return
+    width = min(_WIDE, max(_NARROW, shutil.get_terminal_size((_WIDE, 24)).columns))
+    if error is None:
+        echo(write_page(facts, width))
+        return
+    if "n_obs" in facts and not as_json:
+        echo(write_page(facts, width) + "\n", err=True)
+    raise (RecipeError if error["kind"] == "choice" else DataError)(error["message"])
+
+
+def _find_facts(dataset: str, params: dict[str, Any], store: Path | None) -> tuple[Facts, str]:
+    """Return the facts of a file as it is, or of a dataset on offer once it is loaded; and its name."""
+    from pertharness.containers import is_zarr
+    from pertharness.host.cli.loading import find_record
+    from pertharness.host.quick import dataset_name
+    from pertharness.host.screen.read import read_facts
+    from pertharness.host.screen.record import facts_of_record
+
+    path = Path(dataset)
+    if path.is_file() or is_zarr(path):
+        name = dataset_name(path)
+        return read_facts(path, name, params), name
+    name, folder, notes = find_record(dataset, params, store)  # or the error that there is no such thing
+    return facts_of_record(folder, notes), name

@@ -1,0 +1,39 @@
+"""All facts of a screen in one object: what reading it found, and what follows for a run."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from pertharness.host.recipe import Recipe
+from pertharness.host.screen.gaps import describe_cells, list_changes, list_gaps
+from pertharness.host.screen.read import Facts
+from pertharness.host.screen.tasks import describe_tasks
+from pertharness.labels import CONTROL, targets_of
+
+FORMAT = 1
+"""Of ``data check --json``; raised when a key changes its meaning."""
+
+
+def assemble_facts(found: Facts, name: str) -> Facts:
+    """Return the facts of a screen with what follows from them.
+
+    Parameters
+    ----------
+    found
+        From `pertharness.host.screen.read` or `pertharness.host.screen.record`. With an ``error``, tasks, cells and
+        gaps are left out.
+    name
+        Of the dataset.
+    """
+    facts: Facts = {"format": FORMAT, "name": name, **found}
+    if "perturbations" not in facts:
+        return facts
+    numbers = Counter(len(targets_of(one["genes"])) for one in facts["perturbations"] if one["genes"] != CONTROL)
+    facts["n_by_targets"] = {str(n): numbers[n] for n in sorted(numbers)}
+    if "error" in facts:
+        return facts
+    facts["cells"] = describe_cells(facts["perturbations"])
+    facts["tasks"] = describe_tasks(facts["perturbations"], Recipe().seeds)
+    facts["missing"] = list_gaps(facts)
+    facts["changes"] = list_changes(facts)
+    return facts

@@ -1,0 +1,103 @@
+"""What a screen lacks or leaves out, and what its user could say or change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from pertharness.labels import CONTROL
+
+FEW_CELLS = 10
+"""Cells below which a mean is off by more than a third of what single cells vary: 1 / sqrt(10) = 0.32."""
+_SHOWN = 3
+
+
+def describe_cells(perturbations: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return how many cells the perturbations have; None where that is not known.
+
+    Returns
+    -------
+    dict
+        ``control``, ``median``, ``least`` and ``most`` per perturbation, and ``few``: perturbation -> number, of those
+        that have fewer than `FEW_CELLS`.
+    """
+    numbers = {one["perturbation"]: one["n_cells"] for one in perturbations}
+    if any(number is None for number in numbers.values()):
+        return None
+    control = numbers.pop(CONTROL)
+    few = {name: number for name, number in sorted(numbers.items(), key=lambda x: x[1]) if number < FEW_CELLS}
+    return {
+        "control": control, "median": median(numbers.values()), "least": min(numbers.values()),
+        "most": max(numbers.values()), "few": few,
+    }  # fmt: skip
+
+
+def list_gaps(facts: Mapping[str, Any]) -> list[str]:
+    """Return what is left out of a screen, with numbers and reasons, and what its file does not have."""
+    return [*_left_out(facts), *_not_there(facts)]
+
+
+def _left_out(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a run does without."""
+    if other := facts["n_obs"] - facts["n_in_context"]:
+        yield f"left out: {count(other, 'row')} of another context than {facts['context']!r}"
+    yield from (note for note in facts["notes"] if note.startswith("left out: "))
+    absent = facts["targets"]["absent"]
+    if absent:
+        n = facts["targets"]["n"]
+        yield f"unknown genes: {len(absent)} of {count(n, 'target')}; whether these moved cannot be seen in the file"
+    if facts["cells"] and facts["cells"]["few"]:
+        few = [f"{name!r} {number}" for name, number in facts["cells"]["few"].items()]
+        shown = ", ".join(few[:_SHOWN]) + (", ..." if len(few) > _SHOWN else "")
+        number = count(len(few), "perturbation")
+        yield f"few cells: {number} of fewer than {FEW_CELLS} cells ({shown}): kept, with noisy means"
+
+
+def _not_there(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a file does not have."""
+    if facts["level"] == "cells" and not facts["has_counts"]:
+        yield "no raw counts: models that are trained on counts have to work them out from the logs"
+    if facts["level"] == "pseudobulk" and not facts["has_halves"]:
+        yield "no cells: models that need cells are left out, and nothing tells how well a measurement repeats"
+    if facts["level"] == "cells" and "file" in facts and not any(x.startswith("batches: ") for x in facts["notes"]):
+        yield "no batches: no column of obs tells batches, replicates, lanes or donors apart"
+    if facts["modality"] is None:
+        yield "no modality: whether a target moved in the right direction is not judged"
+    if facts["context"] is None:
+        yield "no context: no column of obs names the cell line"
+    if not facts["genes"]["ensembl_ids"]:
+        yield "no Ensembl ids: models that know genes by them go by the symbols"
+
+
+def list_changes(facts: Mapping[str, Any]) -> list[str]:
+    """Return what the user could say or change, each with the flag that does it."""
+    changes = [note for note in facts["notes"] if " --" in note or "(--" in note]
+    of_scale = [note for note in changes if note.startswith("scale: ")]
+    changes = [note for note in changes if note not in of_scale]
+    if facts["level"] == "pseudobulk" and of_scale:
+        changes.append("--scale log1p says that the means are of log1p of counts per 10 000, which cannot be checked")
+    targets = facts["targets"]
+    if targets["n"] and not targets["n_genes"]:
+        changes.append(
+            "no target is a gene of the file: --target-column names the column of var that has the labels' names, "
+            "--gene-column the one that is to name the genes, --label-map what each label means"
+        )
+    if facts["modality"] is None:
+        changes.append("--modality crispra, crispri or ko: what was done to the targets")
+    return changes
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural where it is not 1."""
+    return f"{group(number)} {noun}{'' if number == 1 else 's'}"
+
+
+def group(number: float) -> str:
+    """Return a number with its digits in groups of three: 600 000."""
+    return f"{number:,.1f}".removesuffix(".0").replace(",", " ")
+
+
+def some(names: Sequence[str], most: int = _SHOWN) -> str:
+    """Quote the first few of some names."""
+    return ", ".join(repr(name) for name in names[:most]) + (", ..." if len(names) > most else "")

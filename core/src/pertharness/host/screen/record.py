@@ -1,0 +1,82 @@
+"""The facts of a dataset on offer, from its record in the store."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pertharness.host.screen.read import Facts
+from pertharness.labels import CONTROL, targets_of
+from pertharness.streaming import format_of
+
+
+def facts_of_record(folder: Path, notes: Sequence[str]) -> Facts:
+    """Return what a dataset's record says: the facts of `pertharness.host.screen.read`, as far as they are known.
+
+    Parameters
+    ----------
+    folder
+        Of the record.
+    notes
+        What loading it did.
+    """
+    from pertharness.expression import open_stored
+
+    known = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    dataset = open_stored(folder / "dataset.h5ad")
+    perturbations = _read_perturbations(folder / "perturbations.csv")
+    genes = {*dataset.var_names}
+    distinct = list(dict.fromkeys(gene for one in perturbations for gene in targets_of(one["genes"])))
+    control = next(one for one in perturbations if one["perturbation"] == CONTROL)
+    n_rows = int((dataset.obs["perturbation"] == CONTROL).sum())
+    return {
+        "origin": known.get("origin"),
+        "container": "h5ad in the store",
+        "size_mb": round((folder / "dataset.h5ad").stat().st_size / 1e6, 1),
+        "n_obs": known["n_obs"],
+        "n_genes": known["n_genes"],
+        "matrix": {"layout": format_of(dataset.X), "type": str(dataset.X.dtype), "compression": None},
+        "layers": sorted(dataset.layers),
+        "n_in_context": known["n_obs"],
+        "n_used": known["n_obs"],
+        "level": known["level"],
+        "context": str(dataset.obs["context"].iloc[0]) if "context" in dataset.obs else None,
+        "modality": known.get("modality"),
+        "labels": {"controls": [{"label": control["label_given"], "n_rows": n_rows}]},
+        "left_out": [],
+        "genes": {"ensembl_ids": "ensembl_id" in dataset.var},
+        "targets": {
+            "n": len(distinct),
+            "n_genes": sum(gene in genes for gene in distinct),
+            "absent": sorted(gene for gene in distinct if gene not in genes),
+        },
+        "has_totals": "total_counts" in dataset.obs,
+        "has_counts": "counts" in dataset.layers,
+        "has_halves": {"half_a", "half_b"} <= {*dataset.layers},
+        "scale": {"read_as": _scale_in(notes), "n_judged": known["n_obs"], "n_rows": known["n_obs"]},
+        "perturbations": perturbations,
+        "notes": list(notes),
+    }
+
+
+def _read_perturbations(path: Path) -> list[dict[str, Any]]:
+    """Return the perturbations of a record, control included."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            {
+                "perturbation": row["perturbation"],
+                "label_given": row["label_given"],
+                "genes": row.get("genes") or row["perturbation"],
+                "n_cells": int(row["n_cells"]) if row["n_cells"] else None,
+            }
+            for row in csv.DictReader(file)
+        ]
+
+
+def _scale_in(notes: Sequence[str]) -> str:
+    """Return what the notes say of the scale; without any, that of all datasets."""
+    of_scale = [note.removeprefix("scale: ") for note in notes if note.startswith("scale: ")]
+    return "; ".join(of_scale) or "log1p of counts per 10 000"

@@ -1,0 +1,81 @@
+"""Which tasks a screen allows, and how much each can show: from the labels alone, by the splits that a run draws."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from pertharness.errors import SplitError
+from pertharness.host.leaderboard.settings import FEWEST_PERTURBATIONS
+from pertharness.host.quick import SPLITS
+from pertharness.host.splits import Labelled, make_split
+from pertharness.labels import CONTROL, targets_of
+
+N_TARGETS = {"double": 2, "single": 1}
+"""Task -> targets of the perturbations that it holds out."""
+_NORMAL = 1.96
+"""Half the width of a 95 % interval in standard errors."""
+
+
+def describe_tasks(perturbations: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> dict[str, dict[str, Any]]:
+    """Return what each task of ``run --all`` holds out of a screen.
+
+    Parameters
+    ----------
+    perturbations
+        With ``perturbation``, ``label_given`` and ``genes``, control included.
+    seeds
+        Of the splits.
+
+    Returns
+    -------
+    dict
+        Task -> ``n_perturbations`` that it is about; ``n_answerable``: those that `additive` can answer, for doubles;
+        ``problem``: why no split can be drawn, else None; ``n_test``: those in the test part of one split (least and
+        most over the seeds); ``n_held_out``: different ones over all seeds; ``n_held_out_answerable``;
+        ``seeds``; ``n_needed`` for a verdict; ``enough``: whether there are so many; ``resolution``: the mean
+        difference between two models from which on it shows, in standard deviations of the difference between
+        perturbations.
+    """
+    labels = [
+        Labelled(one["perturbation"], one["label_given"], _other(one["genes"], one["perturbation"]))
+        for one in perturbations
+    ]
+    return {task: _describe_task(task, labels, seeds) for task in SPLITS}
+
+
+def _other(genes: str, perturbation: str) -> str:
+    """Return the genes of a perturbation's guides; where its targets are genes, nothing."""
+    return "" if genes == perturbation else genes
+
+
+def _describe_task(task: str, labels: Sequence[Labelled], seeds: Sequence[int]) -> dict[str, Any]:
+    """Draw the splits of a task, and count what they hold out."""
+    about = [one.perturbation for one in labels if len(one.genes) == N_TARGETS[task]]
+    measured = {one.perturbation for one in labels if one.perturbation != CONTROL}
+    answerable = {label for label in about if _has_singles(label, measured)} if task == "double" else {*about}
+    described: dict[str, Any] = {
+        "n_perturbations": len(about),
+        "n_answerable": len(answerable) if task == "double" else None,
+        "problem": None,
+        "seeds": list(seeds),
+        "n_needed": FEWEST_PERTURBATIONS,
+    }
+    try:
+        tests = [make_split(labels, seed=seed, **SPLITS[task]).test for seed in seeds]
+    except SplitError as error:
+        tests, described["problem"] = [], str(error)
+    held_out = {label for test in tests for label in test}
+    n_held_out = len(held_out)
+    return described | {
+        "n_test": [min(map(len, tests)), max(map(len, tests))] if tests else [0, 0],
+        "n_held_out": n_held_out,
+        "n_held_out_answerable": len(held_out & answerable) if task == "double" else None,
+        "enough": n_held_out >= FEWEST_PERTURBATIONS,
+        "resolution": round(_NORMAL / n_held_out**0.5, 2) if n_held_out >= FEWEST_PERTURBATIONS else None,
+    }
+
+
+def _has_singles(label: str, measured: Collection[str]) -> bool:
+    """Return whether each target of a perturbation was also perturbed alone."""
+    return all(target in measured for target in targets_of(label))
