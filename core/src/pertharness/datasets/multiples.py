@@ -61,7 +61,7 @@ def find_by_totals(kept: list[np.ndarray], totals: np.ndarray, median: float) ->
         Of all cells: what they were normalised to, where nothing else was named.
     """
     errors = rounding_errors(kept)
-    for total in (median, *_USUAL_TOTALS):
+    for total in (TOTAL, median, *_USUAL_TOTALS):  # of the first that explains the values
         n_all = 0
         whole = []
         for values, error, of_cell in zip(kept, errors, totals, strict=True):

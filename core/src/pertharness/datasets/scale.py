@@ -203,8 +203,11 @@ def _find_constant(evidence: Evidence, is_other: np.ndarray, kept: list[np.ndarr
     for name in TRANSFORMATIONS:
         most = 4 * _noise(kept, TRANSFORMATIONS[name].inverse)
         if name == NATURAL:
-            sums, noise, most = evidence.sums[is_meant], most, max(_SPREAD, min(most, _least_spread(kept)))
-            few = _is_of_few(sums, most) or _is_of_few(_thinned(sums), max(_ROUNDING, noise), 5)
+            sums, noise, least = evidence.sums[is_meant], most, _least_spread(kept)
+            most = max(_SPREAD, min(noise, least))
+            # Where rounding hides how sums vary, kinds of cells look like batches.
+            is_clear = noise < least / 3
+            few = _is_of_few(sums, most) or (is_clear and _is_of_few(_thinned(sums), max(_ROUNDING, noise), 5))
         else:
             sums, most = np.concatenate(evidence.other_sums[name])[is_meant[sampled]], max(_SPREAD, most)
         total = float(np.median(sums)) if len(sums) else 0.0
