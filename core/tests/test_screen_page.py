@@ -66,7 +66,7 @@ def test_too_few_perturbations_to_tell_models_apart_are_said_with_the_number_tha
     # 2 / 2^5 = 0.0625
     assert "too few to tell models apart: below 6 held-out perturbations no verdict is given" in said
     assert "better at all 5 with a chance of 0.06" in said
-    assert "double not possible: doubles among the perturbations: 0" in said
+    assert "double not possible: there are no doubles" in said
 
 
 def test_guides_of_a_gene_are_held_out_together() -> None:
@@ -78,6 +78,7 @@ def test_guides_of_a_gene_are_held_out_together() -> None:
     facts = make_facts({}, perturbations=found)
     # Two guides of each of 4 genes: the folds are of genes, 4 of which are fewer than 5 folds.
     assert "singles among the perturbations: 4" in facts["tasks"]["single"]["problem"]
+    assert "single not possible: singles among the perturbations: 4, too few for 5 folds" in page_of(facts)
 
 
 def test_what_is_left_out_or_missing_stands_with_its_number() -> None:

@@ -15,7 +15,7 @@ _BETWEEN_DIGITS = re.compile(r"(?<=\d) (?=\d{3}\b)")
 """Of groups of digits: no line ends there."""
 _LONGEST = 45
 """Lines of a page, on a screen or a sheet."""
-_FITS = ((3, 8), (2, 5), (1, 3))
+_FITS = ((3, 8), (3, 5), (2, 6), (2, 4), (1, 5), (1, 3))
 """Lines of an entry, and entries of a list, from the most that there is room for on; all is in ``--json``."""
 _WHOLE = "What it can show"
 """The section whose entries are never cut."""
@@ -179,6 +179,8 @@ def _what_it_can_show(facts: Mapping[str, Any]) -> Iterator[Entry]:
 
 def _what_is_held_out(task: str, held: Mapping[str, Any]) -> str:
     """Return how many perturbations the splits of a task hold out."""
+    if not held["n_perturbations"]:
+        return f"not possible: there are no {task}s"
     if held["problem"]:
         return f"not possible: {held['problem']}"
     least, most = held["n_test"]
