@@ -198,6 +198,17 @@ def test_ensembl_ids_beside_symbols_are_kept(tmp_path: Path) -> None:
     assert "no column 'theirs' (--gene-column)" in message_of(adata, tmp_path, gene_column="theirs")
 
 
+def test_a_context_without_controls_is_told_where_they_are(tmp_path: Path) -> None:
+    adata = make_adata()
+    is_control = adata.obs["condition"] == "ctrl"
+    adata.obs["cell_line"] = np.where(is_control | (np.arange(adata.n_obs) % 2 == 0), "K562", "RPE1")
+    message = message_of(adata, tmp_path, context="RPE1")
+    assert "the context 'RPE1' has no control cells; obs['cell_line'] has them in 'K562'" in message
+    assert "--context-column none" in message
+    chosen = load(adata, tmp_path, context="K562")
+    assert f"left out: {adata.n_obs - chosen.n_obs} rows of other contexts ('RPE1')" in notes_of(chosen)
+
+
 def test_a_second_context_is_chosen_or_pooled_by_flag(tmp_path: Path) -> None:
     adata = make_adata(cell_line=["K562"] * 6 + ["RPE1"] * 2)
     message = message_of(adata, tmp_path)

@@ -12,10 +12,11 @@ import numpy as np
 
 from pertharness.canonical import KEY, SCALE, check_dataset, open_stored
 from pertharness.cards import DatasetOffer
-from pertharness.datasets.conditions import CONTEXT_COLUMNS, choose_conditions
+from pertharness.datasets.conditions import choose_conditions
+from pertharness.datasets.contexts import choose_context, explaining_missing_controls
 from pertharness.datasets.labelling import Labelling
 from pertharness.datasets.logs import to_log1p
-from pertharness.datasets.options import NONE, FileOptions, check_options
+from pertharness.datasets.options import FileOptions, check_options
 from pertharness.datasets.perturbations import (
     categorical,
     keep_labelled,
@@ -138,8 +139,9 @@ def understand_tables(adata: Stored, options: FileOptions, notes: list[str]) -> 
     adata = _take_raw(adata, options)
     if adata.n_obs == 0 or adata.n_vars == 0:
         raise DataError(f"it is empty: {adata.n_obs} rows x {adata.n_vars} genes; expected cells and genes")
-    in_context, context = _choose_context(adata.obs, options, notes)
-    var, labelling = read_names(adata.var, _rows_of_table(adata.obs, in_context), options, notes)
+    in_context, context = choose_context(adata.obs, options, notes)
+    with explaining_missing_controls(adata.var, adata.obs, in_context, options):
+        var, labelling = read_names(adata.var, _rows_of_table(adata.obs, in_context), options, notes)
     rows = keep_labelled(adata.obs, in_context, labelling, notes)
     rows = choose_conditions(adata.obs, rows, labelling, options, notes)
     given = _rows_of_table(adata.obs, rows)
@@ -215,41 +217,6 @@ def _stated(adata: Stored) -> Mapping[str, Any]:
     """Give what an already canonical file says of itself."""
     fields = adata.uns.get(KEY, {})
     return fields if isinstance(fields, Mapping) else {}
-
-
-def _choose_context(obs: pd.DataFrame, options: FileOptions, notes: list[str]) -> tuple[np.ndarray, str | None]:
-    """Find the rows of the one context that is used, and its name."""
-    everything = np.arange(len(obs))
-    if options.context_column == NONE:
-        return everything, None
-    if options.context_column is not None and options.context_column not in obs:
-        raise DataError(
-            f"obs has no column {options.context_column!r} (--context-column); it has {quote(obs.columns, 20)}"
-        )
-    found = [column for column in obs.columns if str(column).lower() in CONTEXT_COLUMNS]
-    several = [column for column in found if obs[column].nunique(dropna=False) > 1]
-    if options.context_column is None and len(several) > 1:
-        raise DataError(
-            f"several columns of obs tell contexts apart: {quote(several)}; choose one with --context-column"
-        )
-    column = options.context_column or next(iter(several or found), None)
-    if column is None:
-        if options.context is not None:
-            raise DataError(f"--context {options.context!r}: no column names contexts; say which with --context-column")
-        return everything, None
-    values = obs[column].astype(str)
-    contexts = list(values.unique())
-    if options.context is None and len(contexts) > 1:
-        raise DataError(
-            f"obs[{column!r}] has {len(contexts)} values: {quote(contexts)}; expected one context: choose it with "
-            f"--context, or pool them with --context-column {NONE}"
-        )
-    context = contexts[0] if options.context is None else options.context
-    if context not in contexts:
-        raise DataError(f"obs[{column!r}] has no {context!r} (--context); it has {quote(contexts)}")
-    rows = np.flatnonzero((values == context).to_numpy())
-    notes.append(f"context: {context!r} of obs[{column!r}], {len(rows)} of {len(obs)} rows")
-    return rows, str(context)
 
 
 def _find_level(obs: pd.DataFrame, options: FileOptions, notes: list[str]) -> str:

@@ -25,6 +25,10 @@ DROPPED = "dropped by the label map"
 NOT_CHOSEN = "spelt like a control, but none of the labels given by --control-label"
 
 
+class NoControlError(DataError):
+    """None of the labels is a control."""
+
+
 @dataclass
 class LabelKinds:
     """The labels of a file by what they are, as they came and in order of first appearance.
@@ -171,7 +175,7 @@ def _check_controls(labels: Sequence[str], kinds: LabelKinds, options: FileOptio
     shown = [label for label in labels if label not in kinds.left_out] or labels
     empty = [label for label, reason in kinds.left_out.items() if reason == NO_PERTURBATION]
     also = f"; {quote(empty, 3)} taken for no perturbation" if empty else ""
-    raise DataError(
+    raise NoControlError(
         f"no control ({looked_for}); labels: {quote(shown)}{also}; say which labels are controls with --control-label, "
         "repeated for each of them or as a pattern such as 'NTC*' (or choose another column with --label-column)"
     )
