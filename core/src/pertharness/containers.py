@@ -51,6 +51,16 @@ def is_zarr(path: Path) -> bool:
         return False
 
 
+def name_container(path: Path) -> str:
+    """Return the kind of a file or folder that was opened before: ``h5ad``, ``h5mu``, ``zarr folder``, ..."""
+    if is_zarr(path):
+        return "zarr folder" if path.is_dir() else "zarr in a zip file"
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return "h5mu" if "mod" in file else "h5ad"
+
+
 def refuse_other(path: Path) -> None:
     """Refuse a path that is neither HDF5 nor zarr, with the line that makes one of it where that is known.
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pertharness.canonical import KEY, open_stored
-from pertharness.containers import is_zarr
+from pertharness.containers import name_container
 from pertharness.datasets.h5ad import (
     Tables,
     bring_to_scale,
@@ -91,7 +91,7 @@ def _describe_file(file: Path, stored: Stored, options: FileOptions) -> dict[str
     if matrix is None and options.layer is not None and stored.raw is not None:
         matrix = stored.raw.X
     return {
-        "container": _container_of(file),
+        "container": name_container(file),
         "size_mb": round(_size_of(file) / 1e6, 1),
         "n_obs": stored.n_obs,
         "n_genes": stored.n_vars,
@@ -99,16 +99,6 @@ def _describe_file(file: Path, stored: Stored, options: FileOptions) -> dict[str
         "layers": sorted(str(name) for name in stored.layers),
         "obs_columns": [str(column) for column in stored.obs.columns],
     }
-
-
-def _container_of(file: Path) -> str:
-    """Return the kind of a file that was opened."""
-    if is_zarr(file):
-        return "zarr folder" if file.is_dir() else "zarr in a zip file"
-    import h5py
-
-    with h5py.File(file, "r") as opened:
-        return "h5mu" if "mod" in opened else "h5ad"
 
 
 def _size_of(file: Path) -> int:
