@@ -242,9 +242,8 @@ def _take_only(obs: pd.DataFrame, perturbations: pd.Series, options: FileOptions
             notes.append(
                 f"controls: none has {quote(wanted)} in obs[{column!r}]; all {int(is_control.sum())} are taken"
             )
-        notes.append(
-            f"left out: {int((kept & ~fits).sum())} rows that have other values than {quote(wanted)} in obs[{column!r}]"
-        )
+        if n_others := int((kept & ~fits).sum()):
+            notes.append(f"left out: {n_others} rows that have other values than {quote(wanted)} in obs[{column!r}]")
         kept &= fits
     return kept
 

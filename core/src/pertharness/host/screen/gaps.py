@@ -40,8 +40,6 @@ def list_gaps(facts: Mapping[str, Any]) -> list[str]:
 
 def _left_out(facts: Mapping[str, Any]) -> Iterator[str]:
     """Yield what a run does without."""
-    if other := facts["n_obs"] - facts["n_in_context"]:
-        yield f"left out: {count(other, 'row')} of another context than {facts['context']!r}"
     yield from (note for note in facts["notes"] if note.startswith("left out: "))
     absent = facts["targets"]["absent"]
     if absent:
