@@ -199,7 +199,7 @@ def test_a_comment_in_the_harness_alters_no_key(tmp_path: Path) -> None:
     for name in ("halves.py", "worker/stages.py", "worker/guard.py", "datasets/demo.py", "host/splits/rules.py"):
         with (copied / name).open("a", encoding="utf-8") as file:
             file.write("# a comment\n")
-    (copied / "worker" / "external.py").rename(copied / "worker" / "given.py")
+    (copied / "worker" / "external" / "scale.py").rename(copied / "worker" / "external" / "units.py")
 
     def planned(place: Path) -> list[str]:
         done = subprocess.run(
