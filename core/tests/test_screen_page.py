@@ -168,6 +168,20 @@ def test_a_page_is_a_page_whatever_was_found(width: int) -> None:
     assert len(write_page(usual, width).splitlines()) <= 45
 
 
+def test_an_entry_is_cut_between_words() -> None:
+    facts = make_facts(
+        {**dict.fromkeys([*SINGLES, *DOUBLES], 40), "G0": 4}, modality=None, context=None, has_counts=False,
+        genes={"ensembl_ids": False}, scale={"read_as": "found " * 40, "n_judged": 10_112, "n_rows": 600_000},
+    )  # fmt: skip
+    for width in range(80, 92):
+        page = write_page(facts, width)
+        assert width > 80 or "found ..." in page
+        cut = [line.removesuffix(" ...") for line in page.splitlines() if line.endswith(" ...")]
+        assert {line.split()[-1] for line in cut if "found" in line} == {"found"}
+        known = " ".join([*facts["missing"], *facts["changes"]]) + " "
+        assert all(f"{line.strip(' -')} " in known for line in cut if line.startswith("  - no "))
+
+
 def test_a_page_without_labels_says_what_the_file_is() -> None:
     facts = make_facts(dict.fromkeys(SINGLES, 40))
     keys = ("file", "container", "size_mb", "n_obs", "n_genes", "matrix", "layers")

@@ -71,7 +71,8 @@ def _laid_out(label: str, text: str, width: int, most_lines: int) -> list[str]:
     whole = _BETWEEN_DIGITS.sub(_NO_BREAK, " ".join(text.split()))
     wrapped = textwrap.wrap(whole, width - indent, break_on_hyphens=False)
     if len(wrapped) > most_lines:
-        wrapped = [*wrapped[: most_lines - 1], wrapped[most_lines - 1][: width - indent - 4] + " ..."]
+        last = textwrap.wrap(wrapped[most_lines - 1], width - indent - 4, break_on_hyphens=False)[0]
+        wrapped = [*wrapped[: most_lines - 1], f"{last} ..."]
     starts = [f"{'':{_MARGIN}}{label:<{indent - _MARGIN}}", *[" " * indent] * (len(wrapped) - 1)]
     return [f"{start}{line}".replace(_NO_BREAK, " ") for start, line in zip(starts, wrapped, strict=True)]
 
