@@ -90,8 +90,8 @@ def test_cells_of_the_right_scale_are_averaged(tmp_path: Path) -> None:
     [
         ("median", r"expm1 of its cells adds up to 3600 in each cell, not to 10 000.*\* 10000 / 3600\)"),
         ("raw", "its cells are log1p of whole numbers: raw counts that were not normalised"),
-        ("log2", r"the inverse of log2\(1 \+ x\) of its cells adds up to 10000"),
-        ("log10", r"the inverse of log10\(1 \+ x\) of its cells adds up to 10000"),
+        ("log2", r"its cells are log2\(1 \+ x\), whose inverse adds up to 10000 in each cell, not log1p"),
+        ("log10", r"its cells are log10\(1 \+ x\), whose inverse adds up to 10000 in each cell, not log1p"),
         ("twice", "normalised and logged twice"),
         ("linear", "adds up to 50 in each cell"),
         ("counts", "look like counts; give log1p of counts per 10 000"),

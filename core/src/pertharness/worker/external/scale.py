@@ -215,9 +215,11 @@ def check_cells(sample: Any, given: Given, what: str, *, is_declared: bool) -> l
     if reading is None or reading.kind not in ("constant", "whole", "again"):
         return []
     done = TRANSFORMATIONS[reading.transformation].words
-    inverse = "expm1" if reading.transformation == NATURAL else f"the inverse of {done}"
+    constant = f"expm1 of {what} adds up to {reading.total:.6g} in each cell, not to 10 000"
+    if reading.transformation != NATURAL:  # whatever the total, which may well be 10 000
+        constant = f"{what} are {done}, whose inverse adds up to {reading.total:.6g} in each cell, not log1p"
     said = {
-        "constant": f"{inverse} of {what} adds up to {reading.total:.6g} in each cell, not to 10 000",
+        "constant": constant,
         "whole": f"{what} are {done} of whole numbers: raw counts that were not normalised",
         "again": f"{what} were normalised and logged twice",
     }[reading.kind]
