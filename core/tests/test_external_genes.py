@@ -86,6 +86,20 @@ def test_a_gene_that_is_there_twice_is_refused_and_others_are_not() -> None:
     assert find(given(["GATA1", "MYC", "x", "x"]))[0] == [0, 1, -1, -1, -1]
 
 
+@pytest.mark.parametrize(
+    "names", [[f"{ID_OF['GATA1']}.1", ID_OF["MYC"], f"{ID_OF['GATA1']}.2"], ["gata1", "myc", "Gata1"]]
+)
+def test_a_gene_that_is_there_by_two_names_is_refused_with_both(names: list[object]) -> None:
+    with pytest.raises(
+        DataError, match=rf"'GATA1' comes more than once in var_names \('{names[0]}' and '{names[2]}'\)"
+    ):
+        find(given(names))
+
+
+def test_a_column_alike_but_for_case_is_no_second_one_of_a_gene_that_is_there_as_it_stands() -> None:
+    assert find(given(["GATA1", "MYC", "Gata1"]))[0] == [0, 1, -1, -1, -1]
+
+
 def test_genes_of_both_sides_stand_in_the_error() -> None:
     with pytest.raises(DataError, match=r"\['GATA1', 'MYC', 'TP53'\].*its own, var_names, are 'Gfi1', 'Runx2'.*'chr'"):
         find(given(["Gfi1", "Runx2"], chr=["1", "2"]))

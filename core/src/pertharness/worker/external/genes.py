@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,11 +32,14 @@ class Columns:
         What the file calls its columns, for errors; shape (n_columns,).
     note
         Where the names were found, if not in ``var_names`` as they stand.
+    twice
+        Gene -> its first two columns, where several are one gene.
     """
 
     place: np.ndarray
     names: Sequence[str]
     note: str = ""
+    twice: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def number(self) -> int:
@@ -75,7 +78,7 @@ def find_columns(given: Given, genes: pd.Index, ids: Mapping[str, str], choices:
                 f"{_named(best)} and {_named(name)} both hold genes of the dataset, but different ones in a column "
                 f"(such as {gene!r}); choose one with {GENE_FLAG}"
             )
-    _check_once(given, best, found[best], genes)
+    _check_once(given, best, found[best])
     return found[best]
 
 
@@ -118,7 +121,7 @@ def _match(given: Given, name: str, genes: pd.Index, ids: Mapping[str, str]) -> 
     way, columns = next((way, columns) for way, columns in tried.items() if columns.number * 2 >= most)
     is_usual = is_index and way == next(iter(ways))
     note = "" if is_usual else f"{way}: {columns.number} of {len(genes)} of the dataset are in {called}"
-    return Columns(columns.place, texts, note)
+    return replace(columns, note=note)
 
 
 def _as_dataset(given: Given, name: str, by_name: Mapping[str, str], ids: Mapping[str, str]) -> list[str | None]:
@@ -135,23 +138,22 @@ def _as_dataset(given: Given, name: str, by_name: Mapping[str, str], ids: Mappin
 def _columns(of_columns: Sequence[str | None], genes: pd.Index, names: Sequence[str]) -> Columns:
     """Return the first column of each gene."""
     first: dict[str, int] = {}
+    twice: dict[str, tuple[int, int]] = {}
     for number, gene in enumerate(of_columns):
-        if gene is not None:
-            first.setdefault(gene, number)
-    return Columns(np.array([first.get(gene, -1) for gene in genes], dtype=np.intp), names)
+        if gene is not None and first.setdefault(gene, number) != number:
+            twice.setdefault(gene, (first[gene], number))
+    return Columns(np.array([first.get(gene, -1) for gene in genes], dtype=np.intp), names, twice=twice)
 
 
-def _check_once(given: Given, name: str, columns: Columns, genes: pd.Index) -> None:
-    """Refuse a gene of the dataset whose name is there twice."""
-    times: dict[str, int] = {}
-    for text in columns.names:
-        times[text] = times.get(text, 0) + 1
-    for gene, place in zip(genes, columns.place, strict=True):
-        if place >= 0 and times[columns.names[place]] > 1:
-            raise given.fault(
-                f"the gene {gene!r} comes more than once in {_named(name)}; give each gene once, or name another "
-                f"column of var with {GENE_FLAG}"
-            )
+def _check_once(given: Given, name: str, columns: Columns) -> None:
+    """Refuse a gene of the dataset that several columns are, by one name or by names that mean the same."""
+    for gene, of_gene in columns.twice.items():
+        spelt = " and ".join(dict.fromkeys(repr(columns.names[column]) for column in of_gene))
+        also = "" if spelt == repr(gene) else f" ({spelt})"
+        raise given.fault(
+            f"the gene {gene!r} comes more than once in {_named(name)}{also}; give each gene once, or name another "
+            f"column of var with {GENE_FLAG}"
+        )
 
 
 def _named(name: str) -> str:
