@@ -134,6 +134,17 @@ def test_the_separator_of_the_screen_joins_and_the_form_of_the_harness_is_read_b
     assert [LabelReader(data).read(label) for label in labels] == ["GATA1+MYC", "GATA1+MYC", None]
 
 
+@pytest.mark.parametrize("join", ["-", ".", " "])
+def test_a_separator_that_is_part_of_most_names_joins_in_any_order_where_it_does_in_the_screen(join: str) -> None:
+    labels = spelt(lambda gene: {"NKX2-1": "X1", "HLA-A": "X2"}.get(gene, gene), join=join)
+    reader = LabelReader(data_labels(screen(labels, {}), {}))
+    assert reader.read_all([f"MYC{join}GATA1", f"TP53{join}MYC", f"GATA1{join}TP53", f"TP53{join}ctrl"]) == {
+        f"MYC{join}GATA1": "GATA1+MYC", f"TP53{join}MYC": "MYC+TP53", f"GATA1{join}TP53": None,
+        f"TP53{join}ctrl": "TP53",
+    }  # fmt: skip
+    assert LabelReader(PLAIN).read(f"MYC{join}GATA1") is None
+
+
 def test_guides_in_predictions_alone_are_read_where_most_labels_are_such() -> None:
     reader = LabelReader(PLAIN)
     assert reader.read_all(["GATA1-1", "MYC-2", "TP53-1"]) == {"GATA1-1": "GATA1", "MYC-2": "MYC", "TP53-1": "TP53"}

@@ -10,7 +10,7 @@ from pertharness.datasets.controls import is_control, is_control_label, is_contr
 from pertharness.datasets.guides import Affixes, find_affixes, find_shapes, readings
 from pertharness.datasets.label_kinds import control_matcher
 from pertharness.datasets.options import NONE, FileOptions
-from pertharness.datasets.separators import RARE_SEPARATORS, SEPARATORS, parts_of
+from pertharness.datasets.separators import LAST_SEPARATORS, RARE_SEPARATORS, SEPARATORS, parts_of
 from pertharness.datasets.targets import key_of_name
 from pertharness.errors import DataError
 from pertharness.label_map import DROP, clean_text
@@ -81,6 +81,7 @@ class LabelReader:
         self.affixes = Affixes()
         self.faults: dict[str, str] = {}
         """Label that cannot be read -> why."""
+        self.last_separators = self._find_last_separators()
 
     def read_all(self, labels: Collection[str]) -> dict[str, str | None]:
         """Return what labels mean: a perturbation, which the dataset may lack, the control, or None for neither."""
@@ -138,7 +139,9 @@ class LabelReader:
     def _divide(self, text: str) -> str | None:
         """Return the perturbation of the dataset that the parts of a label are the targets of."""
         wanted = self.options.separator
-        tried = [*SEPARATORS, *RARE_SEPARATORS] if wanted is None else [SEPARATOR, wanted]  # `+` is the harness's own
+        tried = [SEPARATOR, wanted]  # `+` is the harness's own
+        if wanted is None:
+            tried = [*SEPARATORS, *RARE_SEPARATORS, *self.last_separators]
         bare = self.affixes.bare(text)
         meanings = {self._join(parts_of(bare, each)) for each in [None, *(tried if wanted != NONE else [])]}
         meanings -= {None}
@@ -148,6 +151,15 @@ class LabelReader:
                 "joins targets with --separator"
             )
         return meanings.pop() if meanings else None
+
+    def _find_last_separators(self) -> list[str]:
+        """Return those separators, parts of most names, that the dataset's own labels join targets with."""
+        joint = [(clean_text(label), meaning) for label, meaning in self.data.spellings.items() if SEPARATOR in meaning]
+        return [
+            separator
+            for separator in LAST_SEPARATORS
+            if any(separator in label and self._join(parts_of(label, separator)) == meaning for label, meaning in joint)
+        ]
 
     def _join(self, parts: list[str]) -> str | None:
         """Return the perturbation of the dataset whose targets these are, controls aside; None where it has none."""
