@@ -106,7 +106,7 @@ NAN, FULL = np.array([[1.0, np.nan, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0]]), np.ones((
         (["Q"], list(GENES), FULL, ["none of the perturbations", "'A+B', 'C', 'D'", "are 'Q'", "another dataset"]),
         (["C"], list("WXYZ"), FULL, ["none of the genes", "'A', 'B', 'C'", "'W', 'X', 'Y', 'Z'", "another dataset"]),
         (["C"], list("0123"), FULL, ["none of the genes", "does not name its genes", "--prediction-gene-column"]),
-        (["C+C"], list(GENES), FULL, ["'C'", "named twice"]),
+        (["C+C"], list(GENES), FULL, ["'C+C'", "holds none of the perturbations"]),
         (["C"], list(GENES), None, ["no X"]),
         (["C"], list(GENES), FULL * 1234, ["1234", "'C', gene 'A'", "look like counts"]),
         (["C"], list(GENES), np.array([[1.0, 2.0, 3.0, 10.0]]), ["10 for", "'C', gene 'D'"]),

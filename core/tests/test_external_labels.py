@@ -234,3 +234,21 @@ def test_many_names_of_rows_are_looked_up_as_they_stand(tmp_path: Path) -> None:
 def test_an_adata_in_the_form_of_the_documentation_needs_no_note(tmp_path: Path) -> None:
     adata = AnnData(np.zeros((2, 2)), obs=pd.DataFrame({"perturbation": ["MYC", "MYC+GATA1"]}, index=["0", "1"]))
     assert rows(adata.obs, tmp_path) == ({"MYC": [0], "GATA1+MYC": [1]}, [])
+
+
+def test_odd_labels_that_nobody_asks_for_are_left_aside(tmp_path: Path) -> None:
+    labels = ["MYC", "GATA1+MYC", "MYC+MYC", "GATA1++MYC", "GATA1+"]
+    found, notes = rows(pd.DataFrame({"perturbation": labels}, index=list("abcde")), tmp_path)
+    assert found == {"MYC": [0], "GATA1+MYC": [1]}
+    assert notes == [
+        "3 rows of p.h5ad ('MYC+MYC', 'GATA1++MYC', 'GATA1+') are not held-out perturbations of this split: left aside"
+    ]
+
+
+def test_a_column_that_disagrees_with_the_usual_one_is_noted(tmp_path: Path) -> None:
+    obs = pd.DataFrame({"perturbation": ["MYC", "GATA1+MYC"], "condition": ["GATA1+MYC", "MYC"]}, index=list("ab"))
+    found, notes = rows(obs, tmp_path)
+    assert found == {"MYC": [0], "GATA1+MYC": [1]}
+    assert notes[0].startswith("the labels of p.h5ad are obs['perturbation']; 'condition' of obs has other")
+    assert rows(obs, tmp_path, "condition")[0] == {"MYC": [1], "GATA1+MYC": [0]}
+    assert rows(obs.assign(condition=obs["perturbation"]), tmp_path)[1] == []

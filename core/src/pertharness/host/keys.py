@@ -16,7 +16,7 @@ STAGE_VERSIONS: Mapping[Stage, int] = MappingProxyType(
         "splits": 1,
         "halves": 1,
         "embeddings": 1,
-        "predictions": 2,
+        "predictions": 1,
         "scores": 1,
         "checks": 2,
     }

@@ -126,7 +126,7 @@ def _changed(offer: ModelOffer, spec: ModelSpec) -> dict[str, Any]:
     return {name: value for name, value in spec.params.items() if (name, value) not in offer.params.items()}
 
 
-_READING = 2
+_READING = 3
 """How files of predictions are read, as a number in their keys: raised when one may be read otherwise."""
 _OF_LABELS = ("separator", "label_map", "control_label", "guides", "scale")
 """Parameters of a dataset's file that hold for predictions, too: how labels are read, whether the scale is declared."""

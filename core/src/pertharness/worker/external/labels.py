@@ -188,16 +188,13 @@ class LabelReader:
         return [part]
 
     def _as_it_stands(self, text: str) -> str | None:
-        """Return the canonical label of a perturbation that the dataset lacks; None where that cannot be told.
-
-        Raises
-        ------
-        DataError
-            If a target is named twice, or is empty.
-        """
-        if self.options.separator == NONE or SEPARATOR not in text or text.strip(SEPARATOR) != text:
+        """Return the canonical label of a perturbation that the dataset lacks; None where that cannot be told."""
+        if self.options.separator == NONE or SEPARATOR not in text:
             return None
-        return join_targets(part for part in text.split(SEPARATOR) if not self._is_control(part))
+        try:
+            return join_targets(part for part in text.split(SEPARATOR) if not self._is_control(part))
+        except DataError:  # a target is named twice, or is empty: no perturbation that anybody asks for
+            return None
 
     def describe(self, meanings: Mapping[str, str | None], of_query: Collection[str], name: str) -> list[str]:
         """Return the note on labels that are spelt otherwise than the dataset has them."""

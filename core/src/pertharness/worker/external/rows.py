@@ -58,7 +58,7 @@ def find_rows(given: Given, queries: list[str], data: DataLabels, choices: FileC
     starts = np.searchsorted(codes[order], np.arange(len(queries) + 1))
     of_query = {query: order[starts[i] : starts[i + 1]] for i, query in enumerate(queries) if starts[i + 1] > starts[i]}
     controls = np.flatnonzero(perturbations == CONTROL)
-    notes = []
+    notes = [*_other_columns(given, column, meanings, queries, reader, choices)]
     if column != USUAL_COLUMN and choices.label_column is None:
         notes.append(f"the labels of {given.name} are {_named(given, column)}")
     notes += reader.describe(meanings, of_query, given.name)
@@ -107,6 +107,29 @@ def _choose_column(
                 f"with {LABEL_FLAG}"
             )
     return first, fitting[first]
+
+
+def _other_columns(
+    given: Given, column: str, meanings: Mapping[str, str | None], queries: list[str], reader: LabelReader,
+    choices: FileChoices,
+) -> list[str]:  # fmt: skip
+    """Return a note where the usual column was taken and another one that is known by name has other perturbations."""
+    if column != USUAL_COLUMN or choices.label_column is not None:
+        return []
+    wanted = set(queries)
+    taken = list(_only(labels_in(given.obs, column).map(meanings), wanted))
+    others = []
+    for name in (name for name in given.obs.columns if name != column and str(name).lower() in LABEL_COLUMNS):
+        labels = labels_in(given.obs, name)
+        read = _only(labels.map(reader.read_all(dict.fromkeys(labels))), wanted)
+        if (read != "").any() and list(read) != taken:
+            others.append(name)
+    if not others:
+        return []
+    return [
+        f"the labels of {given.name} are obs[{column!r}]; {some(others)} of obs has other perturbations: choose with "
+        f"{LABEL_FLAG}"
+    ]
 
 
 def _refuse_unread(given: Given, meanings: Mapping[str, str | None], reader: LabelReader) -> None:
