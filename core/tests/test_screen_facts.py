@@ -161,7 +161,7 @@ def test_cells_that_are_not_looked_at_do_not_slip_past_a_run(tmp_path: Path) -> 
     with pytest.raises(DataError, match=f"-1.0 in row 'c{unseen[5]}'"):
         load_dataset("h5ad", tmp_path / "screen.h5ad", {})
     adata.X[cells[7], 4] = -2.0  # and one that is looked at is named by its own row
-    facts = read_facts(write(adata, tmp_path), {})
+    facts = read_facts(write(adata, tmp_path, "again.h5ad"), {})
     assert f"-2.0 in row 'c{cells[7]}'" in facts["error"]["message"]
 
 
@@ -210,7 +210,7 @@ def test_what_was_understood_before_something_is_wrong_is_there(tmp_path: Path) 
     assert "--rescale" in facts["error"]["message"]
     assert facts["labels"]["separator"] == "+"
     assert facts["n_used"] == 60
-    facts = read_facts(write(two_columns(), tmp_path), {})
+    facts = read_facts(write(two_columns(), tmp_path, "other.h5ad"), {})
     assert facts["obs_columns"] == ["condition", "target"]
     assert "labels" not in facts
 

@@ -238,7 +238,7 @@ def _take_only(obs: pd.DataFrame, perturbations: pd.Series, options: FileOptions
         fits = values.isin([spelling for value in wanted for spelling in _spellings(value)]).to_numpy()
         if not (fits & is_control).any():
             _refuse_without_controls(obs, column, wanted, values[is_control])
-            fits |= is_control
+            fits = fits | is_control  # what pandas gives may be read-only
             notes.append(
                 f"controls: none has {quote(wanted)} in obs[{column!r}]; all {int(is_control.sum())} are taken"
             )
