@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pertharness.datasets.controls import is_control_label, is_no_perturbation
 from pertharness.datasets.labelling import Labelling, labels_in
 from pertharness.datasets.options import NONE, FileOptions
 from pertharness.datasets.separators import quote
@@ -187,7 +188,6 @@ def _modalities(values: pd.Series) -> set[str]:
 
 
 def _modality(value: str) -> str | None:
-    from pertharness.datasets.controls import is_control_label, is_no_perturbation
 
     bare = re.sub(r"[_ ]", "", value.lower())
     for modality, spelt in _MODALITIES.items():
