@@ -44,6 +44,7 @@ def predict(model, controls, queries, seed):
 SORTED = "model = train.to_df().sort_index(axis=1)[perturbed].mean(axis=0).to_numpy().astype(float)"
 CHANGE = "model = model - np.asarray(train.X[~perturbed].mean(axis=0)).ravel()"
 NOISE = "model = model + np.random.default_rng(seed).normal(0, 0.01, len(model))"
+LOUD_NOISE = "model = abs(model + np.random.default_rng(seed).normal(0, 0.35, len(model)))"
 PLAIN = {
     "imports": "",
     "input": "pseudobulk",
@@ -125,6 +126,8 @@ MODEL_FAULTS = {
         },
         set(),
     ),
+    "weights_drawn_by_place": ({"deterministic": False, "fit": LOUD_NOISE}, set()),
+    "sorted_and_loud": ({"deterministic": False, "fit": f"{SORTED}; {LOUD_NOISE}"}, {"gene_order"}),
     "row_order": ({"fit": "model = train.X[0]"}, {"shuffled_cells"}),
     "knows_the_list": ({"predict": "means = {q: model + 0.01 * len(queries) for q in queries}"}, {"one_query"}),
     "query_order": ({"predict": "means = {q: model + 0.01 * i for i, q in enumerate(queries)}"}, {"query_order"}),

@@ -8,6 +8,7 @@ import numpy as np
 
 from pertharness.errors import ContractError
 from pertharness.testing.model_trial import (
+    SPREAD,
     TOLERANCE,
     Answer,
     ModelTrial,
@@ -37,7 +38,9 @@ def check_gene_order(trial: ModelTrial) -> None:
             return
         if largest_difference(first.means(), trial.other().means()) <= TOLERANCE:  # else see another_seed
             raise ContractError(f"{WHAT}: answers differ by up to {difference:.2g}, allowed {TOLERANCE:g}; {HINT}")
-    _check_nearer("values", first, second, order, lambda answer: 0.0, FAR)
+    # Weights drawn by place are other weights for each gene, as another seed's are.
+    near = 0.0 if trial.offer.deterministic else SPREAD * _distance(first, trial.other(), _zero)
+    _check_nearer("values", first, second, order, _zero, FAR, near)
     changes, between_seeds = _root_mean_square(first, _control), _distance(first, trial.other(), _control)
     if FAR * between_seeds <= changes:  # else they are noise in any order
         _check_nearer("changes from the control", first, second, order, _control, FAR_CHANGES)
@@ -50,14 +53,21 @@ def _check_nearer(
     order: np.ndarray,
     zero: Callable[[Answer], np.ndarray | float],
     far: float,
+    near: float = 0.0,
 ) -> None:  # fmt: skip
-    """Refuse values that are not so many times nearer to the first ones by name than by place."""
+    """Refuse values not `far` times nearer by name than by place, unless they are nearer and no farther than `near`."""
     by_name, by_place = _distance(first, second, zero, order), _distance(first, second, zero)
-    if far * by_name > by_place:
+    allowed = max(by_place / far, min(near, by_place / FAR_CHANGES))
+    if by_name > allowed:
         raise ContractError(
             f"{WHAT}: the {what} are off by {by_name:.2g} under the same names, by {by_place:.2g} in the same places; "
-            f"expected {by_place / far:.2g} at most; {HINT}"
+            f"expected {allowed:.2g} at most; {HINT}"
         )
+
+
+def _zero(answer: Answer) -> float:
+    """Return the zero of values."""
+    return 0.0
 
 
 def _control(answer: Answer) -> np.ndarray:
