@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from pertharness import CONTROL, targets_of
-from pertharness.canonical import select
+from pertharness.data.canonical import select
 from pertharness.datasets import load_dataset
 from pertharness_cpa import OFFER
 from pertharness_cpa.layout import validation_rows

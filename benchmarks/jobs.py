@@ -26,10 +26,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pertharness.contract.jobs import Job, PluginRef
+from pertharness.host.execution.nodes import Node
 from pertharness.host.execution.runner import Runner
-from pertharness.host.nodes import Node
-from pertharness.host.store import Store
-from pertharness.jobs import Job, PluginRef
+from pertharness.host.store.records import Store
 
 PERTHARNESS = Path(sys.executable).with_name("pertharness")
 

@@ -22,14 +22,14 @@ from pathlib import Path
 
 import numpy as np
 from measure import peak_rss_mb
-from pertharness.cards import MetricOffer, ScorerOffer, TableOffer
-from pertharness.files import sha256_text
-from pertharness.host.nodes import Outcome
+from pertharness.contract.cards import MetricOffer, ScorerOffer, TableOffer
+from pertharness.contract.jobs import Artefact, Stage, Status
+from pertharness.contract.scores import COLUMNS
+from pertharness.files.whole import sha256_text
+from pertharness.host.execution.nodes import Outcome
 from pertharness.host.plan import Attempt, Plan, tasks_of
 from pertharness.host.recipe import Recipe, make_recipe
-from pertharness.host.store import Store
-from pertharness.jobs import Artefact, Stage, Status
-from pertharness.scores import COLUMNS
+from pertharness.host.store.records import Store
 
 MODELS, SPLITS, SCORERS, METRICS = 25, 5, 4, 5
 GENES, POINTS = 1000, 200

@@ -54,7 +54,7 @@ def aggregate_by_scanpy(path: Path) -> Callable[[], None]:
 def pseudobulk_stored(path: Path) -> Callable[[], None]:
     """Average the groups of a file, streamed."""
     import anndata  # noqa: F401
-    from pertharness.canonical import open_stored, pseudobulk
+    from pertharness.data.canonical import open_stored, pseudobulk
 
     def work() -> None:
         pseudobulk(open_stored(path))
@@ -65,7 +65,7 @@ def pseudobulk_stored(path: Path) -> Callable[[], None]:
 def pseudobulk_backed(path: Path) -> Callable[[], None]:
     """Average the groups of a backed AnnData."""
     import anndata
-    from pertharness.canonical import pseudobulk
+    from pertharness.data.canonical import pseudobulk
 
     def work() -> None:
         pseudobulk(anndata.read_h5ad(path, backed="r"))
@@ -88,7 +88,7 @@ def copy_file(path: Path) -> Callable[[], None]:
 def write_split(path: Path) -> Callable[[], None]:
     """Write the cells of three in four perturbations to the disk."""
     import anndata  # noqa: F401
-    from pertharness.canonical import open_stored, select, write
+    from pertharness.data.canonical import open_stored, select, write
 
     def work() -> None:
         screen = open_stored(path)
@@ -101,7 +101,7 @@ def write_split(path: Path) -> Callable[[], None]:
 def load_counts(path: Path) -> Callable[[], None]:
     """Load a screen as a run does: survey, check, write, average."""
     import anndata  # noqa: F401
-    from pertharness.canonical import check_dataset, open_stored, pseudobulk, write
+    from pertharness.data.canonical import check_dataset, open_stored, pseudobulk, write
     from pertharness.datasets import load_dataset
 
     def work() -> None:

@@ -14,12 +14,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from pertharness.files import canonical_json, sha256_text
+from pertharness.files.whole import canonical_json, sha256_text
 from pertharness.host.plan import Source, build_plan
-from pertharness.host.quick import quick_recipe
+from pertharness.host.plugins.registry import open_registry
 from pertharness.host.recipe import make_recipe, parse_models
-from pertharness.host.registry import open_registry
-from pertharness.host.store import Store
+from pertharness.host.run.quick import quick_recipe
+from pertharness.host.store.records import Store
 
 SEEDS = 10
 

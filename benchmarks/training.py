@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 from pertharness import CONTROL, ModelOffer, Task
-from pertharness.jobs import Job, PluginRef
+from pertharness.contract.jobs import Job, PluginRef
 from pertharness.worker.stages import guarded_hooks
 
 SEED = 1

@@ -9,7 +9,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
-from pertharness.canonical import check_dataset, open_stored, pseudobulk
+from pertharness.data.canonical import check_dataset, open_stored, pseudobulk
 from pertharness.datasets import load_dataset
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import h5py
 import pytest
-from pertharness.files import sha256_file
-from pertharness.host.hashes import identity_of
+from pertharness.files.whole import sha256_file
+from pertharness.host.store.hashes import identity_of
 
 PERTHARNESS = shutil.which("pertharness", path=str(Path(sys.executable).parent)) or "pertharness is not installed"
 RECIPE = """

@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from pertharness.host.execution.sandbox import describe_machine, find_mechanism
-from pertharness.host.prune import prune
-from pertharness.host.store import Store
+from pertharness.host.store.prune import prune
+from pertharness.host.store.records import Store
 from scipy import sparse
 
 PERTHARNESS = shutil.which("pertharness", path=str(Path(sys.executable).parent)) or "pertharness is not installed"

@@ -36,7 +36,7 @@ SCREEN = """
 import sys
 from pathlib import Path
 import anndata, numpy as np
-from pertharness.canonical import pseudobulk
+from pertharness.data.canonical import pseudobulk
 from pertharness.datasets.demo import load_demo
 adata = load_demo("demo", None, {})
 means = pseudobulk(adata)

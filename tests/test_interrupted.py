@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from pertharness.host.store import STAGES, read_status
+from pertharness.host.store.records import STAGES, read_status
 
 PERTHARNESS = shutil.which("pertharness", path=str(Path(sys.executable).parent)) or "pertharness is not installed"
 RECIPE = """

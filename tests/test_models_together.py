@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from packaging.utils import canonicalize_name
-from pertharness.canonical import open_stored, read
+from pertharness.data.canonical import open_stored, read
 from pertharness.worker.landlock import abi_version
 
 ROOT = Path(__file__).parents[1]

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import anndata
 import pytest
-from pertharness.errors import StoreError
-from pertharness.host.store import Store
+from pertharness.contract.errors import StoreError
+from pertharness.host.store.records import Store
 
 OLDER = Path(__file__).parent / "older_run"
 PERTHARNESS = str(Path(sys.executable).with_name("pertharness"))

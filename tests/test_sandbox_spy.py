@@ -32,12 +32,12 @@ import pertharness_baselines
 import pertharness_scorers
 import pluggy
 import pytest
-from pertharness.canonical import write
-from pertharness.files import sha256_file
+from pertharness.contract.jobs import Status
+from pertharness.data.canonical import write
+from pertharness.files.whole import sha256_file
 from pertharness.host.execution.sandbox import has_bwrap
 from pertharness.host.execution.start import can_have_own_memory
-from pertharness.host.store import Store
-from pertharness.jobs import Status
+from pertharness.host.store.records import Store
 from pertharness.testing import planted_cells
 from pertharness.worker.landlock import abi_version
 from pertharness.worker.seccomp import NUMBERS

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pertharness.data.expression import read
 from pertharness.datasets import load_dataset
 from pertharness.datasets.demo import DEMO
-from pertharness.expression import read
 from pertharness_baselines.linear import fit_linear, predict_linear
 
 PERTHARNESS = shutil.which("pertharness", path=str(Path(sys.executable).parent)) or "pertharness is not installed"

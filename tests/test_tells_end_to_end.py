@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pertharness import CONTROL, make_prediction
-from pertharness.canonical import pseudobulk, write
+from pertharness.data.canonical import pseudobulk, write
 from pertharness.datasets.demo import load_demo
 
 PERTHARNESS = shutil.which("pertharness", path=str(Path(sys.executable).parent)) or "pertharness is not installed"

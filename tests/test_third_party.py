@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from pertharness.canonical import write
+from pertharness.data.canonical import write
 from pertharness.testing import planted_cells
 from pertharness_scorers import describe
 

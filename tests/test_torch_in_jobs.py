@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from pertharness.contract.jobs import Job, PluginRef
 from pertharness.host.environments.folder import open_folder, site_packages
 from pertharness.host.execution.caches import CACHES
+from pertharness.host.execution.nodes import Node, Outcome
 from pertharness.host.execution.runner import Runner
-from pertharness.host.nodes import Node, Outcome
-from pertharness.host.store import Store
-from pertharness.jobs import Job, PluginRef
+from pertharness.host.store.records import Store
 from pertharness.worker.landlock import abi_version
 
 ROOT = Path(__file__).parents[1]

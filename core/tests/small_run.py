@@ -6,15 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pertharness.cards import MetricOffer, ScorerOffer, TableOffer
-from pertharness.files import sha256_text
+from pertharness.contract.cards import MetricOffer, ScorerOffer, TableOffer
+from pertharness.contract.jobs import Artefact, Stage, State, Status
+from pertharness.files.whole import sha256_text
+from pertharness.host.execution.nodes import Outcome
 from pertharness.host.join.memory import read_memory
 from pertharness.host.join.outputs import Board, write_outputs
-from pertharness.host.nodes import Outcome
 from pertharness.host.plan import Attempt, Plan, tasks_of
 from pertharness.host.recipe import Recipe, make_recipe
-from pertharness.host.store import Store
-from pertharness.jobs import Artefact, Stage, State, Status
+from pertharness.host.store.records import Store
 
 HEADER = "perturbation,gene,metric,variant,coordinate,value\n"
 HELD = ["A+B", "B+C", "C+D", "D+E", "E+F", "F+G", "G+H"]

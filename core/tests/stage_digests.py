@@ -27,13 +27,13 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 FILE = Path(__file__).with_name("stage_digests.json")
 PACKAGE = "pertharness"
-NUMBERS = f"{PACKAGE}.host.keys"
+NUMBERS = f"{PACKAGE}.host.store.keys"
 WITH_PLUGINS = ("cards", "datasets", "embeddings", "predictions", "scores", "checks")
 """Stages in which code of a plugin may call whatever `pertharness` offers to plugins."""
-OF_EVERY_STAGE = [(f"{PACKAGE}.jobs", "Job")]
+OF_EVERY_STAGE = [(f"{PACKAGE}.contract.jobs", "Job")]
 MORE_ROOTS = {
     "datasets": [(f"{PACKAGE}.datasets", "load_dataset")],  # the plugin that is part of the core
-    "splits": [(f"{PACKAGE}.host.split_job", "make_split_writer")],  # drawn by the host, laid out by a worker
+    "splits": [(f"{PACKAGE}.host.plan.split_jobs", "make_split_writer")],  # drawn by the host, laid out by a worker
 }
 NOT_SERIALISED = {"ctx", "kind", "type_comment", "type_ignores", "returns"}
 
@@ -336,8 +336,9 @@ def walk_stage(sources: Sources, stage: str) -> Walk:
     """Return all that a stage is made of."""
     walk = Walk(sources)
     module, entry = entries(sources)[stage]
+    is_entry_point = isinstance(entry, ast.Constant)
     roots = [
-        *walk.referred(entry, module, {}),
+        *([Part(*entry.value.split(":"))] if is_entry_point else walk.referred(entry, module, {})),
         *(Part(*root) for root in [*OF_EVERY_STAGE, *MORE_ROOTS.get(stage, [])]),
     ]
     if stage in WITH_PLUGINS:

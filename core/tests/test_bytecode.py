@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import anndata
 import pytest
-from pertharness.host.environments.plugins import find_environments
+from pertharness.host.environments.built import find_environments
 from pertharness.host.execution.checked_bytecode import compile_checked, compiled_path, is_current
 
 if TYPE_CHECKING:

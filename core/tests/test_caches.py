@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from pertharness.files import remove_tree
+from pertharness.contract.jobs import HOME
+from pertharness.files.trees import remove_tree
 from pertharness.host.execution import caches
 from pertharness.host.execution.caches import CACHES, keep_caches, lay_out_caches
 from pertharness.host.execution.start import job_variables
-from pertharness.host.store import Store
-from pertharness.jobs import HOME
+from pertharness.host.store.records import Store
 
 if TYPE_CHECKING:
     from conftest import Shelf
@@ -128,9 +128,9 @@ def test_the_same_caches_are_the_same_bytes_and_too_much_is_said(
 
 
 def test_compilers_are_sent_to_the_home_of_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pertharness.contract.jobs import Job, PluginRef
     from pertharness.host.execution.batch import Batch, Launch
     from pertharness.host.execution.start import _variables
-    from pertharness.jobs import Job, PluginRef
 
     monkeypatch.setenv("NUMBA_CACHE_DIR", "/home/somebody/numba")
     monkeypatch.setenv("TRITON_CACHE_DIR", "/home/somebody/triton")

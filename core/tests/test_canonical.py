@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pertharness.canonical import (
+from pertharness.contract.errors import DataError
+from pertharness.data.canonical import (
     check_dataset,
     control_mean,
     describe_perturbations,
@@ -18,8 +19,7 @@ from pertharness.canonical import (
     pseudobulk,
     select,
 )
-from pertharness.errors import DataError
-from pertharness.expression import layers_of
+from pertharness.data.expression import layers_of
 from scipy import sparse
 
 LABELS = ["B", "control", "A", "A+B", "control", "B", "A", "A+B"]

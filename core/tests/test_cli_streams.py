@@ -141,7 +141,7 @@ def test_a_run_goes_on_to_its_end_when_its_terminal_is_gone(folder: Path) -> Non
 @pytest.mark.parametrize("where", ["/dev/full", "/dev/null"])
 def test_a_fetch_goes_on_where_its_progress_cannot_be_written(where: str, folder: Path) -> None:
     code = (
-        "from pertharness.host.cli.data import shown_progress\n"
+        "from pertharness.host.cli.fetching import shown_progress\n"
         "with shown_progress('few') as progress:\n    for done in range(11):\n        progress(done, 10)\n"
         "print('fetched')"
     )

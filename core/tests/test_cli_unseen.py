@@ -12,15 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
-from pertharness.errors import RecipeError
-from pertharness.expression import write
-from pertharness.files import sha256_file
+from pertharness.contract.errors import RecipeError
+from pertharness.contract.jobs import Artefact, Job, PluginRef, Status
+from pertharness.data.expression import write
+from pertharness.files.whole import sha256_file
+from pertharness.host.cli.display import LiveDisplay, PlainDisplay
 from pertharness.host.cli.export import export, read_manifest
 from pertharness.host.cli.inspect import list_, show
-from pertharness.host.display import LiveDisplay, PlainDisplay
-from pertharness.host.nodes import Node, Outcome
-from pertharness.host.store import Store
-from pertharness.jobs import Artefact, Job, PluginRef, Status
+from pertharness.host.execution.nodes import Node, Outcome
+from pertharness.host.store.records import Store
 from rich.console import Console
 
 CLI = Path(__file__).parents[1] / "src" / "pertharness" / "host" / "cli"

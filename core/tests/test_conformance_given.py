@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from pertharness.cards import Card, DatasetOffer, EmbeddingOffer, ModelOffer, RemoteFile
-from pertharness.embeddings import write_embedding
-from pertharness.errors import ContractError, RecipeError, Skip
-from pertharness.jobs import Job, PluginRef
+from pertharness.contract.cards import Card, DatasetOffer, EmbeddingOffer, ModelOffer, RemoteFile
+from pertharness.contract.errors import ContractError, RecipeError, Skip
+from pertharness.contract.jobs import Job, PluginRef
+from pertharness.data.embeddings import write_embedding
 from pertharness.testing import conformance, planted_cells
 from pertharness.testing.checks import run_check, run_check_job
 from pertharness.testing.given import Allotted, Asked, allot

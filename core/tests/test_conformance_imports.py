@@ -3,8 +3,8 @@
 import importlib
 
 import pytest
-from pertharness.errors import ContractError, Skip
-from pertharness.jobs import PluginRef
+from pertharness.contract.errors import ContractError, Skip
+from pertharness.contract.jobs import PluginRef
 from pertharness.testing.checks import run_check
 from pertharness.testing.declared import Import, find_imports
 

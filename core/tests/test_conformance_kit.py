@@ -4,10 +4,10 @@ import importlib
 
 import numpy as np
 import pytest
-from pertharness.canonical import check_dataset, pseudobulk
-from pertharness.errors import PertharnessError, Skip
-from pertharness.jobs import PluginRef
-from pertharness.labels import CONTROL, targets_of
+from pertharness.contract.errors import PertharnessError, Skip
+from pertharness.contract.jobs import PluginRef
+from pertharness.contract.labels import CONTROL, targets_of
+from pertharness.data.canonical import check_dataset, pseudobulk
 from pertharness.testing import conformance, planted, planted_cells, planted_means, pose
 from pertharness.testing.checks import card_checks, list_checks, run_check
 from pertharness.testing.subject import Subject
@@ -142,7 +142,7 @@ SCORER = """
 import numpy as np
 import pandas as pd
 from pertharness import Card, MetricOffer, ScorerOffer, hookimpl
-from pertharness.scores import COLUMNS
+from pertharness.contract.scores import COLUMNS
 {imports}
 
 @hookimpl

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from pertharness.errors import ContractError
-from pertharness.jobs import PluginRef
+from pertharness.contract.errors import ContractError
+from pertharness.contract.jobs import PluginRef
 from pertharness.testing.checks import run_check
 from pertharness.testing.fresh import fresh_modules, own_modules
 

@@ -17,12 +17,12 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from pertharness.contract.errors import DataError
+from pertharness.data.expression import open_stored, read
 from pertharness.datasets import load_dataset
 from pertharness.datasets.draft import draft_label_map
-from pertharness.errors import DataError
-from pertharness.expression import open_stored, read
-from pertharness.files import sha256_file
-from pertharness.host.hashes import remembered_sha256
+from pertharness.files.whole import sha256_file
+from pertharness.host.store.hashes import remembered_sha256
 from scipy import sparse
 
 N_CELLS, GENES = 40, [f"G{i}" for i in range(30)]

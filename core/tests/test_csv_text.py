@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pertharness.cards import TableOffer
-from pertharness.host.csv_text import FREE_TEXT, as_csv, as_row, plain_text, quote
+from pertharness.contract.cards import TableOffer
 from pertharness.host.leaderboard.pooled import Piece, join_table
 from pertharness.host.reproduce.point_by_point import SheetResult, write_results
 from pertharness.host.reproduce.side_by_side import Row, write_rows
+from pertharness.host.text.csv_text import FREE_TEXT, as_csv, as_row, plain_text, quote
 
 
 @pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\r"])

@@ -7,10 +7,10 @@ import shlex
 import numpy as np
 import pandas as pd
 import pytest
+from pertharness.contract.errors import ChoiceError, DataError
 from pertharness.datasets.conditions import choose_conditions
 from pertharness.datasets.labelling import find_labelling
 from pertharness.datasets.options import FileOptions
-from pertharness.errors import ChoiceError, DataError
 
 GENES = {"KLF1", "SPI1", "AHR"}
 LABELS = ["NTC"] * 4 + ["KLF1"] * 4 + ["SPI1"] * 4

@@ -7,10 +7,10 @@ from functools import cache
 import anndata
 import numpy as np
 import pytest
-from pertharness.canonical import check_dataset, describe_perturbations, pseudobulk, select
+from pertharness.contract.errors import DataError
+from pertharness.data.canonical import check_dataset, describe_perturbations, pseudobulk, select
 from pertharness.datasets import load_dataset
 from pertharness.datasets.demo import demo_gene2go, demo_truth, gene2go_of_demo
-from pertharness.errors import DataError
 
 SMALL = {"n_genes": 120, "n_singles": 8, "n_doubles": 6, "n_controls": 20, "n_cells": 8}
 

@@ -11,10 +11,10 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from pertharness.canonical import check_dataset, control_mean, describe_perturbations, pseudobulk, read, write
+from pertharness.contract.errors import DataError
+from pertharness.data.canonical import check_dataset, control_mean, describe_perturbations, pseudobulk, read, write
+from pertharness.data.expression import layers_of
 from pertharness.datasets import describe, load_dataset
-from pertharness.errors import DataError
-from pertharness.expression import layers_of
 from scipy import sparse
 
 LABELS = ["ctrl", "B+A", "A+ctrl", "ctrl", "ctrl+B", "A+ctrl", "B+A", "ctrl+B"]

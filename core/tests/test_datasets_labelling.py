@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pertharness.contract.errors import DataError
+from pertharness.contract.labels import join_targets
 from pertharness.datasets.controls import CONTROL_WORDS
 from pertharness.datasets.labelling import Labelling, find_labelling
 from pertharness.datasets.options import FileOptions
-from pertharness.errors import DataError
-from pertharness.labels import join_targets
 
 GENES = ("KLF1", "CEBPE", "HLA-A", "NKX2-1", "TP53", "MIR17HG")
 CONTROLS = ("ctrl", "control", "Control", "non-targeting", "non_targeting", "NT", "NTC", "safe-targeting", "CTRL")

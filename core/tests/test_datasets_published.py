@@ -8,9 +8,9 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
-from pertharness.canonical import check_dataset
+from pertharness.contract.errors import DataError
+from pertharness.data.canonical import check_dataset
 from pertharness.datasets import describe, load_dataset
-from pertharness.errors import DataError
 from scipy import sparse
 
 SCREENS = ("norman", "adamson", "replogle_k562", "replogle_rpe1")

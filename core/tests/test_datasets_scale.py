@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from pertharness.contract.errors import DataError
 from pertharness.datasets import load_dataset
-from pertharness.datasets.scale import Evidence, Reading, judge
-from pertharness.errors import DataError
+from pertharness.datasets.scale import Evidence, ScaleReading, judge
 from scipy import sparse
 
 N_CELLS = 120
@@ -42,7 +42,7 @@ def to_median(counts: np.ndarray) -> np.ndarray:
     return scale_to(counts, float(np.median(counts.sum(axis=1))))
 
 
-def read(values: np.ndarray, form: type = np.asarray, totals: np.ndarray | None = None, step: int = 50) -> Reading:
+def read(values: np.ndarray, form: type = np.asarray, totals: np.ndarray | None = None, step: int = 50) -> ScaleReading:
     evidence = Evidence(np.zeros(len(values)))
     for start in range(0, len(values), step):
         evidence.add(form(values[start : start + step]), start)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+from pertharness.contract.errors import ChoiceError
 from pertharness.datasets.options import FileOptions
 from pertharness.datasets.perturbations import read_names
-from pertharness.errors import ChoiceError
 
 GENES = ("KLF1", "CEBPE", "SPI1", "AHR", "ETS2", "MAPK1")
 IDS = {gene: f"ENSG{i:011d}" for i, gene in enumerate(GENES)}

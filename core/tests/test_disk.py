@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pertharness.disk import FULL, is_disk_full, mentions_full_disk
+from pertharness.files.full_disk import FULL, is_disk_full, mentions_full_disk
 
 # What each writes is far larger than the disk. "closed" is the case of which h5py says nothing but in words.
 PROGRAM = """
@@ -17,8 +17,8 @@ import os, resource, sys, warnings
 from pathlib import Path
 warnings.simplefilter("ignore")
 import anndata, h5py, numpy as np, pandas as pd
-from pertharness.disk import is_disk_full
-from pertharness.expression import write
+from pertharness.files.full_disk import is_disk_full
+from pertharness.data.expression import write
 
 values = np.random.default_rng(0).normal(size=(1000, 500))
 

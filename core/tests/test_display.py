@@ -3,9 +3,9 @@
 import io
 from pathlib import Path
 
-from pertharness.host.display import LiveDisplay, PlainDisplay, make_display
-from pertharness.host.nodes import Node, Outcome
-from pertharness.jobs import Job, PluginRef, Status
+from pertharness.contract.jobs import Job, PluginRef, Status
+from pertharness.host.cli.display import LiveDisplay, PlainDisplay, make_display
+from pertharness.host.execution.nodes import Node, Outcome
 from rich.console import Console
 
 

@@ -8,7 +8,7 @@ from importlib.metadata import PathDistribution
 from pathlib import Path
 
 import pytest
-from pertharness.distributions import import_roots, top_level_modules
+from pertharness.contract.distributions import import_roots, top_level_modules
 
 FINDER = """
 from __future__ import annotations

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from pertharness.errors import BuildError
+from pertharness.contract.errors import BuildError
 from pertharness.host.environments.folder import Folder
 from pertharness.host.environments.source import resolve
 from pertharness.host.environments.spec import make_spec

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from pertharness.errors import BuildError
+from pertharness.contract.errors import BuildError
 from pertharness.host.cli.run import run
 from pertharness.host.environments.build import RETRY, build
 from pertharness.host.environments.folder import MARKER, fitness, open_folder, site_packages
@@ -20,7 +20,7 @@ from pertharness.host.environments.settings import settings_for_uv
 from pertharness.host.environments.spec import make_spec
 from pertharness.host.environments.uv import NO_ROOM, Uv
 from pertharness.host.environments.wheels import core_wheel, read_wheel
-from pertharness.host.registry import find_plugins
+from pertharness.host.plugins.registry import find_plugins
 
 if TYPE_CHECKING:
     from conftest import Shelf
@@ -63,7 +63,7 @@ def _other_source(place: Path) -> None:
 
 
 def _other_worker(place: Path) -> None:
-    _edit(site_packages(place) / "pertharness" / "jobs.py")
+    _edit(site_packages(place) / "pertharness" / "contract" / "jobs.py")
 
 
 def _edit(path: Path) -> None:

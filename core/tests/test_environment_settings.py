@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from pertharness.errors import BuildError
+from pertharness.contract.errors import BuildError
 from pertharness.host.environments.settings import Told, pip_settings, settings_for_uv
 from pertharness.host.environments.spec import locked
 from pertharness.host.environments.uv import DISK_FULL, explain, find_uv, warnings_of

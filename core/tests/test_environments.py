@@ -19,17 +19,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from pertharness.errors import BuildError
+from pertharness.contract.errors import BuildError
 from pertharness.host.environments.build import build
+from pertharness.host.environments.built import find_environments, merge
 from pertharness.host.environments.folder import MARKER, Environment, Folder, fitness, site_packages
 from pertharness.host.environments.interpreter import plugin_of
 from pertharness.host.environments.lockfile import write_lock
-from pertharness.host.environments.plugins import find_environments, merge
 from pertharness.host.environments.wheels import core_wheel, read_wheel
 from pertharness.host.environments.wheels import requirement_name as name_of
-from pertharness.host.fingerprint import plugin_hash
-from pertharness.host.registry import find_plugins, open_registry
-from pertharness.host.store import Store
+from pertharness.host.packages.fingerprint import plugin_hash
+from pertharness.host.plugins.registry import find_plugins, open_registry
+from pertharness.host.store.records import Store
 
 if TYPE_CHECKING:
     from conftest import Shelf

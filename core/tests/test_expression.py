@@ -10,8 +10,8 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from pertharness.canonical import read, write
-from pertharness.errors import DataError
+from pertharness.contract.errors import DataError
+from pertharness.data.canonical import read, write
 from scipy import sparse
 
 # What anndata 0.9 reads (its file format description); no nullable-..., no null.

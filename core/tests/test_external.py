@@ -11,7 +11,7 @@ import pytest
 from anndata import AnnData
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pertharness.errors import DataError
+from pertharness.contract.errors import DataError
 from pertharness.worker.external.file import FileChoices
 from pertharness.worker.external.read import read_prediction
 from scipy import sparse

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from pertharness.errors import DataError
-from pertharness.worker.external.file import FileChoices, Given
+from pertharness.contract.errors import DataError
+from pertharness.worker.external.file import FileChoices, PredictionFile
 from pertharness.worker.external.genes import find_columns
 
 GENES = pd.Index(["GATA1", "MYC", "TP53", "C1orf112", "CD4"])
@@ -17,12 +17,12 @@ ORDER = ["CD4", "MYC", "GATA1", "C1orf112", "TP53"]
 PLACE = [2, 1, 4, 3, 0]
 
 
-def given(names: list[object], **columns: object) -> Given:
+def given(names: list[object], **columns: object) -> PredictionFile:
     var = pd.DataFrame(columns, index=pd.Index(names, dtype=object))
-    return Given(Path("p.h5ad"), "X", np.zeros((1, len(names))), pd.DataFrame(index=["0"]), var)
+    return PredictionFile(Path("p.h5ad"), "X", np.zeros((1, len(names))), pd.DataFrame(index=["0"]), var)
 
 
-def find(file: Given, column: str | None = None) -> tuple[list[int], str]:
+def find(file: PredictionFile, column: str | None = None) -> tuple[list[int], str]:
     columns = find_columns(file, GENES, IDS, FileChoices(gene_column=column))
     return columns.place.tolist(), columns.note
 
@@ -47,7 +47,7 @@ ID_OF = {gene: name for name, gene in IDS.items()}
         (given([f" {gene}" for gene in ORDER]), ""),
     ],
 )
-def test_genes_are_found_wherever_and_however_they_are_named(file: Given, note: str) -> None:
+def test_genes_are_found_wherever_and_however_they_are_named(file: PredictionFile, note: str) -> None:
     place, said = find(file)
     assert place == PLACE
     assert note in said

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
+from pertharness.contract.errors import DataError
+from pertharness.contract.labels import CONTROL
+from pertharness.data.stored import Stored
 from pertharness.datasets.h5ad import canonical_dataset
 from pertharness.datasets.options import FileOptions
-from pertharness.errors import DataError
-from pertharness.labels import CONTROL
-from pertharness.stored import Stored
-from pertharness.worker.external.file import FileChoices, Given
+from pertharness.worker.external.file import FileChoices, PredictionFile
 from pertharness.worker.external.labels import DataLabels, LabelReader
 from pertharness.worker.external.rows import find_rows
 
@@ -153,8 +153,8 @@ def test_guides_in_predictions_alone_are_read_where_most_labels_are_such() -> No
     assert LabelReader(apart).read_all(["GATA1-1", "MYC-2"]) == {"GATA1-1": None, "MYC-2": None}
 
 
-def file_with(obs: pd.DataFrame, tmp_path: Path) -> Given:
-    return Given(tmp_path / "p.h5ad", "X", np.zeros((len(obs), 2)), obs, pd.DataFrame(index=["A", "B"]))
+def file_with(obs: pd.DataFrame, tmp_path: Path) -> PredictionFile:
+    return PredictionFile(tmp_path / "p.h5ad", "X", np.zeros((len(obs), 2)), obs, pd.DataFrame(index=["A", "B"]))
 
 
 def rows(obs: pd.DataFrame, tmp_path: Path, column: str | None = None) -> tuple[dict[str, list[int]], list[str]]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
-from pertharness.errors import DataError
+from pertharness.contract.errors import DataError
 from pertharness.worker.external.file import FileChoices
 from pertharness.worker.external.read import read_prediction
 from scipy import sparse

@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from pertharness.errors import FetchError
+from pertharness.contract.errors import FetchError
 from pertharness.host.fetch.archive import extract_member
 
 WANTED = "perturb_processed.h5ad"

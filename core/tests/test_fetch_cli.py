@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from pertharness.errors import RecipeError
+from pertharness.contract.errors import RecipeError
 from pertharness.host.cli.data import _lines, data
 
 H5AD = b"\x89HDF\r\n\x1a\n and so on"

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pertharness.cards import RemoteFile
-from pertharness.errors import FetchError
+from pertharness.contract.cards import RemoteFile
+from pertharness.contract.errors import FetchError
 from pertharness.host.fetch import Patience, fetch
 from pertharness.host.fetch.download import download
 
@@ -463,7 +463,7 @@ def test_full_disk_is_told_and_what_came_is_kept(site: Site, tmp_path: Path) -> 
 def test_two_processes_fetch_one_file_once(site: Site, tmp_path: Path) -> None:
     url, served = site.serve("/a", body=zipped(perturb=BODY))
     code = (
-        "import sys; from pathlib import Path; from pertharness.cards import RemoteFile\n"
+        "import sys; from pathlib import Path; from pertharness.contract.cards import RemoteFile\n"
         "from pertharness.host.fetch import fetch\n"
         "source = RemoteFile(url=sys.argv[1], filename='a.zip', member='perturb')\n"
         "print(fetch(source, name='m', folder=Path(sys.argv[2])))"

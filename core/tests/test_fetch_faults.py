@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from pertharness.cards import RemoteFile
-from pertharness.errors import FetchError
+from pertharness.contract.cards import RemoteFile
+from pertharness.contract.errors import FetchError
 from pertharness.host.fetch import Patience, fetch
 
 pytest.importorskip("pooch")

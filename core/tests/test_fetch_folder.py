@@ -11,8 +11,8 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from pertharness.cards import RemoteFile
-from pertharness.errors import FetchError
+from pertharness.contract.cards import RemoteFile
+from pertharness.contract.errors import FetchError
 from pertharness.host.fetch import Patience, default_folder, fetch, local_file
 from pertharness.host.fetch.checksums import record, recorded
 
@@ -175,8 +175,8 @@ def test_without_the_extra_the_message_says_what_to_install(tmp_path: Path) -> N
     code = (
         "import sys; sys.modules['pooch'] = None\n"  # what an import finds that is not installed
         "from pathlib import Path\n"
-        "from pertharness.cards import RemoteFile\n"
-        "from pertharness.errors import FetchError\n"
+        "from pertharness.contract.cards import RemoteFile\n"
+        "from pertharness.contract.errors import FetchError\n"
         "from pertharness.host.fetch import fetch\n"
         "try: fetch(RemoteFile(url='http://x/a', filename='a.bin'), name='m', folder=Path(sys.argv[1]))\n"
         "except FetchError as error: print(error)"

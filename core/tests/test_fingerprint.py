@@ -9,20 +9,20 @@ from pathlib import Path
 
 import pertharness
 import pytest
-from pertharness.errors import PertharnessError
-from pertharness.host.fingerprint import environment_hash, plugin_hash, required_versions, worker_hash
-from pertharness.host.plugins import find_installed
+from pertharness.contract.errors import PertharnessError
+from pertharness.host.packages.fingerprint import environment_hash, plugin_hash, required_versions, worker_hash
+from pertharness.host.packages.installed import find_installed
 
 PLANS = """
 from pathlib import Path
 import pertharness
-from pertharness.cards import MetricOffer, ModelOffer, ScorerOffer
+from pertharness.contract.cards import MetricOffer, ModelOffer, ScorerOffer
 from pertharness.datasets import describe
 from pertharness.host.plan import build_plan
-from pertharness.host.plugins import find_installed
+from pertharness.host.packages.installed import find_installed
 from pertharness.host.recipe import Recipe
-from pertharness.host.registry import Offered, Registry
-from pertharness.host.store import Store
+from pertharness.host.plugins.registry import Offered, Registry
+from pertharness.host.store.records import Store
 own = find_installed()[0]["datasets"]
 model = ModelOffer(name="m", summary="m", tasks=("double",), input="pseudobulk", information="training")
 scorer = ScorerOffer(name="s", summary="s", metrics=(MetricOffer(id="l2", direction="lower", best=0.0),))
@@ -187,7 +187,7 @@ def test_the_worker_side_is_known_by_all_its_files_and_by_none_of_the_host_side(
     with (package / "host" / "execution" / "runner.py").open("a") as file:
         file.write("# a comment\n")
     assert worker_hash(package) == worker_hash()
-    with (package / "halves.py").open("a") as file:
+    with (package / "data" / "halves.py").open("a") as file:
         file.write("# a comment\n")
     assert worker_hash(package) != worker_hash()
 
@@ -196,7 +196,7 @@ def test_a_comment_in_the_harness_alters_no_key(tmp_path: Path) -> None:
     """The plan of a copy of the harness with comments in it, and with a module elsewhere, has the keys of the first."""
     copied = tmp_path / "src" / "pertharness"
     shutil.copytree(Path(pertharness.__file__).parent, copied, ignore=COMPILED)
-    for name in ("halves.py", "worker/stages.py", "worker/guard.py", "datasets/demo.py", "host/splits/rules.py"):
+    for name in ("data/halves.py", "worker/stages.py", "worker/guard.py", "datasets/demo.py", "host/splits/rules.py"):
         with (copied / name).open("a", encoding="utf-8") as file:
             file.write("# a comment\n")
     (copied / "worker" / "external" / "scale.py").rename(copied / "worker" / "external" / "units.py")

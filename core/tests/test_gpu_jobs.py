@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pertharness.contract.jobs import Job, PluginRef, Stage
 from pertharness.host.execution.batch import Batch, Launch
 from pertharness.host.execution.kinds import is_forked
+from pertharness.host.execution.nodes import Node
 from pertharness.host.execution.sandbox import base_grants, gpu_grants, job_grants
-from pertharness.host.nodes import Node
-from pertharness.jobs import Job, PluginRef, Stage
 from pertharness.worker.landlock import abi_version
 
 HERE = Path(sys.executable)

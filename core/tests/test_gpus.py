@@ -8,12 +8,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from pertharness.contract.jobs import Job, PluginRef
+from pertharness.host.execution.gpus import find_place
+from pertharness.host.execution.hardware import Gpu
+from pertharness.host.execution.nodes import Node
 from pertharness.host.execution.runner import Runner
-from pertharness.host.gpus import find_place
-from pertharness.host.hardware import Gpu
-from pertharness.host.nodes import Node
-from pertharness.host.store import Store
-from pertharness.jobs import Job, PluginRef
+from pertharness.host.store.records import Store
 
 SMALL, LARGE = Gpu("GPU-small", "small", 24.0), Gpu("GPU-large", "large", 80.0)
 PLUGIN = """

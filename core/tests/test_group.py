@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 from permissions import as_a_user
+from pertharness.contract.jobs import Job, PluginRef
 from pertharness.host.execution import group as module
 from pertharness.host.execution.batch import Launch
 from pertharness.host.execution.group import _add_to_log, _cut
+from pertharness.host.execution.nodes import Node, Outcome
 from pertharness.host.execution.runner import Runner
 from pertharness.host.execution.sandbox import has_bwrap
-from pertharness.host.nodes import Node, Outcome
-from pertharness.host.store import Store
-from pertharness.jobs import Job, PluginRef
+from pertharness.host.store.records import Store
 
 SLEEP = ["sleep", f"602.{os.getpid()}"]
 EXCHANGE, RENAMEAT2 = 2, 316
@@ -235,9 +235,9 @@ def test_folders_that_a_job_closed_are_opened_again(
     python = python_with("leaving", CARD.replace("LEAVE", code))
     words = as_a_user(f"""
 from pertharness.host.execution.runner import Runner
-from pertharness.host.nodes import Node
-from pertharness.host.store import Store
-from pertharness.jobs import Job, PluginRef
+from pertharness.host.execution.nodes import Node
+from pertharness.host.store.records import Store
+from pertharness.contract.jobs import Job, PluginRef
 job = Job(key="key", stage="cards", plugin=PluginRef(name="test", module="leaving", version="1"))
 store = Store.open(top / "store")
 for again in (frozenset(), frozenset(("crashed", "failed", "done"))):

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
-from pertharness import MetricOffer, ScorerOffer, TableOffer, Task, canonical, make_prediction
-from pertharness.embeddings import write_embedding
-from pertharness.errors import ContractError
-from pertharness.jobs import Claim, Job, PluginRef
-from pertharness.scores import COLUMNS, Scores
+from pertharness import MetricOffer, ScorerOffer, TableOffer, Task, make_prediction
+from pertharness.contract.errors import ContractError
+from pertharness.contract.jobs import Claim, Job, PluginRef
+from pertharness.contract.scores import COLUMNS, Scores
+from pertharness.data import canonical
+from pertharness.data.embeddings import write_embedding
 from pertharness.worker.main import main
 from pertharness.worker.score_checks import check_artefacts, check_scores
 from scipy import sparse
@@ -122,8 +123,8 @@ STAGES = {
 
 ZOO = """
 import anndata as ad, numpy as np, pandas as pd, pertharness as p
-from pertharness import canonical
-from pertharness.scores import COLUMNS, Scores
+from pertharness.data import canonical
+from pertharness.contract.scores import COLUMNS, Scores
 
 def fit_reads_sparse(train, *_):
     train.X.sort_indices()

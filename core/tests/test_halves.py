@@ -11,9 +11,10 @@ import pytest
 from anndata import AnnData
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pertharness import DataError, Skip, canonical
-from pertharness.expression import layers_of
-from pertharness.halves import against_half, halve, measured_twice, predict_duplicate, with_halves
+from pertharness import DataError, Skip
+from pertharness.data import canonical
+from pertharness.data.expression import layers_of
+from pertharness.data.halves import against_half, halve, measured_twice, predict_duplicate, with_halves
 from scipy import sparse
 
 FIELDS = {"name": "x", "scale": canonical.SCALE, "origin": "made here"}

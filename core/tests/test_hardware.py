@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pertharness.cards import Needs
-from pertharness.host.hardware import Gpu, Machine, find_gpus, missing_hardware, read_machine
+from pertharness.contract.cards import Needs
+from pertharness.host.execution.hardware import Gpu, Machine, find_gpus, missing_hardware, read_machine
 
 TWO = """0, GPU-aaaa, NVIDIA A100, 40960
 1, GPU-bbbb, NVIDIA H200, 143771

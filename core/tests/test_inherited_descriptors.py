@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
+from pertharness.contract.jobs import Job, PluginRef
+from pertharness.host.execution.nodes import Node
 from pertharness.host.execution.runner import Runner
-from pertharness.host.nodes import Node
-from pertharness.host.store import Store
-from pertharness.jobs import Job, PluginRef
+from pertharness.host.store.records import Store
 
 PLUGIN = """
 import os

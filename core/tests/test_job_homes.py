@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from pertharness.contract.jobs import Job, PluginRef
+from pertharness.host.execution.nodes import Node
 from pertharness.host.execution.runner import Runner
 from pertharness.host.execution.sandbox import describe_machine, find_mechanism
-from pertharness.host.nodes import Node
-from pertharness.host.store import Store
-from pertharness.jobs import Job, PluginRef
+from pertharness.host.store.records import Store
 
 PLUGIN = """
 import multiprocessing, os, pathlib, tempfile

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from pertharness.cards import TableOffer
-from pertharness.files import sha256_file
+from pertharness.contract.cards import TableOffer
+from pertharness.files.whole import sha256_file
+from pertharness.host.join.collect_scores import join_scores
 from pertharness.host.join.memory import FILE_NAME
 from pertharness.host.join.score_tables import Vocabulary, read_score_table
-from pertharness.host.join.scores import join_scores
 from pertharness.host.leaderboard.pooled import Piece, join_table
 from pertharness.host.leaderboard.score_file import SCORE_COLUMNS, write_scores
 from rich.console import Console

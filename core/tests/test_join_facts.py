@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pertharness import make_prediction
-from pertharness.canonical import write
-from pertharness.files import sha256_file
+from pertharness.contract.jobs import Artefact, Isolation, Job, PluginRef, Stage, Status
+from pertharness.data.canonical import write
+from pertharness.files.whole import sha256_file
+from pertharness.host.execution.nodes import Node, Outcome
 from pertharness.host.join.facts import FOLDER, join_facts
 from pertharness.host.leaderboard.tells import ModelFacts
-from pertharness.host.nodes import Node, Outcome
 from pertharness.host.plan import Attempt, Plan
 from pertharness.host.recipe import TaskChoice
-from pertharness.host.store import Store
-from pertharness.jobs import Artefact, Isolation, Job, PluginRef, Stage, Status
+from pertharness.host.store.records import Store
 
 GENES = ["g1", "g2"]
 TASK = TaskChoice.model_validate({"name": "single", "dataset": "demo", "split": {"kind": "unseen"}})

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from pertharness.contract.errors import DataError
+from pertharness.data.label_map import read_label_map
 from pertharness.datasets import load_dataset
 from pertharness.datasets.draft import draft_label_map
-from pertharness.errors import DataError
 from pertharness.host.cli.data import data
 from pertharness.host.recipe import make_recipe, read_recipe
-from pertharness.label_map import read_label_map
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])

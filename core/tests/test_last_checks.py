@@ -9,15 +9,15 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from pertharness.canonical import LOG1P_CEILING, select, write
-from pertharness.embeddings import write_embedding
-from pertharness.errors import ContractError
+from pertharness.contract.errors import ContractError
+from pertharness.contract.jobs import Claim, Job, PluginRef
+from pertharness.contract.labels import CONTROL
+from pertharness.contract.predictions import make_prediction
+from pertharness.contract.scores import COLUMNS
+from pertharness.data.canonical import LOG1P_CEILING, select, write
+from pertharness.data.embeddings import write_embedding
 from pertharness.host.execution.batch import Launch
 from pertharness.host.execution.last_checks import inspect_artefacts
-from pertharness.jobs import Claim, Job, PluginRef
-from pertharness.labels import CONTROL
-from pertharness.predictions import make_prediction
-from pertharness.scores import COLUMNS
 from pertharness.testing import planted_means
 
 QUERIES = ["CEBPE+KLF1", "MYC+TP53"]

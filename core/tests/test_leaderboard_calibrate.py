@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pertharness.cards import MetricOffer
+from pertharness.contract.cards import MetricOffer
 from pertharness.host.leaderboard import calibrate
 from pertharness.host.leaderboard.calibrate import COLUMNS, NO_RANGE, add_positions, place
 from pertharness.host.leaderboard.compare import build_leaderboard

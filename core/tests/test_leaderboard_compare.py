@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pertharness.cards import MetricOffer
-from pertharness.errors import DataError
+from pertharness.contract.cards import MetricOffer
+from pertharness.contract.errors import DataError
 from pertharness.host.leaderboard.compare import COLUMNS, build_leaderboard
 from pertharness.host.leaderboard.settings import Comparison, TaskSettings
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pertharness.cards import MetricOffer, TableOffer
+from pertharness.contract.cards import MetricOffer, TableOffer
 from pertharness.host.leaderboard.curves import average_curves
 from pertharness.host.leaderboard.pooled import Piece, join_table
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from pertharness.cards import MetricOffer
+from pertharness.contract.cards import MetricOffer
 from pertharness.host.leaderboard.compare import build_leaderboard
 from pertharness.host.leaderboard.markdown import as_markdown
 from pertharness.host.leaderboard.settings import Comparison, TaskSettings

@@ -8,8 +8,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from pertharness.cards import MetricOffer
-from pertharness.host.csv_text import plain_text
+from pertharness.contract.cards import MetricOffer
 from pertharness.host.leaderboard.compare import build_leaderboard
 from pertharness.host.leaderboard.markdown import as_markdown
 from pertharness.host.leaderboard.score_file import write_scores
@@ -22,6 +21,7 @@ from pertharness.host.leaderboard.write import (
     write_leaderboard,
     write_tables,
 )
+from pertharness.host.text.csv_text import plain_text
 from rich.console import Console
 
 METRICS = {

@@ -11,21 +11,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from pertharness.cards import MetricOffer
+from pertharness.contract.cards import MetricOffer
+from pertharness.contract.jobs import Isolation
+from pertharness.contract.scores import COMMON_GENES
 from pertharness.host.leaderboard.badges import CONSTANT, COPIES_BY_DESIGN, SUSPECT
 from pertharness.host.leaderboard.calibrate import add_positions, reaches_duplicate
 from pertharness.host.leaderboard.compare import build_leaderboard
 from pertharness.host.leaderboard.grid import NAME_WIDTH
 from pertharness.host.leaderboard.markdown import as_markdown
+from pertharness.host.leaderboard.prediction_facts import PredictionFacts
 from pertharness.host.leaderboard.settings import DUPLICATE, Comparison, TaskSettings
 from pertharness.host.leaderboard.tables import Note, Table, make_tables
 from pertharness.host.leaderboard.tells import COLUMNS, Key, ModelFacts, add_tells, isolation_notes, make_notes
 from pertharness.host.leaderboard.terminal import print_leaderboard
 from pertharness.host.leaderboard.write import write_leaderboard
-from pertharness.host.prediction_facts import PredictionFacts
 from pertharness.host.report import write_report
-from pertharness.jobs import Isolation
-from pertharness.scores import COMMON_GENES
 from rich.console import Console
 
 METRICS = {

@@ -4,12 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pertharness.host.lock import try_lock
+from pertharness.host.store.lock import try_lock
 
 HOLD = """
 import sys
 from pathlib import Path
-from pertharness.host.lock import try_lock
+from pertharness.host.store.lock import try_lock
 lock = try_lock(Path(sys.argv[1]))
 print("held" if lock else "busy", flush=True)
 sys.stdin.read()

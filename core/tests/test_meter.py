@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import pluggy
 import psutil
 import pytest
-from pertharness import hookspecs
-from pertharness.jobs import Phase
+from pertharness.contract import hookspecs
+from pertharness.contract.jobs import Phase
+from pertharness.contract.protocol import PROJECT
 from pertharness.worker.meter import Meter
 
 PLUGIN = """
@@ -62,7 +63,7 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
 def measure(plugin: object, name: str, hook: str = "fit") -> Phase:
     """Call a hook as a worker does and give its one phase, also where it raises."""
     phases: list[Phase] = []
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(hookspecs)
     manager.register(plugin)
     manager.register(Meter(phases))

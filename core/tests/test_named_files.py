@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from pertharness.host.store import Store
+from pertharness.host.store.records import Store
 from pertharness.worker.landlock import abi_version
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pertharness.cards import Card
-from pertharness.errors import StoreError
-from pertharness.host.store import Store, read_job, read_status
-from pertharness.jobs import Job, PluginRef, Status
+from pertharness.contract.cards import Card
+from pertharness.contract.errors import StoreError
+from pertharness.contract.jobs import Job, PluginRef, Status
+from pertharness.host.store.records import Store, read_job, read_status
 from pertharness.worker.main import USAGE, main
 from pydantic import ValidationError
 

@@ -5,17 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pertharness.cards import DatasetOffer, EmbeddingOffer, MetricOffer, ModelOffer, ScorerOffer
-from pertharness.errors import RecipeError
-from pertharness.files import sha256_file
-from pertharness.host import keys as host_keys
+from pertharness.contract.cards import DatasetOffer, EmbeddingOffer, MetricOffer, ModelOffer, ScorerOffer
+from pertharness.contract.errors import RecipeError
+from pertharness.contract.jobs import Artefact, Job, PluginRef, Stage, Status
+from pertharness.files.whole import sha256_file
 from pertharness.host.execution.batch import job_files
-from pertharness.host.nodes import Node, Outcome
+from pertharness.host.execution.nodes import Node, Outcome
 from pertharness.host.plan import Plan, Source, build_plan, plan_common_genes, primary_metric
+from pertharness.host.plugins.registry import Offered, Plugin, Problem, Registry
 from pertharness.host.recipe import Recipe, parse_recipe, recipe_text
-from pertharness.host.registry import Offered, Plugin, Problem, Registry
-from pertharness.host.store import Store
-from pertharness.jobs import Artefact, Job, PluginRef, Stage, Status
+from pertharness.host.store import keys as host_keys
+from pertharness.host.store.records import Store
 
 DATA = Plugin(PluginRef(name="datasets", module="data", version="1"), Path("python"), "source-d", "environment")
 MINE = Plugin(PluginRef(name="mine", module="mine", version="1"), Path("python"), "source-m", "environment")

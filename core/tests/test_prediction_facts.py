@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pertharness import make_prediction
-from pertharness.canonical import write
-from pertharness.errors import DataError
-from pertharness.host.prediction_facts import Means, PredictionFacts, describe_prediction, open_means
+from pertharness.contract.errors import DataError
+from pertharness.data.canonical import write
+from pertharness.host.leaderboard.prediction_facts import Means, PredictionFacts, describe_prediction, open_means
 from scipy import sparse
 
 GENES = ["g1", "g2", "g3"]

@@ -5,7 +5,7 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pertharness.host.printable import printable
+from pertharness.host.text.printable import printable
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pertharness.files import sha256_text, write_text
-from pertharness.host.in_use import keys_in_use, nobody_else_removes, use_records
-from pertharness.host.prune import Pruned, prune
-from pertharness.host.space import take_stock
-from pertharness.host.store import Store
-from pertharness.jobs import Artefact, Job, PluginRef, Stage, Status
+from pertharness.contract.jobs import Artefact, Job, PluginRef, Stage, Status
+from pertharness.files.whole import sha256_text, write_text
+from pertharness.host.store.in_use import keys_in_use, nobody_else_removes, use_records
+from pertharness.host.store.prune import Pruned, prune
+from pertharness.host.store.records import Store
+from pertharness.host.store.space import take_stock
 
 OWN = PluginRef(name="pertharness", module="pertharness", version="")
 DAY_S = 86_400.0
@@ -27,8 +27,8 @@ DAY_S = 86_400.0
 HOLD = """
 import sys
 from pathlib import Path
-from pertharness.host.in_use import use_records
-from pertharness.host.store import Store
+from pertharness.host.store.in_use import use_records
+from pertharness.host.store.records import Store
 store, *keys = sys.argv[1:]
 with use_records(Store(Path(store)), keys):
     print("used", flush=True)

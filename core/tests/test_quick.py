@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from pertharness.errors import RecipeError
-from pertharness.host.quick import task_of_split
+from pertharness.contract.errors import RecipeError
+from pertharness.host.run.quick import task_of_split
 
 
 @pytest.mark.parametrize(

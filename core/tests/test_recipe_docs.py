@@ -11,7 +11,8 @@ DOCS = Path(__file__).parents[2] / "docs"
 SECTIONS = {
     "At the top": recipes.Recipe, "[datasets.NAME]": recipes.DatasetChoice, "[[tasks]]": recipes.TaskChoice,
     "split": recipes.SplitChoice, "[[predictions]]": recipes.PredictionChoice,
-    "[environments]": recipes.EnvironmentChoice, "[comparison]": recipes.Comparison, "[resources]": recipes.Resources,
+    "[environments]": recipes.EnvironmentChoice, "[comparison]": recipes.ComparisonChoice,
+    "[resources]": recipes.Resources,
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from pertharness.errors import RecipeError
+from pertharness.contract.errors import RecipeError
 from pertharness.host.cli.prefetch import prefetch
 from pertharness.host.cli.run import run
 from pertharness.host.recipe import read_recipe

@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pertharness.errors import RecipeError
-from pertharness.host.recipe.values import EmbeddingSpec, ModelSpec, parse_embedding, parse_model, parse_seeds
+from pertharness.contract.errors import RecipeError
+from pertharness.host.recipe.value_types import EmbeddingSpec, ModelSpec, parse_embedding, parse_model, parse_seeds
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-from pertharness.host.plugins import find_installed
-from pertharness.host.registry import open_registry
-from pertharness.host.store import Store
-from pertharness.jobs import PluginRef
+from pertharness.contract.jobs import PluginRef
+from pertharness.host.packages.installed import find_installed
+from pertharness.host.plugins.registry import open_registry
+from pertharness.host.store.records import Store
 
 
 def test_no_plugin_is_called_as_the_harness_is(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from pertharness.errors import RecipeError
+from pertharness.contract.errors import RecipeError
 from pertharness.host.cli.run import make_recipe as of_options
 from pertharness.host.recipe import demo_recipe, make_recipe, read_recipe, write_recipe
 from pertharness.host.reproduce import papers, published_file, recipe_file

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 import pytest
-from pertharness.errors import PertharnessError, RecipeError
+from pertharness.contract.errors import PertharnessError, RecipeError
 from pertharness.host.reproduce import published_file
 from pertharness.host.reproduce.point_by_point import compare_sheets, describe_result
 from pertharness.host.reproduce.published import read_benchmark

@@ -10,15 +10,15 @@ import time
 from pathlib import Path
 
 import pytest
+from pertharness.contract.jobs import Job, PluginRef
 from pertharness.host.execution.batch import Mechanism
 from pertharness.host.execution.kinds import kind_of
 from pertharness.host.execution.layout import lay_out
+from pertharness.host.execution.nodes import Node
 from pertharness.host.execution.runner import DiskFullError, Runner
 from pertharness.host.execution.tree import has_ended
-from pertharness.host.hashes import identity_of
-from pertharness.host.nodes import Node
-from pertharness.host.store import Store
-from pertharness.jobs import Job, PluginRef
+from pertharness.host.store.hashes import identity_of
+from pertharness.host.store.records import Store
 
 CARD = "import pertharness as p\nimport os, signal, subprocess, sys, time\n@p.hookimpl\ndef describe():\n    "
 SLEEP = ["sleep", f"600.{os.getpid()}"]  # a child that nobody else on the machine has
@@ -236,7 +236,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_runner import card_node
 from pertharness.host.execution.runner import Runner
-from pertharness.host.store import Store
+from pertharness.host.store.records import Store
 Runner(Store.open(Path(sys.argv[2])), isolation="none").run([card_node("hangs", Path(sys.argv[3]))])
 """
 

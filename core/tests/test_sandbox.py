@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from in_a_child import in_a_child
+from pertharness.contract.jobs import Job, PluginRef
 from pertharness.host.execution.batch import CORE, InputFile, Launch, left_open
 from pertharness.host.execution.sandbox import (
     _interpreter,
@@ -19,7 +20,6 @@ from pertharness.host.execution.sandbox import (
     has_bwrap,
     job_grants,
 )
-from pertharness.jobs import Job, PluginRef
 from pertharness.worker.landlock import Grants, abi_version, restrict
 
 EVERYTHING = Path("/")

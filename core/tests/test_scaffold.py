@@ -7,11 +7,11 @@ import sys
 
 import pytest
 from click.testing import CliRunner
-from pertharness.errors import RecipeError
+from pertharness.contract.errors import RecipeError
+from pertharness.contract.jobs import PluginRef
 from pertharness.host.cli.new import new
 from pertharness.host.recipe.position import toml
 from pertharness.host.scaffold import KINDS, write_plugin
-from pertharness.jobs import PluginRef
 from pertharness.testing.subject import Subject
 
 

@@ -17,12 +17,12 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pertharness.canonical import pseudobulk
+from pertharness.contract.errors import ChoiceError, DataError
+from pertharness.data.canonical import pseudobulk
 from pertharness.datasets import load_dataset
 from pertharness.datasets.sampled_cells import MOST_FOR_ALL, draw_cells
 from pertharness.datasets.scale import SAMPLED_CELLS
 from pertharness.datasets.screen_facts import read_facts
-from pertharness.errors import ChoiceError, DataError
 from scipy import sparse
 
 GENES = ["KLF1", "CEBPE", "SPI1", *(f"GENE{i}" for i in range(17))]

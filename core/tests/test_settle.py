@@ -16,17 +16,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from permissions import as_a_user
-from pertharness.embeddings import write_embedding
-from pertharness.errors import ContractError
+from pertharness.contract.errors import ContractError
+from pertharness.contract.jobs import Claim, Cost, Isolation, Job, PluginRef, Stage, Status
+from pertharness.data.embeddings import write_embedding
 from pertharness.host.execution import claims as module
 from pertharness.host.execution import plain_files
 from pertharness.host.execution.batch import Launch
 from pertharness.host.execution.inspection import inspect_apart
 from pertharness.host.execution.settle import NEEDED, End, settle, write_status
 from pertharness.host.execution.tree import children_of
-from pertharness.host.hashes import identity_of
-from pertharness.host.store import read_status
-from pertharness.jobs import Claim, Cost, Isolation, Job, PluginRef, Stage, Status
+from pertharness.host.store.hashes import identity_of
+from pertharness.host.store.records import read_status
 
 END = End(Cost(wall_s=1.0, cpu_s=0.5, peak_rss_mb=10.0), started="2026-01-01T00:00:00+00:00")
 CARD = b'{"models": []}'
@@ -315,7 +315,7 @@ def test_what_cannot_be_read_is_a_record_in_words() -> None:
     words = as_a_user("""
 from pertharness.host.execution.batch import Launch
 from pertharness.host.execution.settle import End, settle, write_status
-from pertharness.jobs import Cost, Isolation, Job, PluginRef
+from pertharness.contract.jobs import Cost, Isolation, Job, PluginRef
 job = Job(key="key", stage="cards", plugin=PluginRef(name="p", module="p", version="1"))
 launch = Launch(job=job, folder=top / "key")
 (top / "key" / "out").mkdir(parents=True)

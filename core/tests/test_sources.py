@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from pertharness.errors import StoreError
+from pertharness.contract.errors import StoreError
+from pertharness.contract.jobs import Job, PluginRef
+from pertharness.host.execution.nodes import Node
 from pertharness.host.execution.runner import Runner
-from pertharness.host.nodes import Node
-from pertharness.host.sources import Sources
-from pertharness.host.store import Store
-from pertharness.jobs import Job, PluginRef
+from pertharness.host.packages.sources import Sources
+from pertharness.host.store.records import Store
 
 EDITS_ITSELF = """
 import pathlib

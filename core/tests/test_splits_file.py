@@ -5,7 +5,7 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pertharness.errors import SplitError
+from pertharness.contract.errors import SplitError
 from pertharness.host.splits import Labelled, make_split, read_split, write_split
 
 GENES = "ABCDEFGH"

@@ -1,9 +1,9 @@
 """What is asked of a split, and what every split is checked for."""
 
 import pytest
-from pertharness.errors import SplitError
+from pertharness.contract.errors import SplitError
 from pertharness.host.splits import Labelled, make_split, split_hash
-from pertharness.host.splits.model import Parts, build_split
+from pertharness.host.splits.split import Parts, build_split
 
 LABELS = [Labelled("control", "ctrl"), *(Labelled(name, f"{name}+ctrl") for name in "ABCDEFGH")]
 

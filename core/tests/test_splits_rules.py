@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pertharness.errors import SplitError
+from pertharness.contract.errors import SplitError
 from pertharness.host.splits import KINDS, Labelled, make_split
 
 CONTROL = Labelled("control", "ctrl")

@@ -65,10 +65,13 @@ def test_comments_docstrings_annotations_and_form_do_not_count(
     sources: Path, before: dict[str, dict[str, object]]
 ) -> None:
     edit(
-        sources, "halves.py", "    few = n_cells < FEWEST_CELLS\n", "    # why\n    few = (\n n_cells < FEWEST_CELLS)\n"
+        sources,
+        "data/halves.py",
+        "    few = n_cells < FEWEST_CELLS\n",
+        "    # why\n    few = (\n n_cells < FEWEST_CELLS)\n",
     )
-    edit(sources, "halves.py", '    """Square the values', '    """Raise the values')
-    edit(sources, "halves.py", "def _square(chunk: Any, start: int) -> Any:", "def _square(chunk, start):")
+    edit(sources, "data/halves.py", '    """Square the values', '    """Raise the values')
+    edit(sources, "data/halves.py", "def _square(chunk: Any, start: int) -> Any:", "def _square(chunk, start):")
     edit(sources, "worker/stages.py", "    notes: list[str] = []\n", "    notes: list[object] = [\n    ]\n")
     assert changed(sources, before) == set()
 
@@ -76,14 +79,14 @@ def test_comments_docstrings_annotations_and_form_do_not_count(
 @pytest.mark.parametrize(
     ("module", "old", "new", "stages"),
     [
-        ("halves.py", "(n_cells[:, None] - 1)", "(n_cells[:, None] - 2)", {"halves"}),
-        ("halves.py", "FEWEST_CELLS = 2", "FEWEST_CELLS = 3", {"halves"}),
+        ("data/halves.py", "(n_cells[:, None] - 1)", "(n_cells[:, None] - 2)", {"halves"}),
+        ("data/halves.py", "FEWEST_CELLS = 2", "FEWEST_CELLS = 3", {"halves"}),
         ("worker/stages.py", 'names = ["scores.csv"]', 'names = ["scores.csv", "x"]', {"scores"}),
         ("worker/external/read.py", "len(numbers) > len(queries)", "len(numbers) < len(queries)", {"predictions"}),
         ("host/splits/rules.py", "VAL_SHARE = 0.1", "VAL_SHARE = 0.2", {"splits"}),
-        ("halves.py", "import numpy as np", "import cupy as np", {"halves", "predictions", "scores"}),
+        ("data/halves.py", "import numpy as np", "import cupy as np", {"halves", "predictions", "scores"}),
         ("host/report/page.py", "_LONGEST = 20_000", "_LONGEST = 1", set()),
-        ("predictions.py", "float64", "float32", {"cards", "datasets", "embeddings", "predictions", "scores"}),
+        ("contract/predictions.py", "float64", "float32", {"cards", "datasets", "embeddings", "predictions", "scores"}),
     ],
 )  # fmt: skip
 def test_a_change_is_noticed_in_the_stages_that_come_to_it(
@@ -94,7 +97,7 @@ def test_a_change_is_noticed_in_the_stages_that_come_to_it(
 
 
 def test_what_a_field_is_declared_as_counts(sources: Path, before: dict[str, dict[str, object]]) -> None:
-    edit(sources, "cards.py", "deterministic: bool", "deterministic: int")
+    edit(sources, "contract/cards.py", "deterministic: bool", "deterministic: int")
     assert "cards" in changed(sources, before)
 
 

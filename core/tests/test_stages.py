@@ -16,16 +16,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
-from pertharness import DatasetOffer, EmbeddingOffer, MetricOffer, ModelOffer, ScorerOffer, canonical
-from pertharness.expression import layers_of
-from pertharness.files import sha256_file
+from pertharness import DatasetOffer, EmbeddingOffer, MetricOffer, ModelOffer, ScorerOffer
+from pertharness.contract.jobs import PluginRef, Status
+from pertharness.data import canonical
+from pertharness.data.expression import layers_of
+from pertharness.files.whole import sha256_file
+from pertharness.host.execution.nodes import Outcome
 from pertharness.host.execution.runner import Runner
-from pertharness.host.nodes import Outcome
 from pertharness.host.plan import Attempt, Plan, Source, build_plan
+from pertharness.host.plugins.registry import Offered, Plugin, Registry
 from pertharness.host.recipe import Recipe
-from pertharness.host.registry import Offered, Plugin, Registry
-from pertharness.host.store import Store
-from pertharness.jobs import PluginRef, Status
+from pertharness.host.store.records import Store
 from scipy import sparse
 
 GENES = ["A", "B", "C", "D", "NA"]
@@ -42,8 +43,8 @@ SPLIT = {"train": ["A", "B"], "val": ["D"], "test": ["C", "A+B"]}
 ANSWER = """
 import os, pathlib
 import numpy as np, pandas as pd, pertharness as p
-from pertharness import canonical
-from pertharness.scores import COLUMNS
+from pertharness.data import canonical
+from pertharness.contract.scores import COLUMNS
 
 @p.hookimpl
 def load_dataset(name, source, params):

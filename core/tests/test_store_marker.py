@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from pertharness.errors import StoreError
-from pertharness.host.store import Store
-from pertharness.host.store_marker import MARKER
+from pertharness.contract.errors import StoreError
+from pertharness.host.store.marker import MARKER
+from pertharness.host.store.records import Store
 
 DAMAGED = {
     "empty": b"", "truncated": b'{"form', "not text": b"\xff\xfe\x00", "NUL": b"\0" * 12, "a list": b"[1]",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +9,11 @@ import anndata
 import h5py
 import numpy as np
 import pandas as pd
-import pertharness.copying
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from pertharness.canonical import check_dataset, open_stored, pseudobulk, read, select, write
-from pertharness.copying import copy_ranges, create_plain, is_plain
-from pertharness.errors import DataError
-from pertharness.expression import layers_of
-from pertharness.stored import Stored
+from pertharness.contract.errors import DataError
+from pertharness.data.canonical import check_dataset, open_stored, pseudobulk, read, select, write
+from pertharness.data.expression import layers_of
+from pertharness.data.stored import Stored
 from scipy import sparse
 
 FORMS = {"dense": np.asarray, "csr": sparse.csr_matrix}
@@ -152,40 +147,3 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="indptr"):
         write(select(open_stored(tmp_path / "x.h5ad"), ["A"]), tmp_path / "y.h5ad")
     assert [path.name for path in tmp_path.iterdir()] == ["x.h5ad"]
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(0, 99), max_size=40), st.sampled_from([1, 7, 40, 1000]), st.sampled_from([1, 3, 1000]))
-def test_ranges_are_copied_whatever_windows_and_pieces(cuts: list[int], window: int, pieces: int) -> None:
-    import tempfile
-
-    edges = np.array(sorted(cuts)[: len(cuts) // 2 * 2], dtype=np.int64).reshape(-1, 2)
-    values = np.random.default_rng(0).integers(0, 256, 100).astype(np.uint8)
-    expected = np.concatenate([values[:0], *(values[a:b] for a, b in edges)])
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pertharness.copying, "_WINDOW", window)
-        patch.setattr(pertharness.copying, "_PIECES", pieces)
-        with h5py.File(Path(folder, "x"), "w") as source, h5py.File(Path(folder, "y"), "w") as target:
-            source["x"] = values
-            source.flush()
-            made = create_plain(target, "y", expected.shape, np.dtype(np.uint8))
-            if len(expected):
-                copy_ranges(source["x"], made, edges[:, 0], edges[:, 1])
-        with h5py.File(Path(folder, "y")) as file:
-            assert file["y"][:].tolist() == expected.tolist()
-
-
-def test_a_system_that_writes_less_than_asked_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "pwritev", lambda file, pieces, at: os.pwrite(file, b"".join(pieces)[:5], at))
-    write(make_dataset(), tmp_path / "x.h5ad")
-    write(open_stored(tmp_path / "x.h5ad"), tmp_path / "y.h5ad")
-    assert_same(read(tmp_path / "y.h5ad"), read(tmp_path / "x.h5ad"))
-
-
-def test_a_system_without_vectored_writes_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(make_dataset(), tmp_path / "x.h5ad")
-    monkeypatch.delattr(os, "pwritev")
-    with h5py.File(tmp_path / "x.h5ad") as file:
-        assert not is_plain(file["X/data"])
-    write(select(open_stored(tmp_path / "x.h5ad"), ["A", "B"]), tmp_path / "y.h5ad")
-    assert_same(read(tmp_path / "y.h5ad"), select(read(tmp_path / "x.h5ad"), ["A", "B"]))

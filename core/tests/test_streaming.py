@@ -13,9 +13,9 @@ import pytest
 import scipy.sparse._sparsetools
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pertharness.canonical import pseudobulk
-from pertharness.errors import DataError
-from pertharness.streaming import (
+from pertharness.contract.errors import DataError
+from pertharness.data.canonical import pseudobulk
+from pertharness.data.streaming import (
     Compressed,
     View,
     as_source,
@@ -154,7 +154,7 @@ FAR_APART = np.array([3, 4, 5, 1000, 1001, 1990])
 def test_a_view_of_rows_far_apart_does_not_read_what_lies_between(
     form: str, chunk: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pertharness.streaming.GAP_BYTES", 1000)  # of a file in proportion to this one
+    monkeypatch.setattr("pertharness.data.streaming.GAP_BYTES", 1000)  # of a file in proportion to this one
     matrix = make_matrix(10, 2000, 9)
     if form == "dense":
         source = Counted(matrix, (chunk, 2) if chunk else None)
@@ -184,7 +184,7 @@ def test_a_view_of_rows_far_apart_does_not_read_what_lies_between(
 def test_a_view_of_any_rows_has_these_rows(seed: int, form: str, n_bytes: int, gap: int, chosen: list[int]) -> None:
     matrix, rows = make_matrix(seed), np.array(sorted(chosen), dtype=int)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pertharness.streaming.GAP_BYTES", gap)
+        patch.setattr("pertharness.data.streaming.GAP_BYTES", gap)
         view = View(as_source(FORMS[form](matrix)), matrix.dtype, rows)
         chunks = [c if form == "dense" else c.toarray() for _, c in row_chunks(view, n_bytes)]
     assert np.array_equal(np.vstack([np.empty((0, 7), np.float32), *chunks]), matrix[rows])

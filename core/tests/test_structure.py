@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
+from pertharness.contract.errors import DataError
+from pertharness.data.expression import read
+from pertharness.data.hdf5_structure import check_structure, in_units
 from pertharness.datasets.h5ad import load_h5ad
-from pertharness.errors import DataError
-from pertharness.expression import read
-from pertharness.structure import check_structure, in_units
 from pertharness.worker.external.read import read_prediction
 
 LABELS = ["control", "A", "A+B"]

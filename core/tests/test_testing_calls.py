@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from pertharness import Card, EmbeddingOffer, MetricOffer, ModelOffer, ScorerOffer, hookimpl, hookspecs, make_prediction
-from pertharness.scores import COLUMNS
+from pertharness import Card, EmbeddingOffer, MetricOffer, ModelOffer, ScorerOffer, hookimpl, make_prediction
+from pertharness.contract import hookspecs
+from pertharness.contract.scores import COLUMNS
 from pertharness.testing import call_embed, call_fit, call_predict, call_score, planted_means
 from pertharness.testing.planted import DOUBLES, GENES, SINGLES
 

@@ -7,7 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pertharness.texts import MESSAGE_LIMIT, NOTE_LIMIT, NOTES_LIMIT, shorten, shorten_notes, storable
+from pertharness.contract.texts import MESSAGE_LIMIT, NOTE_LIMIT, NOTES_LIMIT, shorten, shorten_notes, storable
 
 
 def test_half_surrogates_and_nul_are_spelled_out() -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from permissions import as_a_user
-from pertharness.files import remove_tree, unlock_folder, walk
+from pertharness.contract.jobs import Job, PluginRef
+from pertharness.files.trees import remove_tree, unlock_folder, walk
 from pertharness.host.execution.layout import lay_out
-from pertharness.host.nodes import Node
-from pertharness.host.prune import prune
-from pertharness.host.space import Measure
-from pertharness.host.store import Store
-from pertharness.jobs import Job, PluginRef
+from pertharness.host.execution.nodes import Node
+from pertharness.host.store.prune import prune
+from pertharness.host.store.records import Store
+from pertharness.host.store.space import Measure
 
 DEPTH = 1500
 """More than a process may have calls in one another, or files open; with `LONG` names, 20 times PATH_MAX."""
@@ -118,8 +118,8 @@ def test_a_folder_that_is_moved_meanwhile_ends_the_walk(tmp_path: Path) -> None:
 
 
 LOCKED = """
-from pertharness.files import remove_tree, walk
-from pertharness.host.space import Measure
+from pertharness.files.trees import remove_tree, walk
+from pertharness.host.store.space import Measure
 folder = top / "folder"
 for number, mode in enumerate((0, 0o444, 0o111, 0o555)):
     (folder / f"{number}" / "in").mkdir(parents=True)
@@ -136,7 +136,8 @@ def test_folders_that_their_owner_closed_are_removed() -> None:
 def test_what_cannot_be_looked_into_is_named_and_counts_nothing() -> None:
     words = as_a_user(f"{LOCKED}print(sorted(each.name for each in walk(folder)), Measure().size(folder))")
     assert words == "['0', '1', '2', '3', 'file', 'in'] 5\n"
-    closed = "from pertharness.files import *\n(top / 'closed' / 'in').mkdir(parents=True)\n(top / 'closed').chmod(0)\n"
+    closed = "from pertharness.files.trees import *\n"
+    closed += "(top / 'closed' / 'in').mkdir(parents=True)\n(top / 'closed').chmod(0)\n"
     opened = "\n(top / 'closed').chmod(0o700)"
     assert as_a_user(f"{closed}print(list(walk(top / 'closed' / 'in'))){opened}") == "[]\n"
 
@@ -145,7 +146,7 @@ def test_what_cannot_be_looked_into_is_named_and_counts_nothing() -> None:
 def test_what_cannot_be_removed_is_an_error_and_all_else_is_removed() -> None:
     """In a folder with the sticky bit only the owner of a file removes it."""
     words = as_a_user("""
-from pertharness.files import remove_tree
+from pertharness.files.trees import remove_tree
 for name in ("a", "b/c", "d"):
     (top / "folder" / name).mkdir(parents=True)
 (top / "folder" / "b").chmod(0o1777)
@@ -197,8 +198,8 @@ def test_a_scratch_folder_that_is_none_is_not_kept(make: Callable[[Path], object
 def test_a_job_is_laid_out_where_another_try_closed_its_folders() -> None:
     words = as_a_user(f"""
 from pertharness.host.execution.layout import lay_out
-from pertharness.host.nodes import Node
-from pertharness.jobs import Job, PluginRef
+from pertharness.host.execution.nodes import Node
+from pertharness.contract.jobs import Job, PluginRef
 job = Job(key="0" * 64, stage="cards", plugin=PluginRef(name="p", module="p", version="1"))
 for name in ("out", "scratch"):
     (top / "work" / name).mkdir(parents=True)
@@ -227,8 +228,8 @@ def test_a_record_is_committed_and_pruned_whatever_deep_folders_are_in_it(tmp_pa
 
 def test_a_record_that_its_owner_closed_is_pruned() -> None:
     words = as_a_user("""
-from pertharness.host.prune import prune
-from pertharness.host.store import Store
+from pertharness.host.store.prune import prune
+from pertharness.host.store.records import Store
 store = Store.open(top / "store")
 for stage, key in (("predictions", "0" * 64), ("scores", "2" * 64)):
     (store.record(stage, key) / "x").mkdir(parents=True)

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pertharness.files import sha256_file, write_text
-from pertharness.host.keys import key_of, key_parts
-from pertharness.host.store import Store
-from pertharness.host.sums import sums_of_record, write_manifest
-from pertharness.host.verify import Finding, Verifier
-from pertharness.jobs import Artefact, Job, PluginRef, Stage, Status
+from pertharness.contract.jobs import Artefact, Job, PluginRef, Stage, Status
+from pertharness.files.whole import sha256_file, write_text
+from pertharness.host.store.keys import key_of, key_parts
+from pertharness.host.store.records import Store
+from pertharness.host.store.sums import sums_of_record, write_manifest
+from pertharness.host.store.verify import Finding, Verifier
 
 OWN = PluginRef(name="pertharness", module="pertharness", version="")
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pertharness.contract.jobs import Job, PluginRef
 from pertharness.host.execution.start import WarmWorker
-from pertharness.jobs import Job, PluginRef
 from pertharness.worker import warm
 from pertharness.worker.landlock import Grants
 

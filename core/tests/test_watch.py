@@ -9,15 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pertharness.canonical import select, write
-from pertharness.errors import StoreError
-from pertharness.files import sha256_file
+from pertharness.contract.errors import StoreError
+from pertharness.contract.jobs import Job, PluginRef, Task
+from pertharness.contract.labels import CONTROL
+from pertharness.data.canonical import select, write
+from pertharness.files.whole import sha256_file
 from pertharness.host.execution.local import Seat
+from pertharness.host.execution.nodes import Node, Outcome
 from pertharness.host.execution.runner import Runner
-from pertharness.host.nodes import Node, Outcome
-from pertharness.host.store import Store
-from pertharness.jobs import Job, PluginRef, Task
-from pertharness.labels import CONTROL
+from pertharness.host.store.records import Store
 from pertharness.testing import planted_means
 
 QUERIES = ["CEBPE+KLF1", "MYC+TP53"]

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pertharness.cards import Card, EmbeddingOffer, ModelOffer, RemoteFile
-from pertharness.errors import FetchError
+from pertharness.contract.cards import Card, EmbeddingOffer, ModelOffer, RemoteFile
+from pertharness.contract.errors import FetchError
 from pertharness.host.fetch.checksums import record
 from pertharness.host.fetch.licences import confirm, has_to_be_confirmed, restricts
-from pertharness.host.hashes import FILE_NAME, identity_of, remembered_sha256
-from pertharness.host.weights import Declared, LicenceError, bring, examine
+from pertharness.host.plugins.weights import Declared, LicenceError, bring, examine
+from pertharness.host.store.hashes import FILE_NAME, identity_of, remembered_sha256
 from pydantic import ValidationError
 
 NOWHERE = "http://127.0.0.1:9/model.pt"
@@ -153,7 +153,7 @@ def test_a_damaged_memory_of_sums_is_as_good_as_none(tmp_path: Path) -> None:
 
 
 def test_sums_are_worked_out_where_they_cannot_be_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pertharness.host.hashes._SETTLED_NS", 0)  # else a file of this moment is not remembered
+    monkeypatch.setattr("pertharness.host.store.hashes._SETTLED_NS", 0)  # else a file of this moment is not remembered
     path = tmp_path / "large"
     path.write_bytes(BODY)
     assert remembered_sha256(path, path / "no folder") == sha256(BODY).hexdigest()

@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+from pertharness.contract.jobs import Claim, Job, PluginRef
+from pertharness.host.execution.nodes import Node, Outcome
 from pertharness.host.execution.runner import Runner
 from pertharness.host.execution.start import worker_command
-from pertharness.host.nodes import Node, Outcome
-from pertharness.host.store import Store
-from pertharness.jobs import Claim, Job, PluginRef
+from pertharness.host.store.records import Store
 from pertharness.worker.main import USAGE, main
 
 # What a plugin does before it gives its card -> state of the job, and words of its message.

@@ -31,7 +31,7 @@ def describe():
 
 @hookimpl
 def load_dataset(source):
-    from pertharness import canonical
+    from pertharness.data import canonical
 
     return canonical.read(source)
 

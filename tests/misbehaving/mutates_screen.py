@@ -1,7 +1,7 @@
 """A scorer that subtracts the control mean in place, from what others score against."""
 
 from pertharness import Card, MetricOffer, ScorerOffer, control_mean, hookimpl
-from pertharness.scores import COLUMNS
+from pertharness.contract.scores import COLUMNS
 
 STATE = "invalid"
 SAYS = ("hook score", "changed 'screen'", "screen = screen.copy()")

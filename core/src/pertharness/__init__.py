@@ -8,37 +8,39 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from pertharness.canonical import control_mean as control_mean
-    from pertharness.cards import Card as Card
-    from pertharness.cards import DatasetOffer as DatasetOffer
-    from pertharness.cards import EmbeddingOffer as EmbeddingOffer
-    from pertharness.cards import MetricOffer as MetricOffer
-    from pertharness.cards import ModelOffer as ModelOffer
-    from pertharness.cards import Needs as Needs
-    from pertharness.cards import RemoteFile as RemoteFile
-    from pertharness.cards import ScorerOffer as ScorerOffer
-    from pertharness.cards import TableOffer as TableOffer
-    from pertharness.errors import DataError as DataError
-    from pertharness.errors import Skip as Skip
-    from pertharness.hookspecs import hookimpl as hookimpl
-    from pertharness.jobs import Task as Task
-    from pertharness.labels import CONTROL as CONTROL
-    from pertharness.labels import join_targets as join_targets
-    from pertharness.labels import target_genes as target_genes
-    from pertharness.labels import targets_of as targets_of
-    from pertharness.predictions import make_prediction as make_prediction
-    from pertharness.scores import Scores as Scores
+from pertharness.version import __version__ as __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from pertharness.contract.cards import Card as Card
+    from pertharness.contract.cards import DatasetOffer as DatasetOffer
+    from pertharness.contract.cards import EmbeddingOffer as EmbeddingOffer
+    from pertharness.contract.cards import MetricOffer as MetricOffer
+    from pertharness.contract.cards import ModelOffer as ModelOffer
+    from pertharness.contract.cards import Needs as Needs
+    from pertharness.contract.cards import RemoteFile as RemoteFile
+    from pertharness.contract.cards import ScorerOffer as ScorerOffer
+    from pertharness.contract.cards import TableOffer as TableOffer
+    from pertharness.contract.errors import DataError as DataError
+    from pertharness.contract.errors import Skip as Skip
+    from pertharness.contract.hookspecs import hookimpl as hookimpl
+    from pertharness.contract.jobs import Task as Task
+    from pertharness.contract.labels import CONTROL as CONTROL
+    from pertharness.contract.labels import join_targets as join_targets
+    from pertharness.contract.labels import target_genes as target_genes
+    from pertharness.contract.labels import targets_of as targets_of
+    from pertharness.contract.predictions import make_prediction as make_prediction
+    from pertharness.contract.scores import Scores as Scores
+    from pertharness.data.canonical import control_mean as control_mean
 
 # Loaded when first asked for, so that `pertharness --help` and a worker start at once.
 _HOME = {
-    "control_mean": "canonical", "Card": "cards", "DatasetOffer": "cards", "EmbeddingOffer": "cards",
-    "MetricOffer": "cards", "ModelOffer": "cards", "Needs": "cards", "RemoteFile": "cards", "ScorerOffer": "cards",
-    "TableOffer": "cards", "DataError": "errors", "Skip": "errors", "hookimpl": "hookspecs", "Task": "jobs",
-    "CONTROL": "labels", "join_targets": "labels", "target_genes": "labels", "targets_of": "labels",
-    "make_prediction": "predictions", "Scores": "scores",
+    "control_mean": "data.canonical", "Card": "contract.cards", "DatasetOffer": "contract.cards",
+    "EmbeddingOffer": "contract.cards", "MetricOffer": "contract.cards", "ModelOffer": "contract.cards",
+    "Needs": "contract.cards", "RemoteFile": "contract.cards", "ScorerOffer": "contract.cards",
+    "TableOffer": "contract.cards", "DataError": "contract.errors", "Skip": "contract.errors",
+    "hookimpl": "contract.hookspecs", "Task": "contract.jobs", "CONTROL": "contract.labels",
+    "join_targets": "contract.labels", "target_genes": "contract.labels", "targets_of": "contract.labels",
+    "make_prediction": "contract.predictions", "Scores": "contract.scores",
 }  # fmt: skip
 __all__ = sorted(_HOME)
 

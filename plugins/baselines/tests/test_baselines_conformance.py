@@ -2,7 +2,7 @@
 
 import pytest
 from pertharness import Skip
-from pertharness.jobs import PluginRef
+from pertharness.contract.jobs import PluginRef
 from pertharness.testing import conformance
 from pertharness.testing.checks import run_check
 

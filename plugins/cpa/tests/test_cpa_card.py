@@ -6,7 +6,7 @@ import pertharness_cpa as plugin
 import pytest
 from packaging.requirements import Requirement
 from pertharness import DataError, Skip
-from pertharness.jobs import PluginRef
+from pertharness.contract.jobs import PluginRef
 from pertharness.testing.checks import card_checks, run_check
 from pertharness_cpa.settings import Settings, default_params, read_settings
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from pertharness import CONTROL, Skip
-from pertharness.canonical import select
+from pertharness.data.canonical import select
 from pertharness.testing import pose
 from pertharness_cpa import OFFER, fit, predict
 from pertharness_cpa.layout import dose_of, lay_out, read_screen, validation_rows, why_not

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from pertharness.jobs import PluginRef
+from pertharness.contract.jobs import PluginRef
 from pertharness.testing import conformance, pose
 from pertharness.testing.checks import list_checks, run_check
 from pertharness.testing.planted import GENES, SINGLES

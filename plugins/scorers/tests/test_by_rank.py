@@ -7,7 +7,7 @@ from anndata import AnnData
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pertharness import CONTROL
-from pertharness.scores import COLUMNS
+from pertharness.contract.scores import COLUMNS
 from pertharness_scorers.by_rank import (
     change_order,
     cumulative_l2,

@@ -10,7 +10,7 @@ from anndata import AnnData
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pertharness import CONTROL, DataError, Skip
-from pertharness.scores import COLUMNS
+from pertharness.contract.scores import COLUMNS
 from pertharness.worker.score_checks import check_scores
 from pertharness_scorers.detection import VARIANTS, detect
 from pertharness_scorers.interaction_offer import OFFER

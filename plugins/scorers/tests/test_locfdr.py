@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pertharness import DataError
-from pertharness.errors import RecipeError
+from pertharness.contract.errors import RecipeError
 from pertharness_scorers.locfdr import locfdr
 from pertharness_scorers.locfdr.density import count_bins, fit_density, natural_basis
 from pertharness_scorers.locfdr.table import level_crossings, non_null_distribution

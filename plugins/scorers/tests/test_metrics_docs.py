@@ -7,7 +7,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from pertharness import make_prediction
-from pertharness.scores import COLUMNS
+from pertharness.contract.scores import COLUMNS
 from pertharness.testing import call_score
 
 PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
@@ -89,7 +89,7 @@ def test_sections_repeat_what_the_overview_says():
 
 
 def test_each_cost_is_on_the_page_with_its_column():
-    from pertharness.jobs import Phase
+    from pertharness.contract.jobs import Phase
 
     rows = {row["cost"].strip("`"): row["in `costs.csv`"] for row in _rows("| cost | what it is")}
     assert list(rows) == ["fit_s", "predict_s", "peak_rss_mb", "peak_gpu_mb"]

@@ -6,16 +6,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pertharness.cards import Card
+from pertharness.contract.cards import Card
+from pertharness.contract.hookspecs import hookimpl
 from pertharness.datasets.demo import DEMO, load_demo
 from pertharness.datasets.h5ad import H5AD, load_h5ad
 from pertharness.datasets.published import PUBLISHED, load_published
-from pertharness.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from pertharness.stored import Stored
+    from pertharness.data.stored import Stored
 
 _LOADERS: dict[str, Callable[[str, Path | None, Mapping[str, Any]], AnnData | Stored]] = {
     DEMO.name: load_demo,

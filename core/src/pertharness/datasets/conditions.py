@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pertharness.contract.errors import ChoiceError, DataError
+from pertharness.contract.labels import CONTROL
 from pertharness.datasets.controls import is_control_label, is_no_perturbation
 from pertharness.datasets.labelling import Labelling, labels_in
 from pertharness.datasets.options import NONE, FileOptions
 from pertharness.datasets.separators import quote
-from pertharness.errors import ChoiceError, DataError
-from pertharness.labels import CONTROL
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pertharness.contract.errors import ChoiceError, DataError
 from pertharness.datasets.conditions import CONTEXT_COLUMNS
 from pertharness.datasets.label_kinds import NoControlError
 from pertharness.datasets.labelling import labels_in
 from pertharness.datasets.options import NONE, FileOptions
 from pertharness.datasets.perturbations import read_names
 from pertharness.datasets.separators import quote
-from pertharness.errors import ChoiceError, DataError
 
 if TYPE_CHECKING:
     import pandas as pd

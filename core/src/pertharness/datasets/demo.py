@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pertharness.canonical import KEY, SCALE, check_dataset
-from pertharness.cards import DatasetOffer
+from pertharness.contract.cards import DatasetOffer
+from pertharness.contract.labels import CONTROL, join_targets
+from pertharness.data.canonical import KEY, SCALE, check_dataset
 from pertharness.datasets.options import DemoOptions, check_options
-from pertharness.labels import CONTROL, join_targets
 
 if TYPE_CHECKING:
     import pandas as pd

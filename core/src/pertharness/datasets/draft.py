@@ -12,16 +12,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pertharness.canonical import open_stored
+from pertharness.contract.errors import DataError, PertharnessError
+from pertharness.contract.labels import CONTROL, SEPARATOR
+from pertharness.data.canonical import open_stored
+from pertharness.data.label_map import DROP, clean_text, write_label_map
 from pertharness.datasets.label_kinds import NO_PERTURBATION
 from pertharness.datasets.labelling import Labelling, column_of_labels, labels_in
 from pertharness.datasets.options import NONE, FileOptions, check_options
 from pertharness.datasets.perturbations import read_names
 from pertharness.datasets.readings import PLUS_IN_NAMES
 from pertharness.datasets.separators import is_torn, parts_of
-from pertharness.errors import DataError, PertharnessError
-from pertharness.label_map import DROP, clean_text, write_label_map
-from pertharness.labels import CONTROL, SEPARATOR
 
 if TYPE_CHECKING:
     import pandas as pd

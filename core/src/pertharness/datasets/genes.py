@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pertharness.contract.errors import DataError
 from pertharness.datasets.options import FileOptions
 from pertharness.datasets.separators import quote
-from pertharness.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd

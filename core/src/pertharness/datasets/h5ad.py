@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pertharness.canonical import KEY, SCALE, check_dataset, open_stored
-from pertharness.cards import DatasetOffer
+from pertharness.contract.cards import DatasetOffer
+from pertharness.contract.errors import DataError
+from pertharness.data.canonical import KEY, SCALE, check_dataset, open_stored
+from pertharness.data.expression import layers_of
+from pertharness.data.stored import Stored, take_rows
+from pertharness.data.streaming import as_source
 from pertharness.datasets.conditions import choose_conditions
 from pertharness.datasets.contexts import choose_context, explaining_missing_controls
 from pertharness.datasets.labelling import Labelling
@@ -26,10 +30,6 @@ from pertharness.datasets.perturbations import (
 )  # fmt: skip
 from pertharness.datasets.separators import quote
 from pertharness.datasets.values import Survey, Values, as_type, survey_values
-from pertharness.errors import DataError
-from pertharness.expression import layers_of
-from pertharness.stored import Stored, take_rows
-from pertharness.streaming import as_source
 
 if TYPE_CHECKING:
     import pandas as pd

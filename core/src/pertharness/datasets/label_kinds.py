@@ -6,6 +6,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+from pertharness.contract.errors import DataError
+from pertharness.contract.labels import CONTROL, SEPARATOR
+from pertharness.data.label_map import DROP, clean_text
 from pertharness.datasets.controls import (
     JOINTS,
     is_control,
@@ -16,9 +19,6 @@ from pertharness.datasets.controls import (
 )  # fmt: skip
 from pertharness.datasets.options import FileOptions
 from pertharness.datasets.separators import quote
-from pertharness.errors import DataError
-from pertharness.label_map import DROP, clean_text
-from pertharness.labels import CONTROL, SEPARATOR
 
 NO_PERTURBATION = "no perturbation"
 DROPPED = "dropped by the label map"

@@ -6,14 +6,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pertharness.contract.errors import ChoiceError, DataError
+from pertharness.contract.labels import CONTROL
+from pertharness.data.label_map import clean_text
 from pertharness.datasets.controls import is_control_label, is_substitute
 from pertharness.datasets.label_kinds import control_matcher, sort_labels
 from pertharness.datasets.options import FileOptions
 from pertharness.datasets.readings import read_labels
 from pertharness.datasets.separators import quote as quote
-from pertharness.errors import ChoiceError, DataError
-from pertharness.label_map import clean_text
-from pertharness.labels import CONTROL
 
 if TYPE_CHECKING:
     import pandas as pd

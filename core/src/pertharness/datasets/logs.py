@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from pertharness.contract.errors import DataError
 from pertharness.datasets.labelling import quote
 from pertharness.datasets.multiples import TOLERANCE
 from pertharness.datasets.options import FileOptions
-from pertharness.datasets.scale import Reading, have_one_total, judge, sums_of
+from pertharness.datasets.scale import ScaleReading, have_one_total, judge, sums_of
 from pertharness.datasets.transformations import NATURAL, TOTAL, TRANSFORMATIONS
 from pertharness.datasets.values import Survey, Values, changed_values, place_words, refuse_kind
-from pertharness.errors import DataError
 
 _AS_IT_IS = "or accept the values as they are with --scale log1p"
 _MOST_FOR_LOGS = 1e8
@@ -136,7 +136,7 @@ def _from_means(
                 f"{values.where}: the sums of expm1 over the genes differ between the rows, or are 10 000: means of "
                 f"logarithms cannot be rescaled; rescale the cells and average them anew{others}"
             )
-        return _rescale(values, survey, None, Reading("constant", total=median), notes)
+        return _rescale(values, survey, None, ScaleReading("constant", total=median), notes)
     refuse_kind(
         values, survey, "too high",
         f"at most log1p(10 000) = 9.21: if these are counts without a logarithm, --scale counts --normalise{others}",
@@ -148,7 +148,7 @@ def _from_means(
             f"{others}"
         )
     if not options.scale and not stated and is_total:
-        words = _words(values, Reading("constant", total=median))
+        words = _words(values, ScaleReading("constant", total=median))
         raise DataError(
             f"{values.where}: {words}; expected log1p of counts per 10 000: rescale them with --rescale, {_AS_IT_IS}"
             f"{others}"
@@ -160,7 +160,7 @@ def _from_means(
     return values.matrix
 
 
-def _words(values: Values, reading: Reading) -> str:
+def _words(values: Values, reading: ScaleReading) -> str:
     """Return what was read in the values."""
     done = TRANSFORMATIONS[reading.transformation].words
     inverse = "expm1" if reading.transformation == NATURAL else f"the inverse of {done}"
@@ -188,7 +188,7 @@ def _words(values: Values, reading: Reading) -> str:
     return said[reading.kind]
 
 
-def _rescale(values: Values, survey: Survey, totals: np.ndarray | None, reading: Reading, notes: list[str]) -> Any:
+def _rescale(values: Values, survey: Survey, totals: np.ndarray | None, reading: ScaleReading, notes: list[str]) -> Any:
     """Undo what was done to the counts, bring each row to 10 000 and take log1p."""
     inverse = TRANSFORMATIONS[reading.transformation].inverse
     sums = survey.evidence.sums

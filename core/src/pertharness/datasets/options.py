@@ -8,8 +8,8 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from pertharness.errors import DataError
-from pertharness.label_map import check_label_map, read_label_map
+from pertharness.contract.errors import DataError
+from pertharness.data.label_map import check_label_map, read_label_map
 
 NONE = "none"
 """Says of a separator or a context column that there is none, where None means: find it."""

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pertharness.contract.labels import CONTROL, SEPARATOR, targets_of
 from pertharness.datasets.genes import name_genes
 from pertharness.datasets.labelling import Labelling, find_labelling, labels_in
 from pertharness.datasets.options import FileOptions
 from pertharness.datasets.separators import quote
 from pertharness.datasets.targets import describe_targets, names_by_column
-from pertharness.labels import CONTROL, SEPARATOR, targets_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pertharness.canonical import open_stored
-from pertharness.cards import DatasetOffer, RemoteFile
+from pertharness.contract.cards import DatasetOffer, RemoteFile
+from pertharness.contract.errors import DataError
+from pertharness.data.canonical import open_stored
 from pertharness.datasets.h5ad import canonical_dataset
 from pertharness.datasets.options import NONE, FileOptions, check_options
-from pertharness.errors import DataError
 
 if TYPE_CHECKING:
-    from pertharness.stored import Stored
+    from pertharness.data.stored import Stored
 
 _DATAVERSE = "https://dataverse.harvard.edu/api/access/datafile"
 _GEARS_MEMBER = "perturb_processed.h5ad"

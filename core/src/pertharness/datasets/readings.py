@@ -7,6 +7,9 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pertharness.contract.errors import DataError
+from pertharness.contract.labels import CONTROL, SEPARATOR, join_targets
+from pertharness.data.label_map import clean_text
 from pertharness.datasets.controls import is_no_perturbation
 from pertharness.datasets.doses import drug_of, drugs_of
 from pertharness.datasets.guides import (
@@ -30,9 +33,6 @@ from pertharness.datasets.separators import (
     unknown_parts,
 )  # fmt: skip
 from pertharness.datasets.targets import WITHOUT_CASE, Match, are_ids, describe_match, key_of_name, match_names
-from pertharness.errors import DataError
-from pertharness.label_map import clean_text
-from pertharness.labels import CONTROL, SEPARATOR, join_targets
 
 PLUS_IN_NAMES = "&"
 """Stands for a ``+`` inside a name, which joins targets in the canonical form."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from pertharness.data.streaming import stored_values
 from pertharness.datasets.multiples import (
     TOLERANCE,
     are_per_10_000,
@@ -25,7 +26,6 @@ from pertharness.datasets.multiples import (
 )
 from pertharness.datasets.rounding import rounding_errors
 from pertharness.datasets.transformations import NATURAL, TOTAL, TRANSFORMATIONS
-from pertharness.streaming import stored_values
 
 SAMPLED_CELLS = 10_000
 """At least so many cells, drawn over the whole file, are tried with the inverses of other transformations."""
@@ -119,7 +119,7 @@ def sums_of(chunk: Any, inverse: Callable[[np.ndarray], np.ndarray], dtype: Any 
 
 
 @dataclass(frozen=True)
-class Reading:
+class ScaleReading:
     """What the values of cells are.
 
     Attributes
@@ -149,7 +149,7 @@ class Reading:
     factor: float | None = None
 
 
-def judge(evidence: Evidence, totals: np.ndarray | None = None) -> Reading:
+def judge(evidence: Evidence, totals: np.ndarray | None = None) -> ScaleReading:
     """Return what values are, by all that was collected.
 
     Parameters
@@ -162,14 +162,14 @@ def judge(evidence: Evidence, totals: np.ndarray | None = None) -> Reading:
         return _judge(evidence, totals)
 
 
-def _judge(evidence: Evidence, totals: np.ndarray | None) -> Reading:
+def _judge(evidence: Evidence, totals: np.ndarray | None) -> ScaleReading:
     """Try one explanation after the other."""
     sums = evidence.sums
     is_other = _is_other(sums)
     n_empty = int((sums == 0).sum())
     if not is_other.any():
         again = was_logged_before([values for values in evidence.kept.values() if len(values)])
-        return Reading("again" if again else "cp10k", n_empty=n_empty)
+        return ScaleReading("again" if again else "cp10k", n_empty=n_empty)
     others = sums[is_other]
     low, high = np.quantile(others, (0.05, 0.95), method="nearest")
     seen = {
@@ -189,7 +189,7 @@ def _judge(evidence: Evidence, totals: np.ndarray | None) -> Reading:
         found = {"kind": "above", "row": first, "high": float(others.max())}
     if found is None and follow_depth(sums, totals, kept):
         found = {"kind": "depth"}
-    return Reading(**{"kind": "subset", **seen, **(found or {})})
+    return ScaleReading(**{"kind": "subset", **seen, **(found or {})})
 
 
 def _find_constant(evidence: Evidence, is_other: np.ndarray, kept: list[np.ndarray]) -> dict[str, Any] | None:

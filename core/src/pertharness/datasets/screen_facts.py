@@ -16,8 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pertharness.canonical import KEY, open_stored
-from pertharness.containers import name_container
+from pertharness.contract.errors import ChoiceError, DataError
+from pertharness.contract.labels import targets_of
+from pertharness.data.canonical import KEY, open_stored
+from pertharness.data.containers import name_container
+from pertharness.data.stored import Stored
+from pertharness.data.streaming import Compressed, View, as_source, format_of
 from pertharness.datasets.h5ad import (
     Tables,
     bring_to_scale,
@@ -29,10 +33,6 @@ from pertharness.datasets.h5ad import (
 from pertharness.datasets.labelling import labels_in
 from pertharness.datasets.options import FileOptions, check_options
 from pertharness.datasets.sampled_cells import draw_cells
-from pertharness.errors import ChoiceError, DataError
-from pertharness.labels import targets_of
-from pertharness.stored import Stored
-from pertharness.streaming import Compressed, View, as_source, format_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from pertharness.contract.errors import ChoiceError
 from pertharness.datasets.options import NONE
-from pertharness.errors import ChoiceError
 
 SEPARATORS = ("+", "||", "_", "|", ";", ",", "&")
 RARE_SEPARATORS = ("/", ":", "__", "--")

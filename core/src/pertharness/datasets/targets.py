@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pertharness.contract.errors import ChoiceError, DataError
 from pertharness.datasets.options import NONE
-from pertharness.errors import ChoiceError, DataError
 
 if TYPE_CHECKING:
     import numpy as np

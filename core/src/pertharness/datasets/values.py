@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from pertharness.canonical import LOG1P_CEILING
-from pertharness.datasets.scale import Evidence
-from pertharness.errors import DataError
-from pertharness.streaming import (
+from pertharness.contract.errors import DataError
+from pertharness.data.canonical import LOG1P_CEILING
+from pertharness.data.hdf5_structure import is_number
+from pertharness.data.streaming import (
     View,
     as_source,
     first_value,
@@ -24,7 +24,7 @@ from pertharness.streaming import (
     stored_values,
     to_memory,
 )
-from pertharness.structure import is_number
+from pertharness.datasets.scale import Evidence
 
 Place = tuple[int, int, float]
 """Row, column and value."""
@@ -32,7 +32,7 @@ Place = tuple[int, int, float]
 
 @dataclass(frozen=True)
 class Values:
-    """The matrix of a file: shape (n_obs, n_genes), see ``pertharness.streaming``."""
+    """The matrix of a file: shape (n_obs, n_genes), see ``pertharness.data.streaming``."""
 
     matrix: Any
     where: str

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from pertharness import hookspecs
-from pertharness.cards import Card, EmbeddingOffer, ModelOffer, ScorerOffer
-from pertharness.jobs import Task
+from pertharness.contract import hookspecs
+from pertharness.contract.cards import Card, EmbeddingOffer, ModelOffer, ScorerOffer
+from pertharness.contract.jobs import Task
+from pertharness.contract.protocol import PROJECT
 from pertharness.testing.model_trial import planted_slots
 from pertharness.testing.planted import planted_task, pose
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from pertharness.scores import Scores
+    from pertharness.contract.scores import Scores
 
 SEED = 1
 
@@ -198,7 +199,7 @@ def call_score(
 
     Returns
     -------
-    pandas.DataFrame or pertharness.scores.Scores
+    pandas.DataFrame or pertharness.contract.scores.Scores
         What ``score`` gave.
 
     Raises
@@ -239,7 +240,7 @@ def _offer_of(plugin: Any, kind: str, name: str | None) -> Any:
 
 def _caller_of(plugin: Any, hook: str) -> pluggy.HookCaller:
     """Return one hook of a plugin, as a worker calls it but without Guard and Meter."""
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(hookspecs)
     manager.register(plugin)
     manager.check_pending()

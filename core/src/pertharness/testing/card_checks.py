@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pertharness.cards import Card
-from pertharness.errors import ContractError
-from pertharness.files import canonical_json
+from pertharness.contract.cards import Card
+from pertharness.contract.errors import ContractError
+from pertharness.files.whole import canonical_json
 from pertharness.testing.declared import check_imports_declared
 from pertharness.testing.subject import Subject
 

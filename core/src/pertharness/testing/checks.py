@@ -11,10 +11,10 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pertharness.cards import Card
-from pertharness.jobs import Job, PluginRef
+from pertharness.contract.cards import Card
+from pertharness.contract.jobs import Job, PluginRef
 from pertharness.testing.card_checks import CARD_CHECKS
 from pertharness.testing.dataset_checks import DATASET_CHECKS, DatasetTrial
 from pertharness.testing.embedding_checks import EMBEDDING_CHECKS, EmbeddingTrial
@@ -24,6 +24,10 @@ from pertharness.testing.model_trial import ModelTrial
 from pertharness.testing.scorer_checks import SCORER_CHECKS
 from pertharness.testing.scorer_trial import ScorerTrial
 from pertharness.testing.subject import Subject, give
+from pertharness.worker.stages import Result
+
+if TYPE_CHECKING:
+    from pertharness.contract.jobs import Phase
 
 
 @dataclass(frozen=True)
@@ -109,8 +113,8 @@ def run_check(
     check.function(subject if check.kind == "card" else _open_trial(subject, check.kind, check.offer, check.part))
 
 
-def run_check_job(job: Job) -> None:
-    """Carry out the check that a job names.
+def run_check_job(job: Job, folder: Path, phases: list[Phase]) -> Result:
+    """Carry out the check that a job names; it leaves nothing but its status: the stage ``checks`` of a worker.
 
     Raises
     ------
@@ -125,6 +129,7 @@ def run_check_job(job: Job) -> None:
             job.name, job.plugin, job.files(), params=job.params, slots=job.embeddings,
             source=job.inputs.get("source"),
         )  # fmt: skip
+    return Result([])
 
 
 # What a trial made (a fitted model's answer, a table of scores) serves all checks of the process.

@@ -6,9 +6,9 @@ import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pertharness.cards import DatasetOffer
-from pertharness.errors import ContractError, Skip
-from pertharness.files import sha256_file
+from pertharness.contract.cards import DatasetOffer
+from pertharness.contract.errors import ContractError, Skip
+from pertharness.files.whole import sha256_file
 from pertharness.testing.subject import Once, Subject
 from pertharness.worker.digests import changed_arguments, digest, digest_arguments
 from pertharness.worker.guard import check_loaded
@@ -16,7 +16,7 @@ from pertharness.worker.guard import check_loaded
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from pertharness.stored import Stored
+    from pertharness.data.stored import Stored
 
 
 class DatasetTrial:
@@ -85,7 +85,7 @@ def check_same_data(trial: DatasetTrial) -> None:
 
 def check_survives_a_file(trial: DatasetTrial) -> None:
     """Written as h5ad and read again, it still has the canonical form."""
-    from pertharness.canonical import check_dataset, read, write
+    from pertharness.data.canonical import check_dataset, read, write
     from pertharness.testing.subject import working_folder
 
     adata = trial.in_memory()

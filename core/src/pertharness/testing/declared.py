@@ -11,8 +11,8 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution,
 from importlib.util import find_spec
 from pathlib import Path
 
-from pertharness.errors import ContractError, Skip
-from pertharness.hookspecs import PROJECT
+from pertharness.contract.errors import ContractError, Skip
+from pertharness.contract.protocol import PROJECT
 from pertharness.testing.failures import package_places
 
 WORKER_SIDE = frozenset({"anndata", "numpy", "pandas", "pluggy", "pydantic", "scipy"})

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pertharness.cards import EmbeddingOffer
-from pertharness.errors import ContractError, Skip
-from pertharness.labels import CONTROL
+from pertharness.contract.cards import EmbeddingOffer
+from pertharness.contract.errors import ContractError, Skip
+from pertharness.contract.labels import CONTROL
 from pertharness.testing.fresh import check_kept_nothing
 from pertharness.testing.model_trial import OTHER_SCREEN, OTHER_SEED, SEED
 from pertharness.testing.planted import SINGLES, UNSEEN, planted_means

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from pertharness.errors import ContractError, Skip
+from pertharness.contract.errors import ContractError, Skip
 
 
 @contextlib.contextmanager

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from pertharness.distributions import top_level_modules
-from pertharness.errors import ContractError, Skip
-from pertharness.hookspecs import PROJECT
+from pertharness.contract.distributions import top_level_modules
+from pertharness.contract.errors import ContractError, Skip
+from pertharness.contract.protocol import PROJECT
 from pertharness.testing.declared import distribution_of
 
 Value = TypeVar("Value")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pertharness.errors import ContractError
+from pertharness.contract.errors import ContractError
 from pertharness.testing.model_trial import (
     SPREAD,
     TOLERANCE,
@@ -72,7 +72,7 @@ def _zero(answer: Answer) -> float:
 
 def _control(answer: Answer) -> np.ndarray:
     """Return the mean of the controls that an answer was given, shape (n_genes,)."""
-    from pertharness.canonical import control_mean
+    from pertharness.data.canonical import control_mean
 
     return control_mean(answer.controls)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pertharness.cards import Card, DatasetOffer, EmbeddingOffer, ModelOffer, ScorerOffer
-from pertharness.errors import RecipeError
+from pertharness.contract.cards import Card, DatasetOffer, EmbeddingOffer, ModelOffer, ScorerOffer
+from pertharness.contract.errors import RecipeError
 
 AnyOffer = DatasetOffer | EmbeddingOffer | ModelOffer | ScorerOffer
 KINDS = ("datasets", "embeddings", "models", "scorers")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pertharness.errors import ContractError
-from pertharness.labels import join_targets
+from pertharness.contract.errors import ContractError
+from pertharness.contract.labels import join_targets
 from pertharness.testing.fresh import check_kept_nothing
 from pertharness.testing.gene_order import check_gene_order
 from pertharness.testing.model_trial import (
@@ -67,7 +67,7 @@ def check_inputs_unchanged(trial: ModelTrial) -> None:
 
 def check_scale(trial: ModelTrial) -> None:
     """Predictions are means of log1p of counts per 10 000: in their range, and near the controls on average."""
-    from pertharness.canonical import control_mean
+    from pertharness.data.canonical import control_mean
 
     answer = trial.formed()
     prediction_checks.check_bounds(answer.prediction, trial.refuse)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pertharness.cards import ModelOffer
-from pertharness.errors import ContractError, Skip
-from pertharness.labels import CONTROL
+from pertharness.contract.cards import ModelOffer
+from pertharness.contract.errors import ContractError, Skip
+from pertharness.contract.labels import CONTROL
 from pertharness.testing.planted import GENES, SINGLES, Posed, pose
 from pertharness.testing.subject import Once, Subject, working_folder
 from pertharness.worker import prediction_checks
@@ -65,7 +65,7 @@ class ModelTrial:
         val: bool = True, params: Mapping[str, Any] | None = None,
     ) -> Answer:  # fmt: skip
         """Fit and predict, on the planted data unless others are `posed`."""
-        from pertharness.canonical import select
+        from pertharness.data.canonical import select
 
         posed = posed or self.posed
         fit, predict = (self.subject.hook(name, self.offer.name, guarded=guarded) for name in ("fit", "predict"))
@@ -190,7 +190,7 @@ def read_slot(path: Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    from pertharness.embeddings import read_embedding
+    from pertharness.data.embeddings import read_embedding
 
     if path.suffix == ".h5ad":
         return read_embedding(path)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pertharness.jobs import Task
-from pertharness.labels import CONTROL, join_targets, targets_of
+from pertharness.contract.jobs import Task
+from pertharness.contract.labels import CONTROL, join_targets, targets_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -74,7 +74,7 @@ def planted_cells(seed: int = 0, context: str = "planted_a") -> AnnData:
     from anndata import AnnData
     from scipy import sparse
 
-    from pertharness.canonical import KEY, SCALE
+    from pertharness.data.canonical import KEY, SCALE
 
     labels = [CONTROL, *SINGLES, *DOUBLES]
     rates = _planted_rates(labels, context)
@@ -127,7 +127,7 @@ def _planted_rates(labels: list[str], context: str) -> np.ndarray:
 
 def planted_means(seed: int = 0, context: str = "planted_a") -> AnnData:
     """Give the means of the planted screen: 15 perturbations (control included) x 40 genes, float64, log1p CP10k."""
-    from pertharness.canonical import pseudobulk
+    from pertharness.data.canonical import pseudobulk
 
     return pseudobulk(planted_cells(seed, context))
 
@@ -151,7 +151,7 @@ def pose(kind: str, level: str, seed: int = 0) -> Posed:
     seed
         Of the counts.
     """
-    from pertharness.canonical import select
+    from pertharness.data.canonical import select
 
     held_out, val = (DOUBLES[4:], DOUBLES[3:4]) if kind == "double" else (SINGLES[:2], SINGLES[2:3])
     outside = {*held_out, *val}

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pertharness.errors import PertharnessError, Skip
-from pertharness.jobs import PluginRef
+from pertharness.contract.errors import PertharnessError, Skip
+from pertharness.contract.jobs import PluginRef
 from pertharness.testing.checks import Check, card_checks, list_checks, run_check
 from pertharness.testing.given import Allotted, Asked, allot
 from pertharness.testing.subject import Subject

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from pertharness import cards, hookspecs
+from pertharness.contract import cards, hookspecs, protocol
 
 ARGUMENTS = {
     "name": "which of the plugin's offers is asked for",
@@ -56,8 +56,8 @@ def _head() -> Iterator[str]:
     yield ""
     yield "<!-- Made by `python -m pertharness.testing.reference`; a test compares them. -->"
     yield ""
-    yield f"Hook protocol {hookspecs.PROTOCOL}. A plugin is a module named by an entry point of the group"
-    yield f"`{hookspecs.PROJECT}`; its functions are marked with `pertharness.hookimpl` and take those arguments that"
+    yield f"Hook protocol {protocol.PROTOCOL}. A plugin is a module named by an entry point of the group"
+    yield f"`{protocol.PROJECT}`; its functions are marked with `pertharness.hookimpl` and take those arguments that"
     yield "they need, by name. Any of them may raise `pertharness.Skip` with a reason. None may change what it is"
     yield "given, nor keep anything in a module: data, tables, lists and parameters are compared after the call, and a"
     yield "change makes the record invalid. A first plugin: [tutorial.md](tutorial.md)."
@@ -66,7 +66,7 @@ def _head() -> Iterator[str]:
 
 def _hooks() -> Iterator[str]:
     for name, function in vars(hookspecs).items():  # in the order of the source
-        if getattr(function, f"{hookspecs.PROJECT}_spec", None) is None:
+        if getattr(function, f"{protocol.PROJECT}_spec", None) is None:
             continue
         signature = inspect.signature(function)
         yield f"## {name}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pertharness.errors import ContractError, Skip
+from pertharness.contract.errors import ContractError, Skip
 from pertharness.testing.fresh import check_kept_nothing
 from pertharness.testing.model_trial import OTHER_SCREEN, OTHER_SEED
 from pertharness.testing.scorer_trial import (

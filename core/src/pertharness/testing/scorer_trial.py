@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pertharness.cards import MetricOffer, ScorerOffer
-from pertharness.errors import ContractError, Skip
-from pertharness.jobs import Task
-from pertharness.labels import CONTROL, join_targets, targets_of
+from pertharness.contract.cards import MetricOffer, ScorerOffer
+from pertharness.contract.errors import ContractError, Skip
+from pertharness.contract.jobs import Task
+from pertharness.contract.labels import CONTROL, join_targets, targets_of
 from pertharness.testing.model_trial import SEED
 from pertharness.testing.planted import DOUBLES, SINGLES, planted_means
 from pertharness.testing.subject import Once, Subject
@@ -86,7 +86,7 @@ class ScorerTrial:
         ContractError
             If the table does not keep the contract.
         """
-        from pertharness.scores import COLUMNS
+        from pertharness.contract.scores import COLUMNS
 
         given = {field.name: getattr(scene, field.name).copy() for field in fields(scene)}
         given |= {"references": {}, "params": copy.deepcopy(dict(params or self.offer.params))}
@@ -128,8 +128,8 @@ _TASK = Task(dataset="planted", name="double", split_kind="double", split_seed=1
 
 def _make_scene(noise: float = SMALL, seed: int = 0) -> Scene:
     """Return a truth, and a prediction that is the truth with noise; 0: the truth itself."""
-    from pertharness.canonical import select
-    from pertharness.predictions import make_prediction
+    from pertharness.contract.predictions import make_prediction
+    from pertharness.data.canonical import select
 
     means = planted_means(seed)
     truth = select(means, list(QUERIES))

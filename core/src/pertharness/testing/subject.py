@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from pertharness.cards import Card, DatasetOffer, EmbeddingOffer, ModelOffer
-from pertharness.errors import Skip
-from pertharness.files import canonical_json
-from pertharness.jobs import Job, PluginRef
+from pertharness.contract.cards import Card, DatasetOffer, EmbeddingOffer, ModelOffer
+from pertharness.contract.errors import Skip
+from pertharness.contract.jobs import Job, PluginRef
+from pertharness.files.whole import canonical_json
 from pertharness.worker.refusals import Refuse, refusal_of
 from pertharness.worker.stages import guarded_hooks, implemented, load_plugin
 
@@ -21,7 +21,7 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
-class Given:
+class Extras:
     """What an offer is checked with besides planted data; it can be hashed, so that checks share what they make.
 
     Attributes
@@ -45,10 +45,10 @@ class Given:
 def give(
     *, params: Mapping[str, Any] | None = None, slots: Mapping[str, Path] | None = None, source: Path | None = None,
     files: Mapping[str, Path] | None = None,
-) -> Given:  # fmt: skip
+) -> Extras:  # fmt: skip
     """Return what an offer is checked with."""
     pairs = (tuple(sorted((given or {}).items())) for given in (slots, files))
-    return Given(canonical_json(params or {}), next(pairs), source, next(pairs))
+    return Extras(canonical_json(params or {}), next(pairs), source, next(pairs))
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Subject:
     """A plugin under test, and what its user gives for one of its offers."""
 
     ref: PluginRef
-    given: Given = Given()
+    given: Extras = Extras()
 
     def job(self, offer: str = "") -> Job:
         """Give a job of the plugin, as the Guard wants it."""

@@ -5,7 +5,8 @@ import os
 import signal
 import sys
 
-from pertharness.worker.main import DISK_FULL, main
+from pertharness.worker.job_run import DISK_FULL
+from pertharness.worker.main import main
 
 if __name__ == "__main__":
     # Ctrl-C ends a worker at once and without a status; a KeyboardInterrupt that is caught is then a plugin's own.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pertharness.expression import layers_of
+from pertharness.data.expression import layers_of
 
 if TYPE_CHECKING:
     import pandas as pd

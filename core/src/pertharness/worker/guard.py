@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pertharness.errors import DataError
-from pertharness.hookspecs import PROTOCOL, hookimpl
-from pertharness.jobs import Job
+from pertharness.contract.errors import DataError
+from pertharness.contract.hookspecs import hookimpl
+from pertharness.contract.jobs import Job
+from pertharness.contract.protocol import PROTOCOL
 from pertharness.worker.digests import changed_arguments, copy_hint, digest_arguments
 from pertharness.worker.prediction_checks import check_prediction
 from pertharness.worker.refusals import Refuse, check_anndata, check_known, refusal_of
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from pertharness.cards import Card
+    from pertharness.contract.cards import Card
 
 
 class Guard:
@@ -62,7 +63,7 @@ class Guard:
     @hookimpl(wrapper=True)
     def describe(self) -> Generator[None, Any, Any]:
         """Check that there is a card, of a protocol that this version speaks."""
-        from pertharness.cards import Card
+        from pertharness.contract.cards import Card
 
         card = yield
         refuse = self.refusal("describe")
@@ -140,8 +141,8 @@ def _check_names(card: Card, refuse: Refuse) -> None:
 
 def check_loaded(adata: Any, name: str, refuse: Refuse) -> None:
     """Refuse a dataset that is not in the canonical form."""
-    from pertharness.canonical import check_dataset
-    from pertharness.stored import Stored
+    from pertharness.data.canonical import check_dataset
+    from pertharness.data.stored import Stored
 
     if not isinstance(adata, Stored):
         check_anndata(adata, refuse)

@@ -14,8 +14,8 @@ from typing import Any
 
 import psutil
 
-from pertharness.hookspecs import hookimpl
-from pertharness.jobs import Phase
+from pertharness.contract.hookspecs import hookimpl
+from pertharness.contract.jobs import Phase
 
 INTERVAL_S = 0.05
 """Between two samples of the memory."""

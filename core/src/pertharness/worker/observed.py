@@ -9,9 +9,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from pertharness.errors import Skip
-from pertharness.jobs import Job
-from pertharness.labels import CONTROL
+from pertharness.contract.errors import Skip
+from pertharness.contract.jobs import Job
+from pertharness.contract.labels import CONTROL
 from pertharness.worker.digests import digest
 from pertharness.worker.split_file import read_split
 
@@ -75,7 +75,7 @@ def forget_given() -> None:
 @functools.lru_cache(maxsize=1)
 def read_predicted(path: Path) -> Predicted:
     """Return a prediction; the jobs of all scorers read the same one."""
-    from pertharness.canonical import read
+    from pertharness.data.canonical import read
 
     prediction = read(path)
     return Predicted(prediction, digest(prediction))
@@ -85,7 +85,7 @@ def read_predicted(path: Path) -> Predicted:
 def _read(
     pseudobulk: Path, split: Path, halves: Path | None, score_on: tuple[str, ...], *, against_half: bool
 ) -> Observed:
-    from pertharness.canonical import select
+    from pertharness.data.canonical import select
 
     means, parts = _read_means(pseudobulk), read_split(split)
     queries = tuple(query for part in score_on for query in parts[part])
@@ -106,9 +106,9 @@ def _compare_with(
     truth is that of the second half of the cells, of the queries that have one; the screen stays whole, since what
     singles add up to must be what models that add them up have learnt from.
     """
-    from pertharness.canonical import select
-    from pertharness.halves import against_half as second_half_of
-    from pertharness.halves import measured_twice, with_halves
+    from pertharness.data.canonical import select
+    from pertharness.data.halves import against_half as second_half_of
+    from pertharness.data.halves import measured_twice, with_halves
 
     if halves_path is None:
         return select(means, list(queries)), means.copy()
@@ -123,13 +123,13 @@ def _compare_with(
 
 @functools.lru_cache(maxsize=1)
 def _read_means(path: Path) -> AnnData:
-    from pertharness.canonical import read
+    from pertharness.data.canonical import read
 
     return read(path)
 
 
 @functools.lru_cache(maxsize=1)
 def _read_halves(path: Path) -> AnnData:
-    from pertharness.canonical import read
+    from pertharness.data.canonical import read
 
     return read(path)

@@ -104,7 +104,7 @@ def check_bounds(prediction: AnnData, refuse: Refuse) -> None:
 
     Models that add changes up may end a little below 0, which is allowed; see `describe_negative_values`.
     """
-    from pertharness.canonical import LOG1P_CEILING
+    from pertharness.data.canonical import LOG1P_CEILING
 
     values = as_matrix(prediction)
     outside = np.abs(values) > LOG1P_CEILING  # False for NaN

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from pertharness.errors import ContractError
+from pertharness.contract.errors import ContractError
 
 Refuse = Callable[[str], ContractError]
 """Makes the exception for what is wrong with an answer."""

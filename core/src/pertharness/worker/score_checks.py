@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pertharness.scores import COLUMNS, TABLE_COLUMNS, Scores
+from pertharness.contract.scores import COLUMNS, TABLE_COLUMNS, Scores
 from pertharness.worker.refusals import Refuse, list_some, refusal_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pertharness.cards import ScorerOffer, TableOffer
+    from pertharness.contract.cards import ScorerOffer, TableOffer
 
 RESERVED = ("scores", "curves")
 """Names of tables that the harness writes itself."""

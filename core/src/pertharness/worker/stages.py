@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import pkgutil
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,10 +13,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from pertharness import hookspecs
-from pertharness.errors import ContractError, DataError
-from pertharness.jobs import OUT, SCRATCH, Job, Phase, Task
-from pertharness.labels import CONTROL, targets_of
+from pertharness.contract import hookspecs
+from pertharness.contract.errors import ContractError, DataError
+from pertharness.contract.jobs import OUT, SCRATCH, Job, Phase, Task
+from pertharness.contract.labels import CONTROL, targets_of
+from pertharness.contract.protocol import PROJECT
 from pertharness.worker.split_file import read_split
 
 if TYPE_CHECKING:
@@ -40,7 +42,8 @@ def run_stage(job: Job, folder: Path, phases: list[Phase]) -> Result:
     ContractError
         If the plugin breaks a contract.
     """
-    return STAGES[job.stage](job, folder / OUT, phases)
+    stage = STAGES[job.stage]
+    return (pkgutil.resolve_name(stage) if isinstance(stage, str) else stage)(job, folder / OUT, phases)
 
 
 def preload(job: Job) -> None:
@@ -68,7 +71,7 @@ def load_plugin(job: Job) -> pluggy.PluginManager:
 
     from pertharness.worker.hook_search import QuickManager
 
-    manager = QuickManager(hookspecs.PROJECT)
+    manager = QuickManager(PROJECT)
     manager.add_hookspecs(hookspecs)
     plugin = importlib.import_module(job.plugin.module)
     try:
@@ -76,7 +79,7 @@ def load_plugin(job: Job) -> pluggy.PluginManager:
         manager.check_pending()
     except pluggy.PluginValidationError as error:
         raise ContractError(
-            f"plugin {job.plugin.name!r}: {error}; see pertharness.hookspecs for hooks and arguments"
+            f"plugin {job.plugin.name!r}: {error}; see pertharness.contract.hookspecs for hooks and arguments"
         ) from None
     return manager
 
@@ -110,7 +113,7 @@ def _cards(job: Job, folder: Path, phases: list[Phase]) -> Result:
 
 
 def _datasets(job: Job, folder: Path, phases: list[Phase]) -> Result:
-    from pertharness import canonical
+    from pertharness.data import canonical
 
     load = implemented(guarded_hooks(job, phases), "load_dataset", job)
     adata = load(name=job.name, source=job.inputs.get("source"), params=job.params)
@@ -134,7 +137,7 @@ def _datasets(job: Job, folder: Path, phases: list[Phase]) -> Result:
 
 def _splits(job: Job, folder: Path, phases: list[Phase]) -> Result:
     """Write train and val, as cells or as means: the only expression that a model job will name."""
-    from pertharness import canonical
+    from pertharness.data import canonical
 
     split = read_split(job.inputs["drawn"])
     shutil.copyfile(job.inputs["drawn"], folder / "split.json")
@@ -151,7 +154,7 @@ def _halves(job: Job, folder: Path, phases: list[Phase]) -> Result:
     """Write the means over two halves of each perturbation's cells, for score jobs alone."""
     import numpy as np
 
-    from pertharness import canonical, halves
+    from pertharness.data import canonical, halves
 
     adata = canonical.open_stored(job.inputs["dataset"])
     canonical.write(halves.halve(adata, np.random.default_rng(job.seed)), folder / "halves.h5ad")
@@ -160,8 +163,8 @@ def _halves(job: Job, folder: Path, phases: list[Phase]) -> Result:
 
 def _embeddings(job: Job, folder: Path, phases: list[Phase]) -> Result:
     """Write an embedding of the data's genes, or of the split's targets and the control."""
-    from pertharness import canonical
-    from pertharness.embeddings import write_embedding
+    from pertharness.data import canonical
+    from pertharness.data.embeddings import write_embedding
 
     train, kind = canonical.read(job.inputs["train"]), job.options["kind"]
     split = read_split(job.inputs["split"])
@@ -180,9 +183,9 @@ def _embeddings(job: Job, folder: Path, phases: list[Phase]) -> Result:
 
 
 def _predictions(job: Job, folder: Path, phases: list[Phase]) -> Result:
-    from pertharness import canonical
-    from pertharness.halves import predict_duplicate
-    from pertharness.predictions import make_prediction
+    from pertharness.contract.predictions import make_prediction
+    from pertharness.data import canonical
+    from pertharness.data.halves import predict_duplicate
     from pertharness.worker.prediction_checks import as_matrix, describe_negative_values
 
     train = canonical.read(job.inputs["train"])
@@ -210,7 +213,7 @@ def _predictions(job: Job, folder: Path, phases: list[Phase]) -> Result:
 
 def _read_file(job: Job, controls: AnnData, queries: list[str]) -> tuple[AnnData, list[str]]:
     """Return a prediction that was made elsewhere, its labels read as those of the dataset are."""
-    from pertharness import canonical
+    from pertharness.data import canonical
     from pertharness.worker.external.file import FileChoices
     from pertharness.worker.external.read import read_prediction
 
@@ -230,8 +233,8 @@ def _read_file(job: Job, controls: AnnData, queries: list[str]) -> tuple[AnnData
 def _fit_and_predict(
     job: Job, folder: Path, phases: list[Phase], train: AnnData, controls: AnnData, queries: list[str]
 ) -> AnnData:
-    from pertharness import canonical
-    from pertharness.embeddings import read_embedding
+    from pertharness.data import canonical
+    from pertharness.data.embeddings import read_embedding
 
     hooks = guarded_hooks(job, phases)
     fit, predict = implemented(hooks, "fit", job), implemented(hooks, "predict", job)
@@ -249,7 +252,7 @@ def _fit_and_predict(
 
 
 def _scores(job: Job, folder: Path, phases: list[Phase]) -> Result:
-    from pertharness.cards import ScorerOffer
+    from pertharness.contract.cards import ScorerOffer
     from pertharness.worker.observed import forget_given, read_observed, read_predicted
     from pertharness.worker.prediction_checks import check_genes
     from pertharness.worker.score_checks import check_artefacts, check_scores
@@ -292,14 +295,6 @@ def _scores(job: Job, folder: Path, phases: list[Phase]) -> Result:
     return Result(names)
 
 
-def _checks(job: Job, folder: Path, phases: list[Phase]) -> Result:
-    """Carry out one check of the conformance kit; it leaves nothing but its status."""
-    from pertharness.testing.checks import run_check_job
-
-    run_check_job(job)
-    return Result([])
-
-
 def _labels_given(path: Path) -> dict[str, str]:
     """Give the labels as the dataset spells them, of the perturbations where that is another spelling."""
     given: dict[str, str] = json.loads(path.read_text(encoding="utf-8")).get("labels_given", {})
@@ -307,7 +302,7 @@ def _labels_given(path: Path) -> dict[str, str]:
 
 
 def _references(job: Job) -> dict[str, AnnData]:
-    from pertharness import canonical
+    from pertharness.data import canonical
 
     return {name: canonical.read(path) for name, path in job.references.items()}
 
@@ -322,7 +317,8 @@ def _known_task(job: Job, train: AnnData) -> Task:
     return job.task.model_copy(update={"modality": fields.get("modality"), "context": context})
 
 
-STAGES: dict[str, Callable[[Job, Path, list[Phase]], Result]] = {
+STAGES: dict[str, Callable[[Job, Path, list[Phase]], Result] | str] = {
     "cards": _cards, "datasets": _datasets, "splits": _splits, "halves": _halves, "embeddings": _embeddings,
-    "predictions": _predictions, "scores": _scores, "checks": _checks,
+    "predictions": _predictions, "scores": _scores, "checks": "pertharness.testing.checks:run_check_job",
 }  # fmt: skip
+"""Stage -> the function that carries it out; of a stage that another package brings, its entry point."""

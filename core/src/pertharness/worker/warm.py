@@ -22,10 +22,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from pertharness.cards import PRELOADED
-from pertharness.jobs import Job
+from pertharness.contract.cards import PRELOADED
+from pertharness.contract.jobs import Job
+from pertharness.worker.job_run import run_job
 from pertharness.worker.landlock import Grants, restrict
-from pertharness.worker.main import run_job
 from pertharness.worker.seccomp import close_calls
 
 SET_PARENT_DEATH_SIGNAL = 1
@@ -124,7 +124,9 @@ def import_libraries() -> None:
     import pluggy  # noqa: F401
     import scipy.sparse  # noqa: F401
 
-    from pertharness import canonical, cards, disk, embeddings, halves, predictions, scores, streaming, texts  # noqa: F401
+    from pertharness.contract import cards, predictions, scores, texts  # noqa: F401
+    from pertharness.data import canonical, embeddings, halves, streaming  # noqa: F401
+    from pertharness.files import full_disk  # noqa: F401
     from pertharness.worker import (  # noqa: F401
         digests,
         external,
@@ -148,7 +150,7 @@ def _rehearse() -> None:
     import pandas as pd
     from anndata import AnnData
 
-    from pertharness.canonical import read, write
+    from pertharness.data.canonical import read, write
     from pertharness.worker.digests import digest
 
     with contextlib.suppress(FileNotFoundError), tempfile.TemporaryDirectory() as folder:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from pertharness import DataError
-from pertharness.jobs import describe_invalid
+from pertharness.contract.jobs import describe_invalid
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 PUBLISHED_SEED = 8206

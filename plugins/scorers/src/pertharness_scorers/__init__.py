@@ -49,7 +49,7 @@ def score(
     Returns
     -------
     pandas.DataFrame or Scores
-        Columns of ``pertharness.scores.COLUMNS``. An undefined score is NaN; an unanswered query has no row.
+        Columns of ``pertharness.contract.scores.COLUMNS``. An undefined score is NaN; an unanswered query has no row.
 
     Raises
     ------

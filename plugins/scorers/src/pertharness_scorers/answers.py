@@ -90,10 +90,10 @@ def long_form(
     Returns
     -------
     pandas.DataFrame
-        Columns of ``pertharness.scores.COLUMNS``.
+        Columns of ``pertharness.contract.scores.COLUMNS``.
     """
     import pandas as pd
-    from pertharness.scores import COLUMNS
+    from pertharness.contract.scores import COLUMNS
 
     n_rows = len(perturbations) or len(coordinates) or max((len(column) for column in values.values()), default=0)
     n_variants = len(values)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pertharness import DataError, Skip, control_mean
-from pertharness.scores import Scores
+from pertharness.contract.scores import Scores
 
 from pertharness_scorers.answers import Answers, long_form, match_answers
 from pertharness_scorers.curves import GRID

@@ -120,7 +120,7 @@ STOPPED = "interrupted; rerun the same command to resume"
 
 def _carry_out() -> int:
     """Carry out the command, put what goes wrong into words, and return the exit status."""
-    from pertharness.errors import PertharnessError, RecipeError
+    from pertharness.contract.errors import PertharnessError, RecipeError
 
     try:
         code = cli.main(standalone_mode=False)

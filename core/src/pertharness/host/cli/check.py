@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pertharness.errors import RecipeError
+from pertharness.contract.errors import RecipeError
 from pertharness.host.cli.streams import echo
 
 if TYPE_CHECKING:
-    from pertharness.host.conformance import Tried
+    from pertharness.host.plugins.conformance import Tried
 
 
 @click.command(short_help="Hold a plugin against the conformance kit.")
@@ -38,9 +38,9 @@ def check(
 
     One line per check: ok, FAILED with the reason, or skipped with the reason. Exit status 1 if one failed.
     """
-    from pertharness.host.conformance import Limits, check_plugin, count
-    from pertharness.host.recipe.values import read_value
-    from pertharness.host.store import Store
+    from pertharness.host.plugins.conformance import Limits, check_plugin, count
+    from pertharness.host.recipe.value_types import read_value
+    from pertharness.host.store.records import Store
     from pertharness.testing.given import Asked
 
     asked = Asked(

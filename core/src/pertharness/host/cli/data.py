@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -14,17 +12,17 @@ from urllib.parse import urlsplit
 
 import click
 
-from pertharness.cards import DatasetOffer, RemoteFile
-from pertharness.errors import DataError, RecipeError
+from pertharness.contract.cards import DatasetOffer
+from pertharness.contract.errors import DataError, RecipeError
 from pertharness.host.cli.data_check import check_command
+from pertharness.host.cli.fetching import fetch_shown
 from pertharness.host.cli.options import data_options, data_params
-from pertharness.host.cli.streams import echo, error_console
-from pertharness.host.fetch import Progress, default_folder, fetch, local_file, place_of
+from pertharness.host.cli.streams import echo
+from pertharness.host.fetch import default_folder, local_file, place_of
 from pertharness.host.fetch.checksums import recorded
-from pertharness.host.registry import open_registry
-from pertharness.host.store import Store
+from pertharness.host.plugins.registry import open_registry
+from pertharness.host.store.records import Store
 
-_LINE_EVERY = 100_000_000
 _FOLDER = click.option(
     "--folder", type=click.Path(file_okay=False, path_type=Path), help="Folder of published files. [PERTHARNESS_DATA]"
 )
@@ -156,40 +154,3 @@ def _facts(name: str, offer: DatasetOffer, folder: Path) -> dict[str, Any]:
         "sha256 recorded": recorded_sums or "no",
         "path": f"{place.wanted} ({_is_local(name, offer, folder)})",
     }
-
-
-def fetch_shown(name: str, source: RemoteFile, *, folder: Path | None = None, again: bool = False) -> Path:
-    """Give the local file of a published dataset; what is not there is fetched, its progress shown."""
-    with shown_progress(name) as progress:
-        return fetch(source, name=name, folder=folder or default_folder(), progress=progress, again=again)
-
-
-@contextlib.contextmanager
-def shown_progress(name: str) -> Iterator[Progress]:
-    """Show a bar on a terminal, else now and then a line."""
-    if not sys.stderr.isatty():
-        yield _lines(name, lambda line: echo(line, err=True))
-        return
-    from rich import progress as rich_progress
-
-    columns = (
-        rich_progress.TextColumn("{task.description}"), rich_progress.BarColumn(), rich_progress.DownloadColumn(),
-        rich_progress.TransferSpeedColumn(), rich_progress.TimeRemainingColumn(),
-    )  # fmt: skip
-    with rich_progress.Progress(*columns, console=error_console()) as bar:
-        task = bar.add_task(name, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _lines(name: str, write: Callable[[str], None]) -> Progress:
-    """Give a progress that writes a line at each tenth, or each 100 MB where the whole is unknown."""
-    last = -1
-
-    def tell(done: int, total: int | None) -> None:
-        nonlocal last
-        step = 10 * done // total if total else done // _LINE_EVERY
-        if step != last:
-            last = step
-            write(f"{name}: {10 * step} % of {total / 1e6:.0f} MB" if total else f"{name}: {done / 1e6:.0f} MB")
-
-    return tell

@@ -12,7 +12,7 @@ from pertharness.host.cli.options import data_options, data_params, store_option
 from pertharness.host.cli.streams import echo
 
 if TYPE_CHECKING:
-    from pertharness.host.screen.read import Facts
+    from pertharness.host.screen.inspect_file import Facts
 
 _NARROW, _WIDE = 80, 100
 
@@ -30,7 +30,7 @@ def check_command(dataset: str, *, as_json: bool, store: Path | None, **given: A
     """
     import json
 
-    from pertharness.errors import DataError, RecipeError
+    from pertharness.contract.errors import DataError, RecipeError
     from pertharness.host.screen.assemble import assemble_facts
     from pertharness.host.screen.page import write_page
 
@@ -51,10 +51,10 @@ def check_command(dataset: str, *, as_json: bool, store: Path | None, **given: A
 
 def _find_facts(dataset: str, params: dict[str, Any], store: Path | None) -> tuple[Facts, str]:
     """Return the facts of a file as it is, or of a dataset on offer once it is loaded; and its name."""
-    from pertharness.containers import is_zarr
+    from pertharness.data.containers import is_zarr
     from pertharness.host.cli.loading import find_record
-    from pertharness.host.quick import dataset_name
-    from pertharness.host.screen.read import read_facts
+    from pertharness.host.run.quick import dataset_name
+    from pertharness.host.screen.inspect_file import read_facts
     from pertharness.host.screen.record import facts_of_record
 
     path = Path(dataset)

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pertharness import __version__
 from pertharness.host.cli.inspect import columns
 from pertharness.host.cli.options import store_option
 from pertharness.host.cli.streams import echo
+from pertharness.version import __version__
 
 if TYPE_CHECKING:
-    from pertharness.cards import EmbeddingOffer, ModelOffer
-    from pertharness.host.hardware import Machine
-    from pertharness.host.registry import Offered, Registry
+    from pertharness.contract.cards import EmbeddingOffer, ModelOffer
+    from pertharness.host.execution.hardware import Machine
+    from pertharness.host.plugins.registry import Offered, Registry
 
 
 @click.command(short_help="Show machine, store and plugins, and what is wrong with them.")
@@ -27,10 +27,10 @@ def doctor(store: Path | None) -> None:
     """Show the machine, the store and every plugin; exit 1 if a plugin cannot be used."""
     from pertharness.host.cli.env import environment_rows
     from pertharness.host.environments.folder import open_folder
+    from pertharness.host.execution.hardware import read_machine
     from pertharness.host.fetch import default_folder
-    from pertharness.host.hardware import read_machine
-    from pertharness.host.registry import open_registry
-    from pertharness.host.store import STAGES, Store
+    from pertharness.host.plugins.registry import open_registry
+    from pertharness.host.store.records import STAGES, Store
 
     records = Store.open(store)
     registry = open_registry(records)
@@ -91,8 +91,8 @@ def _data(registry: Registry, folder: Path) -> list[tuple[str, str]]:
 
 def _models(registry: Registry, machine: Machine, folder: Path, memory: Path) -> list[tuple[str, str]]:
     """Say of each model and embedding that needs something what is there of it, and what it would still need."""
-    from pertharness.host.hardware import missing_hardware
-    from pertharness.host.weights import all_declared, declared_by, examine
+    from pertharness.host.execution.hardware import missing_hardware
+    from pertharness.host.plugins.weights import all_declared, declared_by, examine
 
     found = {(one.plugin, one.file.wanted): examine(one, folder, memory) for one in all_declared(registry)}
     rows = [

@@ -22,7 +22,7 @@ def _say(line: str) -> None:
 
 def _opened() -> Folder:
     """Give the folder of environments; it need not exist."""
-    from pertharness.errors import BuildError
+    from pertharness.contract.errors import BuildError
     from pertharness.host.environments.folder import open_folder
 
     folder = open_folder()
@@ -52,9 +52,9 @@ def build(plugins: tuple[str, ...], everything: bool, python: Path | None, cpu_o
     pertharness-NAME. What is built again by its name, or with --all, gets the --python and --cpu that it had.
     Exit status 1 if one could not be built.
     """
-    from pertharness.errors import BuildError
+    from pertharness.contract.errors import BuildError
     from pertharness.host.environments.build import build as build_one
-    from pertharness.host.environments.wanted import rebuild
+    from pertharness.host.plugins.wanted import rebuild
 
     if bool(plugins) == everything:
         raise click.UsageError("name a plugin, or say --all for those that are broken or outdated")
@@ -109,7 +109,7 @@ def _row(one: Environment, state: str, why: str) -> tuple[str, ...]:
 @click.argument("name")
 def show(name: str) -> None:
     """Show what the environment NAME is made of, with the version of every package."""
-    from pertharness.errors import BuildError
+    from pertharness.contract.errors import BuildError
     from pertharness.host.environments.folder import fitness
 
     folder = _opened()

@@ -10,15 +10,15 @@ from typing import Any
 import click
 import numpy as np
 
-from pertharness.errors import RecipeError, StoreError
-from pertharness.files import sha256_text
+from pertharness.contract.errors import RecipeError, StoreError
+from pertharness.contract.texts import storable
+from pertharness.files.whole import sha256_text
 from pertharness.host.cli.options import FILE, store_option
 from pertharness.host.cli.streams import echo
-from pertharness.host.did_you_mean import expected
 from pertharness.host.leaderboard.settings import model_label
-from pertharness.host.session import MANIFEST_FORMAT as FORMAT
-from pertharness.host.store import Store
-from pertharness.texts import storable
+from pertharness.host.run.session import MANIFEST_FORMAT as FORMAT
+from pertharness.host.store.records import Store
+from pertharness.host.text.did_you_mean import expected
 
 _LONGEST = 200
 """Characters of a file's name before its ending; file systems take 255 bytes."""
@@ -72,7 +72,7 @@ def _file_name(text: str) -> str:
 
 def _export(source: Path, target: Path, records: Store, attempt: dict[str, Any]) -> None:
     """Write a prediction with what it leaves out: ``uns["unanswered"]`` and ``uns["reasons"]``, of equal length."""
-    from pertharness.expression import read, write
+    from pertharness.data.expression import read, write
 
     status = records.status("predictions", attempt["prediction"])
     unanswered = status.unanswered if status else {}

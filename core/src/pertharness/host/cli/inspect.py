@@ -8,13 +8,13 @@ from pathlib import Path
 
 import click
 
-from pertharness.errors import RecipeError
+from pertharness.contract.errors import RecipeError
+from pertharness.contract.jobs import Job, Status
 from pertharness.host.cli.export import read_manifest
 from pertharness.host.cli.options import FILE, store_option
 from pertharness.host.cli.streams import echo
-from pertharness.host.printable import printable
-from pertharness.host.store import JOB, LOG, Store, read_job
-from pertharness.jobs import Job, Status
+from pertharness.host.store.records import JOB, LOG, Store, read_job
+from pertharness.host.text.printable import printable
 
 
 @click.command("list", short_help="List datasets, models, embeddings, scorers or runs.")
@@ -31,7 +31,7 @@ def list_(what: str, folder: Path, store: Path | None) -> None:
 
 
 def _offers(what: str, store: Path | None) -> list[tuple[str, ...]]:
-    from pertharness.host.registry import open_registry
+    from pertharness.host.plugins.registry import open_registry
 
     registry = open_registry(Store.open(store))
     for problem in registry.problems:

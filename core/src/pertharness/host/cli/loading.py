@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pertharness.errors import ChoiceError, DataError, RecipeError
+from pertharness.contract.errors import ChoiceError, DataError, RecipeError
 from pertharness.host.cli.streams import echo
 
 
@@ -32,15 +32,15 @@ def find_record(data: str, params: dict[str, Any], store_path: Path | None) -> t
     RecipeError
         If there is no such file and no such dataset, or the file leaves a choice that a flag decides.
     """
-    from pertharness.host.cli.data import fetch_shown
-    from pertharness.host.did_you_mean import expected
+    from pertharness.host.cli.fetching import fetch_shown
     from pertharness.host.execution.runner import Runner
-    from pertharness.host.in_use import use_records
-    from pertharness.host.quick import dataset_name
+    from pertharness.host.plugins.registry import look_up, open_registry
     from pertharness.host.recipe import make_recipe
-    from pertharness.host.registry import look_up, open_registry
-    from pertharness.host.session import plan_run
-    from pertharness.host.store import Store
+    from pertharness.host.run.quick import dataset_name
+    from pertharness.host.run.session import plan_run
+    from pertharness.host.store.in_use import use_records
+    from pertharness.host.store.records import Store
+    from pertharness.host.text.did_you_mean import expected
 
     path = Path(data)
     is_file = path.suffix == ".h5ad" or path.exists()

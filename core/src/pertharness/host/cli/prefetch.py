@@ -14,9 +14,9 @@ from pertharness.host.cli.streams import echo
 from pertharness.host.cli.weights import accept_option, bring_all
 
 if TYPE_CHECKING:
+    from pertharness.host.plugins.registry import Registry
+    from pertharness.host.plugins.weights import Declared
     from pertharness.host.recipe import Recipe
-    from pertharness.host.registry import Registry
-    from pertharness.host.weights import Declared
 
 
 @click.command(short_help="Fetch data, weights and side files of a recipe, for nodes without a network.")
@@ -31,7 +31,7 @@ def prefetch(recipe: Path, *, accept: bool, store: Path | None) -> None:
     from pertharness.host.fetch import default_folder
     from pertharness.host.recipe import check_not_empty, read_recipe
     from pertharness.host.reproduce import recipe_file
-    from pertharness.host.store import Store
+    from pertharness.host.store.records import Store
 
     wanted = read_recipe(recipe_file(recipe))
     check_not_empty(wanted, str(recipe))
@@ -50,8 +50,8 @@ def prefetch(recipe: Path, *, accept: bool, store: Path | None) -> None:
 
 def fetch_data(recipe: Recipe, registry: Registry, folder: Path) -> bool:
     """Fetch the published datasets of a recipe; False where one was not to be had."""
-    from pertharness.errors import FetchError
-    from pertharness.host.cli.data import fetch_shown
+    from pertharness.contract.errors import FetchError
+    from pertharness.host.cli.fetching import fetch_shown
     from pertharness.host.fetch import local_file
     from pertharness.host.plan.planner import find_offer
 
@@ -73,9 +73,9 @@ def fetch_data(recipe: Recipe, registry: Registry, folder: Path) -> bool:
 
 def files_of(recipe: Recipe, registry: Registry) -> tuple[list[Declared], list[str]]:
     """Give the files that the models of a recipe and the embeddings of their slots declare, and what nobody offers."""
+    from pertharness.host.plugins.registry import look_up
+    from pertharness.host.plugins.weights import declared_by
     from pertharness.host.recipe import parse_model
-    from pertharness.host.registry import look_up
-    from pertharness.host.weights import declared_by
 
     out = {parse_model(name).full_name for name in recipe.left_out}
     specs = recipe.models or [parse_model(name) for name in registry.models if name not in out]

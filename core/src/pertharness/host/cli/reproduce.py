@@ -41,12 +41,12 @@ def reproduce(
     Exit status: as that of pertharness run; a number that differs is a result.
     """
     from pertharness.host.cli.run import carry_out_run, end_run, make_recipe, run_name
-    from pertharness.host.did_you_mean import expected
     from pertharness.host.reproduce import published_file
     from pertharness.host.reproduce.published import read_benchmark
     from pertharness.host.reproduce.run_files import RunFiles
     from pertharness.host.reproduce.side_by_side import compare, title_of, write_rows
     from pertharness.host.reproduce.source_data import find_source_data
+    from pertharness.host.text.did_you_mean import expected
 
     said = read_benchmark(published_file(benchmark))
     if only is not None and only not in said.recipes:

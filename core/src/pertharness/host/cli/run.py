@@ -22,7 +22,7 @@ from pertharness.host.cli.options import (
 from pertharness.host.cli.streams import echo, echo_rendered, error_console
 
 if TYPE_CHECKING:
-    from pertharness.host.session import Finished
+    from pertharness.host.run.session import Finished
 
 
 @click.command(short_help="Run a recipe, or every installed model, and write the leaderboard.")
@@ -88,7 +88,7 @@ def run(
 def make_recipe(path: Path | None, given: dict[str, Any]) -> Any:
     """Give the recipe of a file or of the options, with what the options say otherwise."""
     from pertharness.host import recipe as recipes
-    from pertharness.host.quick import quick_recipe
+    from pertharness.host.run.quick import quick_recipe
 
     params = data_params(given)
     resources = running_resources(given)
@@ -127,10 +127,10 @@ def carry_out_run(
 
     `named`: the models were named on the command line. `files_first`: files of predictions are read before all else.
     """
-    from pertharness.host.cli.data import fetch_shown
-    from pertharness.host.display import make_display
-    from pertharness.host.session import carry_out, plan_run
-    from pertharness.host.store import Store
+    from pertharness.host.cli.display import make_display
+    from pertharness.host.cli.fetching import fetch_shown
+    from pertharness.host.run.session import carry_out, plan_run
+    from pertharness.host.store.records import Store
 
     store = Store.open(store_path)
     registry = registry_of(recipe, store, build=build)
@@ -157,8 +157,8 @@ def carry_out_run(
 def registry_of(recipe: Any, store: Any, *, build: bool = False) -> Any:
     """Give the plugins for a recipe; `build`: after its environments, and those of models that nobody offers."""
     from pertharness.host.environments.folder import open_folder
-    from pertharness.host.environments.wanted import build_wanted, missing_plugins, named_interpreters, try_build
-    from pertharness.host.registry import open_registry
+    from pertharness.host.plugins.registry import open_registry
+    from pertharness.host.plugins.wanted import build_wanted, missing_plugins, named_interpreters, try_build
 
     def say(line: str) -> None:
         echo(line, err=True)
@@ -191,10 +191,10 @@ def check_installed(recipe: Any, registry: Any) -> None:
     RecipeError
         With what may have been meant, and the plugins that cannot be used.
     """
-    from pertharness.errors import RecipeError
-    from pertharness.host.did_you_mean import expected
+    from pertharness.contract.errors import RecipeError
     from pertharness.host.plan import find_model
     from pertharness.host.plan.embeddings import not_installed
+    from pertharness.host.text.did_you_mean import expected
 
     for spec in recipe.models:
         absent = not_installed(registry, spec, expected)

@@ -65,8 +65,8 @@ def score(
 
     The file is checked before any model runs. Exit status 2 if it cannot be used.
     """
-    from pertharness.containers import is_zarr
-    from pertharness.errors import RecipeError
+    from pertharness.contract.errors import RecipeError
+    from pertharness.data.containers import is_zarr
     from pertharness.host.cli.run import carry_out_run, end_run, make_recipe
     from pertharness.host.recipe import make_recipe as of_data
 
@@ -90,7 +90,7 @@ def check_file(predictions: Path, choices: dict[str, str]) -> None:
     RecipeError
         If it cannot be used.
     """
-    from pertharness.errors import RecipeError
+    from pertharness.contract.errors import RecipeError
 
     # Whatever is wrong with a file of a user's, it is opened by another process than this one.
     asked = json.dumps({"file": str(predictions.absolute()), "choices": choices})

@@ -24,9 +24,9 @@ def split(
     data: str, kind: str, seed: int, variant: str | None, folds: int | None, out: Path, store: Path | None, **given: Any
 ) -> None:
     """Split DATA: an h5ad file, or the name of a dataset such as demo or norman."""
-    from pertharness.errors import RecipeError
+    from pertharness.contract.errors import RecipeError
     from pertharness.host.cli.loading import load_record
-    from pertharness.host.split_job import read_labels
+    from pertharness.host.plan.split_jobs import read_labels
     from pertharness.host.splits import make_split, split_problems, write_split
 
     params = {} if folds is None else {"folds": folds}

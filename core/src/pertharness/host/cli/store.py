@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pertharness.errors import StoreError
+from pertharness.contract.errors import StoreError
 from pertharness.host.cli.export import folder_of_run, read_manifest
 from pertharness.host.cli.inspect import columns
 from pertharness.host.cli.options import FILE, store_option
 from pertharness.host.cli.streams import echo
 
 if TYPE_CHECKING:
-    from pertharness.host.prune import Pruned
-    from pertharness.host.space import Space
-    from pertharness.host.store import Store
+    from pertharness.host.store.prune import Pruned
+    from pertharness.host.store.records import Store
+    from pertharness.host.store.space import Space
 
 SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -32,8 +32,8 @@ def store() -> None:
 @store_option
 def size(store: Path | None) -> None:
     """Show number and size of the records of each stage, of unfinished work and of caches."""
-    from pertharness.host.space import Space, take_stock
-    from pertharness.host.store import Store
+    from pertharness.host.store.records import Store
+    from pertharness.host.store.space import Space, take_stock
 
     opened = Store.existing(store)
     rows = take_stock(opened)
@@ -68,8 +68,8 @@ def prune(kept: tuple[Path, ...], older_s: float | None, dry_run: bool, store: P
 
     What a kept run names stays, and what a run in progress relies on; with all that these records were made from.
     """
-    from pertharness.host.prune import prune as remove
-    from pertharness.host.store import Store
+    from pertharness.host.store.prune import prune as remove
+    from pertharness.host.store.records import Store
 
     if not kept and older_s is None:
         raise click.UsageError(

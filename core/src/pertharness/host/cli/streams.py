@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
 
 import click
 
-from pertharness.host.printable import printable
+from pertharness.host.text.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -11,13 +11,13 @@ from typing import Any
 
 import click
 
-from pertharness.errors import RecipeError
+from pertharness.contract.errors import RecipeError
 from pertharness.host.cli.export import folder_of_run, read_manifest
 from pertharness.host.cli.inspect import columns
 from pertharness.host.cli.streams import echo
-from pertharness.host.csv_text import as_row
-from pertharness.host.did_you_mean import expected
 from pertharness.host.leaderboard.settings import model_label
+from pertharness.host.text.csv_text import as_row
+from pertharness.host.text.did_you_mean import expected
 
 MOST = 200
 """Rows that a terminal gets."""

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pertharness.errors import RecipeError
+from pertharness.contract.errors import RecipeError
 from pertharness.host.cli.export import folder_of_run, read_manifest
 from pertharness.host.cli.options import FILE, store_option
 from pertharness.host.cli.streams import echo, error_console
 
 if TYPE_CHECKING:
-    from pertharness.host.verify import Finding, Verifier
+    from pertharness.host.store.verify import Finding, Verifier
 
 
 @click.command(short_help="Hash a run or a store again, and name what differs.")
@@ -33,9 +33,9 @@ def verify(place: Path | None, store: Path | None) -> None:
     a status says of isolation, cost or times was edited.
     Exit status: 0 all is as recorded, 1 something differs.
     """
-    from pertharness.host.store import Store
-    from pertharness.host.store_marker import MARKER
-    from pertharness.host.verify import Verifier
+    from pertharness.host.store.marker import MARKER
+    from pertharness.host.store.records import Store
+    from pertharness.host.store.verify import Verifier
 
     manifest = None
     if place is not None and (place / MARKER).is_file():

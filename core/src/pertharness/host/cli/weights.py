@@ -8,15 +8,15 @@ from pathlib import Path
 
 import click
 
-from pertharness.errors import FetchError
-from pertharness.host.cli.data import shown_progress
+from pertharness.contract.errors import FetchError
+from pertharness.host.cli.fetching import shown_progress
 from pertharness.host.cli.inspect import columns
 from pertharness.host.cli.streams import echo
 from pertharness.host.fetch import default_folder
 from pertharness.host.fetch.licences import has_to_be_confirmed, restricts
-from pertharness.host.registry import open_registry
-from pertharness.host.store import Store
-from pertharness.host.weights import Declared, Found, LicenceError, all_declared, bring, declared_under, examine
+from pertharness.host.plugins.registry import open_registry
+from pertharness.host.plugins.weights import Declared, Found, LicenceError, all_declared, bring, declared_under, examine
+from pertharness.host.store.records import Store
 
 _FOLDER = click.option(
     "--folder", type=click.Path(file_okay=False, path_type=Path), help="Folder of published files. [PERTHARNESS_DATA]"

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from pertharness.errors import BuildError
+from pertharness.contract.errors import BuildError
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 """Of a plugin: a folder and a file are named after it."""

@@ -13,10 +13,10 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from pertharness.disk import is_disk_full
-from pertharness.errors import BuildError
-from pertharness.files import write_text
-from pertharness.hookspecs import PROJECT
+from pertharness.contract.errors import BuildError
+from pertharness.contract.protocol import PROJECT
+from pertharness.files.full_disk import is_disk_full
+from pertharness.files.whole import write_text
 from pertharness.host.environments.asked import NAME
 from pertharness.host.environments.folder import (
     MARKER,
@@ -35,8 +35,8 @@ from pertharness.host.environments.uv import DISK_FULL, Uv, find_uv, warnings_of
 from pertharness.host.environments.wheels import core_wheel, normal_name, read_wheel, requirement_name
 from pertharness.host.environments.whole import damaged_packages, describe_damage
 from pertharness.host.execution.bytecode import compile_editable
-from pertharness.host.fingerprint import worker_hash
-from pertharness.host.hardware import find_gpus
+from pertharness.host.execution.hardware import find_gpus
+from pertharness.host.packages.fingerprint import worker_hash
 
 Say = Callable[[str], None]
 HALF = ".building-"

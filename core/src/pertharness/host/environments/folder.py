@@ -13,14 +13,14 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pertharness.errors import BuildError, PertharnessError
-from pertharness.files import write_text
-from pertharness.hookspecs import PROJECT
+from pertharness.contract.errors import BuildError, PertharnessError
+from pertharness.contract.protocol import PROJECT
+from pertharness.files.whole import write_text
 from pertharness.host.environments.asked import NAME
 from pertharness.host.environments.wheels import normal_name
 from pertharness.host.environments.whole import damaged_packages, describe_damage
-from pertharness.host.fingerprint import plugin_hash, worker_hash
-from pertharness.host.lock import Lock, try_lock
+from pertharness.host.packages.fingerprint import plugin_hash, worker_hash
+from pertharness.host.store.lock import Lock, try_lock
 
 FORMAT = 1
 MARKER = "environment.json"

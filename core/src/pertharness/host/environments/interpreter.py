@@ -9,15 +9,15 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from pertharness import __version__
-from pertharness.errors import BuildError
-from pertharness.hookspecs import PROJECT
+from pertharness.contract.errors import BuildError
+from pertharness.contract.jobs import PluginRef
+from pertharness.contract.protocol import PROJECT
 from pertharness.host.environments.wheels import normal_name
 from pertharness.host.execution.bytecode import compile_editable
 from pertharness.host.execution.start import ask_interpreter
-from pertharness.host.fingerprint import environment_hash, plugin_hash, sources_of, worker_hash
-from pertharness.host.plugins import Plugin
-from pertharness.jobs import PluginRef
+from pertharness.host.packages.fingerprint import environment_hash, plugin_hash, sources_of, worker_hash
+from pertharness.host.packages.installed import Plugin
+from pertharness.version import __version__
 
 _ASK = """
 import importlib.metadata as m, importlib.util as u, json, platform, sys

@@ -7,9 +7,9 @@ import re
 import tempfile
 from pathlib import Path
 
-from pertharness.errors import BuildError
-from pertharness.files import write_text
-from pertharness.hookspecs import PROJECT
+from pertharness.contract.errors import BuildError
+from pertharness.contract.protocol import PROJECT
+from pertharness.files.whole import write_text
 from pertharness.host.environments.pyproject import POINTS, read_table
 from pertharness.host.environments.pythons import PYTHONS, both, takes
 from pertharness.host.environments.spec import LOCK

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pertharness.errors import BuildError
-from pertharness.hookspecs import PROJECT
+from pertharness.contract.errors import BuildError
+from pertharness.contract.protocol import PROJECT
 from pertharness.host.recipe.position import toml
 
 POINTS = ("project", "entry-points", PROJECT)

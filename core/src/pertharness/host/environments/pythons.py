@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from pertharness.errors import BuildError
+from pertharness.contract.errors import BuildError
 
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 """Tried in turn where a plugin is for another Python than the one that runs this."""

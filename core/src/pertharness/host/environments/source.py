@@ -6,8 +6,8 @@ import sys
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
-from pertharness.errors import BuildError
-from pertharness.hookspecs import PROJECT
+from pertharness.contract.errors import BuildError
+from pertharness.contract.protocol import PROJECT
 from pertharness.host.environments.asked import (
     NAME,
     WANTED,

@@ -8,13 +8,13 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pertharness.errors import BuildError
-from pertharness.files import canonical_json, sha256_text
+from pertharness.contract.errors import BuildError
+from pertharness.contract.jobs import describe_invalid
+from pertharness.files.whole import canonical_json, sha256_text
 from pertharness.host.environments.asked import NAME
 from pertharness.host.environments.pythons import both
 from pertharness.host.environments.wheels import Wheel, normal_name
 from pertharness.host.recipe.position import toml
-from pertharness.jobs import describe_invalid
 
 FORMAT = 1
 LOCK = "requirements.lock"

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pertharness.disk import mentions_full_disk
-from pertharness.errors import BuildError
+from pertharness.contract.errors import BuildError
+from pertharness.files.full_disk import mentions_full_disk
 from pertharness.host.environments.settings import Told, settings_for_uv
 
 DISK_FULL = "the disk is full, or ulimit -f too small; nothing was left half: make room and say the same again"

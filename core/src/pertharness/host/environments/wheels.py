@@ -17,12 +17,12 @@ from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from pertharness import __version__
-from pertharness.errors import BuildError
-from pertharness.files import canonical_json, sha256_text
-from pertharness.hookspecs import PROJECT
+from pertharness.contract.errors import BuildError
+from pertharness.contract.protocol import PROJECT
+from pertharness.files.whole import canonical_json, sha256_text
 from pertharness.host.environments.asked import DISTRIBUTION
-from pertharness.host.fingerprint import WORKER_SIDE
+from pertharness.host.packages.fingerprint import WORKER_SIDE
+from pertharness.version import __version__
 
 HOST_ONLY = frozenset({"click", "jinja2", "packaging", "platformdirs", "rich", "tomli", "uv"})
 """What only the host side imports: a worker's environment need not have it."""

@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from pertharness.host.keys import ON_DEVICE
-from pertharness.jobs import Isolation, Job, PluginRef
+from pertharness.contract.jobs import Isolation, Job, PluginRef
+from pertharness.host.store.keys import ON_DEVICE
 
 Mechanism = Literal["landlock", "bwrap", "none"]
 CONFINED = ("cards", "embeddings", "predictions", "checks")

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from importlib.metadata import Distribution, entry_points
 from pathlib import Path
 
-from pertharness.distributions import import_roots
-from pertharness.hookspecs import PROJECT
+from pertharness.contract.distributions import import_roots
+from pertharness.contract.protocol import PROJECT
 from pertharness.host.execution import checked_bytecode
 from pertharness.host.execution.sandbox import editable_packages
 

@@ -14,11 +14,11 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from pertharness.disk import FULL
-from pertharness.errors import StoreError
-from pertharness.files import Entry, remove_tree, walk
+from pertharness.contract.errors import StoreError
+from pertharness.contract.jobs import HOME
+from pertharness.files.full_disk import FULL
+from pertharness.files.trees import Entry, remove_tree, walk
 from pertharness.host.execution.plain_files import open_plain
-from pertharness.jobs import HOME
 
 CACHES = "caches.zip"
 PLACE = ".cache"

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from pertharness.errors import StoreError
-from pertharness.files import remove_tree
+from pertharness.contract.errors import StoreError
+from pertharness.contract.jobs import LOG, OUT, Claim, Phase
+from pertharness.contract.texts import NOTE_LIMIT, TRACEBACK_LIMIT, shorten, shorten_notes, storable
+from pertharness.files.trees import remove_tree
 from pertharness.host.execution.batch import Launch
 from pertharness.host.execution.plain_files import open_plain
-from pertharness.jobs import LOG, OUT, Claim, Phase
-from pertharness.texts import NOTE_LIMIT, TRACEBACK_LIMIT, shorten, shorten_notes, storable
-from pertharness.worker.main import LOG_TAIL
+from pertharness.worker.job_run import LOG_TAIL
 
 LARGEST_CLAIM = 64_000_000
 """Bytes of a claim that are read."""

@@ -16,16 +16,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
 
-from pertharness.disk import FULL
-from pertharness.errors import StoreError
-from pertharness.files import write_text
+from pertharness.contract.errors import StoreError
+from pertharness.contract.jobs import CLAIM, LOG, OUT, Cost, State
+from pertharness.files.full_disk import FULL
+from pertharness.files.whole import write_text
 from pertharness.host.execution.batch import Launch
 from pertharness.host.execution.plain_files import is_there, open_plain, unlock_job
 from pertharness.host.execution.settle import End
 from pertharness.host.execution.start import WarmWorker
 from pertharness.host.execution.tree import descendants, end_all, resident_mb
-from pertharness.jobs import CLAIM, LOG, OUT, Cost, State
-from pertharness.worker.main import DISK_FULL, LOG_TAIL
+from pertharness.worker.job_run import DISK_FULL, LOG_TAIL
 
 SAMPLE_S, SHARE = 0.05, 0.005
 """Between two looks at the memory, at least; and what looking may cost, of the time that a job takes."""

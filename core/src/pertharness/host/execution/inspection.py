@@ -13,11 +13,11 @@ import traceback
 import warnings
 from typing import NoReturn
 
-from pertharness.errors import ContractError
+from pertharness.contract.errors import ContractError
+from pertharness.contract.jobs import Claim
 from pertharness.host.execution.batch import Launch
 from pertharness.host.execution.last_checks import inspect_artefacts, opens_arrays
 from pertharness.host.execution.tree import die_with_parent
-from pertharness.jobs import Claim
 
 TIME_S = 900.0
 """For the files of one job: 2 GB, the prediction of 4000 perturbations of 60 000 genes, at 2 MB/s."""

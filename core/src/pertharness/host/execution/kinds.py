@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from pertharness.host.execution.batch import Mechanism, uses_gpu
-from pertharness.host.nodes import Node
+from pertharness.host.execution.nodes import Node
 
 
 def is_forked(node: Node, mechanism: Mechanism) -> bool:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pertharness.canonical import LOG1P_CEILING
-from pertharness.errors import ContractError
+from pertharness.contract.errors import ContractError
+from pertharness.contract.jobs import Claim, Job
+from pertharness.contract.labels import CONTROL, targets_of
+from pertharness.contract.scores import COLUMNS
+from pertharness.data.canonical import LOG1P_CEILING
+from pertharness.data.hdf5_structure import LARGEST_RATIO, SMALL, in_units, is_number
 from pertharness.host.execution.batch import Launch
-from pertharness.jobs import Claim, Job
-from pertharness.labels import CONTROL, targets_of
-from pertharness.scores import COLUMNS
-from pertharness.structure import LARGEST_RATIO, SMALL, in_units, is_number
 
 if TYPE_CHECKING:
     import h5py

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pertharness.errors import StoreError
-from pertharness.files import remove_tree, unlock_folder, write_text
+from pertharness.contract.errors import StoreError
+from pertharness.contract.jobs import SCRATCH
+from pertharness.files.trees import remove_tree, unlock_folder
+from pertharness.files.whole import write_text
 from pertharness.host.execution.batch import Mechanism
+from pertharness.host.execution.nodes import Node
 from pertharness.host.execution.plain_files import open_plain
-from pertharness.host.nodes import Node
-from pertharness.host.store import JOB
-from pertharness.jobs import SCRATCH
+from pertharness.host.store.records import JOB
 
 TRIED_WITH = "mechanism.txt"
 """What isolated the last try of a job, beside what it left."""

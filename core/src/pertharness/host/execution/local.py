@@ -14,12 +14,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from pertharness.errors import PertharnessError
+from pertharness.contract.errors import PertharnessError
 from pertharness.host.execution.batch import Batch
+from pertharness.host.execution.gpus import GpuClaim
 from pertharness.host.execution.group import read_end
-from pertharness.host.gpus import Place
-from pertharness.host.lock import Lock
-from pertharness.host.nodes import Node
+from pertharness.host.execution.nodes import Node
+from pertharness.host.store.lock import Lock
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Seat:
     output: IO[bytes]
     nodes: dict[str, Node] = field(default_factory=dict)
     locks: dict[str, Lock] = field(default_factory=dict)
-    place: Place | None = None
+    place: GpuClaim | None = None
     kind: str = ""
     last_kind: str = ""
     """Of which it may have a warm worker."""
@@ -45,7 +45,7 @@ class Seat:
         """Whether it waits for work."""
         return not self.kind
 
-    def send(self, batch: Batch, nodes: Sequence[Node], locks: dict[str, Lock], place: Place) -> None:
+    def send(self, batch: Batch, nodes: Sequence[Node], locks: dict[str, Lock], place: GpuClaim) -> None:
         """Send a batch, with the locks of its jobs: these hold for as long as the watcher lives."""
         self.nodes, self.locks, self.place = {node.key: node for node in nodes}, dict(locks), place
         self.kind = self.last_kind = batch.kind

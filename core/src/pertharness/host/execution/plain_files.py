@@ -7,11 +7,11 @@ import os
 import stat
 from pathlib import Path
 
-from pertharness.errors import StoreError
-from pertharness.files import unlock_folder
+from pertharness.contract.errors import StoreError
+from pertharness.contract.jobs import HOME, OUT, SCRATCH
+from pertharness.data.hdf5_structure import LARGEST_RATIO, SMALL, in_units
+from pertharness.files.trees import unlock_folder
 from pertharness.host.execution.batch import Launch
-from pertharness.jobs import HOME, OUT, SCRATCH
-from pertharness.structure import LARGEST_RATIO, SMALL, in_units
 
 LARGEST = {"card.json": 16 << 20, "facts.json": 16 << 20, ".json": 256 << 20, ".csv": 4 << 30}
 """Bytes of a file by the first ending that is its own: what is read whole, and what is read a line at a time.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from pertharness.host.nodes import Node
+from pertharness.host.execution.nodes import Node
 
 
 class Ready:

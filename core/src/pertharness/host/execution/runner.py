@@ -9,21 +9,22 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
-from pertharness.errors import PertharnessError, RecipeError, Skip, StoreError
-from pertharness.files import remove_tree, write_text
+from pertharness.contract.errors import PertharnessError, RecipeError, Skip, StoreError
+from pertharness.contract.jobs import State, Status
+from pertharness.files.trees import remove_tree
+from pertharness.files.whole import write_text
 from pertharness.host.execution.batch import Batch, InputFile, Launch, Mechanism, job_files
 from pertharness.host.execution.bytecode import compile_editable
+from pertharness.host.execution.gpus import GpuClaim, find_place, shares_gpu
+from pertharness.host.execution.hardware import Gpu
 from pertharness.host.execution.kinds import is_forked, kind_of
 from pertharness.host.execution.layout import STRENGTH, lay_out
 from pertharness.host.execution.local import Seat, close_seats, open_seat
+from pertharness.host.execution.nodes import Node, Outcome
 from pertharness.host.execution.ready import Ready
 from pertharness.host.execution.sandbox import describe_machine, find_mechanism
-from pertharness.host.gpus import Place, find_place, shares_gpu
-from pertharness.host.hardware import Gpu
-from pertharness.host.lock import Lock
-from pertharness.host.nodes import Node, Outcome
-from pertharness.host.store import STATUS, Store, read_status
-from pertharness.jobs import State, Status
+from pertharness.host.store.lock import Lock
+from pertharness.host.store.records import STATUS, Store, read_status
 
 TICK_S = 0.2
 """Between two looks at what other runs on the same store are doing, and two drawings of the display."""
@@ -202,7 +203,7 @@ class Runner:
             else:
                 place.release()
 
-    def _send(self, chosen: list[Node], kind: tuple[object, ...], place: Place, free: list[Seat]) -> bool:
+    def _send(self, chosen: list[Node], kind: tuple[object, ...], place: GpuClaim, free: list[Seat]) -> bool:
         """Claim jobs and send those that can be had to a seat; return whether there were any."""
         locks = {}
         for node in chosen:
@@ -227,7 +228,7 @@ class Runner:
         seat.send(self._batch(nodes, name, place), nodes, locks, place)
         return True
 
-    def _batch(self, nodes: list[Node], name: str, place: Place) -> Batch:
+    def _batch(self, nodes: list[Node], name: str, place: GpuClaim) -> Batch:
         launches = tuple(
             Launch(
                 job=node.job, folder=self.store.work(node.key), inputs=tuple(self._inputs(node)),

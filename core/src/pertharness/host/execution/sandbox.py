@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from pertharness.contract.jobs import HOME, OUT, SCRATCH
 from pertharness.host.execution.batch import Launch, Mechanism
-from pertharness.jobs import HOME, OUT, SCRATCH
 from pertharness.worker import seccomp
 from pertharness.worker.landlock import Grants, abi_version
 

@@ -13,18 +13,19 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from pertharness.disk import FULL
-from pertharness.errors import ContractError, StoreError
-from pertharness.files import remove_tree, replacing, sha256_file, write_text
+from pertharness.contract.errors import ContractError, StoreError
+from pertharness.contract.jobs import CLAIM, LOG, OUT, SCRATCH, Artefact, Claim, Cost, Isolation, Stage, State, Status
+from pertharness.contract.texts import MESSAGE_LIMIT, shorten, storable
+from pertharness.files.full_disk import FULL
+from pertharness.files.trees import remove_tree
+from pertharness.files.whole import replacing, sha256_file, write_text
 from pertharness.host.execution.batch import Launch
 from pertharness.host.execution.caches import keep_caches
 from pertharness.host.execution.claims import log_tail, read_claim, take_log
 from pertharness.host.execution.inspection import inspect_apart
 from pertharness.host.execution.plain_files import check_size, open_plain, unlock_job
-from pertharness.host.hashes import identity_of
-from pertharness.jobs import CLAIM, LOG, OUT, SCRATCH, Artefact, Claim, Cost, Isolation, Stage, State, Status
-from pertharness.texts import MESSAGE_LIMIT, shorten, storable
-from pertharness.worker.main import LOG_TAIL
+from pertharness.host.store.hashes import identity_of
+from pertharness.worker.job_run import LOG_TAIL
 
 JOB, STATUS = "job.json", "status.json"
 ARTEFACTS: dict[Stage, str] = {

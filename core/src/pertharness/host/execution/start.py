@@ -17,15 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from pertharness.contract.jobs import HOME
 from pertharness.host.execution.batch import Batch, Launch, Mechanism
 from pertharness.host.execution.bwrap import bwrap_command
 from pertharness.host.execution.caches import OF_THE_USER, cache_variables
 from pertharness.host.execution.sandbox import OWN_PROC, SHARED_MEMORY, base_grants, find_mechanism, job_grants
 from pertharness.host.execution.tree import children_of, die_with_parent
-from pertharness.jobs import HOME
 from pertharness.worker import seccomp
+from pertharness.worker.job_run import THREAD_VARIABLES
 from pertharness.worker.landlock import Grants, abi_version, restrict
-from pertharness.worker.main import THREAD_VARIABLES
 
 _OF_THE_CALLER = frozenset({"PWD", "OLDPWD", "_", "VIRTUAL_ENV", "CONDA_PREFIX", "__PYVENV_LAUNCHER__"})
 """Variables that say where the command was called, or from which environment."""

@@ -19,8 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from pertharness.errors import StoreError
-from pertharness.files import remove_tree, sha256_file
+from pertharness.contract.errors import StoreError
+from pertharness.contract.jobs import HOME, OUT, SCRATCH, Cost, Isolation
+from pertharness.files.trees import remove_tree
+from pertharness.files.whole import sha256_file
 from pertharness.host.execution.batch import Batch, InputFile, Launch, isolation_of, left_open
 from pertharness.host.execution.caches import lay_out_caches
 from pertharness.host.execution.group import Group, RunnerGoneError, last_line, now, read_end
@@ -28,11 +30,10 @@ from pertharness.host.execution.sandbox import find_partial, job_grants
 from pertharness.host.execution.settle import End, settle, write_status
 from pertharness.host.execution.start import WarmWorker, can_have_own_memory, start_alone, start_warm, start_zygote
 from pertharness.host.execution.tree import become_subreaper, end_all, has_ended
-from pertharness.host.hashes import last_write, look_at
-from pertharness.jobs import HOME, OUT, SCRATCH, Cost, Isolation
+from pertharness.host.store.hashes import last_write, look_at
 from pertharness.worker import seccomp
+from pertharness.worker.job_run import DISK_FULL
 from pertharness.worker.landlock import Grants, abi_version
-from pertharness.worker.main import DISK_FULL
 
 MOST_DESCRIPTORS = 256
 """Of locks that come with one batch."""

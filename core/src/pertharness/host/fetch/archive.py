@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from pertharness.errors import FetchError
-from pertharness.files import replacing
+from pertharness.contract.errors import FetchError
+from pertharness.files.whole import replacing
 
 LARGEST_RATIO = 200
 """Deflate reaches 1032:1 on zeros only; expression matrices stay below 50:1."""

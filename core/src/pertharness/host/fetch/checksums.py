@@ -8,14 +8,14 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pertharness.errors import FetchError
-from pertharness.files import write_text
+from pertharness.contract.errors import FetchError
+from pertharness.files.whole import write_text
 from pertharness.host.fetch.lock import locked
 
 FILE_NAME = "checksums.json"
 
 
-class Entry(BaseModel):
+class FirstUse(BaseModel):
     """What a file was when it was first used."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -32,7 +32,7 @@ class _Checksums(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal[1] = 1
-    files: dict[str, Entry] = {}
+    files: dict[str, FirstUse] = {}
 
 
 def _read(folder: Path) -> _Checksums:
@@ -48,7 +48,7 @@ def _read(folder: Path) -> _Checksums:
         ) from error
 
 
-def recorded(path: Path, folder: Path) -> Entry | None:
+def recorded(path: Path, folder: Path) -> FirstUse | None:
     """Give what was recorded of the file `path` below `folder`, or None.
 
     Raises
@@ -67,13 +67,13 @@ def record(path: Path, folder: Path, *, sha256: str, url: str) -> None:
         if key in known.files and known.files[key].sha256 == sha256:
             return
         date = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        entry = Entry(sha256=sha256, size=path.stat().st_size, url=url, date=date)
+        entry = FirstUse(sha256=sha256, size=path.stat().st_size, url=url, date=date)
         files = {**known.files, key: entry}
         text = known.model_copy(update={"files": dict(sorted(files.items()))}).model_dump_json(indent=2)
         write_text(folder / FILE_NAME, text + "\n")
 
 
-def check(found: str, *, what: str, name: str, command: str, pinned: str | None, entry: Entry | None) -> None:
+def check(found: str, *, what: str, name: str, command: str, pinned: str | None, entry: FirstUse | None) -> None:
     """Compare a sum with the pinned one or, where none is pinned, with the recorded one.
 
     `what` names the file in the message, `name` the offer, `command` is what fetches it.

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from pertharness import __version__
-from pertharness.errors import FetchError
-from pertharness.files import write_text
+from pertharness.contract.errors import FetchError
+from pertharness.files.whole import write_text
+from pertharness.version import __version__
 
 if TYPE_CHECKING:
     import requests

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pertharness.cards import RemoteFile
-from pertharness.disk import is_disk_full
-from pertharness.errors import FetchError
-from pertharness.files import sha256_file
+from pertharness.contract.cards import RemoteFile
+from pertharness.contract.errors import FetchError
+from pertharness.files.full_disk import is_disk_full
+from pertharness.files.whole import sha256_file
 from pertharness.host.fetch.archive import extract_member
 from pertharness.host.fetch.checksums import check, record, recorded
 from pertharness.host.fetch.download import PATIENCE, Patience, Progress, SourceError, download, take

@@ -9,9 +9,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pertharness.cards import RemoteFile
-from pertharness.errors import FetchError
-from pertharness.files import write_text
+from pertharness.contract.cards import RemoteFile
+from pertharness.contract.errors import FetchError
+from pertharness.files.whole import write_text
 from pertharness.host.fetch.lock import locked
 
 FILE_NAME = "licences.json"

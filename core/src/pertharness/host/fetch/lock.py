@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pertharness.host.lock import try_lock
+from pertharness.host.store.lock import try_lock
 
 _POLL_S = 0.1
 

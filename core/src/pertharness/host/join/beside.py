@@ -6,14 +6,14 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from pertharness.cards import MetricOffer, TableOffer
+from pertharness.contract.cards import MetricOffer, TableOffer
+from pertharness.host.execution.nodes import Outcome
 from pertharness.host.join.reasons import is_done
 from pertharness.host.leaderboard.pooled import Piece
 from pertharness.host.leaderboard.settings import TaskSettings
-from pertharness.host.nodes import Outcome
 from pertharness.host.plan import Plan
-from pertharness.host.split_job import split_label
-from pertharness.host.store import Store
+from pertharness.host.plan.split_jobs import split_label
+from pertharness.host.store.records import Store
 
 
 def tables_of(plan: Plan, outcomes: Mapping[str, Outcome], store: Store) -> dict[str, tuple[TableOffer, list[Piece]]]:

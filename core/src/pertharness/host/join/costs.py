@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from pertharness.host.nodes import Outcome
+from pertharness.contract.jobs import Status
+from pertharness.host.execution.nodes import Outcome
 from pertharness.host.plan import Plan
-from pertharness.jobs import Status
 
 WHOLE_JOB = "job"
 """The phase that stands for all of a job."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pertharness.host.execution.nodes import Outcome
 from pertharness.host.join.left_out import PREFIX
 from pertharness.host.leaderboard.tables import Note, shortened
-from pertharness.host.nodes import Outcome
 from pertharness.host.plan import Plan
 
 FILE = "file"

@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pertharness.errors import DataError
-from pertharness.files import canonical_json, sha256_text, write_text
+from pertharness.contract.errors import DataError
+from pertharness.contract.jobs import Isolation
+from pertharness.files.whole import canonical_json, sha256_text, write_text
+from pertharness.host.execution.nodes import Outcome
+from pertharness.host.leaderboard.prediction_facts import Means, PredictionFacts, describe_prediction, open_means
 from pertharness.host.leaderboard.tells import Key, ModelFacts
-from pertharness.host.nodes import Outcome
 from pertharness.host.plan import Attempt, Plan
-from pertharness.host.prediction_facts import Means, PredictionFacts, describe_prediction, open_means
-from pertharness.host.store import Store
-from pertharness.jobs import Isolation
+from pertharness.host.store.records import Store
 
 FOLDER = "facts"
 """Of the store: for each training data a file with the facts of the predictions made from them. It may be deleted."""

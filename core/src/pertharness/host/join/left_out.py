@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pertharness.host.nodes import Outcome
+from pertharness.contract.labels import SEPARATOR
+from pertharness.host.execution.nodes import Outcome
 from pertharness.host.plan import Plan
-from pertharness.host.store import Store
-from pertharness.labels import SEPARATOR
+from pertharness.host.store.records import Store
 
 PREFIX = "left out: "
 """How a note of a dataset begins that belongs to the list."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pertharness.files import canonical_json, sha256_file, sha256_text, write_text
+from pertharness.files.whole import canonical_json, sha256_file, sha256_text, write_text
 
 FILE_NAME = "joined.json"
 FORMAT = 1

@@ -9,13 +9,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pertharness.files import sha256_file
+from pertharness.files.whole import sha256_file
+from pertharness.host.execution.nodes import Outcome
 from pertharness.host.join.memory import Memory, digest_of, write_memory
-from pertharness.host.nodes import Outcome
 from pertharness.host.plan import Attempt, Plan, half_plan, primary_metric
 from pertharness.host.recipe import Recipe
-from pertharness.host.store import Store
-from pertharness.host.sums import write_manifest
+from pertharness.host.store.records import Store
+from pertharness.host.store.sums import write_manifest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,13 +24,7 @@ if TYPE_CHECKING:
     from pertharness.host.leaderboard.settings import Comparison
 
 _HOST = Path(__file__).parents[1]
-_SOURCES = (
-    _HOST / "join",
-    _HOST / "leaderboard",
-    _HOST / "report",
-    _HOST / "csv_text.py",
-    _HOST / "prediction_facts.py",
-)
+_SOURCES = tuple(_HOST / name for name in ("join", "leaderboard", "report", "text"))
 _LIBRARIES = ("pertharness", "numpy", "pandas", "jinja2", "rich")
 _OF_THIS_TIME = ("started", "finished", "command")
 """Entries of the manifest that say when and how it was run, and nothing of what came of it."""
@@ -117,11 +111,11 @@ def _write_files(
     memory: Memory,
 ) -> None:  # fmt: skip
     """Join the records and write the files; `memory` is told of each."""
-    from pertharness.host.join import beside, costs, dataset_notes, facts, reasons, records, scores
+    from pertharness.host.join import beside, collect_scores, costs, dataset_notes, facts, reasons, records
     from pertharness.host.leaderboard import compare, curves, pooled, score_file, settings, tables, tells, write
     from pertharness.host.report import write_report
 
-    joined, metrics = scores.join_scores(plan, outcomes, store), beside.metrics_of(plan)
+    joined, metrics = collect_scores.join_scores(plan, outcomes, store), beside.metrics_of(plan)
     score_file.write_scores(joined, folder / "scores.csv.gz")
     spent = costs.join_costs(plan, outcomes)
     write.write_costs(spent, folder / "costs.csv")
@@ -178,12 +172,12 @@ def _with_positions(
     """Add positions if the recipe says so, and write the scores against the second half that they are made of."""
     import pandas as pd
 
-    from pertharness.host.join import beside, reasons, scores
+    from pertharness.host.join import beside, collect_scores, reasons
     from pertharness.host.leaderboard import calibrate, score_file
 
     (folder / _HALF).unlink(missing_ok=True)
     half = half_plan(plan)
-    joined = scores.join_scores(half, outcomes, store) if recipe.comparison.calibrate else pd.DataFrame()
+    joined = collect_scores.join_scores(half, outcomes, store) if recipe.comparison.calibrate else pd.DataFrame()
     if len(joined):
         score_file.write_scores(joined, folder / _HALF)
     return calibrate.add_positions(

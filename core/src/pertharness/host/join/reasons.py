@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pertharness.host.execution.nodes import Outcome
 from pertharness.host.leaderboard.cube import STATES
-from pertharness.host.nodes import Outcome
 from pertharness.host.plan import Attempt, Plan
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pertharness.host.nodes import Outcome
+from pertharness.host.execution.nodes import Outcome
 from pertharness.host.plan import Plan
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pertharness.scores import COLUMNS, COMMON_GENES
+from pertharness.contract.scores import COLUMNS, COMMON_GENES
 
 
 class Words(defaultdict[str, int]):
@@ -40,7 +40,7 @@ class Vocabulary:
     part: Words = field(default_factory=Words)
 
 
-class Table(NamedTuple):
+class RecordScores(NamedTuple):
     """The scores of one record, each of shape (n_rows,)."""
 
     perturbation: np.ndarray
@@ -56,10 +56,10 @@ class Table(NamedTuple):
         return place_numbers(self.perturbation, self.metric, self.variant)
 
 
-def no_scores() -> Table:
+def no_scores() -> RecordScores:
     """Return a table without rows."""
     none, numbers = np.zeros(0, dtype=np.int32), np.zeros(0)
-    return Table(none, none, none, none, numbers, numbers)
+    return RecordScores(none, none, none, none, numbers, numbers)
 
 
 def place_numbers(perturbation: np.ndarray, metric: np.ndarray, variant: np.ndarray) -> np.ndarray:
@@ -68,13 +68,13 @@ def place_numbers(perturbation: np.ndarray, metric: np.ndarray, variant: np.ndar
     return numbers
 
 
-def read_score_table(path: Path, words: Vocabulary, *, common: bool) -> Table:
+def read_score_table(path: Path, words: Vocabulary, *, common: bool) -> RecordScores:
     """Read a record's score table.
 
     Parameters
     ----------
     path
-        A CSV file with the columns of `pertharness.scores.COLUMNS`.
+        A CSV file with the columns of `pertharness.contract.scores.COLUMNS`.
     words
         Takes up new words.
     common
@@ -89,7 +89,7 @@ def read_score_table(path: Path, words: Vocabulary, *, common: bool) -> Table:
     cells = {name: columns[place[name]] for name in COLUMNS}
     n = len(cells["value"])
     named = {name: getattr(words, name).codes(cells[name], n) for name in ("perturbation", "gene", "metric", "variant")}
-    return Table(**named, coordinate=_numbers(cells["coordinate"]), value=_numbers(cells["value"]))
+    return RecordScores(**named, coordinate=_numbers(cells["coordinate"]), value=_numbers(cells["value"]))
 
 
 def _columns(text: str) -> tuple[list[str], list[list[str]]]:

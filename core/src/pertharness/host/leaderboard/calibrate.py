@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from pertharness.cards import MetricOffer
+from pertharness.contract.cards import MetricOffer
 from pertharness.host.leaderboard.compare import KEYS, build_leaderboard, each_stratum
 from pertharness.host.leaderboard.cube import Cube, build_cubes, mean_of_finite
 from pertharness.host.leaderboard.settings import DUPLICATE, Comparison, TaskSettings

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pertharness.cards import MetricOffer
+from pertharness.contract.cards import MetricOffer
 from pertharness.host.leaderboard.bootstrap import Bootstrap, holm, two_sided_p
 from pertharness.host.leaderboard.cube import NOT_EXPECTED, STATES, Cube, build_cubes, mean_of_finite
 from pertharness.host.leaderboard.notes import tell

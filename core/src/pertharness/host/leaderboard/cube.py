@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from pertharness.cards import MetricOffer
-from pertharness.errors import DataError
+from pertharness.contract.cards import MetricOffer
+from pertharness.contract.errors import DataError
 from pertharness.host.leaderboard.coded import Coded, code, combine
 from pertharness.host.leaderboard.settings import model_label
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from pertharness.cards import MetricOffer
+from pertharness.contract.cards import MetricOffer
 from pertharness.host.leaderboard.coded import code
 
 CURVES = "curves"
@@ -22,7 +22,7 @@ def average_curves(scores: pd.DataFrame, metrics: Mapping[str, MetricOffer]) -> 
     Parameters
     ----------
     scores
-        From `pertharness.host.join.scores.join_scores`; training seeds are averaged within a split first.
+        From `pertharness.host.join.collect_scores.join_scores`; training seeds are averaged within a split first.
     metrics
         Metric -> its offer; those of the level ``curve`` count.
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pertharness.host.leaderboard.badges import PARTIAL_SIGN, SIGN, SUSPECT
 from pertharness.host.leaderboard.tables import NONE, Line, Note, Table
-from pertharness.host.printable import printable
+from pertharness.host.text.printable import printable
 
 LEGEND = (
     "scored: predictions with a score / predictions asked for. rank: among models that scored the whole common set. "

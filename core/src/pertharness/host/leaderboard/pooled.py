@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from pertharness.cards import TableOffer
-from pertharness.files import canonical_json, replacing, sha256_text
-from pertharness.host.csv_text import FREE_TEXT, as_row, plain_text
-from pertharness.scores import TABLE_COLUMNS
+from pertharness.contract.cards import TableOffer
+from pertharness.contract.scores import TABLE_COLUMNS
+from pertharness.files.whole import canonical_json, replacing, sha256_text
+from pertharness.host.text.csv_text import FREE_TEXT, as_row, plain_text
 
 VERSION = 1
 """Of the rules by which tables are joined: raised where their meaning changes, so that no older part is kept."""

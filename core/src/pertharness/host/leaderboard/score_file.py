@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pertharness.files import replacing
-from pertharness.host.csv_text import quote
+from pertharness.files.whole import replacing
 from pertharness.host.leaderboard.coded import Coded, code, combine
+from pertharness.host.text.csv_text import quote
 
 SCORE_COLUMNS = (
     "dataset", "split", "seed", "plugin", "model", "params", "perturbation", "gene", "metric", "variant", "coordinate",
@@ -35,7 +35,7 @@ def write_scores(frame: pd.DataFrame, path: Path) -> None:
     Parameters
     ----------
     frame
-        From `pertharness.host.join.scores.join_scores`; a column that it lacks is empty.
+        From `pertharness.host.join.collect_scores.join_scores`; a column that it lacks is empty.
     path
         Where to write it, whole or not at all.
     """

@@ -13,12 +13,12 @@ from typing import Any
 
 import pandas as pd
 
-from pertharness.cards import MetricOffer
+from pertharness.contract.cards import MetricOffer
+from pertharness.contract.scores import COMMON_GENES
 from pertharness.host.leaderboard.badges import PARTIAL_SIGN, SIGN, SUSPECT, TOO_GOOD, split_badges
 from pertharness.host.leaderboard.calibrate import DEFINITION, NO_RANGE, own_note
 from pertharness.host.leaderboard.settings import ALPHA, DUPLICATE, Comparison, TaskSettings, model_label
-from pertharness.host.printable import printable
-from pertharness.scores import COMMON_GENES
+from pertharness.host.text.printable import printable
 
 Row = dict[str, Any]
 NONE = "-"

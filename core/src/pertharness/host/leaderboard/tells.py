@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from pertharness.cards import MetricOffer
+from pertharness.contract.cards import MetricOffer
+from pertharness.contract.jobs import Isolation
 from pertharness.host.leaderboard.badges import (
     ALIKE,
     CONSTANT,
@@ -23,10 +24,9 @@ from pertharness.host.leaderboard.badges import (
     join_badges,
     split_badges,
 )
+from pertharness.host.leaderboard.prediction_facts import PredictionFacts
 from pertharness.host.leaderboard.settings import model_label
 from pertharness.host.leaderboard.tables import Note, shortened, table_name, title_of
-from pertharness.host.prediction_facts import PredictionFacts
-from pertharness.jobs import Isolation
 
 Key = tuple[str, str, str, str, str]
 """dataset, task, plugin, model, params."""

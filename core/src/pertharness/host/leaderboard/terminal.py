@@ -19,7 +19,7 @@ from pertharness.host.leaderboard.markdown import (
     sections,
 )
 from pertharness.host.leaderboard.tables import Line, Note, Table
-from pertharness.host.printable import printable
+from pertharness.host.text.printable import printable
 
 _STYLES = {"better": "green", "worse": "red", "reference": "bold"}
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from pertharness.cards import TableOffer
-from pertharness.files import write_text
-from pertharness.host.csv_text import as_csv
+from pertharness.contract.cards import TableOffer
+from pertharness.files.whole import write_text
 from pertharness.host.leaderboard.curves import CURVES
 from pertharness.host.leaderboard.markdown import as_markdown
 from pertharness.host.leaderboard.pooled import Part, Piece, join_table
 from pertharness.host.leaderboard.tables import Note, Table
+from pertharness.host.text.csv_text import as_csv
 
 FORMAT = 1
 """Version of ``leaderboard.json``."""

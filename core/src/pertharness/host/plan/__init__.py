@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from pertharness.errors import RecipeError
-from pertharness.host.did_you_mean import expected
+from pertharness.contract.errors import RecipeError
 from pertharness.host.plan.calibration import half_plan, plan_calibration
 from pertharness.host.plan.common_genes import plan_common_genes
 from pertharness.host.plan.inputs import plan_dataset, plan_split
-from pertharness.host.plan.model import Attempt, Plan, Source
+from pertharness.host.plan.plan import Attempt, Plan, Source
 from pertharness.host.plan.planner import Planner, add_attempt
 from pertharness.host.plan.predictions import find_model, label_of, name_of, plan_file, plan_model
 from pertharness.host.plan.scores import is_for, plan_scorers
-from pertharness.host.recipe import Comparison, ModelSpec, Recipe, parse_model
+from pertharness.host.plugins.registry import Registry
+from pertharness.host.recipe import ComparisonChoice, ModelSpec, Recipe, parse_model
 from pertharness.host.recipe import TaskChoice as Task
-from pertharness.host.registry import Registry
-from pertharness.host.store import Store
+from pertharness.host.store.records import Store
+from pertharness.host.text.did_you_mean import expected
 
 USUAL_REFERENCES = ("additive", "mean")
 """Of a recipe that names none; where no plugin offers them there is no verdict, which the leaderboard says."""
@@ -103,7 +103,7 @@ def primary_metric(plan: Plan, wanted: str) -> str:
     given = [metric.id for metric in sorted(metrics, key=lambda metric: RANKED.index(metric.level))]
     if wanted in given or not given:
         return wanted
-    if wanted == Comparison().metric:
+    if wanted == ComparisonChoice().metric:
         return given[0]
     raise RecipeError(f"comparison.metric: no scorer of this run gives {wanted!r}; {expected(wanted, given)}")
 

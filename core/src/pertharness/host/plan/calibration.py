@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pertharness.cards import ScorerOffer
-from pertharness.errors import RecipeError
+from pertharness.contract.cards import ScorerOffer
+from pertharness.contract.errors import RecipeError
 from pertharness.host.leaderboard.settings import DUPLICATE
 from pertharness.host.plan.inputs import plan_halves
-from pertharness.host.plan.model import Attempt, Plan
+from pertharness.host.plan.plan import Attempt, Plan
 from pertharness.host.plan.planner import Planner, Scorers
 from pertharness.host.plan.scores import plan_scores
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from pertharness.host.keys import key_of
-from pertharness.host.nodes import Node, Outcome
-from pertharness.host.plan.model import Attempt, Plan
-from pertharness.host.store import Store
-from pertharness.scores import COMMON_GENES
+from pertharness.contract.scores import COMMON_GENES
+from pertharness.host.execution.nodes import Node, Outcome
+from pertharness.host.plan.plan import Attempt, Plan
+from pertharness.host.store.keys import key_of
+from pertharness.host.store.records import Store
 
 PREDICTION = "prediction.h5ad"
 

@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from pertharness.cards import EmbeddingOffer, ModelOffer
-from pertharness.errors import RecipeError
-from pertharness.files import canonical_json
-from pertharness.host.did_you_mean import close_to, expected
+from pertharness.contract.cards import EmbeddingOffer, ModelOffer
+from pertharness.contract.errors import RecipeError
+from pertharness.files.whole import canonical_json
 from pertharness.host.plan.inputs import plan_split
+from pertharness.host.plan.needed_files import files_of_params, gpu_memory, missing_here, plan_weights
 from pertharness.host.plan.planner import Planner, find_offer, with_defaults
-from pertharness.host.plan.weights import files_of_params, gpu_memory, missing_here, plan_weights
+from pertharness.host.plugins.registry import Offered, Registry, look_up
 from pertharness.host.recipe import EmbeddingSpec, ModelSpec
 from pertharness.host.recipe import TaskChoice as Task
-from pertharness.host.registry import Offered, Registry, look_up
+from pertharness.host.text.did_you_mean import close_to, expected
 
 
 def find_embedding(registry: Registry, spec: EmbeddingSpec) -> Offered[EmbeddingOffer] | None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pertharness.errors import DataError, PertharnessError, RecipeError
-from pertharness.files import canonical_json, sha256_file, sha256_text
-from pertharness.host.plan.model import Source
+from pertharness.contract.errors import DataError, PertharnessError, RecipeError
+from pertharness.data.label_map import read_label_map
+from pertharness.files.whole import canonical_json, sha256_file, sha256_text
+from pertharness.host.plan.plan import Source
 from pertharness.host.plan.planner import Planner, find_offer, with_defaults
+from pertharness.host.plan.split_jobs import make_split_writer
 from pertharness.host.recipe import TaskChoice as Task
 from pertharness.host.recipe.models import LABEL_MAP
-from pertharness.host.split_job import make_split_writer
-from pertharness.label_map import read_label_map
 
 
 def plan_dataset(planner: Planner, name: str, source: Source) -> str:

@@ -10,22 +10,22 @@ from typing import Any
 
 import psutil
 
-from pertharness.cards import DatasetOffer, EmbeddingOffer, ModelOffer, ScorerOffer
-from pertharness.errors import RecipeError
-from pertharness.files import sha256_file
-from pertharness.host.did_you_mean import expected
+from pertharness.contract.cards import DatasetOffer, EmbeddingOffer, ModelOffer, ScorerOffer
+from pertharness.contract.errors import RecipeError
+from pertharness.contract.jobs import Job, Stage
+from pertharness.contract.jobs import Task as JobTask
+from pertharness.files.whole import sha256_file
 from pertharness.host.execution.batch import CORE
-from pertharness.host.hardware import Machine, read_machine
-from pertharness.host.keys import ON_DEVICE, key_of, key_parts
-from pertharness.host.nodes import Node
-from pertharness.host.plan.model import Attempt, Plan
+from pertharness.host.execution.hardware import Machine, read_machine
+from pertharness.host.execution.nodes import Node
+from pertharness.host.plan.plan import Attempt, Plan
+from pertharness.host.plan.split_jobs import split_label
+from pertharness.host.plugins.registry import Offered, Plugin, Registry, caches_of, look_up
 from pertharness.host.recipe import ModelSpec, Recipe
 from pertharness.host.recipe import TaskChoice as Task
-from pertharness.host.registry import Offered, Plugin, Registry, caches_of, look_up
-from pertharness.host.split_job import split_label
-from pertharness.host.store import Store
-from pertharness.jobs import Job, Stage
-from pertharness.jobs import Task as JobTask
+from pertharness.host.store.keys import ON_DEVICE, key_of, key_parts
+from pertharness.host.store.records import Store
+from pertharness.host.text.did_you_mean import expected
 
 Scorers = Sequence[tuple[Offered[ScorerOffer], Mapping[str, Any]]]
 
@@ -41,7 +41,7 @@ class Planner:
     hashes: dict[Path, str] = field(default_factory=dict)
     """Of the files of embeddings, each read once."""
     weights: dict[tuple[str, ...], Any] = field(default_factory=dict)
-    """Of each offer, what `pertharness.host.plan.weights` found."""
+    """Of each offer, what `pertharness.host.plan.needed_files` found."""
     splits: dict[tuple[int, int, str], tuple[Task, str]] = field(default_factory=dict)
     """The identity of a task, seed and level -> the task, which so stays what it is, and the key of the split."""
     caches: dict[str, Path] = field(default_factory=dict)

@@ -6,18 +6,18 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from pertharness.cards import ModelOffer
-from pertharness.host.did_you_mean import close_to
+from pertharness.contract.cards import ModelOffer
+from pertharness.contract.jobs import State
 from pertharness.host.plan.embeddings import by_chance, plan_embeddings, shown_slots, why_not
 from pertharness.host.plan.inputs import plan_split
+from pertharness.host.plan.needed_files import OfferFiles, files_of_params, gpu_memory, missing_here, plan_weights
 from pertharness.host.plan.planner import Planner, Scorers, add_attempt, job_task, with_defaults
 from pertharness.host.plan.scores import plan_scores
-from pertharness.host.plan.weights import Given, files_of_params, gpu_memory, missing_here, plan_weights
+from pertharness.host.plan.split_jobs import queries_of
+from pertharness.host.plugins.registry import Offered, Registry, look_up
 from pertharness.host.recipe import ModelSpec, PredictionChoice
 from pertharness.host.recipe import TaskChoice as Task
-from pertharness.host.registry import Offered, Registry, look_up
-from pertharness.host.split_job import queries_of
-from pertharness.jobs import State
+from pertharness.host.text.did_you_mean import close_to
 
 
 def plan_model(planner: Planner, task: Task, seed: int, spec: ModelSpec, scorers: Scorers) -> None:
@@ -167,7 +167,7 @@ def _params_of_labels(planner: Planner, dataset: str) -> dict[str, Any]:
     return {name: job.params[name] for name in _OF_LABELS if job.params.get(name) is not None}
 
 
-def _preflight(planner: Planner, offer: ModelOffer, split: str, task: Task, weights: Given) -> Any:
+def _preflight(planner: Planner, offer: ModelOffer, split: str, task: Task, weights: OfferFiles) -> Any:
     """Give a function that says why a model cannot do a task here, or None."""
 
     def reason() -> str | None:

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pertharness.cards import ScorerOffer
-from pertharness.errors import RecipeError
+from pertharness.contract.cards import ScorerOffer
+from pertharness.contract.errors import RecipeError
+from pertharness.contract.jobs import Task as JobTask
 from pertharness.host.plan.inputs import plan_halves
 from pertharness.host.plan.planner import Planner, Scorers, find_offer, job_task, with_defaults
+from pertharness.host.plugins.registry import Offered
 from pertharness.host.recipe import TaskChoice as Task
 from pertharness.host.recipe import parse_model
-from pertharness.host.registry import Offered
 from pertharness.host.splits import KINDS
-from pertharness.jobs import Task as JobTask
 
 
 def is_for(offer: ScorerOffer, task: Task) -> bool:

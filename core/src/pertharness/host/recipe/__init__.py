@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pertharness.host.recipe.demo import demo_recipe
 from pertharness.host.recipe.models import (
-    Comparison,
+    ComparisonChoice,
     DatasetChoice,
     EnvironmentChoice,
     PredictionChoice,
@@ -21,10 +21,10 @@ from pertharness.host.recipe.read import (
     recipe_text,
     write_recipe,
 )
-from pertharness.host.recipe.values import EmbeddingSpec, ModelSpec, parse_model, parse_models, parse_seeds
+from pertharness.host.recipe.value_types import EmbeddingSpec, ModelSpec, parse_model, parse_models, parse_seeds
 
 __all__ = [
-    "Comparison", "DatasetChoice", "EmbeddingSpec", "EnvironmentChoice", "ModelSpec", "PredictionChoice", "Recipe",
-    "Resources", "SplitChoice", "TaskChoice", "check_not_empty", "demo_recipe", "make_recipe", "parse_model",
+    "ComparisonChoice", "DatasetChoice", "EmbeddingSpec", "EnvironmentChoice", "ModelSpec", "PredictionChoice",
+    "Recipe", "Resources", "SplitChoice", "TaskChoice", "check_not_empty", "demo_recipe", "make_recipe", "parse_model",
     "parse_models", "parse_recipe", "parse_seeds", "read_recipe", "recipe_text", "write_recipe",
 ]  # fmt: skip

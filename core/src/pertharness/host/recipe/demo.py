@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pertharness.errors import RecipeError
+from pertharness.contract.errors import RecipeError
 from pertharness.host.recipe.models import Recipe
 from pertharness.host.recipe.read import make_recipe
 from pertharness.host.splits import KINDS

@@ -18,9 +18,9 @@ from pydantic import (
     model_validator,
 )
 
-from pertharness.cards import Name
-from pertharness.errors import RecipeError
-from pertharness.host.recipe.values import (
+from pertharness.contract.cards import Name
+from pertharness.contract.errors import RecipeError
+from pertharness.host.recipe.value_types import (
     EmbeddingSpec,  # noqa: F401 - pydantic 2.0 looks for the types of ModelSpec's fields in this module
     ModelSpec,
     parse_model,
@@ -191,7 +191,7 @@ class PredictionChoice(_Part):
         return self.model_dump(include={"label_column", "gene_column", "layer"}, exclude_none=True)
 
 
-class Comparison(_Part):
+class ComparisonChoice(_Part):
     """How the leaderboard ranks and what its intervals are."""
 
     metric: Name = "l2"
@@ -253,7 +253,7 @@ class Recipe(_Part):
     tasks: Annotated[tuple[TaskChoice, ...], _MANY] = ()
     predictions: Annotated[tuple[PredictionChoice, ...], _MANY] = ()
     environments: dict[Name, EnvironmentChoice] = {}
-    comparison: Comparison = Comparison()
+    comparison: ComparisonChoice = ComparisonChoice()
     resources: Resources = Resources()
 
     @model_validator(mode="before")

@@ -11,10 +11,9 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from pertharness.containers import is_zarr
-from pertharness.errors import RecipeError
-from pertharness.files import write_text
-from pertharness.host.did_you_mean import expected
+from pertharness.contract.errors import RecipeError
+from pertharness.data.containers import is_zarr
+from pertharness.files.whole import write_text
 from pertharness.host.recipe.models import (
     Recipe,
     TaskChoice,
@@ -22,6 +21,7 @@ from pertharness.host.recipe.models import (
 from pertharness.host.recipe.position import Location, key_lines, line_of, toml
 from pertharness.host.recipe.text import to_toml
 from pertharness.host.splits import KINDS, split_problems
+from pertharness.host.text.did_you_mean import expected
 
 Problem = tuple[Location, str]
 MAX_INTEGER = 2**63 - 1

@@ -9,11 +9,11 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pertharness.files import write_text
+from pertharness.files.whole import write_text
 from pertharness.host.leaderboard.badges import SUSPECT
 from pertharness.host.leaderboard.markdown import footer, legend, more_columns, sections
 from pertharness.host.leaderboard.tables import Note, Table
-from pertharness.host.printable import printable
+from pertharness.host.text.printable import printable
 
 FILES = (
     "leaderboard.csv",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pertharness.errors import RecipeError
+from pertharness.contract.errors import RecipeError
 
 _FOLDER = Path(__file__).parent
 
@@ -17,7 +17,7 @@ def recipe_file(wanted: Path) -> Path:
     RecipeError
         If a name is that of neither, with the recipes of the package.
     """
-    from pertharness.host.did_you_mean import expected
+    from pertharness.host.text.did_you_mean import expected
 
     known = {path.stem: path for path in sorted((_FOLDER / "recipes").glob("*.toml"))}
     if wanted.name != str(wanted) or wanted.exists() or wanted.suffix == ".toml":
@@ -38,7 +38,7 @@ def published_file(paper: str) -> Path:
     RecipeError
         If there is none, with the papers that there are.
     """
-    from pertharness.host.did_you_mean import expected
+    from pertharness.host.text.did_you_mean import expected
 
     known = papers()
     if paper not in known:

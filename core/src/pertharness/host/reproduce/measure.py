@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pertharness.contract.labels import targets_of
 from pertharness.host.reproduce.published import Number
 from pertharness.host.reproduce.run_files import NotMeasured, RunFiles
-from pertharness.labels import targets_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pertharness.files import write_text
-from pertharness.host.csv_text import as_csv
+from pertharness.contract.labels import CONTROL
+from pertharness.files.whole import write_text
 from pertharness.host.reproduce.run_files import RunFiles
 from pertharness.host.reproduce.sheets import Sheet, plain
-from pertharness.labels import CONTROL
+from pertharness.host.text.csv_text import as_csv
 
 if TYPE_CHECKING:
     import pandas as pd

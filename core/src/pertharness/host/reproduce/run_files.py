@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pertharness.errors import PertharnessError
+from pertharness.contract.errors import PertharnessError
 from pertharness.host.leaderboard.settings import model_label
 from pertharness.host.plan import tasks_of
 from pertharness.host.recipe import Recipe, TaskChoice, read_recipe

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pertharness.errors import PertharnessError
+from pertharness.contract.errors import PertharnessError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pertharness.files import write_text
-from pertharness.host.csv_text import as_csv
+from pertharness.files.whole import write_text
 from pertharness.host.reproduce.measure import measure
 from pertharness.host.reproduce.published import Benchmark, Number
 from pertharness.host.reproduce.run_files import NotMeasured, RunFiles
+from pertharness.host.text.csv_text import as_csv
 
 
 @dataclass(frozen=True)

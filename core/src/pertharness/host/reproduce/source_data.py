@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from pertharness.errors import PertharnessError, RecipeError
+from pertharness.contract.errors import PertharnessError, RecipeError
 from pertharness.host.fetch import default_folder
 from pertharness.host.reproduce.point_by_point import SheetResult, compare_sheets
 from pertharness.host.reproduce.published import Benchmark

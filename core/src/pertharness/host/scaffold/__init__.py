@@ -6,7 +6,7 @@ import keyword
 import re
 from pathlib import Path
 
-from pertharness.errors import RecipeError
+from pertharness.contract.errors import RecipeError
 
 KINDS = ("model", "scorer", "dataset", "embedding")
 TEMPLATES = Path(__file__).parent / "templates"
@@ -64,7 +64,7 @@ def check_name(name: str) -> None:
     RecipeError
         With what is wrong with it.
     """
-    from pertharness.host.registry import find_plugins
+    from pertharness.host.plugins.registry import find_plugins
 
     if not _NAME.fullmatch(name) or len(name) > _LONGEST or keyword.iskeyword(name):
         better = re.sub(r"[^a-z0-9]+", "_", name.lower().removeprefix("pertharness")).strip("_0123456789")[:_LONGEST]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+from pertharness.contract.labels import CONTROL, targets_of
 from pertharness.host.recipe import Recipe
 from pertharness.host.screen.gaps import describe_cells, list_changes, list_gaps
-from pertharness.host.screen.read import Facts
+from pertharness.host.screen.inspect_file import Facts
 from pertharness.host.screen.tasks import describe_tasks
-from pertharness.labels import CONTROL, targets_of
 
 FORMAT = 1
 """Of ``data check --json``; raised when a key changes its meaning."""
@@ -20,7 +20,7 @@ def assemble_facts(found: Facts, name: str) -> Facts:
     Parameters
     ----------
     found
-        From `pertharness.host.screen.read` or `pertharness.host.screen.record`. With an ``error``, tasks, cells and
+        From `host.screen.inspect_file` or `host.screen.record`. With an ``error``, tasks, cells and
         gaps are left out.
     name
         Of the dataset.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from pertharness.labels import CONTROL
+from pertharness.contract.labels import CONTROL
 
 FEW_CELLS = 10
 """Cells below which a mean is off by more than a third of what single cells vary: 1 / sqrt(10) = 0.32."""

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pertharness.host.screen.read import Facts
-from pertharness.labels import CONTROL, targets_of
-from pertharness.streaming import format_of
+from pertharness.contract.labels import CONTROL, targets_of
+from pertharness.data.streaming import format_of
+from pertharness.host.screen.inspect_file import Facts
 
 
 def facts_of_record(folder: Path, notes: Sequence[str]) -> Facts:
-    """Return what a dataset's record says: the facts of `pertharness.host.screen.read`, as far as they are known.
+    """Return what a dataset's record says: the facts of `host.screen.inspect_file`, as far as they are known.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def facts_of_record(folder: Path, notes: Sequence[str]) -> Facts:
     notes
         What loading it did.
     """
-    from pertharness.expression import open_stored
+    from pertharness.data.expression import open_stored
 
     known = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     dataset = open_stored(folder / "dataset.h5ad")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from pertharness.errors import SplitError
+from pertharness.contract.errors import SplitError
+from pertharness.contract.labels import CONTROL, targets_of
 from pertharness.host.leaderboard.settings import FEWEST_PERTURBATIONS
-from pertharness.host.quick import SPLITS
+from pertharness.host.run.quick import SPLITS
 from pertharness.host.splits import Labelled, make_split
-from pertharness.labels import CONTROL, targets_of
 
 N_TARGETS = {"double": 2, "single": 1}
 """Task -> targets of the perturbations that it holds out."""

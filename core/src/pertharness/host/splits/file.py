@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pertharness.errors import SplitError
-from pertharness.files import write_text
-from pertharness.host.did_you_mean import expected
-from pertharness.host.splits.model import (
+from pertharness.contract.errors import SplitError
+from pertharness.contract.labels import CONTROL, SEPARATOR
+from pertharness.files.whole import write_text
+from pertharness.host.splits.split import (
     FORMAT,
     PARTS,
     Labelled,
@@ -23,7 +23,7 @@ from pertharness.host.splits.model import (
     repeated,
     split_hash,
 )  # fmt: skip
-from pertharness.labels import CONTROL, SEPARATOR
+from pertharness.host.text.did_you_mean import expected
 
 SPELLINGS_OF_CONTROL = (CONTROL, "ctrl")
 """How a file may spell the control, alone or as the partner of a single, besides the label that the data give it."""

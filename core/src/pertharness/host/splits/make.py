@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from pertharness.errors import SplitError
-from pertharness.host.did_you_mean import expected
+from pertharness.contract.errors import SplitError
 from pertharness.host.splits import rules
-from pertharness.host.splits.model import Labelled, Parts, Split, build_split, check_labels
+from pertharness.host.splits.split import Labelled, Parts, Split, build_split, check_labels
+from pertharness.host.text.did_you_mean import expected
 
 MAX_SEED = 2**32 - 1
 """The largest seed that numpy's ``RandomState`` takes."""

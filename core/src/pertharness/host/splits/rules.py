@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pertharness.errors import SplitError
-from pertharness.host.splits.model import Labelled, Parts
-from pertharness.labels import CONTROL, SEPARATOR
+from pertharness.contract.errors import SplitError
+from pertharness.contract.labels import CONTROL, SEPARATOR
+from pertharness.host.splits.split import Labelled, Parts
 
 if TYPE_CHECKING:
     from numpy.random import RandomState

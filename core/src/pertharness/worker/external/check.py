@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-from pertharness.errors import PertharnessError
+from pertharness.contract.errors import PertharnessError
 from pertharness.worker.external.file import FileChoices, open_predictions, refuse_counts
 
 

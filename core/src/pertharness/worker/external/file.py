@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pertharness.canonical import LOG1P_CEILING, open_stored
-from pertharness.errors import DataError
-from pertharness.streaming import first_value, format_of, place_of, row_chunks, stored_values
-from pertharness.structure import is_number
+from pertharness.contract.errors import DataError
+from pertharness.data.canonical import LOG1P_CEILING, open_stored
+from pertharness.data.hdf5_structure import is_number
+from pertharness.data.streaming import first_value, format_of, place_of, row_chunks, stored_values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +53,7 @@ class FileChoices:
 
 
 @dataclass(frozen=True)
-class Given:
+class PredictionFile:
     """A file of predictions, its values on disk: ``matrix`` has the shape (n_rows, n_columns)."""
 
     path: Path
@@ -72,7 +72,7 @@ class Given:
         return self.path.name
 
 
-def open_predictions(path: Path, choices: FileChoices) -> Given:
+def open_predictions(path: Path, choices: FileChoices) -> PredictionFile:
     """Open a file of predictions and check all that can be checked without the dataset.
 
     Raises
@@ -93,7 +93,7 @@ def open_predictions(path: Path, choices: FileChoices) -> Given:
             raise DataError(
                 f"{str(path)!r}: there is no layer {choices.layer!r} ({LAYER_FLAG}); it has {some(layers) or 'none'}"
             )
-    given = Given(path, where, matrix, stored.obs, var)
+    given = PredictionFile(path, where, matrix, stored.obs, var)
     if matrix is None:
         others = f"; or take a layer with {LAYER_FLAG}: {some(stored.layers)}" if stored.layers else ""
         raise given.fault(f"there is no X; give the mean log expression{others}")
@@ -115,7 +115,7 @@ def some(values: Iterable[object], most: int = 6) -> str:
     return ", ".join(quoted[:most]) + (", ..." if len(quoted) > most else "")
 
 
-def _check_column(given: Given, table: pd.DataFrame, column: str | None, name: str, flag: str) -> None:
+def _check_column(given: PredictionFile, table: pd.DataFrame, column: str | None, name: str, flag: str) -> None:
     """Refuse the name of a column that is not there."""
     if column is None or column in table or column in (*INDEX, table.index.name):
         return
@@ -125,7 +125,7 @@ def _check_column(given: Given, table: pd.DataFrame, column: str | None, name: s
     )
 
 
-def refuse_counts(given: Given) -> None:
+def refuse_counts(given: PredictionFile) -> None:
     """Refuse a file whose first rows hold whole numbers alone, one of which is too high for a logarithm."""
     matrix = given.matrix
     if format_of(matrix) == "csc":  # its first rows are all over the file

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pertharness.contract.errors import DataError
 from pertharness.datasets.genes import name_genes
 from pertharness.datasets.options import FileOptions
 from pertharness.datasets.targets import key_of_name
-from pertharness.errors import DataError
-from pertharness.worker.external.file import GENE_FLAG, INDEX, FileChoices, Given, some
+from pertharness.worker.external.file import GENE_FLAG, INDEX, FileChoices, PredictionFile, some
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +47,7 @@ class Columns:
         return int((self.place >= 0).sum())
 
 
-def find_columns(given: Given, genes: pd.Index, ids: Mapping[str, str], choices: FileChoices) -> Columns:
+def find_columns(given: PredictionFile, genes: pd.Index, ids: Mapping[str, str], choices: FileChoices) -> Columns:
     """Find the column of each gene.
 
     Parameters
@@ -82,7 +82,7 @@ def find_columns(given: Given, genes: pd.Index, ids: Mapping[str, str], choices:
     return found[best]
 
 
-def _places(given: Given, choices: FileChoices) -> list[str]:
+def _places(given: PredictionFile, choices: FileChoices) -> list[str]:
     """Return where the names of genes are looked for."""
     wanted, var = choices.gene_column, given.var
     if wanted is not None:
@@ -96,7 +96,7 @@ def _is_text(column: pd.Series) -> bool:
     return isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(column.dtype)
 
 
-def _match(given: Given, name: str, genes: pd.Index, ids: Mapping[str, str]) -> Columns:
+def _match(given: PredictionFile, name: str, genes: pd.Index, ids: Mapping[str, str]) -> Columns:
     """Return the columns of genes by the names in one place: as they stand, by ids, or upper and lower case aside.
 
     The first of these that finds at least half as many as the best.
@@ -124,7 +124,9 @@ def _match(given: Given, name: str, genes: pd.Index, ids: Mapping[str, str]) -> 
     return replace(columns, note=note)
 
 
-def _as_dataset(given: Given, name: str, by_name: Mapping[str, str], ids: Mapping[str, str]) -> list[str | None]:
+def _as_dataset(
+    given: PredictionFile, name: str, by_name: Mapping[str, str], ids: Mapping[str, str]
+) -> list[str | None]:
     """Return the gene of each column as a dataset with this ``var`` would name it: ``KLF1_ENSG00000105610``."""
     column = name if name in given.var else None
     var = given.var if column else given.var[[]]  # a column of symbols is another place
@@ -145,7 +147,7 @@ def _columns(of_columns: Sequence[str | None], genes: pd.Index, names: Sequence[
     return Columns(np.array([first.get(gene, -1) for gene in genes], dtype=np.intp), names, twice=twice)
 
 
-def _check_once(given: Given, name: str, columns: Columns) -> None:
+def _check_once(given: PredictionFile, name: str, columns: Columns) -> None:
     """Refuse a gene of the dataset that several columns are, by one name or by names that mean the same."""
     for gene, of_gene in columns.twice.items():
         spelt = " and ".join(dict.fromkeys(repr(columns.names[column]) for column in of_gene))
@@ -161,7 +163,7 @@ def _named(name: str) -> str:
     return VAR_NAMES if name in (VAR_NAMES, *INDEX) else f"var[{name!r}]"
 
 
-def _no_match(given: Given, genes: pd.Index, choices: FileChoices) -> DataError:
+def _no_match(given: PredictionFile, genes: pd.Index, choices: FileChoices) -> DataError:
     """Return the error that shows the file's own genes beside those of the dataset."""
     own = [str(name) for name in given.var.index]
     column = choices.gene_column

@@ -6,15 +6,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pertharness.contract.errors import DataError
+from pertharness.contract.labels import CONTROL, SEPARATOR, join_targets
+from pertharness.data.label_map import DROP, clean_text
 from pertharness.datasets.controls import is_control, is_control_label, is_control_word, is_no_perturbation
 from pertharness.datasets.guides import Affixes, find_affixes, find_shapes, readings
 from pertharness.datasets.label_kinds import control_matcher
 from pertharness.datasets.options import NONE, FileOptions
 from pertharness.datasets.separators import LAST_SEPARATORS, RARE_SEPARATORS, SEPARATORS, parts_of
 from pertharness.datasets.targets import key_of_name
-from pertharness.errors import DataError
-from pertharness.label_map import DROP, clean_text
-from pertharness.labels import CONTROL, SEPARATOR, join_targets
 
 if TYPE_CHECKING:
     import pandas as pd

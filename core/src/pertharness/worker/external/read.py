@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pertharness.contract.predictions import make_prediction
 from pertharness.datasets.targets import key_of_name
-from pertharness.predictions import make_prediction
 from pertharness.worker.external.file import KINDS as KINDS
-from pertharness.worker.external.file import FileChoices, Given, open_predictions
+from pertharness.worker.external.file import FileChoices, PredictionFile, open_predictions
 from pertharness.worker.external.genes import Columns, find_columns
 from pertharness.worker.external.labels import DataLabels
-from pertharness.worker.external.rows import Rows, find_rows
+from pertharness.worker.external.rows import FileRows, find_rows
 from pertharness.worker.external.scale import check_cells, check_kind, check_level, describe_controls
 from pertharness.worker.external.values import (
     SAMPLED_ROWS,
@@ -108,7 +108,13 @@ def read_prediction(
 
 
 def _take_values(
-    file: Given, rows: Rows, columns: Columns, y0: np.ndarray | None, choices: FileChoices, *, is_declared: bool
+    file: PredictionFile,
+    rows: FileRows,
+    columns: Columns,
+    y0: np.ndarray | None,
+    choices: FileChoices,
+    *,
+    is_declared: bool,
 ) -> tuple[np.ndarray, list[str]]:
     """Return the mean of each query's rows, shape (n_queries, n_genes), with notes; refuse what cannot be used."""
     queries, notes = list(rows.of_query), []
@@ -149,7 +155,7 @@ def _take_values(
 
 
 def _check_controls(
-    file: Given, rows: Rows, columns: Columns, y0: np.ndarray | None, *, is_declared: bool
+    file: PredictionFile, rows: FileRows, columns: Columns, y0: np.ndarray | None, *, is_declared: bool
 ) -> list[str]:
     """Refuse a file whose own controls are on another scale, and note controls at another level than the dataset's."""
     first = rows.controls[:SAMPLED_ROWS]

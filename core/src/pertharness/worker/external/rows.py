@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pertharness.contract.errors import DataError
+from pertharness.contract.labels import CONTROL
 from pertharness.datasets.labelling import LABEL_COLUMNS, labels_in
-from pertharness.errors import DataError
-from pertharness.labels import CONTROL
-from pertharness.worker.external.file import INDEX, LABEL_FLAG, FileChoices, Given, some
+from pertharness.worker.external.file import INDEX, LABEL_FLAG, FileChoices, PredictionFile, some
 from pertharness.worker.external.labels import MOST_LABELS, DataLabels, LabelReader
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ USUAL_COLUMN = "perturbation"
 
 
 @dataclass(frozen=True)
-class Rows:
+class FileRows:
     """The rows of a file by what they are for.
 
     Attributes
@@ -39,7 +39,7 @@ class Rows:
     notes: list[str]
 
 
-def find_rows(given: Given, queries: list[str], data: DataLabels, choices: FileChoices) -> Rows:
+def find_rows(given: PredictionFile, queries: list[str], data: DataLabels, choices: FileChoices) -> FileRows:
     """Find the rows of each query, and those of controls.
 
     Raises
@@ -71,11 +71,11 @@ def find_rows(given: Given, queries: list[str], data: DataLabels, choices: FileC
         notes.append(
             f"{rest} rows of {given.name} ({some(others, 3)}) are not held-out perturbations of this split: left aside"
         )
-    return Rows(of_query, controls, notes)
+    return FileRows(of_query, controls, notes)
 
 
 def _choose_column(
-    given: Given, queries: list[str], reader: LabelReader, choices: FileChoices
+    given: PredictionFile, queries: list[str], reader: LabelReader, choices: FileChoices
 ) -> tuple[str, dict[str, str | None]]:
     """Return the column that has the labels, and what each label means."""
     obs, wanted = given.obs, set(queries)
@@ -110,7 +110,7 @@ def _choose_column(
 
 
 def _other_columns(
-    given: Given, column: str, meanings: Mapping[str, str | None], queries: list[str], reader: LabelReader,
+    given: PredictionFile, column: str, meanings: Mapping[str, str | None], queries: list[str], reader: LabelReader,
     choices: FileChoices,
 ) -> list[str]:  # fmt: skip
     """Return a note where the usual column was taken and another one that is known by name has other perturbations."""
@@ -132,7 +132,7 @@ def _other_columns(
     ]
 
 
-def _refuse_unread(given: Given, meanings: Mapping[str, str | None], reader: LabelReader) -> None:
+def _refuse_unread(given: PredictionFile, meanings: Mapping[str, str | None], reader: LabelReader) -> None:
     """Refuse labels that cannot be read."""
     for label, fault in reader.faults.items():
         if label in meanings and meanings[label] is None:
@@ -145,12 +145,12 @@ def _only(labels: pd.Series, wanted: set[str]) -> pd.Series:
     return kept
 
 
-def _named(given: Given, column: str) -> str:
+def _named(given: PredictionFile, column: str) -> str:
     """Return how a column is called in notes and errors."""
     return f"obs[{column!r}]" if column in given.obs else "the names of its rows"
 
 
-def _no_match(given: Given, queries: list[str], reader: LabelReader, known: list[str]) -> DataError:
+def _no_match(given: PredictionFile, queries: list[str], reader: LabelReader, known: list[str]) -> DataError:
     """Return the error that shows the file's own labels beside those that are asked for."""
     obs, wanted = given.obs, set(queries)
     shown = known[0] if known else INDEX[0]

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from pertharness.datasets.scale import Evidence, Reading, judge
+from pertharness.datasets.scale import Evidence, ScaleReading, judge
 from pertharness.datasets.transformations import NATURAL, TOTAL, TRANSFORMATIONS
-from pertharness.worker.external.file import AS_LOGS, Given
+from pertharness.worker.external.file import AS_LOGS, PredictionFile
 from pertharness.worker.external.genes import Columns
 
 _NOT_ALIKE, _ALIKE = 0.5, 0.9
@@ -36,7 +36,7 @@ _FEWEST_GENES = 20
 _INSISTS = "or say --prediction-kind mean if these are means of log1p of counts per 10 000"
 
 
-def check_kind(values: np.ndarray, y0: np.ndarray, given: Given, kind: str | None) -> list[str]:
+def check_kind(values: np.ndarray, y0: np.ndarray, given: PredictionFile, kind: str | None) -> list[str]:
     """Refuse changes that are not said to be, and means that are said to be changes.
 
     A mean is like that of the controls, a change is not, and becomes so by adding it. What decides is the median over
@@ -133,7 +133,9 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     return ranks
 
 
-def check_level(values: np.ndarray, y0: np.ndarray, given: Given, labels: Sequence[str], columns: Columns) -> list[str]:
+def check_level(
+    values: np.ndarray, y0: np.ndarray, given: PredictionFile, labels: Sequence[str], columns: Columns
+) -> list[str]:
     """Refuse means that are like the control mean, but at less than half or more than twice its level.
 
     Returns
@@ -169,7 +171,12 @@ def check_level(values: np.ndarray, y0: np.ndarray, given: Given, labels: Sequen
 
 
 def _refuse_single_rows(
-    levels: Sequence[Level], middle: Level, values: np.ndarray, given: Given, labels: Sequence[str], columns: Columns
+    levels: Sequence[Level],
+    middle: Level,
+    values: np.ndarray,
+    given: PredictionFile,
+    labels: Sequence[str],
+    columns: Columns,
 ) -> None:
     """Refuse a row that is on another scale where most are not."""
     for row, level in enumerate(levels):
@@ -183,7 +190,7 @@ def _refuse_single_rows(
             )
 
 
-def describe_controls(mean: np.ndarray, y0: np.ndarray, given: Given) -> list[str]:
+def describe_controls(mean: np.ndarray, y0: np.ndarray, given: PredictionFile) -> list[str]:
     """Return a note where the controls of a file, which are no prediction, are at another level than the dataset's."""
     level = level_of(mean, y0)
     if level.likeness <= _ALIKE or 1 / _NOTED_LEVEL <= level.ratio <= _NOTED_LEVEL:
@@ -194,7 +201,7 @@ def describe_controls(mean: np.ndarray, y0: np.ndarray, given: Given) -> list[st
     ]
 
 
-def check_cells(sample: Any, given: Given, what: str, *, is_declared: bool) -> list[str]:
+def check_cells(sample: Any, given: PredictionFile, what: str, *, is_declared: bool) -> list[str]:
     """Refuse cells that add up to another total than 10 000, or to no total because they were raw counts.
 
     Parameters
@@ -232,7 +239,7 @@ def check_cells(sample: Any, given: Given, what: str, *, is_declared: bool) -> l
     raise given.fault(f"{given.where}: {said}; expected log1p of counts per 10 000: {remedy}, {_INSISTS}")
 
 
-def read_cells(sample: Any) -> Reading | None:
+def read_cells(sample: Any) -> ScaleReading | None:
     """Return what some cells are, by what they add up to; None where too few differ, or they are no logarithms.
 
     Rows that are alike, such as a mean that is repeated for each cell, count once: they would seem to have one total.

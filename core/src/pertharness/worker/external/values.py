@@ -9,10 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from pertharness.canonical import LOG1P_CEILING
-from pertharness.errors import DataError
-from pertharness.streaming import View, as_source, format_of, place_of, row_chunks, stored_values, sum_groups, to_memory
-from pertharness.worker.external.file import AS_LOGS, Given
+from pertharness.contract.errors import DataError
+from pertharness.data.canonical import LOG1P_CEILING
+from pertharness.data.streaming import (
+    View,
+    as_source,
+    format_of,
+    place_of,
+    row_chunks,
+    stored_values,
+    sum_groups,
+    to_memory,
+)
+from pertharness.worker.external.file import AS_LOGS, PredictionFile
 from pertharness.worker.external.genes import Columns
 
 _CHUNK_BYTES = 4 << 20
@@ -33,7 +42,7 @@ _FAULTS = MappingProxyType({
 
 
 @dataclass
-class Survey:
+class RowSurvey:
     """What one pass over the rows that are asked for finds.
 
     Attributes
@@ -60,13 +69,13 @@ class Survey:
     sample: Any = None
 
 
-def survey_rows(matrix: Any, is_asked: np.ndarray) -> Survey:
+def survey_rows(matrix: Any, is_asked: np.ndarray) -> RowSurvey:
     """Go over rows once.
 
     Parameters
     ----------
     matrix
-        Shape (n_rows, n_columns), see ``pertharness.streaming``.
+        Shape (n_rows, n_columns), see ``pertharness.data.streaming``.
     is_asked
         Whether a column is a gene of the dataset, shape (n_columns,); the others are not looked at for faults.
     """
@@ -76,7 +85,7 @@ def survey_rows(matrix: Any, is_asked: np.ndarray) -> Survey:
         "nan": np.isnan, "infinite": np.isinf, "high": lambda x: x > LOG1P_CEILING, "low": lambda x: x < -LOG1P_CEILING,
     }  # fmt: skip
     n_rows, n_columns = matrix.shape
-    survey = Survey(n_rows, np.zeros(n_columns, dtype=np.int64))
+    survey = RowSurvey(n_rows, np.zeros(n_columns, dtype=np.int64))
     step, sample = max(1, -(-n_rows // SAMPLED_ROWS)), []
     for start, chunk in row_chunks(matrix, _CHUNK_BYTES):
         values, columns = stored_values(chunk).astype(np.float64), _columns_of(chunk)
@@ -105,7 +114,7 @@ def _columns_of(chunk: Any) -> np.ndarray:
     return columns
 
 
-def _look_for_counts(survey: Survey, start: int, chunk: Any, values: np.ndarray) -> None:
+def _look_for_counts(survey: RowSurvey, start: int, chunk: Any, values: np.ndarray) -> None:
     """Note the first row of whole numbers alone, and the first with fractions."""
     n_rows = chunk.shape[0]
     lengths = np.full(n_rows, chunk.shape[1]) if isinstance(chunk, np.ndarray) else np.diff(chunk.indptr)
@@ -127,7 +136,7 @@ def _look_for_counts(survey: Survey, start: int, chunk: Any, values: np.ndarray)
         survey.logs = largest_of(int(np.argmax(has_fraction)))
 
 
-def refuse_sums(values: np.ndarray, given: Given, queries: list[str], columns: Columns) -> None:
+def refuse_sums(values: np.ndarray, given: PredictionFile, queries: list[str], columns: Columns) -> None:
     """Refuse changes that, with the mean of the controls added, are no log1p of counts per 10 000.
 
     Parameters
@@ -146,7 +155,7 @@ def refuse_sums(values: np.ndarray, given: Given, queries: list[str], columns: C
 
 
 def refuse_values(
-    given: Given, rows: np.ndarray, labels: list[str], columns: Columns, survey: Survey, kind: str | None
+    given: PredictionFile, rows: np.ndarray, labels: list[str], columns: Columns, survey: RowSurvey, kind: str | None
 ) -> None:
     """Refuse values that are no log1p of counts per 10 000, with row, column and what to do.
 
@@ -186,7 +195,9 @@ def refuse_values(
         raise fault(survey.counts, f"{also}: these look like counts; {AS_LOGS}, {insist}")
 
 
-def _nan_in_part(given: Given, rows: np.ndarray, columns: Columns, survey: Survey) -> tuple[int, int, float] | None:
+def _nan_in_part(
+    given: PredictionFile, rows: np.ndarray, columns: Columns, survey: RowSurvey
+) -> tuple[int, int, float] | None:
     """Return the first NaN of a gene that has values, too, or of a file of NaN alone; None if there is none."""
     place = columns.place[columns.place >= 0]
     in_part = (survey.n_nan > 0) & (survey.n_nan < survey.n_rows)
@@ -196,7 +207,7 @@ def _nan_in_part(given: Given, rows: np.ndarray, columns: Columns, survey: Surve
     return first if in_part[first[1]] else _first_nan(given, rows, np.flatnonzero(in_part))
 
 
-def _first_nan(given: Given, rows: np.ndarray, columns: np.ndarray) -> tuple[int, int, float]:
+def _first_nan(given: PredictionFile, rows: np.ndarray, columns: np.ndarray) -> tuple[int, int, float]:
     """Return the first NaN in some columns."""
     for start, chunk in row_chunks(rows_of(given, rows), _CHUNK_BYTES):
         bad = np.isnan(stored_values(chunk).astype(np.float64)) & np.isin(_columns_of(chunk), columns)
@@ -229,12 +240,12 @@ def average(matrix: Any, groups: np.ndarray, n_groups: int, place: np.ndarray) -
     return means
 
 
-def in_rows(given: Given) -> Given:
+def in_rows(given: PredictionFile) -> PredictionFile:
     """Return a file whose matrix can be gone over by rows: CSC is turned into CSR, in memory."""
     source = as_source(given.matrix)
     return replace(given, matrix=as_source(to_memory(source)) if format_of(source) == "csc" else source)
 
 
-def rows_of(given: Given, rows: np.ndarray) -> View:
+def rows_of(given: PredictionFile, rows: np.ndarray) -> View:
     """Return some rows of a file, ascending, without reading them."""
     return View(given.matrix, np.dtype(given.matrix.dtype), rows)

@@ -186,7 +186,7 @@ def read_npz(path: Path) -> Table:
 
 def read_h5ad(path: Path) -> Table:
     """Read ``X`` of an h5ad, a row per label in ``obs_names``."""
-    from pertharness.expression import read
+    from pertharness.data.expression import read
     from scipy import sparse
 
     adata = read(path)

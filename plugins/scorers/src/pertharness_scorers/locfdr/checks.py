@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from pertharness.errors import RecipeError
+from pertharness.contract.errors import RecipeError
 
 from pertharness_scorers.locfdr.likelihood import Quartiles
 from pertharness_scorers.locfdr.no_null import NoNull

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pertharness.errors import DataError
+from pertharness.contract.errors import DataError
 
 
 class NoNull(DataError):

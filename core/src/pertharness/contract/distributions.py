@@ -1,0 +1,218 @@
+"""What a distribution brings that can be imported, read from its metadata and files; nothing is imported for it."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import json
+from collections.abc import Iterator
+from importlib.metadata import Distribution
+from pathlib import Path, PurePosixPath
+
+from pertharness.contract.protocol import PROJECT
+
+SUFFIXES = (".py", ".so", ".pyd", ".pyc")
+"""Of files that can be imported; a ``.pyc`` outside of ``__pycache__`` can be without its source."""
+_PREFERRED = (".so", ".pyd", ".py", ".pyc")
+"""Which of several files of one module is imported."""
+PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg")
+NOT_SHIPPED = frozenset({
+    "benchmark", "benchmarks", "build", "ci", "dist", "doc", "docs", "example", "examples", "scripts", "site", "test",
+    "tests", "tools", "venv",
+})  # fmt: skip
+"""Folders that lie beside a package in a project and belong to no wheel, by convention (setuptools leaves them out)."""
+DEEPEST_NAMESPACE = 4
+"""Levels of folders without ``__init__.py`` that are looked into for packages."""
+
+
+def top_level_modules(distribution: Distribution) -> list[str]:
+    """Return the names of the top-level modules and packages that a distribution brings, sorted.
+
+    Those of its plugins among them, wherever they lie.
+    """
+    return sorted({name.partition(".")[0] for name in import_roots(distribution)} | set(_plugin_modules(distribution)))
+
+
+def import_roots(distribution: Distribution) -> dict[str, Path]:
+    """Return what a distribution brings that can be imported: full name -> folder of a package, or file of a module.
+
+    Of a namespace package, which may be shared with other distributions, the packages and modules below it. Of one that
+    is installed to be edited, all that is beside its packages in a folder of sources; where this folder is that of the
+    project, what ``top_level.txt`` names, or else the packages, those of tests and the like left out.
+
+    Parameters
+    ----------
+    distribution
+        Installed in any environment: only its files are looked at.
+    """
+    place = Path(str(distribution.locate_file("")))
+    named = {name.replace("/", ".").partition(".")[0] for name in _lines(distribution, "top_level.txt")}
+    if not _is_editable(distribution):
+        roots = _recorded(distribution)
+        folders = [place]
+    else:
+        roots = _mapped(distribution, place)
+        folders = [*_folders(distribution, place), place]
+        for folder in folders[:-1]:
+            roots.update(_beside(folder, has_names=bool(named)))
+    for name in sorted(named | set(_plugin_modules(distribution))):
+        if not any(root.partition(".")[0] == name for root in roots):
+            roots.update(next(filter(None, (dict(_at(folder / name, name)) for folder in folders)), {}))
+    return {name: roots[name] for name in sorted(roots) if not _is_below_another(name, roots)}
+
+
+def _is_below_another(name: str, roots: dict[str, Path]) -> bool:
+    parts = name.split(".")
+    return any(".".join(parts[:n]) in roots for n in range(1, len(parts)))
+
+
+def _plugin_modules(distribution: Distribution) -> list[str]:
+    """Return the top-level modules of a distribution's plugins."""
+    points = [point for point in distribution.entry_points if point.group == PROJECT]
+    return [point.value.partition(":")[0].strip().partition(".")[0] for point in points]
+
+
+def _lines(distribution: Distribution, name: str) -> list[str]:
+    """Return the lines of a file of the metadata, none where it is not there."""
+    return [line.strip() for line in (distribution.read_text(name) or "").splitlines() if line.strip()]
+
+
+def _is_editable(distribution: Distribution) -> bool:
+    """Return whether a distribution's files lie elsewhere; one without a RECORD is a folder of sources itself."""
+    if distribution.read_text("RECORD") is None:
+        return True
+    try:
+        described = json.loads(distribution.read_text("direct_url.json") or "{}")
+        return bool(described.get("dir_info", {}).get("editable"))
+    except (ValueError, AttributeError):
+        return False
+
+
+def _record(distribution: Distribution) -> list[PurePosixPath]:
+    """Return the paths that a distribution's RECORD names below the folder of packages."""
+    rows = csv.reader(_lines(distribution, "RECORD"))
+    paths = [PurePosixPath(row[0]) for row in rows if row]
+    return [path for path in paths if not path.is_absolute() and ".." not in path.parts]
+
+
+def _recorded(distribution: Distribution) -> dict[str, Path]:
+    """Return the roots among the files that were installed."""
+    paths = [
+        path for path in _record(distribution)
+        if path.suffix in SUFFIXES and "__pycache__" not in path.parts and all(map(_is_name, _parts(path)))
+    ]  # fmt: skip
+    packages = {path.parent for path in paths if path.name.startswith("__init__.")}
+    roots = {}
+    for path in paths:
+        above = [parent for parent in list(path.parents)[-2::-1] if parent in packages]
+        root = above[0] if above else path
+        roots[".".join(_parts(root))] = Path(str(distribution.locate_file(root)))
+    return roots
+
+
+def _parts(path: PurePosixPath) -> list[str]:
+    """Return the parts of a module's name; the last part of a file's loses its suffixes, such as ``.abi3.so``."""
+    *parents, last = path.parts
+    return [*parents, last.partition(".")[0] if last.endswith(SUFFIXES) else last]
+
+
+def _is_name(part: str) -> bool:
+    return part.isidentifier() and part != "__pycache__"
+
+
+def _mapped(distribution: Distribution, place: Path) -> dict[str, Path]:
+    """Return the roots that an import hook maps, such as setuptools, hatchling and scikit-build-core write.
+
+    Each writes a module that pairs names with paths, in a dict or in calls.
+    """
+    roots: dict[str, Path] = {}
+    for path in _record(distribution):
+        if len(path.parts) > 1 or path.suffix != ".py":
+            continue
+        try:
+            tree = ast.parse((place / path).read_bytes())
+        except (OSError, ValueError, SyntaxError, RecursionError):
+            continue
+        for name, target in _pairs(tree):
+            if all(map(_is_name, name.split("."))) and Path(target).is_absolute():
+                roots.update(_at(Path(target), name))
+    return roots
+
+
+def _pairs(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Yield the pairs of texts in dicts, and those that calls begin with."""
+    for node in ast.walk(tree):
+        pairs: list[tuple[ast.expr | None, ast.expr]] = []
+        if isinstance(node, ast.Dict):
+            pairs = list(zip(node.keys, node.values, strict=True))
+        elif isinstance(node, ast.Call) and len(node.args) > 1:
+            pairs = [(node.args[0], node.args[1])]
+        for name, target in pairs:
+            if isinstance(name, ast.Constant) and isinstance(target, ast.Constant):
+                yield str(name.value), str(target.value)
+
+
+def _folders(distribution: Distribution, place: Path) -> list[Path]:
+    """Return the folders that the ``.pth`` files of a distribution add to the path of imports."""
+    folders = []
+    for path in _record(distribution):
+        if len(path.parts) > 1 or path.suffix != ".pth":
+            continue
+        try:
+            lines = (place / path).read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            continue
+        folders += [Path(line.strip()) for line in lines if Path(line.strip()).is_absolute()]
+    return [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
+
+
+def _beside(folder: Path, *, has_names: bool) -> Iterator[tuple[str, Path]]:
+    """Yield what can be imported from a folder that a distribution is edited in.
+
+    Parameters
+    ----------
+    has_names
+        Whether ``top_level.txt`` names what the distribution brings, so that in a project's folder nothing is guessed.
+    """
+    if next(folder.glob("*.dist-info"), None) is not None:  # other distributions are installed in it
+        return
+    is_project = any((folder / name).is_file() for name in PROJECT_FILES)
+    if is_project and has_names:
+        return
+    for path in sorted(folder.iterdir()):
+        name = _module_name(path)
+        if not is_project and _is_name(name):
+            yield from _at(path, name)
+        elif name not in NOT_SHIPPED and _is_name(name) and path.is_dir() and is_package(path):
+            yield name, path
+
+
+def _module_name(path: Path) -> str:
+    return path.name if path.is_dir() else _parts(PurePosixPath(path.name))[0]
+
+
+def _at(path: Path, name: str, depth: int = 0) -> Iterator[tuple[str, Path]]:
+    """Yield the roots at a path, which may be a folder, a file, or a file without its suffixes.
+
+    Of a folder without ``__init__.py``, a namespace package, those in it.
+    """
+    if path.name.startswith("__init__.") and path.is_file():
+        yield name, path.parent
+    elif path.is_file():
+        if path.suffix in SUFFIXES:
+            yield name, path
+    elif path.is_dir() and is_package(path):
+        yield name, path
+    elif path.is_dir() and depth < DEEPEST_NAMESPACE:
+        for inner in sorted(path.iterdir()):
+            if _is_name(_module_name(inner)):
+                yield from _at(inner, f"{name}.{_module_name(inner)}", depth + 1)
+    elif not path.exists() and path.parent.is_dir():
+        files = [file for file in sorted(path.parent.glob(f"{path.name}.*")) if file.suffix in SUFFIXES]
+        if files:
+            yield name, min(files, key=lambda file: _PREFERRED.index(file.suffix))
+
+
+def is_package(folder: Path) -> bool:
+    """Return whether a folder is a package that belongs to one distribution, not a part of a namespace package."""
+    return any(path.suffix in SUFFIXES for path in folder.glob("__init__.*"))

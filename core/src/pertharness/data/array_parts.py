@@ -1,0 +1,67 @@
+"""One array of a file, in memory or compressed, read a part at a time."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from typing import Any
+
+import numpy as np
+
+from pertharness.contract.errors import DataError
+
+_DAMAGES = (OSError, RuntimeError, ValueError, EOFError, zlib.error, zipfile.BadZipFile)
+"""What h5py, and zarr with its codecs, raise at values that cannot be read."""
+
+
+class Forward:
+    """Reads a one-dimensional array from front to back, each stored chunk once.
+
+    HDF5 keeps a megabyte of decompressed chunks; one that two reads share would mostly be decompressed twice.
+    """
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+        self.step = array.chunks[0] if getattr(array, "chunks", None) else 1
+        self.start, self.kept = 0, np.empty(0, dtype=array.dtype)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return a part that begins where an earlier one ended, or later."""
+        known = self.start + len(self.kept)
+        end = min(-(-stop // self.step) * self.step, self.array.shape[0])
+        if start >= known:
+            self.start, known = start // self.step * self.step, start // self.step * self.step
+            self.kept = self.kept[:0]
+        if end > known:
+            rest = self.kept[start - self.start :]
+            self.kept = read_part(self.array, known, end, before=rest)
+            self.start = end - len(self.kept)
+        return self.kept[start - self.start : stop - self.start]
+
+
+def read_part(array: Any, start: int, stop: int | None, before: np.ndarray | None = None) -> np.ndarray:
+    """Read a part of an array of a file behind other values, or return that of one in memory without a copy.
+
+    Raises
+    ------
+    DataError
+        If the file is damaged.
+    """
+    try:
+        if before is None or stop is None or not len(before):
+            return np.asarray(array[start:stop])
+        values = np.empty(len(before) + stop - start, dtype=array.dtype)
+        values[: len(before)] = before
+        if hasattr(array, "read_direct"):  # h5py
+            array.read_direct(values, np.s_[start:stop], np.s_[len(before) :])
+        else:
+            values[len(before) :] = array[start:stop]
+        return values
+    except _DAMAGES as error:
+        raise damaged(array, str(error)) from error
+
+
+def damaged(array: Any, what: str) -> DataError:
+    """Return the error of a matrix that cannot be used."""
+    where = f"{array.file.filename!r}, {array.name!r}" if hasattr(array, "file") else "a sparse matrix"
+    return DataError(f"{where} cannot be read: {what}; expected a whole h5ad file: fetch or write it again")

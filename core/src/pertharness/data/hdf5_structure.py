@@ -1,0 +1,116 @@
+"""What an HDF5 file is made of, looked at before anything of it is read: links, places of its data, sizes."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from typing import TYPE_CHECKING, Any
+
+from pertharness.contract.errors import DataError
+
+if TYPE_CHECKING:
+    import h5py
+
+LARGEST_RATIO = 1100
+"""Bytes that an array may declare for each one that the file holds of it; deflate reaches 1032:1 (RFC 1951)."""
+SMALL = 1 << 30
+"""Bytes: an array of up to this size is read whatever the file holds of it, such as zeros that were never written."""
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def check_structure(file: h5py.File, path: str) -> None:
+    """Check that a file holds all that it shows, in itself, and about as much as it declares.
+
+    No value is read. Links within the file are allowed, as anndata follows them.
+
+    Parameters
+    ----------
+    file
+        Open for reading.
+    path
+        How messages name it.
+
+    Raises
+    ------
+    DataError
+        At the first link to another file, array whose values lie in other files, group that contains itself, or array
+        that declares far more values than the file holds.
+    """
+    _check_group(file["/"], path, (), set())
+
+
+def _check_group(group: Any, path: str, around: tuple[Any, ...], seen: set[Any]) -> None:
+    """Check the members of a group; `around`: the groups that it is in, by their places in the file."""
+    import h5py
+
+    address = h5py.h5o.get_info(group.id).addr
+    if address in around:
+        raise DataError(f"{path}: the group {group.name!r} contains itself; write the file again, as a tree")
+    if address in seen:
+        return
+    seen.add(address)
+    for name in group:
+        link = group.get(name, getlink=True)
+        place = f"{group.name.rstrip('/')}/{name}"
+        if isinstance(link, h5py.ExternalLink):
+            raise DataError(f"{path}: {place!r} is a link to another file, {link.filename!r}; {_ALL_IN_ONE}")
+        if isinstance(link, h5py.SoftLink):
+            continue  # what it names is looked at in its own place
+        member = group[name]
+        if isinstance(member, h5py.Group):
+            _check_group(member, path, (*around, address), seen)
+        elif isinstance(member, h5py.Dataset):
+            _check_array(member, f"{path}: {place!r}")
+
+
+_ALL_IN_ONE = "expected all data in the file itself: read it with anndata where it works, and write it again"
+
+
+def _check_array(array: h5py.Dataset, what: str) -> None:
+    """Check where the values of an array lie, and how many there are."""
+    if array.is_virtual:
+        sources = ", ".join(sorted({repr(source.file_name) for source in array.virtual_sources()}))
+        raise DataError(f"{what} is made of arrays of other files ({sources}); {_ALL_IN_ONE}")
+    if array.external:
+        raise DataError(f"{what} has its values in another file, {array.external[0][0]!r}; {_ALL_IN_ONE}")
+    _check_filters(array, what)
+    declared = math.prod(array.shape or ()) * array.dtype.itemsize
+    held = array.id.get_storage_size()
+    if declared > max(SMALL, LARGEST_RATIO * held):
+        shape = " x ".join(map(str, array.shape))
+        raise DataError(
+            f"{what} declares {shape} values of {array.dtype.name} ({in_units(declared)}), and the file holds "
+            f"{in_units(held)} of them; expected a file with its values: write it again"
+        )
+
+
+def _check_filters(array: h5py.Dataset, what: str) -> None:
+    """Check that what compressed an array can be undone here: HDF5 itself brings gzip, LZF and szip."""
+    import importlib
+
+    import h5py
+
+    layout = array.id.get_create_plist()
+    filters = [layout.get_filter(number) for number in range(layout.get_nfilters())]
+    if all(h5py.h5z.filter_avail(code) for code, *_ in filters):
+        return
+    with contextlib.suppress(ImportError):
+        importlib.import_module("hdf5plugin")  # makes zstd, blosc, lz4 and others known to HDF5
+    for code, _, _, name in filters:
+        if not h5py.h5z.filter_avail(code):
+            shown = name.decode(errors="replace").partition(";")[0] or "unknown"
+            raise DataError(
+                f"{what} is compressed with the filter {code} of HDF5 ({shown}), which is not installed here: pip "
+                "install hdf5plugin, or write the file again with compression='gzip'"
+            )
+
+
+def in_units(n_bytes: int) -> str:
+    """Return a number of bytes in the unit in which it has up to four digits: ``29.1 TiB``."""
+    exponent = min(len(_UNITS) - 1, max(0, n_bytes.bit_length() - 1) // 10)
+    return f"{n_bytes / 1024**exponent:.{1 if exponent else 0}f} {_UNITS[exponent]}"
+
+
+def is_number(dtype: Any) -> bool:
+    """Return whether values of a type are real numbers: not truth values, complex ones, texts or names of a list."""
+    return dtype.kind in "iuf" and "enum" not in (dtype.metadata or {})

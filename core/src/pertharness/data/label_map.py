@@ -1,0 +1,90 @@
+"""The label map: a CSV in which a user says what each label of a file means, as a table of texts."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from pertharness.contract.errors import DataError
+from pertharness.contract.labels import CONTROL, SEPARATOR, join_targets
+
+DROP = "drop"
+"""Says of a label that its rows are left out."""
+COLUMNS = ("label", "targets")
+"""Columns that a map must have; others, such as those of a draft, are not looked at."""
+_DELIMITERS = (",", ";", "\t")  # spreadsheets write what the language of the system separates lists by
+
+
+def clean_text(text: str) -> str:
+    """Return a text without white space at its ends, no-break and zero-width space included."""
+    return text.strip(" \t\r\n\f\v\u00a0\u1680\u2007\u202f\u200b\u200c\u200d\u2060\ufeff").strip()
+
+
+def read_label_map(path: Path) -> dict[str, str]:
+    """Return what a label map says: label -> targets joined by ``+``, ``control`` or ``drop``.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, lacks a column, or a line says nothing, what cannot be, or contradicts another one.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines(keepends=True)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"the label map {str(path)!r} cannot be read: {reason}; expected a CSV in UTF-8") from error
+    header = lines[0] if lines else ""
+    delimiter = max(_DELIMITERS, key=header.count)
+    rows = csv.DictReader(lines, delimiter=delimiter)
+    rows.fieldnames = [clean_text(name).lower() for name in rows.fieldnames or ()]
+    if missing := [column for column in COLUMNS if column not in rows.fieldnames]:
+        raise DataError(
+            f"the label map {str(path)!r} has no column {missing[0]!r} (it has {list(rows.fieldnames)}); expected the "
+            "columns 'label' and 'targets': pertharness data labels FILE.h5ad --out MAP.csv writes a draft"
+        )
+    read: dict[str, str] = {}
+    for row in rows:
+        if not any(row.get(column) for column in COLUMNS):
+            continue  # a blank line
+        label, targets = (clean_text(row[column] or "") for column in COLUMNS)
+        add_reading(read, label, targets, f"the label map {str(path)!r}, line {rows.line_num}")
+    return read
+
+
+def check_label_map(given: Mapping[str, str]) -> dict[str, str]:
+    """Return a label map that was given as a table, in the form of `read_label_map`; raise as it does."""
+    read: dict[str, str] = {}
+    for label, targets in given.items():
+        add_reading(read, clean_text(str(label)), clean_text(str(targets)), "the label map")
+    return read
+
+
+def add_reading(read: dict[str, str], label: str, targets: str, where: str) -> None:
+    """Add what one line of a map says, brought into form.
+
+    Raises
+    ------
+    DataError
+        If the targets cannot be read, or the label has another meaning already.
+    """
+    if not targets:
+        raise DataError(
+            f"{where}: no targets for {label!r}; expected genes joined by {SEPARATOR!r}, {CONTROL!r} or {DROP!r}"
+        )
+    meaning = targets.lower()
+    if meaning not in (CONTROL, DROP):
+        try:
+            meaning = join_targets({clean_text(target) for target in targets.split(SEPARATOR)})
+        except DataError as error:
+            raise DataError(f"{where}: the targets of {label!r} are {targets!r}: {error}") from error
+    if read.setdefault(label, meaning) != meaning:
+        raise DataError(f"{where}: the label {label!r} means {meaning!r}, but {read[label]!r} before; name it once")
+
+
+def write_label_map(rows: Iterable[tuple[str, str, int, str]], path: Path) -> None:
+    """Write a map of label, targets, number of rows and how the label was read."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*COLUMNS, "rows", "reading"])
+        writer.writerows(rows)

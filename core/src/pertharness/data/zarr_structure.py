@@ -1,0 +1,188 @@
+"""What a zarr store is made of, looked at before it is read: links, names, codecs, sizes, lacking pieces."""
+
+from __future__ import annotations
+
+import json
+import math
+import stat
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pertharness.contract.errors import DataError
+from pertharness.data.hdf5_structure import LARGEST_RATIO, SMALL, in_units
+from pertharness.files.trees import walk
+
+_METADATA = (".zarray", ".zgroup", ".zattrs", ".zmetadata", "zarr.json")
+_MOST_METADATA = 64 << 20
+"""Bytes of one file of metadata; those of anndata have some hundred, or some thousand where all are gathered."""
+_CODECS = frozenset(
+    {
+        "adler32", "astype", "bitround", "blosc", "bytes", "bz2", "crc32", "crc32c", "delta", "endian",
+        "fixedscaleoffset", "fletcher32", "gzip", "jenkins_lookup3", "lz4", "packbits", "quantize",
+        "sharding_indexed", "shuffle", "transpose", "vlen-array", "vlen-bytes", "vlen-utf8", "zfpy", "zlib", "zstd",
+    }
+)  # fmt: skip
+"""Codecs that make numbers and texts of bytes, and nothing else. Others, such as pickle, run what they read."""
+
+
+def check_zarr(path: Path) -> None:
+    """Check that a store holds all that it shows, in itself, and about as much as it declares.
+
+    No value is read.
+
+    Parameters
+    ----------
+    path
+        A folder or a zip file.
+
+    Raises
+    ------
+    DataError
+        At the first link, name that leads out of a zip file, codec that might run something, array that declares far
+        more values than the store holds, or sparse matrix of which pieces are missing: these would be read as zeros.
+    """
+    if path.is_dir():
+        _check_files(path, _list_folder(path), lambda name: (path / name).read_bytes())
+        return
+    with zipfile.ZipFile(path) as file:
+        _check_files(path, _list_zip(path, file), file.read)
+
+
+def _list_folder(path: Path) -> dict[str, int]:
+    """Return the sizes of the files of a folder; refuse links and what is no file."""
+    sizes = {}
+    for entry in walk(path):
+        name = "/".join([*entry.above, entry.name])
+        if stat.S_ISREG(entry.facts.st_mode):
+            sizes[name] = entry.facts.st_size
+        elif not entry.is_folder:
+            kind = "a link" if stat.S_ISLNK(entry.facts.st_mode) else "no file"
+            raise DataError(f"{str(path)!r}: {name!r} is {kind}; expected all data in the folder itself: copy it whole")
+    return sizes
+
+
+def _list_zip(path: Path, file: zipfile.ZipFile) -> dict[str, int]:
+    """Return the sizes of the members of a zip file, as they are packed; refuse names that lead elsewhere."""
+    sizes: dict[str, int] = {}
+    for member in file.infolist():
+        parts = member.filename.split("/")
+        if member.filename.startswith("/") or ".." in parts or "\\" in member.filename or ":" in parts[0]:
+            raise DataError(f"{str(path)!r}: the name {member.filename!r} leads out of the zip file; zip it again")
+        if member.is_dir():
+            continue
+        if stat.S_ISLNK(member.external_attr >> 16) or member.flag_bits & 1:
+            kind = "encrypted" if member.flag_bits & 1 else "a link"
+            raise DataError(f"{str(path)!r}: {member.filename!r} is {kind}; expected plain files: zip it again")
+        if member.filename in sizes:
+            raise DataError(f"{str(path)!r}: {member.filename!r} is in the zip file twice; zip it again")
+        if member.file_size > max(SMALL, LARGEST_RATIO * member.compress_size):
+            raise DataError(
+                f"{str(path)!r}: {member.filename!r} declares {in_units(member.file_size)}, and the zip file holds "
+                f"{in_units(member.compress_size)} of it; zip it again"
+            )
+        sizes[member.filename] = member.compress_size
+    return sizes
+
+
+def _check_files(path: Path, sizes: Mapping[str, int], read: Callable[[str], bytes]) -> None:
+    """Check all arrays that the metadata of a store describe."""
+    held = _held_by_folder(sizes)
+    for name in sorted(sizes):
+        folder, _, base = name.rpartition("/")
+        if base not in _METADATA:
+            continue
+        if sizes[name] > _MOST_METADATA:
+            raise DataError(f"{str(path)!r}: {name!r} has {in_units(sizes[name])} of metadata; write it again")
+        if base not in (".zarray", "zarr.json"):
+            continue
+        try:
+            described = json.loads(read(name))
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{str(path)!r}: {name!r} is no JSON ({error}); copy or write it again") from None
+        if isinstance(described, dict) and (base == ".zarray" or described.get("node_type") == "array"):
+            _check_array(f"{str(path)!r}: {'/' + folder!r}", described, held.get(folder, (0, 0)), folder)
+
+
+def _held_by_folder(sizes: Mapping[str, int]) -> dict[str, tuple[int, int]]:
+    """Return number and bytes of the pieces in each folder and below it."""
+    held: dict[str, tuple[int, int]] = {}
+    for name, size in sizes.items():
+        parts = name.split("/")
+        if parts[-1] in _METADATA:
+            continue
+        for depth in range(len(parts)):
+            folder = "/".join(parts[:depth])
+            number, total = held.get(folder, (0, 0))
+            held[folder] = number + 1, total + size
+    return held
+
+
+def _check_array(what: str, described: Mapping[str, Any], held: tuple[int, int], folder: str) -> None:
+    """Check codecs, size and pieces of one array."""
+    odd = sorted({str(codec) for codec in _codecs(described)} - _CODECS)
+    if odd:
+        raise DataError(
+            f"{what} is packed with {', '.join(map(repr, odd))}, which is not read; expected what anndata writes: "
+            "write it again, without a codec of its own"
+        )
+    try:
+        shape = [int(n) for n in described["shape"]]
+        grid = described.get("chunk_grid", {}).get("configuration", {}).get("chunk_shape")
+        pieces = [int(n) for n in (described.get("chunks", grid))]
+        itemsize = _itemsize(described.get("dtype", described.get("data_type")))
+        if len(pieces) != len(shape) or any(n < 0 for n in shape) or any(n < 1 for n in pieces):
+            raise ValueError(f"pieces of {pieces} in {shape}")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{what} is not described as an array ({error}); copy or write it again") from None
+    n_held, n_bytes = held
+    declared = math.prod(shape) * itemsize
+    largest = max(declared, math.prod(pieces) * itemsize)
+    if largest > max(SMALL, LARGEST_RATIO * n_bytes):
+        raise DataError(
+            f"{what} declares {' x '.join(map(str, shape))} values ({in_units(largest)}), and the store holds "
+            f"{in_units(n_bytes)} of them; expected a store with its values: write it again"
+        )
+    _check_pieces(what, shape, pieces, n_held, folder.rpartition("/")[2])
+
+
+def _check_pieces(what: str, shape: list[int], pieces: list[int], n_held: int, name: str) -> None:
+    """Refuse values or indices of a sparse matrix that are not all there.
+
+    A piece of zeros alone may be left out. Those of a sparse matrix have none, but for the index of one last value.
+    """
+    if name not in ("data", "indices") or len(shape) != 1:
+        return
+    expected = -(-shape[0] // pieces[0])
+    may_lack = int(name == "indices" and shape[0] - (expected - 1) * pieces[0] == 1)
+    if n_held < expected - may_lack:
+        raise DataError(
+            f"{what} has {n_held} of {expected} pieces: the others would be read as zeros; copy or write it again"
+        )
+
+
+def _itemsize(dtype: Any) -> int:
+    """Return the bytes of a value; of texts those of their place."""
+    if isinstance(dtype, str):
+        try:
+            return int(np.dtype(dtype).itemsize)
+        except TypeError:
+            return 8
+    return 8
+
+
+def _codecs(described: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield the names of the codecs of an array, those within shards included."""
+    for key in ("compressor", "filters", "codecs", "index_codecs"):
+        given = described.get(key)
+        for codec in given if isinstance(given, list) else [given] if given else ():
+            if not isinstance(codec, Mapping):
+                yield codec
+                continue
+            yield codec.get("id", codec.get("name"))
+            inner = codec.get("configuration")
+            if isinstance(inner, Mapping):
+                yield from _codecs(inner)

@@ -1,0 +1,129 @@
+"""What a person sees while jobs run: on a terminal one live line per job and an overall bar, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from pertharness.host.execution.local import Seat
+from pertharness.host.execution.nodes import Node, Outcome
+from pertharness.host.text.printable import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+REFRESH_S = 0.2
+
+
+class PlainDisplay:
+    """One line per job that was carried out in this run."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        self.console = console
+        self.total = total
+        self.ended_jobs = 0
+
+    def __enter__(self) -> PlainDisplay:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def planned(self, number: int) -> None:
+        """Count more jobs."""
+        self.total += number
+
+    def started(self, node: Node) -> None:
+        """Say nothing: several cheap jobs start at once."""
+
+    def ended(self, node: Node, outcome: Outcome) -> None:
+        """Print how a job ended, if it ended in this run or its record says that it failed; not what waited for it.
+
+        What is known of a dataset is printed before the models run, in whichever run it was loaded.
+        """
+        self.ended_jobs += 1
+        is_bad = outcome.status is not None and outcome.state not in ("done", "skipped")
+        if outcome.fresh or is_bad or _shown_notes(node, outcome):
+            self.console.print(
+                f"[{self.ended_jobs}/{self.total}] {outcome.state:8}{printable(node.title)}",
+                markup=False,
+                highlight=False,
+            )
+        if outcome.fresh and outcome.state != "done":
+            self.console.print(f"    {_first_line(outcome.message)}", markup=False, highlight=False, soft_wrap=True)
+        for note in _shown_notes(node, outcome):
+            self.console.print(f"    {printable(note)}", markup=False, highlight=False, soft_wrap=True)
+
+    def tick(self, running: list[Seat]) -> None:
+        """Nothing moves."""
+
+
+class LiveDisplay(PlainDisplay):
+    """A bar for all jobs and below it a live line for each running one, with its time and memory."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        from rich.live import Live
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        super().__init__(console, total)
+        self._bar = Progress(TextColumn("jobs"), BarColumn(bar_width=40), MofNCompleteColumn(), console=console)
+        self._all = self._bar.add_task("jobs", total=total)
+        self._live = Live(self._bar, console=console, transient=True, auto_refresh=False)
+        self._shown = 0.0
+
+    def __enter__(self) -> LiveDisplay:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def planned(self, number: int) -> None:
+        """Make the bar longer."""
+        super().planned(number)
+        self._bar.update(self._all, total=self.total)
+
+    def ended(self, node: Node, outcome: Outcome) -> None:
+        """Advance the bar; print only what did not go well, and what was said of a dataset."""
+        self._bar.advance(self._all)
+        if (outcome.fresh and outcome.state != "done") or _shown_notes(node, outcome):
+            super().ended(node, outcome)
+        else:
+            self.ended_jobs += 1
+
+    def tick(self, running: list[Seat]) -> None:
+        """Show what every worker is at."""
+        from rich.console import Group
+        from rich.text import Text
+
+        if time.monotonic() - self._shown < REFRESH_S:
+            return
+        self._shown = time.monotonic()
+        lines = [
+            f"  {printable(seat.nodes[seat.current].title)}  {self._shown - seat.since:.0f} s  {seat.rss_mb:.0f} MB"
+            for seat in running
+            if seat.current in seat.nodes
+        ]
+        self._live.update(
+            Group(self._bar, *(Text(line, no_wrap=True, overflow="ellipsis") for line in lines)), refresh=True
+        )
+
+
+def make_display(console: Console, total: int) -> PlainDisplay:
+    """Give the display that fits where the output goes."""
+    return LiveDisplay(console, total) if console.is_terminal else PlainDisplay(console, total)
+
+
+def _shown_notes(node: Node, outcome: Outcome) -> list[str]:
+    """Return the notes to print: of jobs of this run, and of datasets always."""
+    is_shown = outcome.fresh or node.stage == "datasets"
+    return outcome.status.notes if is_shown and outcome.status else []
+
+
+def _first_line(message: str) -> str:
+    return printable(message.partition("\n")[0].rstrip("\r"))

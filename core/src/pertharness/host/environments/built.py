@@ -1,0 +1,66 @@
+"""Environments as plugins: what the registry has beside the plugins that are installed with the harness."""
+
+from __future__ import annotations
+
+from pertharness.contract.jobs import PluginRef
+from pertharness.contract.protocol import PROJECT
+from pertharness.host.environments.folder import Environment, Folder, fitness
+from pertharness.host.environments.wheels import normal_name
+from pertharness.host.packages.fingerprint import environment_hash
+from pertharness.host.packages.installed import Plugin, Problem
+
+
+def find_environments(folder: Folder, *, every_file: bool = False) -> tuple[dict[str, Plugin], list[Problem]]:
+    """Give the plugins of the environments that are in use, and those that cannot be used as they are.
+
+    `every_file`: those with a damaged file among them, see `fitness`.
+    """
+    plugins, problems = {}, []
+    for name, environment in folder.all_current():
+        if environment is None:
+            why = f"{folder.root / name!s}.json cannot be read; build its environment again: pertharness env build"
+            problems.append(Problem(name, "failed", f"{why} {name}"))
+            continue
+        state, why = fitness(folder, environment, every_file=every_file)
+        if state == "ok":
+            plugins[name] = _plugin(folder, environment)
+        else:
+            what = f"its environment {str(folder.place(environment))!r} is {state}: {why}"
+            problems.append(Problem(name, "failed", f"{what}; build it again: pertharness env build {name}"))
+    return plugins, problems
+
+
+def merge(installed: dict[str, Plugin], built: dict[str, Plugin]) -> tuple[dict[str, Plugin], list[Problem]]:
+    """Give all plugins: of one that is both installed and in an environment, the environment's if they are the same.
+
+    Where they differ nobody can say which is meant, so that name cannot be used.
+    """
+    plugins, problems = installed | built, []
+    for name in sorted(installed.keys() & built.keys()):
+        here, there = installed[name], built[name]
+        if (here.ref.version, here.source) == (there.ref.version, there.source):
+            continue
+        del plugins[name]
+        problems.append(
+            Problem(
+                name, "invalid",
+                f"two plugins are called {name!r} and differ: {here.ref.version}, installed beside the harness "
+                f"({here.python}), and {there.ref.version}, in an environment ({there.python}); uninstall the first, "
+                f"or say: pertharness env build {name}, or: pertharness env remove {name}",
+            )
+        )  # fmt: skip
+    return plugins, problems
+
+
+def _plugin(folder: Folder, environment: Environment) -> Plugin:
+    own = {PROJECT, normal_name(environment.distribution)}
+    others = {name: version for name, version in environment.packages.items() if name not in own}
+    return Plugin(
+        ref=PluginRef(name=environment.name, module=environment.module, version=environment.version),
+        python=folder.python(environment),
+        source=environment.source,
+        environment=environment_hash(others, environment.python),
+        place=str(folder.place(environment)),
+        python_version=environment.python,
+        packages=environment.packages,
+    )

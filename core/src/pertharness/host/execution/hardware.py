@@ -1,0 +1,142 @@
+"""What this machine has, for what a card says that a model needs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from pertharness.contract.cards import Needs
+
+_QUERY = ["nvidia-smi", "--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader,nounits"]
+_CUDA = re.compile(r"CUDA (?:UMD )?Version\s*:\s*([0-9]+(?:\.[0-9]+)*)")
+"""In what ``nvidia-smi`` prints at its head; newer drivers name the user-mode driver."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU.
+
+    Attributes
+    ----------
+    id
+        What ``CUDA_VISIBLE_DEVICES`` calls it.
+    memory_gb
+        None where the driver does not tell, as of a part of a GPU.
+    """
+
+    id: str
+    name: str
+    memory_gb: float | None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What jobs can have here.
+
+    Attributes
+    ----------
+    disk_gb
+        Free space where jobs work.
+    cuda
+        Newest CUDA version that the driver runs; empty where there is none, or it does not tell.
+    """
+
+    ram_gb: float
+    disk_gb: float
+    gpus: tuple[Gpu, ...] = ()
+    cuda: str = ""
+
+
+def read_machine(folder: Path) -> Machine:
+    """Give what this machine has; `folder` is where jobs work."""
+    found = find_gpus()
+    return Machine(
+        ram_gb=psutil.virtual_memory().total / 1e9,
+        disk_gb=shutil.disk_usage(folder).free / 1e9,
+        gpus=found,
+        cuda=_driver_cuda() if found else "",
+    )
+
+
+def missing_hardware(needs: Needs, device: str, machine: Machine) -> str | None:
+    """Say what a model needs and this machine, or the device that was chosen, lacks; None if nothing."""
+    if needs.ram_gb > machine.ram_gb:
+        return f"needs {needs.ram_gb:g} GB of memory; this machine has {machine.ram_gb:.0f} GB"
+    if needs.disk_gb > machine.disk_gb:
+        return f"needs {needs.disk_gb:g} GB of disk; the store's has {machine.disk_gb:.1f} GB free"
+    return _missing_gpu(needs, device, machine) if needs_gpu(needs) else None
+
+
+def needs_gpu(needs: Needs) -> bool:
+    """Say whether a model cannot do without a GPU."""
+    return needs.cuda is not None or needs.gpu_memory_gb > 0
+
+
+def _missing_gpu(needs: Needs, device: str, machine: Machine) -> str | None:
+    wanted = f"a CUDA device with {needs.gpu_memory_gb:g} GB" if needs.gpu_memory_gb else "a CUDA device"
+    if not machine.gpus:
+        return f"needs {wanted}; nvidia-smi shows none on this machine that may be used"
+    if not device.startswith("cuda"):
+        return f"needs {wanted}; the device is {device!r}: use --device cuda"
+    chosen = devices_of(device, machine.gpus)
+    if not chosen:
+        return f"needs {wanted}; there is no {device!r}, this machine has {len(machine.gpus)}: cuda:0 and so on"
+    if not any(fits(gpu, needs.gpu_memory_gb) for gpu in chosen):
+        return f"needs {wanted}; the largest here has {max(gpu.memory_gb or 0.0 for gpu in chosen):.0f} GB"
+    if needs.cuda is not None and machine.cuda and _parts(machine.cuda) < _parts(needs.cuda):
+        return f"needs CUDA {needs.cuda}; the driver here runs up to {machine.cuda}: update the driver"
+    return None
+
+
+def devices_of(device: str, machine_gpus: tuple[Gpu, ...]) -> tuple[Gpu, ...]:
+    """Give the GPUs that ``cuda`` or ``cuda:N`` means."""
+    number = device.removeprefix("cuda").removeprefix(":")
+    return machine_gpus[int(number) : int(number) + 1] if number.isdecimal() else machine_gpus
+
+
+def fits(gpu: Gpu, memory_gb: float) -> bool:
+    """Say whether a GPU has so much memory, or does not tell."""
+    return gpu.memory_gb is None or gpu.memory_gb >= memory_gb
+
+
+def _parts(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"[0-9]+", version))
+
+
+def find_gpus() -> tuple[Gpu, ...]:
+    """Give the GPUs that the NVIDIA driver shows; where ``CUDA_VISIBLE_DEVICES`` is set, those that it names."""
+    shown = {}
+    rows = [[part.strip() for part in line.split(",")] for line in _output(_QUERY).splitlines()]
+    for index, uuid, *name, memory in (row for row in rows if len(row) >= 4):  # else words: "No devices were found"
+        gb = float(memory) * 1.048576 / 1000 if memory.replace(".", "", 1).isdecimal() else None  # MiB, or [N/A]
+        shown[index] = Gpu(uuid, ",".join(name), gb)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None or not shown:
+        return tuple(shown.values())
+    named = []
+    for token in (part.strip() for part in visible.split(",")):
+        meant = [gpu for index, gpu in shown.items() if token == index or (token and gpu.id.startswith(token))]
+        if not meant and not token.startswith("MIG-"):
+            break  # as CUDA itself does: what follows an unknown name is not seen
+        # The user's own word for it: CUDA may number GPUs in another order than nvidia-smi.
+        named.append(Gpu(token, meant[0].name, meant[0].memory_gb) if meant else Gpu(token, "part of a GPU", None))
+    return tuple(named)
+
+
+def _driver_cuda() -> str:
+    found = _CUDA.search(_output(["nvidia-smi"]))
+    return found[1] if found else ""
+
+
+def _output(command: list[str]) -> str:
+    """Give what a command prints; nothing where there is no driver, or one that does not answer."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""

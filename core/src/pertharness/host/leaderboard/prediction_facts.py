@@ -1,0 +1,193 @@
+"""What the file of a prediction shows beside that of the training data: worked out by the host, from files alone.
+
+Read with h5py, a few megabytes at a time, each matrix once. The truth is looked up only where there is something to
+excuse: answers that are alike, or equal to a training row, where the observations are so too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, NonNegativeInt
+
+from pertharness.contract.errors import DataError
+from pertharness.data.streaming import as_source, row_chunks, to_memory
+
+TOLERANCE = 1e-6
+"""On log1p of counts per 10 000: values this near are equal, as for the metrics: so float32 rounds 9.21."""
+
+_N_SKETCHES = 4
+_ROUNDING = 1e-12
+"""Of a mean of values below 10 in float64, whatever the order of the sum."""
+
+
+class PredictionFacts(BaseModel):
+    """What one prediction shows.
+
+    Attributes
+    ----------
+    n_answers
+        Answered queries.
+    n_values, n_predicted
+        Answered queries times genes, and how many of these values the model gave.
+    alike
+        There are two answers or more, they are all equal, and the observations are not.
+    n_copies
+        Answers that equal the mean of a training perturbation, or of the controls, where the observation does not.
+    example
+        The first of them: query and training perturbation.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    n_answers: NonNegativeInt
+    n_values: NonNegativeInt
+    n_predicted: NonNegativeInt
+    alike: bool
+    n_copies: NonNegativeInt
+    example: tuple[str, str] | None = None
+
+
+@dataclass
+class Means:
+    """An open h5ad of means, one row per label.
+
+    Attributes
+    ----------
+    matrix
+        Shape (n_labels, n_genes), in memory or on disk; ``matrix[i]`` is a row.
+    """
+
+    labels: list[str]
+    matrix: Any
+    _sketches: dict[bytes, np.ndarray] = field(default_factory=dict, repr=False)
+
+    def sketch(self, kept: np.ndarray) -> np.ndarray:
+        """Return weighted means of each row over the genes `kept`, shape (n_labels, 4), made once per set of genes.
+
+        The absolute weights add up to 1 at most, so that rows which are equal within a tolerance have weighted means
+        which are: a cheap test that rules out nearly all pairs.
+        """
+        key = np.packbits(kept).tobytes()
+        if key not in self._sketches:
+            weights = _weights(len(kept)) * kept[:, None]
+            parts = [np.where(kept, rows, 0.0) @ weights for _, rows in row_chunks(self.matrix)]
+            self._sketches[key] = np.concatenate(parts) if parts else np.zeros((0, _N_SKETCHES))
+        return self._sketches[key]
+
+
+@contextlib.contextmanager
+def open_means(path: Path) -> Iterator[Means]:
+    """Open an h5ad of means.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path) as file:
+            yield _means_of(file)
+    except (OSError, RuntimeError) as error:
+        raise DataError(
+            f"{str(path)!r} cannot be read: {error}; expected means as the harness writes them: delete the folder that "
+            "it lies in, and the next run makes it again"
+        ) from error
+
+
+def _means_of(file: Any) -> Means:
+    """Return the labels of an open h5ad and its matrix; a sparse one is read whole."""
+    try:
+        matrix = as_source(file["X"])
+        labels = _labels(file["obs"]["perturbation"])
+        return Means(labels, matrix if hasattr(matrix, "ndim") else to_memory(matrix).toarray())
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise OSError(str(error)) from error
+
+
+def describe_prediction(prediction: Means, training: Means, open_truth: Callable[[], Means]) -> PredictionFacts:
+    """Describe a prediction: how much of it there is, and whether it answers what it was asked.
+
+    Parameters
+    ----------
+    prediction
+        A row per answered query, NaN where the model does not predict a gene.
+    training
+        A row per training perturbation and one for the controls, of the same genes.
+    open_truth
+        Gives the observed means of all perturbations; called only if something has to be held against them.
+    """
+    n_answers, n_genes = prediction.matrix.shape
+    kept = np.isfinite(prediction.matrix[0]) if n_answers else np.zeros(n_genes, dtype=bool)
+    n_predicted, alike = 0, n_answers > 1
+    for _, rows in row_chunks(prediction.matrix):
+        n_predicted += int(np.isfinite(rows).sum())
+        alike = alike and _all_equal(rows, prediction.matrix[0], kept)
+    copies: list[tuple[str, str]] = []
+    if kept.any():
+        pairs = [*_equal_rows(prediction, training, kept)]
+        if alike or pairs:
+            truth = open_truth()
+            observed = {label: row for row, label in enumerate(truth.labels)}
+            alike = alike and not _observed_alike(prediction.labels, truth, observed, kept)
+            copies = [
+                (prediction.labels[answer], training.labels[row])
+                for answer, row in pairs
+                if not _equal(truth.matrix[observed[prediction.labels[answer]]], training.matrix[row], kept)
+            ]
+    return PredictionFacts(
+        n_answers=n_answers, n_values=n_answers * n_genes, n_predicted=n_predicted, alike=alike and bool(kept.any()),
+        n_copies=len(copies), example=copies[0] if copies else None,
+    )  # fmt: skip
+
+
+def _equal_rows(prediction: Means, training: Means, kept: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Yield the answers that equal a training row, each with the first such row."""
+    known = training.sketch(kept)
+    for answer, sketch in enumerate(prediction.sketch(kept)):
+        near = np.abs(known - sketch).max(axis=1, initial=0.0) <= TOLERANCE + _ROUNDING
+        candidates = np.flatnonzero(near)
+        if len(candidates):
+            values = prediction.matrix[answer]
+            equal = [int(row) for row in candidates if _equal(values, training.matrix[row], kept)]
+            yield from ((answer, row) for row in equal[:1])
+
+
+def _observed_alike(labels: list[str], truth: Means, observed: dict[str, int], kept: np.ndarray) -> bool:
+    """Return whether the observations of all these perturbations are equal."""
+    first = truth.matrix[observed[labels[0]]]
+    return all(_equal(truth.matrix[observed[label]], first, kept) for label in labels[1:])
+
+
+def _all_equal(rows: np.ndarray, row: np.ndarray, kept: np.ndarray) -> bool:
+    """Return whether each of the rows equals another row."""
+    difference = rows - row if kept.all() else (rows - row)[:, kept]
+    return bool((np.abs(difference) <= TOLERANCE).all())
+
+
+def _equal(left: np.ndarray, right: np.ndarray, kept: np.ndarray) -> bool:
+    """Return whether two rows are equal where a gene is kept; NaN equals nothing."""
+    return bool((np.abs(left - right) <= TOLERANCE)[kept].all())
+
+
+def _weights(n_genes: int) -> np.ndarray:
+    """Return the weights of sketches, shape (n_genes, 4): plain means, and means with random signs."""
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(n_genes, _N_SKETCHES))
+    signs[:, 0] = 1.0
+    weights: np.ndarray = signs / max(1, n_genes)
+    return weights
+
+
+def _labels(column: Any) -> list[str]:
+    """Return the labels of a column of ``obs``: categorical, or an array of texts."""
+    if hasattr(column, "keys"):
+        names = column["categories"].asstr()[:]
+        return [str(names[code]) for code in column["codes"][:]]
+    return [str(label) for label in column.asstr()[:]]

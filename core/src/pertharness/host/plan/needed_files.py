@@ -1,0 +1,103 @@
+"""What a model's or an embedding's job gets besides data: weights and side files, and hardware that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pertharness.contract.cards import EmbeddingOffer, ModelOffer, Needs
+from pertharness.contract.errors import FetchError, RecipeError
+from pertharness.contract.jobs import WEIGHTS
+from pertharness.host.execution.hardware import missing_hardware, needs_gpu
+from pertharness.host.fetch import default_folder
+from pertharness.host.plan.planner import Planner
+from pertharness.host.plugins.registry import Offered
+from pertharness.host.plugins.weights import Found, declared_by, examine
+
+
+@dataclass(frozen=True)
+class OfferFiles:
+    """The declared files of one offer, as they are now.
+
+    Attributes
+    ----------
+    lacks
+        Why a job cannot be done without further files; None if it can.
+    prepare
+        Refuses where a file is damaged.
+    """
+
+    files: tuple[Found, ...]
+    lacks: str | None = None
+    prepare: Callable[[Path], None] | None = None
+
+    def hashes(self) -> dict[str, str]:
+        """Give what enters the key."""
+        return {WEIGHTS + one.declared.file.wanted: one.identity() for one in self.files}
+
+    def sums(self) -> dict[str, str]:
+        """Return the sha256 of what the job names, by role."""
+        return {WEIGHTS + one.declared.file.wanted: one.sha256 for one in self.files if one.condition == "there"}
+
+    def inputs(self) -> dict[str, Path]:
+        """Give what the job names."""
+        return {WEIGHTS + one.declared.file.wanted: one.path for one in self.files if one.condition == "there"}
+
+
+def plan_weights(planner: Planner, offered: Offered[ModelOffer] | Offered[EmbeddingOffer]) -> OfferFiles:
+    """Give the files of an offer, looked at once per plan."""
+    place = (offered.plugin.ref.name, type(offered.offer).__name__, offered.offer.name)
+    if place not in planner.weights:
+        declared = declared_by(planner.registry, offered)
+        folder = default_folder() if declared else planner.store.root
+        planner.weights[place] = _judge([examine(one, folder, planner.store.root) for one in declared])
+    given: OfferFiles = planner.weights[place]
+    return given
+
+
+def _judge(found: list[Found]) -> OfferFiles:
+    taken = tuple(one for one in found if one.condition != "missing" or not one.declared.file.optional)
+    missing = [one.reason for one in taken if one.condition == "missing"]
+    damaged = [one.reason for one in taken if one.condition == "damaged"]
+    return OfferFiles(taken, "; ".join(missing) or None, _refusal("\n".join(damaged)) if damaged else None)
+
+
+def _refusal(problem: str) -> Callable[[Path], None]:
+    def refuse(_: Path) -> None:
+        raise FetchError(problem)
+
+    return refuse
+
+
+def files_of_params(offer: ModelOffer | EmbeddingOffer, params: Mapping[str, Any], where: str) -> dict[str, Path]:
+    """Return the files that parameters name by their roles among a job's inputs, which it may read and no others.
+
+    Raises
+    ------
+    RecipeError
+        If one is not there, or is not named by an absolute path: a job runs in a folder of its own.
+    """
+    named = {name: Path(str(params[name])) for name in offer.file_params if params.get(name)}
+    for name, path in named.items():
+        if not path.is_absolute() or not path.is_file():
+            what = "is no absolute path" if not path.is_absolute() else "is not there, or no file"
+            raise RecipeError(f"{where}: {name} is {str(path)!r}, which {what}; expected the absolute path of a file")
+    return {f"file {name}": path for name, path in named.items()}
+
+
+def missing_here(planner: Planner, needs: Needs, given: OfferFiles) -> str | None:
+    """Say what an offer misses on this machine, or None: all of it, so that one look is enough."""
+    hardware = missing_hardware(needs, planner.recipe.resources.device, planner.machine)
+    return "; ".join(reason for reason in (hardware, given.lacks) if reason) or None
+
+
+def gpu_memory(planner: Planner, offer: ModelOffer | EmbeddingOffer) -> float | None:
+    """Give the GPU memory in GB that a job asks for; None where it is to share the machine with the others.
+
+    On ``cuda`` all get a GPU of their own but those that take seconds and do not need one, such as baselines: these
+    would wait for hours behind a model that trains.
+    """
+    on_gpu = planner.recipe.resources.device.startswith("cuda") and (needs_gpu(offer.needs) or not offer.cheap)
+    return offer.needs.gpu_memory_gb if on_gpu else None

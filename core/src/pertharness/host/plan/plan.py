@@ -1,0 +1,85 @@
+"""A plan as data: attempts, and the jobs that serve them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pertharness.contract.cards import ScorerOffer
+from pertharness.contract.jobs import State
+from pertharness.host.execution.nodes import Node
+from pertharness.host.leaderboard.settings import model_label
+from pertharness.host.recipe import TaskChoice as Task
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One model on one task, with one split seed and one training seed.
+
+    Attributes
+    ----------
+    plugin, model, params
+        As they stand on the leaderboard; ``params`` are those that are not defaults.
+    prediction
+        Key of its prediction; empty where there is none to be had, for the `reason`.
+    scores
+        Scorer -> key.
+    common
+        Scorer -> key of the job that scores the genes which all compared models predict, where one lacks some.
+    """
+
+    dataset: str
+    task: Task
+    seed: int
+    training_seed: int
+    plugin: str
+    model: str
+    params: str
+    split: str
+    prediction: str = ""
+    scores: dict[str, str] = field(default_factory=dict)
+    common: dict[str, str] = field(default_factory=dict)
+    half: dict[str, str] = field(default_factory=dict)
+    """Scorer -> key of the job that scores against the second half of the cells, in a run that calibrates."""
+    reason: str = ""
+    state: State = "skipped"
+    """With a `reason`: what is wrong with the model itself."""
+    uses_validation: bool = False
+    constant: bool = False
+    """By its card."""
+    copies_training: bool = False
+    """By its card."""
+
+    @property
+    def label(self) -> str:
+        """The model's name on the leaderboard."""
+        return model_label(self.model, self.params)
+
+
+@dataclass
+class Plan:
+    """Jobs in an order in which each comes after what it needs, and the attempts that they serve."""
+
+    nodes: dict[str, Node] = field(default_factory=dict)
+    attempts: list[Attempt] = field(default_factory=list)
+    datasets: dict[str, str] = field(default_factory=dict)
+    """Name -> key."""
+    scorers: dict[str, ScorerOffer] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    """What was decided that a reader may not expect."""
+    duplicates: list[Attempt] = field(default_factory=list)
+    """Of a run that calibrates: the technical duplicate of each split, which is no model and never compared as one."""
+
+    def add(self, node: Node) -> str:
+        """Add a node unless it is there, and give its key."""
+        self.nodes.setdefault(node.key, node)
+        return node.key
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset's file, with its content's sha256; or why there is none."""
+
+    path: Path | None = None
+    sha256: str = ""
+    problem: str = ""

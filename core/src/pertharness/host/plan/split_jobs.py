@@ -1,0 +1,75 @@
+"""Between a dataset's record and the rules of the splits: labels in, ``split.json`` out."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pertharness.contract.errors import Skip, SplitError
+from pertharness.host.recipe import TaskChoice
+from pertharness.host.splits import Labelled, Split, make_split, read_split, write_split
+from pertharness.host.store.records import Store
+
+
+def read_labels(folder: Path) -> list[Labelled]:
+    """Give the labels of a dataset's record, in the order of their first appearance."""
+    with (folder / "perturbations.csv").open(newline="", encoding="utf-8") as file:
+        return [
+            Labelled(row["perturbation"], row["label_given"], _other(row.get("genes"), row["perturbation"]))
+            for row in csv.DictReader(file)
+        ]
+
+
+def _other(genes: str | None, perturbation: str) -> str:
+    """Give the genes of a perturbation's guides; where its targets are genes, nothing."""
+    return genes if genes and genes != perturbation else ""
+
+
+def split_of(task: TaskChoice, seed: int, labels: Sequence[Labelled]) -> Split:
+    """Give the split of a task for a seed.
+
+    Raises
+    ------
+    SplitError
+        If these perturbations cannot be split so, or the split's file does not fit them.
+    """
+    if task.split.file is not None:
+        return read_split(task.split.file, labels, dataset=str(task.dataset))
+    said = task.split
+    return make_split(
+        labels, kind=said.kind, seed=seed, variant=said.variant, dataset=str(task.dataset), params=said.params
+    )
+
+
+def make_split_writer(folder: Path, task: TaskChoice, seed: int) -> Callable[[Path], None]:
+    """Give a function that writes ``split.json`` into a job's folder, once the dataset's record is there."""
+
+    def write(work: Path) -> None:
+        try:
+            split = split_of(task, seed, read_labels(folder))
+        except SplitError as error:
+            if task.split.file is not None:
+                raise
+            raise Skip(str(error)) from None  # the data has nothing to hold out in this way: a result, not a failure
+        write_split(split, work / "split.json")
+
+    return write
+
+
+def split_label(task: TaskChoice) -> str:
+    """Give the split's name in tables: its kind, with its variant if it has one."""
+    return f"{task.split.kind}:{task.split.variant}" if task.split.variant else task.split.kind
+
+
+def read_parts(store: Store, key: str) -> dict[str, list[str]]:
+    """Give the lists of a split's record."""
+    parts: dict[str, list[str]] = json.loads((store.record("splits", key) / "split.json").read_text(encoding="utf-8"))
+    return parts
+
+
+def queries_of(store: Store, key: str, score_on: Sequence[str]) -> list[str]:
+    """Give the perturbations that a split holds out, of the parts that are scored."""
+    parts = read_parts(store, key)
+    return [query for part in score_on for query in parts[part]]

@@ -1,0 +1,65 @@
+"""The environments that a recipe wants: which to build before a run, and what went wrong with them."""
+
+from __future__ import annotations
+
+from pertharness.contract.errors import BuildError
+from pertharness.host.environments.build import Say, build
+from pertharness.host.environments.folder import Folder, fitness
+from pertharness.host.environments.interpreter import plugin_of
+from pertharness.host.packages.installed import Plugin, Problem
+from pertharness.host.plugins.registry import Registry, look_up
+from pertharness.host.recipe import Recipe
+
+
+def named_interpreters(recipe: Recipe) -> tuple[dict[str, Plugin], list[Problem]]:
+    """Give the plugins whose interpreter the recipe names, and those that are not to be had so."""
+    plugins, problems = {}, []
+    for name, choice in recipe.environments.items():
+        if choice.python is not None:
+            try:
+                plugins[name] = plugin_of(choice.python, name)
+            except BuildError as error:
+                problems.append(Problem(name, "failed", str(error)))
+    return plugins, problems
+
+
+def build_wanted(recipe: Recipe, folder: Folder, say: Say) -> list[Problem]:
+    """Build the environments that the recipe names, and again those in use that are broken or outdated.
+
+    Each for itself: what went wrong with one is said, and the others are built.
+    """
+    wanted = {name: choice.plugin for name, choice in recipe.environments.items() if choice.plugin is not None}
+    wanted |= {name: name for name in outdated(folder) if name not in recipe.environments}
+    return [problem for name, asked in wanted.items() if (problem := try_build(name, asked, folder, say))]
+
+
+def try_build(name: str, asked: str, folder: Folder, say: Say, *, guessed: bool = False) -> Problem | None:
+    """Build the environment of a plugin as it was built before, and give what went wrong, None if nothing did.
+
+    `guessed`: there need be no plugin of that name; why there is none is said at the end of the run, and only there.
+    """
+    try:
+        built = build(asked, folder, before=folder.last(name), say=say)
+    except BuildError as error:
+        say(f"{name}: NOT BUILT" if guessed else f"{name}: NOT BUILT: {error}")
+        return Problem(name, "failed", f"its environment could not be built: {error}")
+    if built.name != name:
+        return Problem(name, "failed", f"{asked!r} is the plugin {built.name!r}; name it so under [environments]")
+    return None
+
+
+def missing_plugins(recipe: Recipe, registry: Registry) -> list[str]:
+    """Give the plugins to look for where nobody offers a model of the recipe: named before its name, or as it is."""
+    known = {*registry.plugins, *(problem.plugin for problem in registry.problems)}
+    absent = [spec for spec in recipe.models or () if look_up(registry.models, spec.full_name) is None]
+    return [name for name in dict.fromkeys(spec.plugin or spec.name for spec in absent) if name not in known]
+
+
+def outdated(folder: Folder) -> list[str]:
+    """Give the plugins whose environment in use has to be built again before it can be used."""
+    return [name for name, one in folder.all_current() if one is None or fitness(folder, one)[0] != "ok"]
+
+
+def rebuild(folder: Folder, say: Say) -> list[Problem]:
+    """Build all environments again that are broken or outdated."""
+    return [problem for name in outdated(folder) if (problem := try_build(name, name, folder, say))]

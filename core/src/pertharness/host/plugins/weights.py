@@ -1,0 +1,191 @@
+"""Weights and side files that cards declare: where they lie, what is there, and bringing the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pertharness.contract.cards import EmbeddingOffer, ModelOffer, RemoteFile
+from pertharness.contract.errors import FetchError, RecipeError
+from pertharness.host.fetch import Place, Progress, fetch, place_of
+from pertharness.host.fetch.checksums import check, recorded
+from pertharness.host.fetch.licences import confirm, has_to_be_confirmed
+from pertharness.host.plugins.registry import Offered, Registry, look_up
+from pertharness.host.store.hashes import remembered_sha256
+from pertharness.host.text.did_you_mean import expected
+
+Condition = Literal["there", "missing", "damaged"]
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A file that a plugin declares.
+
+    Attributes
+    ----------
+    offer
+        Name by which a command finds one of the offers that need it.
+    """
+
+    plugin: str
+    offer: str
+    file: RemoteFile
+
+    def place(self, folder: Path) -> Place:
+        """Give where it lies: offers of one plugin share their files."""
+        return place_of(self.file, f"weights/{self.plugin}", folder, f"pertharness weights fetch {self.offer}")
+
+    @property
+    def title(self) -> str:
+        """The file's name with its size."""
+        size = "" if self.file.size_mb is None else f" ({self.file.size_mb:.3g} MB)"
+        return f"{self.file.wanted!r}{size}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is there of a declared file.
+
+    Attributes
+    ----------
+    reason
+        Why it is missing or damaged, and what to do.
+    """
+
+    declared: Declared
+    condition: Condition
+    path: Path
+    sha256: str = ""
+    reason: str = ""
+
+    def identity(self) -> str:
+        """Give what enters a key: its content, also of a file that was here before, so that its records are found."""
+        return self.sha256 or f"{self.condition}: {self.reason}"
+
+
+class LicenceError(FetchError):
+    """A file's licence restricts its use and has not been confirmed."""
+
+
+def declared_by(registry: Registry, offered: Offered[ModelOffer] | Offered[EmbeddingOffer]) -> list[Declared]:
+    """Give the files of one offer."""
+    names = [
+        name for offers in (registry.models, registry.embeddings) for name, one in offers.items() if one is offered
+    ]
+    return [Declared(offered.plugin.ref.name, names[0], file) for file in offered.offer.weights]
+
+
+def all_declared(registry: Registry) -> list[Declared]:
+    """Give every declared file once, by plugin and name."""
+    offers: Sequence[Offered[ModelOffer] | Offered[EmbeddingOffer]] = [
+        *registry.models.values(), *registry.embeddings.values(),
+    ]  # fmt: skip
+    return _once(one for offered in offers for one in declared_by(registry, offered))
+
+
+def declared_under(registry: Registry, name: str) -> list[Declared]:
+    """Give the files of a model, an embedding or a whole plugin.
+
+    Raises
+    ------
+    RecipeError
+        If none of these has that name.
+    """
+    found: list[Declared] = []
+    model, embedding = look_up(registry.models, name), look_up(registry.embeddings, name)
+    for offered in (model, embedding):
+        found += declared_by(registry, offered) if offered is not None else []
+    found += [one for one in all_declared(registry) if one.plugin == name]
+    if model is None and embedding is None and name not in registry.plugins:
+        known = sorted({*registry.models, *registry.embeddings, *registry.plugins})
+        raise RecipeError(f"there is no model, embedding or plugin {name!r}; {expected(name, known)}")
+    return _once(found)
+
+
+def _once(files: Iterable[Declared]) -> list[Declared]:
+    first: dict[tuple[str, str], Declared] = {}
+    for one in files:
+        first.setdefault((one.plugin, one.file.wanted), one)
+    return list(first.values())
+
+
+def examine(declared: Declared, folder: Path, memory: Path) -> Found:
+    """Say whether a declared file is there, and is what it has to be; nothing is fetched.
+
+    Parameters
+    ----------
+    declared
+        The file.
+    folder
+        Folder of published files.
+    memory
+        Folder that remembers the sums of large files, so that untouched ones are not read each time.
+    """
+    place = declared.place(folder)
+    if not place.wanted.is_file() and not place.download.is_file():
+        entry = recorded(place.wanted, place.folder)
+        reason = f"needs the file {declared.title}, which is not here: {place.command}"
+        return Found(declared, "missing", place.wanted, entry.sha256 if entry else "", reason)
+    if has_to_be_confirmed(declared.file, folder):
+        return Found(declared, "missing", place.wanted, reason=_unconfirmed(declared, place))
+    try:
+        return Found(declared, "there", place.wanted, _checked(place, memory))
+    except FetchError as error:
+        return Found(declared, "damaged", place.wanted, reason=str(error))
+
+
+def _unconfirmed(declared: Declared, place: Place) -> str:
+    return (
+        f"needs the file {declared.title}, whose licence {declared.file.licence!r} may restrict its use: "
+        f"read it, then {place.command} --accept-licence"
+    )
+
+
+def _checked(place: Place, memory: Path) -> str:
+    """Give the sha256 of the wanted file, which is there or in an archive that is.
+
+    Raises
+    ------
+    FetchError
+        It is not what was fetched, or not what the card says.
+    """
+    entry = recorded(place.wanted, place.folder) if place.wanted.is_file() else None
+    if entry is None:  # put there by hand: taken up like a fetched one, without a network
+        fetch(place.source, name=place.name, folder=place.folder, command=place.command)
+        return remembered_sha256(place.wanted, memory)
+    pinned = place.source.sha256 if place.wanted == place.download else None
+    digest, size = remembered_sha256(place.wanted, memory), place.wanted.stat().st_size
+    if size != entry.size and digest != pinned:
+        raise FetchError(
+            f"{place.wanted} is not whole: it has {size} bytes, {entry.size} were recorded on {entry.date}; "
+            f"`{place.command} --again` brings it anew"
+        )
+    check(digest, what=str(place.wanted), name=place.name, command=place.command, pinned=pinned, entry=entry)
+    return digest
+
+
+def bring(
+    declared: Declared, folder: Path, *, accept: bool = False, again: bool = False, progress: Progress | None = None
+) -> Path:
+    """Give the local file, checked; fetch it if it is not there.
+
+    Parameters
+    ----------
+    accept
+        The user confirms a licence that restricts use; this is recorded.
+
+    Raises
+    ------
+    LicenceError
+        Its licence restricts use and is not confirmed.
+    FetchError
+        As `pertharness.host.fetch.fetch`.
+    """
+    place = declared.place(folder)
+    if accept:
+        confirm(declared.file, folder)
+    elif has_to_be_confirmed(declared.file, folder):
+        raise LicenceError(_unconfirmed(declared, place))
+    return fetch(declared.file, name=place.name, folder=folder, progress=progress, again=again, command=place.command)

@@ -1,0 +1,242 @@
+"""The short texts of recipes and options: seeds such as ``1-5`` and models such as ``linear[G=embed:scgpt, k=4]``."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pertharness.contract.errors import RecipeError
+from pertharness.host.splits import MAX_SEED
+
+MAX_SEEDS = 1000
+"""A range with more seeds than this is taken for a slip."""
+
+_NAME = r"[A-Za-z][A-Za-z0-9_-]{0,63}"
+_MODEL = re.compile(rf"\s*(?:({_NAME})/)?({_NAME})\s*(?:\[(.*)\])?\s*", re.DOTALL)
+_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SLOT_KEY = re.compile(r"[A-Z][A-Z0-9_]*")
+_EMBEDDING = re.compile(rf"\s*(embed:)?\s*(?:({_NAME})/)?({_NAME})\s*(?::(.*?))?\s*(?:\[(.*)\])?\s*", re.DOTALL)
+_BARE = re.compile(r"[A-Za-z_./~][A-Za-z0-9_./~:+-]*")
+
+
+@dataclass(frozen=True)
+class EmbeddingSpec:
+    """What fills a slot: an embedding as it is asked for, with the file or the dataset that it takes.
+
+    Attributes
+    ----------
+    argument
+        Name of a dataset of the recipe, or path of a file; empty if it takes neither.
+    prefixed
+        It is written ``embed:NAME``, which means the same.
+    """
+
+    plugin: str | None
+    name: str
+    argument: str = ""
+    params: dict[str, Any] = field(default_factory=dict)
+    prefixed: bool = False
+
+    @property
+    def full_name(self) -> str:
+        """The name, with the plugin's before it if one was named."""
+        return f"{self.plugin}/{self.name}" if self.plugin else self.name
+
+    def text(self) -> str:
+        """Give the one spelling of this choice, which `parse_embedding` reads back."""
+        argument = f":{self.argument}" if self.argument else ""
+        return f"{'embed:' if self.prefixed else ''}{self.full_name}{argument}{_params_text(self.params)}"
+
+    def shown(self) -> EmbeddingSpec:
+        """Give the choice as a table names it: of a file only the name."""
+        return replace(self, argument=Path(self.argument).name)
+
+    def placed(self, base: Path, datasets: Collection[str]) -> EmbeddingSpec:
+        """Give the choice with its file's path made absolute; what is the name of a dataset is no file."""
+        if not self.argument or self.argument in datasets:
+            return self
+        try:
+            return replace(self, argument=str((base / Path(self.argument).expanduser()).absolute()))
+        except RuntimeError as error:  # no home folder
+            raise RecipeError(f"{self.text()!r}: {error}") from error
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model or scorer as it is asked for: name, embeddings by slot, and parameters that differ from the default."""
+
+    plugin: str | None
+    name: str
+    slots: dict[str, EmbeddingSpec] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def full_name(self) -> str:
+        """The name, with the plugin's before it if one was named."""
+        return f"{self.plugin}/{self.name}" if self.plugin else self.name
+
+    def text(self) -> str:
+        """Give the one spelling of this choice, which `parse_model` reads back."""
+        return self.full_name + _params_text(self.slots | self.params)
+
+    def placed(self, base: Path, datasets: Collection[str]) -> ModelSpec:
+        """Give the choice with the paths of its slots' files made absolute."""
+        return replace(self, slots={slot: made.placed(base, datasets) for slot, made in self.slots.items()})
+
+
+def parse_model(text: str) -> ModelSpec:
+    """Read ``NAME``, ``PLUGIN/NAME`` or ``NAME[KEY=VALUE, ...]``.
+
+    A value is JSON, or else a text as it stands. A text under an upper-case key fills a slot, see `parse_embedding`.
+
+    Raises
+    ------
+    RecipeError
+        If the text has another form, or a key is named twice.
+    """
+    match = _MODEL.fullmatch(text)
+    if not match:
+        raise RecipeError(f"{text!r} is not a model; expected NAME, PLUGIN/NAME or NAME[KEY=VALUE, ...]")
+    given = _read_params(match[3] or "", text)
+    slots = {
+        key: parse_embedding(value)
+        for key, value in given.items()
+        if _SLOT_KEY.fullmatch(key) and isinstance(value, str)
+    }
+    return ModelSpec(match[1], match[2], slots, {key: value for key, value in given.items() if key not in slots})
+
+
+def parse_embedding(text: str) -> EmbeddingSpec:
+    """Read what fills a slot: ``NAME``, ``NAME:FILE`` or ``NAME:DATASET``, with ``[KEY=VALUE, ...]`` behind it.
+
+    ``PLUGIN/NAME`` names the plugin too; ``embed:`` may stand before all of it.
+
+    Raises
+    ------
+    RecipeError
+        If the text has another form, or a key is named twice.
+    """
+    match = _EMBEDDING.fullmatch(text)
+    if not match or match[4] == "" or "\0" in text:
+        raise RecipeError(
+            f"{text!r} is not an embedding; expected NAME, NAME:FILE or NAME:DATASET, with [KEY=VALUE, ...] if need be"
+        )
+    return EmbeddingSpec(match[2], match[3], match[4] or "", _read_params(match[5] or "", text), bool(match[1]))
+
+
+def _read_params(written: str, whole: str) -> dict[str, Any]:
+    """Read ``KEY=VALUE, ...``."""
+    params: dict[str, Any] = {}
+    for argument in _arguments(written, whole):
+        key, _, value = (part.strip() for part in argument.partition("="))
+        if not _KEY.fullmatch(key) or not value:
+            raise RecipeError(f"{argument.strip()!r} in {whole!r} is not KEY=VALUE; expected e.g. k=4 or P=random")
+        if key in params:
+            raise RecipeError(f"{key!r} is there twice in {whole!r}; give it one value")
+        params[key] = read_value(value)
+    return params
+
+
+def parse_models(text: str) -> tuple[ModelSpec, ...]:
+    """Read models with commas between them, such as ``mean,linear[k=4, ridge=1]``.
+
+    Raises
+    ------
+    RecipeError
+        If one of them is no model, or there is none.
+    """
+    return tuple(parse_model(piece) for piece in _arguments(text, text) or [text])
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Read seeds such as ``3``, ``1-5`` or ``1,3-4``.
+
+    Raises
+    ------
+    RecipeError
+        If the text has another form, a range runs down, or a seed is named twice or too large.
+    """
+    seeds: list[int] = []
+    for piece in text.split(","):
+        match = re.fullmatch(r"\s*([0-9]{1,10})\s*(?:-\s*([0-9]{1,10})\s*)?", piece)
+        if not match:
+            raise RecipeError(f"{piece.strip()!r} in seeds {text!r} is neither a seed nor a range; expected e.g. '1-5'")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if first > last or last > MAX_SEED:
+            raise RecipeError(f"{piece.strip()!r} in seeds {text!r}: expected a range upwards, to {MAX_SEED} at most")
+        if last - first + len(seeds) >= MAX_SEEDS:
+            raise RecipeError(f"seeds {text!r} are more than {MAX_SEEDS}")
+        seeds.extend(range(first, last + 1))
+    if len(set(seeds)) < len(seeds):
+        raise RecipeError(f"seeds {text!r} name a seed twice")
+    return tuple(seeds)
+
+
+def _arguments(text: str, whole: str) -> list[str]:
+    """Cut at the commas that are in no string and no bracket."""
+    pieces, depth, quoted, escaped = [""], 0, False, False
+    for char in text:
+        if quoted:
+            quoted, escaped = escaped or char != '"', char == "\\" and not escaped
+        elif char == "," and depth == 0:
+            pieces.append("")
+            continue
+        else:
+            quoted = char == '"'
+            depth += (char in "[{") - (char in "]}")
+        if depth < 0:
+            break
+        pieces[-1] += char
+    if depth or quoted:
+        raise RecipeError(f"a bracket or a quote is left open in {whole!r}")
+    return pieces if text.strip() else []
+
+
+def read_value(text: str) -> Any:
+    """Read JSON where it is JSON; any other text stands for itself."""
+    try:
+        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    """Leave ``NaN`` and ``Infinity``, which are not JSON, to be texts."""
+    raise ValueError(text)
+
+
+def _finite(text: str) -> float:
+    """Read a number that fits into a float."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise RecipeError(f"the number {text} is out of range")
+    return value
+
+
+def _params_text(params: Mapping[str, Any]) -> str:
+    """Give the spelling of parameters, in brackets; of none, nothing."""
+    arguments = [f"{key}={_value_text(value)}" for key, value in sorted(params.items())]
+    return f"[{', '.join(arguments)}]" if arguments else ""
+
+
+def _value_text(value: Any) -> str:
+    """Give the spelling of a value: bare if it then reads back as the same text, else JSON."""
+    if isinstance(value, EmbeddingSpec):
+        text = value.text()
+        return text if _is_one_argument(text) else json.dumps(text)
+    if isinstance(value, str) and _BARE.fullmatch(value) and read_value(value) == value:
+        return value
+    return json.dumps(value, sort_keys=True, allow_nan=False)
+
+
+def _is_one_argument(text: str) -> bool:
+    """Say whether a text that is no JSON is cut nowhere."""
+    try:
+        return '"' not in text and _arguments(text, text) == [text] and read_value(text) == text == text.strip()
+    except RecipeError:
+        return False

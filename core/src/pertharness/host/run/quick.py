@@ -1,0 +1,79 @@
+"""The recipe that a command line without a recipe means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pertharness.contract.errors import RecipeError
+from pertharness.contract.labels import CONTROL
+from pertharness.host.recipe import Recipe, make_recipe
+
+REFERENCES = {"double": "additive", "single": "mean", "mixed": "mean"}
+"""The baseline that each task's verdicts compare with (doi 10.1038/s41592-025-02772-6, Fig. 1a and 2a)."""
+
+SPLITS: dict[str, dict[str, Any]] = {"double": {"kind": "double"}, "single": {"kind": "unseen"}}
+
+
+def quick_recipe(
+    files: Sequence[Path], *, tasks: Sequence[str] = (), split: Path | None = None, params: dict[str, Any] | None = None
+) -> Recipe:
+    """Give the recipe of ``run --all``: the demo data or the user's files, both tasks or the split given.
+
+    Raises
+    ------
+    RecipeError
+        If the split's file cannot be read, or two files have the same name.
+    """
+    datasets: dict[str, dict[str, Any]] = {
+        dataset_name(file): {"file": file.absolute(), "params": params or {}} for file in files
+    }
+    if len(datasets) < len(files):
+        raise RecipeError(
+            f"two of {[str(file) for file in files]} have the same name; rename one, it names the dataset"
+        )
+    if not files:
+        datasets = {"demo": {"offer": "demo", "params": params or {}}}
+    if split is not None:
+        name = tasks[0] if tasks else task_of_split(split)
+        entries = [{"name": name, "split": {"kind": "file", "file": split.absolute()}, "reference": REFERENCES[name]}]
+    else:
+        entries = [{"name": name, "split": SPLITS[name], "reference": REFERENCES[name]} for name in tasks or SPLITS]
+    name = "-".join(datasets)[:80]
+    described = [{**entry, "dataset": dataset} for dataset in datasets for entry in entries]
+    return make_recipe({"name": name, "datasets": datasets, "tasks": described})
+
+
+def dataset_name(file: Path) -> str:
+    """Give the name of a dataset on the leaderboard: its file's, without ending and odd characters."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", file.stem).strip("._-")[:80] or "data"
+
+
+def task_of_split(path: Path) -> str:
+    """Say which task the file of a split poses: ``double`` or ``single``, if all that it holds out are, else ``mixed``.
+
+    Raises
+    ------
+    RecipeError
+        If the file cannot be read, or its labels do not say: another separator, or another control.
+    """
+    import json
+
+    try:
+        parts = json.loads(path.read_text(encoding="utf-8"))
+        test = [str(label) for label in parts["test"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RecipeError(
+            f"the split {str(path)!r} cannot be read ({error}); expected JSON with the lists train, val and test"
+        ) from None
+    counts = {len(set(label.split("+")) - {"ctrl", CONTROL}) for label in test}
+    odd = [label for label in test if re.search(r"[_|;,&/]|non-?target|\bnt[c]?\b", label, re.IGNORECASE)]
+    own = isinstance(parts, dict) and "hash" in parts  # written by `pertharness split`: canonical labels
+    if odd and not own:
+        raise RecipeError(
+            f"the split {str(path)!r} holds out labels such as {odd[0]!r}: one target or two? "
+            "say --task double or --task single"
+        )
+    return {frozenset({1}): "single", frozenset({2}): "double"}.get(frozenset(counts), "mixed")

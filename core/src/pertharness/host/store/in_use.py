@@ -1,0 +1,92 @@
+"""Which records the runs in progress rely on, so that nobody takes these away between two of their jobs."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pertharness.files.whole import write_text
+from pertharness.host.store.lock import Lock, try_lock
+from pertharness.host.store.records import Store
+
+_INTERVAL_S = 0.02
+
+
+@dataclass
+class Use:
+    """The keys that one run relies on, in a file that others can read while it runs."""
+
+    store: Store
+    path: Path | None
+    """None where the store cannot be written."""
+    keys: set[str] = field(default_factory=set)
+
+    def add(self, keys: Iterable[str]) -> None:
+        """Rely on more records; before anybody looks at which of them are there."""
+        self.keys.update(keys)
+        if self.path is None:
+            return
+        with nobody_else_removes(self.store):
+            write_text(self.path, json.dumps(sorted(self.keys)))
+
+
+@contextlib.contextmanager
+def use_records(store: Store, keys: Iterable[str]) -> Iterator[Use]:
+    """Rely on records, whether they are there or not, until the block or the process ends.
+
+    In a store that cannot be written nothing is noted, and nothing can be removed by whoever may do no more.
+    """
+    path = store.root / "work" / f"run-{uuid.uuid4().hex}.json"
+    lock = _lock_where_writable(path.with_suffix(".lock"))
+    use = Use(store, path if lock else None)
+    try:
+        use.add(keys)
+        if lock:
+            keys_in_use(store)  # takes away what killed runs left
+        yield use
+    finally:
+        if lock:
+            path.unlink(missing_ok=True)
+            lock.release()
+
+
+def _lock_where_writable(path: Path) -> Lock | None:
+    """Return the lock on a path that nobody else knows; None in a folder that cannot be written."""
+    try:
+        return try_lock(path)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return None
+        raise
+
+
+@contextlib.contextmanager
+def nobody_else_removes(store: Store) -> Iterator[None]:
+    """Let no record be removed, and no run begin to rely on one, while the block is carried out; wait for others."""
+    path = store.root / "work" / "removing.lock"
+    while (lock := try_lock(path)) is None:
+        time.sleep(_INTERVAL_S)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def keys_in_use(store: Store) -> set[str]:
+    """Return the keys that runs in progress rely on; what a run left that was killed is taken away."""
+    found: set[str] = set()
+    for path in (store.root / "work").glob("run-*.json"):
+        lock = try_lock(path.with_suffix(".lock"))
+        if lock is None:
+            with contextlib.suppress(FileNotFoundError):  # it has just ended
+                found.update(json.loads(path.read_text(encoding="utf-8")))
+        else:
+            path.unlink(missing_ok=True)
+            lock.release()
+    return found

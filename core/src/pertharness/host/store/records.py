@@ -1,0 +1,206 @@
+"""The store: records by stage and key, and the folders of unfinished work."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import hmac
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from pydantic import ValidationError
+
+from pertharness.contract.errors import StoreError
+from pertharness.contract.jobs import FORMAT, SCRATCH, Artefact, Job, Stage, Status, describe_invalid
+from pertharness.files.trees import remove_tree, unlock_folder
+from pertharness.files.whole import sha256_file
+from pertharness.host.store.hashes import Sums, identity_of
+from pertharness.host.store.lock import Lock, try_lock
+from pertharness.host.store.marker import MARKER, keep_marker, read_secret
+
+STORE_FORMAT = 2
+"""In stores of format 1 keys held hashes of the harness's sources."""
+STATUS = "status.json"
+JOB = "job.json"
+LOG = "log.txt"
+STAGES: tuple[Stage, ...] = get_args(Stage)
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of records; see the layout in ``docs/store.md``."""
+
+    root: Path
+
+    @classmethod
+    def open(cls, path: Path | None = None) -> Store:
+        """Give the store at `path`, else at ``PERTHARNESS_STORE``, else in the user's data folder; make it if absent.
+
+        Raises
+        ------
+        StoreError
+            If the folder cannot be made or written, was made by a version with another format, or nobody can say which.
+        """
+        root = (path or default_path()).expanduser().absolute()
+        try:
+            (root / "work").mkdir(parents=True, exist_ok=True)
+            keep_marker(root, STAGES, STORE_FORMAT)
+            found = _read_format(root)
+        except OSError as error:
+            raise StoreError(
+                f"the store {str(root)!r} cannot be used: {error.strerror}; name another with --store"
+            ) from None
+        if found != STORE_FORMAT:
+            raise StoreError(_describe_format(root, found))
+        return cls(root)
+
+    @classmethod
+    def existing(cls, path: Path | None = None) -> Store:
+        """Return the store at `path`, or the usual one, to read what is in it: also one of an older version.
+
+        Raises
+        ------
+        StoreError
+            If there is none, or it was made by a newer version.
+        """
+        root = (path or default_path()).expanduser().absolute()
+        try:
+            found = _read_format(root)
+        except OSError as error:
+            raise StoreError(
+                f"there is no store {str(root)!r} ({MARKER}: {error.strerror}); name another with --store"
+            ) from None
+        if found > STORE_FORMAT:
+            raise StoreError(_describe_format(root, found))
+        return cls(root)
+
+    @functools.cached_property
+    def sums(self) -> Sums:
+        """Sums of files that are not as their records left them, e.g. after the store was copied."""
+        return Sums(self.root)
+
+    def record(self, stage: Stage, key: str) -> Path:
+        """Give the folder of a record, whether it is there or not."""
+        return self.root / stage / key
+
+    def work(self, key: str) -> Path:
+        """Return the folder in which a job works until it is finished.
+
+        Its name cannot be worked out from the key by who cannot read the store: a job could else leave a socket in its
+        folder for another one that runs at the same time.
+        """
+        secret = read_secret(self.root)
+        return self.root / "work" / f"{key}.{hmac.new(secret, key.encode(), hashlib.sha256).hexdigest()[:32]}"
+
+    def status(self, stage: Stage, key: str) -> Status | None:
+        """Give the status of a record; None where there is none, or where it is damaged and has to be made again."""
+        return read_status(self.record(stage, key), key, self.sums)
+
+    def lock(self, key: str) -> Lock | None:
+        """Give the lock on a job's work, or None where another process is at it."""
+        return try_lock(self.root / "work" / f"{key}.lock")
+
+    def commit(self, stage: Stage, key: str) -> None:
+        """Move finished work into place; the lock must be held. What a damaged record left there goes away."""
+        target = self.record(stage, key)
+        target.parent.mkdir(exist_ok=True)
+        with contextlib.suppress(OSError):  # it stays with the record then
+            remove_tree(self.work(key) / SCRATCH)
+        if target.exists():
+            unlock_folder(str(target))  # a folder that its owner must not change cannot be moved
+            old = self.root / "work" / f"{key}.old-{os.getpid()}"
+            target.rename(old)
+            with contextlib.suppress(OSError):  # by the next prune, then
+                remove_tree(old)
+        self.work(key).rename(target)
+
+    def find(self, key: str) -> tuple[Stage, str]:
+        """Give stage and full key of the one record whose key starts with `key`.
+
+        Raises
+        ------
+        StoreError
+            If there is none, or more than one.
+        """
+        folders = [(stage, self.root / stage) for stage in STAGES if (self.root / stage).is_dir()]
+        names = [(stage, path.name) for stage, folder in folders for path in folder.iterdir()]
+        found = [(stage, name) for stage, name in names if name.startswith(key)]
+        if len(found) != 1:
+            many = f"{len(found)} records have a key that starts with {key!r}; give more of it"
+            none = f"no record has a key that starts with {key!r}; a run's manifest.json names its keys and its store"
+            raise StoreError(f"store {str(self.root)!r}: {many if found else none}")
+        return found[0]
+
+
+def _read_format(root: Path) -> int:
+    """Return the format of a store."""
+    text = (root / MARKER).read_text(encoding="utf-8", errors="replace")
+    try:
+        return int(json.loads(text)["format"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise StoreError(
+            f'{str(root / MARKER)!r} is damaged: it holds {text[:40]!r}, expected {{"format": {STORE_FORMAT}}}; delete '
+            "this file, and the store goes on as one of this version, or name another store with --store"
+        ) from None
+
+
+def _describe_format(root: Path, found: int) -> str:
+    """Return why a store of another format cannot be used, and what to do."""
+    made = f"the store {str(root)!r} was made by"
+    if found > STORE_FORMAT:
+        return f"{made} a newer version of pertharness (format {found}, this version reads {STORE_FORMAT}); update it"
+    return (
+        f"{made} an older version of pertharness (format {found}, this version writes {STORE_FORMAT}): its records "
+        "would not be found, since keys are made in another way. Name another store with --store, or in "
+        "PERTHARNESS_STORE, or delete this one; until then its runs can be read (export, show, verify)"
+    )
+
+
+def default_path() -> Path:
+    """Give the store's place where the user names none."""
+    import platformdirs
+
+    named = os.environ.get("PERTHARNESS_STORE")
+    return Path(named) if named else Path(platformdirs.user_data_dir("pertharness")) / "store"
+
+
+def read_status(folder: Path, key: str, sums: Sums | None = None) -> Status | None:
+    """Return the status in a folder, or None where it is missing or unreadable, or a file that it names is not whole.
+
+    `sums` remembers those that had to be read.
+    """
+    try:
+        status = Status.model_validate_json((folder / STATUS).read_bytes())
+        whole = all(_is_whole(folder / name, artefact, sums) for name, artefact in status.artefacts.items())
+    except (OSError, ValidationError):
+        return None
+    return status if whole and status.format == FORMAT and status.key == key else None
+
+
+def _is_whole(path: Path, artefact: Artefact, sums: Sums | None) -> bool:
+    """Return whether a file is the one that its job left; it is read where anything but its name is another."""
+    facts = path.stat()
+    if facts.st_size != artefact.size:
+        return False
+    if artefact.identity == identity_of(facts):
+        return True
+    return (sums.of(path) if sums is not None else sha256_file(path)) == artefact.sha256
+
+
+def read_job(folder: Path) -> Job:
+    """Give the job of a record.
+
+    Raises
+    ------
+    StoreError
+        If its file is missing or damaged.
+    """
+    try:
+        return Job.model_validate_json((folder / JOB).read_bytes())
+    except (OSError, ValidationError) as error:
+        why = describe_invalid(error) if isinstance(error, ValidationError) else error.strerror
+        raise StoreError(f"{str(folder / JOB)!r} cannot be read: {why}") from None

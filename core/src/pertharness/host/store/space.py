@@ -1,0 +1,88 @@
+"""What a store takes up on its disk; links are never followed."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pertharness.files.trees import walk
+from pertharness.host.store.hashes import FILE_NAME
+from pertharness.host.store.marker import MARKER
+from pertharness.host.store.records import STAGES, Store
+
+CACHES = ("joins", "caches")
+"""Folders of what can be made again at any time."""
+OF_A_JOB = re.compile(r"([0-9a-f]{64})(?:\..+)?")
+"""An entry of ``work``: the folder of a job that is not finished, or something that belongs to it."""
+
+
+@dataclass
+class Space:
+    """Number of entries and bytes of one kind."""
+
+    name: str
+    number: int = 0
+    n_bytes: int = 0
+
+
+@dataclass
+class Measure:
+    """Adds up files; one that has several names, hard links, counts once."""
+
+    _seen: set[tuple[int, int]] = field(default_factory=set)
+
+    def size(self, path: Path) -> int:
+        """Return the bytes of a file, or of all files in a folder; 0 for what is gone, or cannot be looked into."""
+        try:
+            facts = path.lstat()
+            if not stat.S_ISDIR(facts.st_mode):
+                return self._add(facts)
+            return sum(self._add(entry.facts) for entry in walk(path) if not entry.is_folder)
+        except OSError:
+            return 0
+
+    def _add(self, facts: os.stat_result) -> int:
+        if facts.st_nlink > 1:
+            if (facts.st_dev, facts.st_ino) in self._seen:
+                return 0
+            self._seen.add((facts.st_dev, facts.st_ino))
+        return facts.st_size
+
+
+def entries(folder: Path) -> Iterator[Path]:
+    """Yield what lies in a folder, by name; nothing where there is none, or it is a link."""
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    with os.scandir(folder) as found:
+        names = sorted(each.name for each in found)
+    yield from (folder / name for name in names)
+
+
+def unfinished(store: Store) -> Iterator[tuple[str, Path]]:
+    """Yield key and place of what jobs have left in ``work`` that are not finished, running ones among them."""
+    for path in entries(store.root / "work"):
+        match = OF_A_JOB.fullmatch(path.name)
+        if match and path.suffix != ".lock":
+            yield match[1], path
+
+
+def take_stock(store: Store) -> list[Space]:
+    """Return what the store holds: records by stage, unfinished work, caches, and the rest."""
+    measure = Measure()
+    rows = []
+    for stage in STAGES:
+        paths = list(entries(store.root / stage))
+        rows.append(Space(stage, len(paths), sum(map(measure.size, paths))))
+    left = [path for _, path in unfinished(store)]
+    rows.append(Space("unfinished", len(left), sum(map(measure.size, left))))
+    caches = [path for name in CACHES for path in entries(store.root / name)]
+    caches += [path for path in (store.root / FILE_NAME,) if path.exists()]
+    rows.append(Space("caches", len(caches), sum(map(measure.size, caches))))
+    known = {*STAGES, *CACHES, FILE_NAME, MARKER, "work"}
+    others = [path for path in entries(store.root) if path.name not in known]
+    rows.append(Space("other", len(others), sum(map(measure.size, others))))
+    return [row for row in rows if row.number or row.name in STAGES]

@@ -1,0 +1,1 @@
+"""Texts that a person reads: escaped, quoted, with what may have been meant."""
