@@ -30,7 +30,7 @@ N_QUERIES = 10
 
 
 def make_task(n_genes: int) -> tuple[AnnData, list[str]]:
-    """Give training cells, and the doubles that are held out."""
+    """Return training cells, and the doubles that are held out."""
     screen = load_dataset("demo", None, {"n_genes": n_genes})
     labels = sorted(set(screen.obs["perturbation"]))
     singles = {label for label in labels if len(targets_of(label)) == 1}

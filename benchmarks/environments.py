@@ -58,7 +58,7 @@ def _timed(source: Path, folder: Folder) -> tuple[float, Environment]:
 
 
 def _uv_alone(lock: Path, environment: Environment, root: Path) -> float:
-    """Give the seconds that uv takes to make an environment of the lock, with nothing of ours around it."""
+    """Return the seconds that uv takes to make an environment of the lock, with nothing of ours around it."""
     uv, place = find_uv(), root / "alone"
     started = time.perf_counter()
     uv("venv", "--no-project", "--python", environment.interpreter, place, cwd=root, what="uv venv")
@@ -67,7 +67,7 @@ def _uv_alone(lock: Path, environment: Environment, root: Path) -> float:
 
 
 def sizes_mb(place: Path) -> tuple[float, float]:
-    """Give the size of an environment, and of those of its files that are links to nothing else."""
+    """Return the size of an environment, and of those of its files that are links to nothing else."""
     files = [path.lstat() for path in place.rglob("*") if path.is_file() and not path.is_symlink()]
     return sum(one.st_size for one in files) / 1e6, sum(one.st_size for one in files if one.st_nlink == 1) / 1e6
 

@@ -29,7 +29,7 @@ N_PERTURBED, N_TERMS = 20, 60
 
 
 def make_screen(n_cells: int, n_genes: int) -> tuple[AnnData, AnnData, dict[str, set[str]]]:
-    """Give training and validation cells, and terms of the genes."""
+    """Return training and validation cells, and terms of the genes."""
     rng = np.random.default_rng(0)
     genes = [f"g{i:04d}" for i in range(n_genes)]
     labels = np.array([CONTROL, *genes[:N_PERTURBED]], dtype=object)[np.arange(n_cells) % (N_PERTURBED + 1)]

@@ -57,7 +57,7 @@ def plain_bootstrap(scores: pd.DataFrame, resamples: int) -> float:
 
 
 def measure(resamples: int) -> tuple[int, float, float]:
-    """Give the leaderboard's rows, its seconds, and those of the plain loop."""
+    """Return the leaderboard's rows, its seconds, and those of the plain loop."""
     scores = make_scores()
     metrics = {name: MetricOffer(id=name, direction="lower", best=0.0) for name in METRICS}
     names = scores["perturbation"].unique()

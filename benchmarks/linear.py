@@ -27,7 +27,7 @@ TRAINING, QUERIES, GENES = 1500, 1500, 5000
 
 
 def make_screen(rng: np.random.Generator) -> tuple[AnnData, list[str]]:
-    """Give the training means, and the queries: genes of the data that are not perturbed in them."""
+    """Return the training means, and the queries: genes of the data that are not perturbed in them."""
     genes = [f"g{i:04d}" for i in range(GENES)]
     labels = [CONTROL, *genes[:TRAINING]]
     effects = rng.normal(size=(len(labels), 30)) @ rng.normal(size=(30, GENES))
@@ -73,7 +73,7 @@ WAYS: dict[str, Callable[[AnnData, list[str]], AnnData]] = {
 
 
 def best_time_s(way: Callable[[AnnData, list[str]], AnnData], repeats: int) -> float:
-    """Give the shortest processor time of several runs: one thread's, and so the time on an idle machine."""
+    """Return the shortest processor time of several runs: one thread's, and so the time on an idle machine."""
     train, queries = make_screen(np.random.default_rng(0))
     times = []
     for _ in range(repeats):

@@ -25,7 +25,7 @@ VALUES = 620_000
 
 
 def make_values(n: int) -> np.ndarray:
-    """Give deviations from additivity as of a screen: a normal null, 1 in 10 from a wider one.
+    """Return deviations from additivity as of a screen: a normal null, 1 in 10 from a wider one.
 
     Its tails are lighter than real ones, on which statsmodels' regression on polynomials diverges.
     """
@@ -34,21 +34,21 @@ def make_values(n: int) -> np.ndarray:
 
 
 def by_locfdr(values: np.ndarray) -> np.ndarray:
-    """Give the local fdr of each value, with thresholds."""
+    """Return the local fdr of each value, with thresholds."""
     found = locfdr(values)
     nearest_thresholds(values, found.fdr)
     return found.fdr
 
 
 def by_statsmodels(values: np.ndarray) -> np.ndarray:
-    """Give the local fdr of each value with the null that statsmodels estimates."""
+    """Return the local fdr of each value with the null that statsmodels estimates."""
     scaled = (values - values.mean()) / values.std()
     null = NullDistribution(scaled, estimate_null_proportion=True)
     return np.asarray(local_fdr(scaled, null.null_proportion, null.pdf))
 
 
 def best_time_s(way: Callable[[np.ndarray], np.ndarray], values: np.ndarray, repeats: int) -> float:
-    """Give the smallest processor time of several calls, after one that loads what is imported late."""
+    """Return the smallest processor time of several calls, after one that loads what is imported late."""
     way(values[:2000])
     spent = []
     for _ in range(repeats):

@@ -144,7 +144,7 @@ WAYS: dict[str, Callable[[Path], Callable[[], None]]] = {
 
 
 def peak_rss_mb() -> float:
-    """Give the most memory that this process had; on Linux without what it inherited from its parent."""
+    """Return the most memory that this process had; on Linux without what it inherited from its parent."""
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))

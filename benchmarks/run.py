@@ -43,7 +43,7 @@ class Line:
     peak_mb: float = 0.0
 
     def __str__(self) -> str:
-        """Give the line in Markdown."""
+        """Return the line in Markdown."""
         ratio = f"{self.seconds / self.other_s:.2f}" if self.other_s else ""
         other = f"{self.against}: {self.other_s:.2f} s" if self.other_s else self.against
         peak = f"{self.peak_mb:.0f} MB" if self.peak_mb else ""
@@ -56,14 +56,14 @@ nothing else runs, and waiting for other work on the machine is not in it."""
 
 
 def measured(way: str, path: Path, repeats: int, python: str = sys.executable) -> tuple[float, float]:
-    """Give seconds and peak memory of a way, measured in a process of its own."""
+    """Return seconds and peak memory of a way, measured in a process of its own."""
     command = [python, "-W", "ignore", str(HERE / "measure.py"), way, str(path), str(repeats)]
     said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
     return said["seconds" if way in SYNCED else "cpu_s"], said["peak_mb"]
 
 
 def scanpy_version(python: str) -> str:
-    """Give the version of scanpy in an interpreter; nothing where there is none."""
+    """Return the version of scanpy in an interpreter; nothing where there is none."""
     code = "from importlib.metadata import version; print(version('scanpy'))"
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""
@@ -150,7 +150,7 @@ def scores(options: argparse.Namespace) -> Iterator[Line]:
 
 
 def wall_s(command: list[str], repeats: int) -> float:
-    """Give the shortest wall time of a command, start of the interpreter and imports included."""
+    """Return the shortest wall time of a command, start of the interpreter and imports included."""
     times = []
     for _ in range(repeats):
         started = time.perf_counter()

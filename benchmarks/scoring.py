@@ -57,7 +57,7 @@ def _means(rows: np.ndarray, labels: list[str]) -> AnnData:
 
 
 def make_jobs(rng: np.random.Generator) -> tuple[AnnData, Jobs]:
-    """Give the controls and one pair of truth and prediction per model and split."""
+    """Return the controls and one pair of truth and prediction per model and split."""
     labels = [f"g{i:04d}+g{i + 100:04d}" for i in range(PERTURBATIONS)]
     y0 = rng.gamma(1.0, 1.0, GENES)
     jobs = []
@@ -98,7 +98,7 @@ WAYS: dict[str, Callable[[AnnData, Jobs], np.ndarray]] = {
 
 
 def best_time_s(function: Callable[[AnnData, Jobs], np.ndarray], controls: AnnData, jobs: Jobs, repeats: int) -> float:
-    """Give the shortest processor time of several runs, after one that is not counted."""
+    """Return the shortest processor time of several runs, after one that is not counted."""
     function(controls, jobs)
     times = []
     for _ in range(repeats):
@@ -121,7 +121,7 @@ def doubles(repeats: int) -> Iterator[str]:
 
 
 def make_singles(rng: np.random.Generator) -> Iterator[dict[str, Any]]:
-    """Give the arguments of one score job after the other; a tenth of the genes is silent, so that changes tie."""
+    """Yield the arguments of one score job after the other; a tenth of the genes is silent, so that changes tie."""
     y0 = rng.gamma(0.3, 1.0, ALL_GENES) * (rng.random(ALL_GENES) < 0.9)
     shape = (SINGLE_PERTURBATIONS, ALL_GENES)
     for _ in range(SINGLE_SPLITS):
@@ -136,7 +136,7 @@ def make_singles(rng: np.random.Generator) -> Iterator[dict[str, Any]]:
 
 
 def loop_over_singles(job: dict[str, Any], n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Give what the six scorers do for the first `n` predictions, one after the other, in one variant."""
+    """Return what the six scorers do for the first `n` predictions, one after the other, in one variant."""
     y0, mean = job["controls"].X[0], job["train"].X[1:].mean(axis=0)
     panel = np.sort(np.argsort(-y0, kind="stable")[:1000])
     by_expression, values, curves = np.argsort(-y0, kind="stable"), [], []
@@ -205,7 +205,7 @@ def check_singles(job: dict[str, Any], values: np.ndarray, curves: np.ndarray) -
 
 
 def make_interactions(rng: np.random.Generator) -> Iterator[dict[str, Any]]:
-    """Give the arguments of one score job after the other: half of the doubles of one screen is held out."""
+    """Yield the arguments of one score job after the other: half of the doubles of one screen is held out."""
     names = [f"g{i:04d}" for i in range(SINGLES)]
     pairs = [pair for pair in combinations(range(SINGLES), 2) if (pair[0] + pair[1]) % 3 == 0]
     pairs = [pairs[i] for i in rng.choice(len(pairs), DOUBLES, replace=False)]

@@ -64,7 +64,7 @@ def compare(what: str, in_harness: Way, by_script: Way, repeats: int) -> None:
 
 
 def _seconds(way: Way) -> tuple[float, float, np.ndarray]:
-    """Give processor time, wall time and result of some work in a folder of its own, its chatter thrown away."""
+    """Return processor time, wall time and result of some work in a folder of its own, its chatter thrown away."""
     with (
         tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as nowhere, warnings.catch_warnings(),
         contextlib.redirect_stderr(nowhere), contextlib.redirect_stdout(nowhere),

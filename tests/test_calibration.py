@@ -30,14 +30,14 @@ class Run:
     half: pd.DataFrame
 
     def of(self, model: str, metric: str = "l2", task: str = "double", stratum: str = "all") -> pd.Series:
-        """Give a row of the leaderboard."""
+        """Return a row of the leaderboard."""
         usual = (self.board["variant"] == "default") & (self.board["stratum"] == stratum)
         board = self.board[usual & (self.board["task"] == task)].set_index(["model", "metric"])
         row: pd.Series = board.loc[(model, metric)]
         return row
 
     def halves(self) -> anndata.AnnData:
-        """Give the record of the halves."""
+        """Return the record of the halves."""
         (path,) = (self.folder / "store" / "halves").glob("*/halves.h5ad")
         return anndata.read_h5ad(path)
 

@@ -16,7 +16,7 @@ HEAVY = {"anndata", "click", "h5py", "jinja2", "matplotlib", "pandas", "pooch", 
 
 
 def imports(path: Path, *, top_level_only: bool = False) -> set[str]:
-    """Give the modules that a file imports; those for type checking alone do not count."""
+    """Return the modules that a file imports; those for type checking alone do not count."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     if top_level_only:
         nodes = [node for node in tree.body if not isinstance(node, ast.FunctionDef | ast.ClassDef)]

@@ -41,7 +41,7 @@ WITH_BAD_DATASETS = RECIPE.replace("[[tasks]]", f"{BAD_DATASETS}[[tasks]]")
 
 
 def expected(fault: str) -> tuple[str, tuple[str, ...]]:
-    """Give what a plugin says of its own end, without importing it."""
+    """Return what a plugin says of its own end, without importing it."""
     tree = ast.parse((FOLDER / f"{fault}.py").read_text())
     said = {
         node.targets[0].id: ast.literal_eval(node.value)

@@ -81,7 +81,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body or b"")
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Show nothing."""
 
 
 @dataclass

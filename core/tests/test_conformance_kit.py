@@ -270,7 +270,7 @@ OTHERS = {
 
 
 def failing(module, monkeypatch, tmp_path):
-    """Give the ids of the checks that a plugin fails."""
+    """Return the ids of the checks that a plugin fails."""
     monkeypatch.chdir(tmp_path)
     ref = PluginRef(name="faulty", module=module, version="0")
     failed = set()

@@ -72,7 +72,7 @@ def test_the_truth_is_what_many_cells_tend_to() -> None:
 
 
 def pseudobulk_of_shares(adata: anndata.AnnData) -> dict[str, np.ndarray]:
-    """Give the share of each gene in all counts of a perturbation."""
+    """Return the share of each gene in all counts of a perturbation."""
     sums = {}
     for label in adata.obs["perturbation"].unique():
         rows = np.flatnonzero((adata.obs["perturbation"] == label).to_numpy())

@@ -14,7 +14,7 @@ from pertharness.host.environments.uv import DISK_FULL, explain, find_uv, warnin
 
 
 def told(tmp_path: Path, config: str = "", uv: str = "", **variables: str) -> Told:
-    """Give what uv is told where a user has these files and variables."""
+    """Return what uv is told where a user has these files and variables."""
     (tmp_path / "pip.conf").write_text(config)
     (tmp_path / "uv").mkdir()
     (tmp_path / "uv" / "uv.toml").write_text(uv)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def left(folder: Folder) -> list[str]:
-    """Give what is in a folder of environments besides lock files."""
+    """Return what is in a folder of environments besides lock files."""
     return sorted(path.name for path in folder.root.iterdir() if path.suffix != ".lock")
 
 

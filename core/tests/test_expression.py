@@ -30,7 +30,7 @@ def make_adata() -> anndata.AnnData:
 
 @pytest.fixture(params=[False, True], ids=["object-strings", "inferred-strings"])
 def adata(request: pytest.FixtureRequest) -> Iterator[anndata.AnnData]:
-    """Give data made under pandas' old and, where there is one, its new type of texts."""
+    """Return data made under pandas' old and, where there is one, its new type of texts."""
     if not request.param:
         yield make_adata()
         return

@@ -72,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answer as the server's table says."""
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Show nothing."""
 
     def do_GET(self) -> None:
         served: Served | None = self.server.files.get(self.path)  # type: ignore[attr-defined]
@@ -142,7 +142,7 @@ def zipped(**entries: bytes) -> bytes:
 
 
 def names(folder: Path) -> list[str]:
-    """Give the files in a folder, hidden ones too."""
+    """Return the files in a folder, hidden ones too."""
     return sorted(path.name for path in folder.iterdir())
 
 
@@ -413,7 +413,7 @@ def test_wrong_or_hostile_file_is_neither_kept_nor_recorded(
 
 
 def closed_port() -> int:
-    """Give a port on which nothing listens."""
+    """Return a port on which nothing listens."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])

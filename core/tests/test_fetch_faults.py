@@ -27,7 +27,7 @@ Serve = Callable[..., int]
 
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
-    """Give a function that starts a server with one answer, of whatever bytes, and returns its port."""
+    """Return a function that starts a server with one answer, of whatever bytes, and returns its port."""
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1,localhost")
     servers: list[socket.socket] = []
@@ -58,7 +58,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]:
-    """Give a certificate for 127.0.0.1 that is signed by nobody else, and a server's context with it."""
+    """Return a certificate for 127.0.0.1 that is signed by nobody else, and a server's context with it."""
     if shutil.which("openssl") is None:
         pytest.skip("there is no openssl")
     folder = tmp_path_factory.mktemp("certificate")

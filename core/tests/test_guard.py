@@ -173,7 +173,7 @@ ARGUMENTS = {
 
 
 def zoo_source() -> str:
-    """Give the module of a plugin with one function per fault."""
+    """Return the module of a plugin with one function per fault."""
     lines = [ZOO]
     for hook, faults in HOOKS.items():
         arguments = ARGUMENTS[hook]
@@ -184,7 +184,7 @@ def zoo_source() -> str:
 
 
 def make_means(labels: list[str]) -> AnnData:
-    """Give a pseudobulk of four genes, row i gene j of which is (i + j) / 8."""
+    """Return a pseudobulk of four genes, row i gene j of which is (i + j) / 8."""
     values = np.add.outer(np.arange(len(labels)), np.arange(4)) / 8
     obs = pd.DataFrame({"perturbation": pd.Categorical(labels), "label_given": pd.Categorical(labels)}, index=labels)
     fields = {"name": "tiny", "level": "pseudobulk", "scale": canonical.SCALE, "origin": "made here"}

@@ -21,7 +21,7 @@ FIELDS = {"name": "x", "scale": canonical.SCALE, "origin": "made here"}
 
 
 def make_cells(values: np.ndarray, labels: list[str], form: Any = np.asarray) -> AnnData:
-    """Give a dataset of cells."""
+    """Return a dataset of cells."""
     names = pd.Index([f"cell{i}" for i in range(len(labels))], dtype=object)
     obs = pd.DataFrame({"perturbation": pd.Categorical(labels), "label_given": pd.Categorical(labels)}, index=names)
     var = pd.DataFrame(index=[f"g{i}" for i in range(values.shape[1])])
@@ -29,7 +29,7 @@ def make_cells(values: np.ndarray, labels: list[str], form: Any = np.asarray) ->
 
 
 def make_means(labels: list[str], n_cells: list[int] | None = None, **layers: Any) -> AnnData:
-    """Give a dataset of means with layers."""
+    """Return a dataset of means with layers."""
     obs = pd.DataFrame({"perturbation": labels, "label_given": labels}, index=labels)
     if n_cells is not None:
         obs["n_cells"] = n_cells

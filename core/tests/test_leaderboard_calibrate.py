@@ -33,7 +33,7 @@ STRATA = pd.DataFrame(
 
 
 def rows(model: str, values: list[float | None], metric: str = "l2", seed: int = 1) -> list[dict[str, Any]]:
-    """Give the scores of a model: of P0, P1, ..., or of a whole split; None is undefined."""
+    """Return the scores of a model: of P0, P1, ..., or of a whole split; None is undefined."""
     whole = METRICS[metric].level == "task"
     return [
         {
@@ -47,7 +47,7 @@ def rows(model: str, values: list[float | None], metric: str = "l2", seed: int =
 
 
 def board(scores: list[dict[str, Any]], half: list[dict[str, Any]], **reasons: str) -> pd.DataFrame:
-    """Give the leaderboard of scores against all cells, with positions by those against the second half."""
+    """Return the leaderboard of scores against all cells, with positions by those against the second half."""
     plain = build_leaderboard(pd.DataFrame(scores), METRICS, SETTINGS, COMPARISON, STRATA, {})
     why = {("demo", "double", model): reason for model, reason in reasons.items()}
     return add_positions(plain, pd.DataFrame(half), METRICS, SETTINGS, COMPARISON, STRATA, why)
@@ -130,7 +130,7 @@ def test_positions_do_not_depend_on_unit_and_origin_of_a_metric(
 
 
 def make_scores(half: bool) -> list[dict[str, Any]]:
-    """Give scores of three models, two metrics and two splits; of pearson the duplicate is no better."""
+    """Return scores of three models, two metrics and two splits; of pearson the duplicate is no better."""
     rng = np.random.default_rng(half)
     levels = {"additive": 2.0, "mean": 3.0, "gears": 2.5} | ({DUPLICATE: 1.0} if half else {})
     found = []

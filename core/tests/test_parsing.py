@@ -35,7 +35,7 @@ def spoil(valid: dict[str, Any], field: str, value: Any) -> bytes:
 
 
 def texts(model: Job | Status) -> st.SearchStrategy[bytes]:
-    """Give any bytes, and the text of a whole file in which one field is something else or one too many."""
+    """Return any bytes, and the text of a whole file in which one field is something else or one too many."""
     valid = model.model_dump(mode="json")
     fields = st.sampled_from([*valid, "another"])
     return SPOILT | st.builds(lambda field, value: spoil(valid, field, value), fields, JSON)

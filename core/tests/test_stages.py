@@ -146,7 +146,7 @@ def report(*given):
 
 
 def make_cells() -> AnnData:
-    """Give the dataset: training cells with multiples of 1/8, and one value apart; then the held-out ones."""
+    """Return the dataset: training cells with multiples of 1/8, and one value apart; then the held-out ones."""
     blocks, labels, counts, totals = [], [], [], []
     for label, n in TRAIN.items():
         blocks.append(np.add.outer(np.arange(n) % 4, np.arange(5)) / 8)
@@ -172,7 +172,7 @@ def make_cells() -> AnnData:
 
 
 def make_registry(folder: Path) -> Registry:
-    """Give a registry of one plugin, in an interpreter that finds it as one of an environment finds its own."""
+    """Return a registry of one plugin, in an interpreter that finds it as one of an environment finds its own."""
     (folder / "plugin_toy.py").write_text(ANSWER)
     (folder / "spy.py").write_text(SPY)
     python = folder / "python"
@@ -224,7 +224,7 @@ class Run:
 
 
 def make_halved_means() -> AnnData:
-    """Give the dataset as means that come with halves of their own: of every perturbation, and off by `HALVES`."""
+    """Return the dataset as means that come with halves of their own: of every perturbation, and off by `HALVES`."""
     means = canonical.pseudobulk(make_cells())
     for name, off in HALVES.items():
         means.layers[name] = np.asarray(means.X) + off
@@ -374,7 +374,7 @@ def test_a_file_of_predictions_is_read_in_place_of_a_model(run: Run) -> None:
 
 
 def half_of(run: Run, attempt: Attempt) -> dict[str, float]:
-    """Give an attempt's scores against the second half."""
+    """Return an attempt's scores against the second half."""
     table = pd.read_csv(run.store.record("scores", attempt.half["gap"]) / "scores.csv", keep_default_na=False)
     return {row.perturbation: float(row.value) for row in table.itertuples() if row.value != ""}
 
@@ -430,14 +430,14 @@ def test_no_job_of_a_plugins_model_names_a_record_of_halves(run: Run, run_of_mea
 
 
 def held_out_numbers() -> list[float]:
-    """Give expression, counts, totals and cell numbers of what is held out, and sums that would tell them."""
+    """Return expression, counts, totals and cell numbers of what is held out, and sums that would tell them."""
     numbers = [float(x) for row in HELD_OUT.values() for x in row]
     tested, all_held, train = 1237 + 1009, 1237 + 1009 + 1051, sum(TRAIN.values())
     return [*numbers, tested, all_held, tested + train, all_held + train]
 
 
 def found_by(log: list[str]) -> tuple[set[float], set[str]]:
-    """Give all numbers and files that a spy found: in data, in texts, and in what was put into its environment."""
+    """Return all numbers and files that a spy found: in data, in texts, and in what was put into its environment."""
     numbers: set[float] = set()
     files: set[str] = set()
     for line in log:

@@ -68,7 +68,7 @@ def test_a_selection_from_file_to_file_equals_one_through_memory(
 
 
 def tree(file: h5py.File) -> dict[str, Any]:
-    """Give every element of a file with its encoding, type and compression."""
+    """Return every element of a file with its encoding, type and compression."""
     found: dict[str, Any] = {}
 
     def add(name: str, item: Any) -> None:

@@ -47,7 +47,7 @@ def sums_by_loop(matrix: np.ndarray, groups: np.ndarray, n_groups: int) -> np.nd
 
 
 def store(folder: Path, matrix: Any, compression: str | None = None, **options: Any) -> Any:
-    """Give a matrix as it lies in an h5ad that anndata wrote."""
+    """Return a matrix as it lies in an h5ad that anndata wrote."""
     path = folder / "x.h5ad"
     anndata.AnnData(X=matrix).write_h5ad(path, compression=compression, **options)
     return h5py.File(path)["X"]

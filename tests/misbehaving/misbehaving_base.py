@@ -4,14 +4,14 @@ from pertharness import Card, ModelOffer, hookimpl, make_prediction
 
 
 def make_card(name, **fields):
-    """Give the card of a model that predicts doubles."""
+    """Return the card of a model that predicts doubles."""
     offer = ModelOffer(name=name, summary="Spoilt", tasks=("double",), input="pseudobulk", information="training")
     return Card(models=(offer,), **fields)
 
 
 @hookimpl
 def fit(train):
-    """Give the mean of all training rows."""
+    """Return the mean of all training rows."""
     return train.X.mean(axis=0)
 
 

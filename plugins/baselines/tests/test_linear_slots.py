@@ -161,7 +161,7 @@ def test_predictions_with_exact_components_equal_r(reference):
 
 
 def _flips(ours, theirs):
-    """Give the signs s and t, up to one of both, for which diag(s) `ours` diag(t) is nearest to `theirs`.
+    """Return the signs s and t, up to one of both, for which diag(s) `ours` diag(t) is nearest to `theirs`.
 
     The product by entries of W and diag(s) W diag(t) has the signs s t', and so have its first singular vectors
     (Perron, Frobenius). Roots keep small weights in sight.

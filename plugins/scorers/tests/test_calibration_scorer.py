@@ -112,7 +112,7 @@ def test_a_perturbation_that_was_not_answered_or_has_no_halves_does_not_count():
 
 
 def drawn(rng, n_perturbations, n_genes, n_cells, m):
-    """Give truths over n cells with their layers, and predictions that are means of m other cells."""
+    """Return truths over n cells with their layers, and predictions that are means of m other cells."""
     mu = rng.uniform(0.5, 4, (n_perturbations, n_genes))
     sd = rng.uniform(0.2, 1.5, (n_perturbations, n_genes))
     cells = mu[:, None] + sd[:, None] * rng.normal(size=(n_perturbations, n_cells, n_genes))

@@ -37,7 +37,7 @@ def test_page_documents_each_metric_of_the_plugin():
 
 
 def _rows(head):
-    """Give the rows of the first table with such a header, a mapping from column to cell each."""
+    """Return the rows of the first table with such a header, a mapping from column to cell each."""
     header, _, *rest = PAGE.read_text(encoding="utf-8").split(head, 1)[1].split("\n\n", 1)[0].splitlines()
     columns = [name.strip() for name in (head + header).strip("|").split("|")]
     return [dict(zip(columns, map(str.strip, row.strip("|").split("|")), strict=True)) for row in rest]
@@ -48,7 +48,7 @@ def _overview():
 
 
 def _number(cell):
-    """Give a cell's number; None for words, such as why there is none."""
+    """Return a cell's number; None for words, such as why there is none."""
     text = cell.replace("\u2212", "-")
     return float(text) if re.fullmatch(r"-?\d+(\.\d+)?", text) else None
 

@@ -21,7 +21,7 @@ def _means(rows, genes=GENES):
 
 
 def _values(y, yhat, train=TRAIN, n_top=1000):
-    """Give the mean over perturbations per variant, as a leaderboard does, and the ratio of means."""
+    """Return the mean over perturbations per variant, as a leaderboard does, and the ratio of means."""
     table = score_relative_error(_means(y), _means(yhat), _means({CONTROL: Y0}), _means(train), {"n_top": n_top})
     single, whole = (table[table["metric"] == name] for name in ("relative_error", "ratio_of_means"))
     assert list(single["perturbation"]) == list(yhat) * 2

@@ -33,12 +33,12 @@ hookspec = pluggy.HookspecMarker(PROJECT)
 
 @hookspec(firstresult=True)
 def describe() -> Card:  # type: ignore[empty-body]
-    """Give the card: what the plugin offers. Called often; import nothing heavy for it."""
+    """Return the card: what the plugin offers. Called often; import nothing heavy for it."""
 
 
 @hookspec(firstresult=True)
 def load_dataset(name: str, source: Path | None, params: Mapping[str, Any]) -> AnnData | Streamed:
-    """Give a dataset in the canonical form (see ``pertharness.data.canonical``).
+    """Return a dataset in the canonical form (see ``pertharness.data.canonical``).
 
     ``source`` is the file that the offer or the user named, already fetched and checked; None if there is none.
     What may not fit into memory is given as ``pertharness.data.canonical.open_stored`` gives it.
@@ -50,7 +50,7 @@ def embed(
     name: str, kind: str, source: Path | None, train: AnnData, references: Mapping[str, AnnData], labels: list[str],
     files: Mapping[str, Path], params: Mapping[str, Any], device: str, seed: int, workdir: Path,
 ) -> pd.DataFrame:  # fmt: skip
-    """Give an embedding: one row per label that has one, indexed by label, numeric columns.
+    """Return an embedding: one row per label that has one, indexed by label, numeric columns.
 
     ``kind`` is ``"gene"`` or ``"perturbation"``. A label without an embedding is left out. ``source`` is the file, and
     ``references`` the dataset, that the recipe names, if the card says that the embedding takes one. ``files`` holds
@@ -64,7 +64,7 @@ def fit(
     references: Mapping[str, AnnData], files: Mapping[str, Path], params: Mapping[str, Any], device: str, seed: int,
     workdir: Path,
 ) -> object:  # fmt: skip
-    """Give a fitted model: any object, handed to ``predict`` in the same process.
+    """Return a fitted model: any object, handed to ``predict`` in the same process.
 
     ``train`` holds the training perturbations and the controls, as cells or as one row per perturbation, whichever the
     card asks for. ``val`` is None unless the card says ``uses_validation``. ``files`` is as for
@@ -77,7 +77,7 @@ def predict(
     name: str, model: object, controls: AnnData, queries: list[str], oracle: AnnData | None, task: Task,
     device: str, seed: int, workdir: Path,
 ) -> AnnData:  # fmt: skip
-    """Give the predicted mean expression of the queries, best with ``pertharness.make_prediction``.
+    """Return the predicted mean expression of the queries, best with ``pertharness.make_prediction``.
 
     Rows: the answered queries, named in ``obs["perturbation"]``; columns: the genes of ``controls``, in their order;
     ``X`` float64, log1p of counts per 10 000: values a little below 0 are counted in a note, one that is further from 0
@@ -92,7 +92,7 @@ def score(
     name: str, truth: AnnData, prediction: AnnData, controls: AnnData, train: AnnData,
     screen: AnnData, references: Mapping[str, AnnData], task: Task, params: Mapping[str, Any], seed: int,
 ) -> pd.DataFrame | Scores:  # fmt: skip
-    """Give scores in long form: perturbation, gene, metric, variant, coordinate, value.
+    """Return scores in long form: perturbation, gene, metric, variant, coordinate, value.
 
     ``truth`` and ``prediction`` have the same genes; ``truth`` has a row for each query, ``prediction`` for each
     answered one. ``controls`` and ``train`` are means of the training side; ``screen`` the means of all perturbations

@@ -79,12 +79,12 @@ class Job(_Strict):
     key_parts: KeyParts | None = None
 
     def files(self) -> dict[str, Path]:
-        """Give the weights and side files by name, as a hook gets them."""
+        """Return the weights and side files by name, as a hook gets them."""
         return {role[len(WEIGHTS) :]: path for role, path in self.inputs.items() if role.startswith(WEIGHTS)}
 
 
 def describe_invalid(error: ValueError) -> str:
-    """Say what is wrong with a file of this module, or with a card.
+    """Return what is wrong with a file of this module, or with a card.
 
     Of pydantic's own words only the place and the cause: those of pydantic 2.0 cut long values in the middle of a
     character and die of it.

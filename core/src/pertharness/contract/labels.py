@@ -16,7 +16,7 @@ SEPARATOR = "+"
 
 
 def join_targets(targets: Iterable[str]) -> str:
-    """Give the label of the perturbation of these targets; of none, ``control``.
+    """Return the label of the perturbation of these targets; of none, ``control``.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def join_targets(targets: Iterable[str]) -> str:
 
 
 def targets_of(perturbation: str) -> tuple[str, ...]:
-    """Give the targets of a perturbation, sorted; of ``control``, none.
+    """Return the targets of a perturbation, sorted; of ``control``, none.
 
     Raises
     ------

@@ -15,7 +15,7 @@ def make_prediction(
     means: Mapping[str, np.ndarray], genes: Iterable[str], unanswered: Mapping[str, str] | None = None,
     missing_genes: Mapping[str, str] | None = None, notes: Sequence[str] = (),
 ) -> AnnData:  # fmt: skip
-    """Give a prediction in the form that ``predict`` has to return.
+    """Return a prediction in the form that ``predict`` has to return.
 
     Parameters
     ----------

@@ -184,14 +184,14 @@ def _some(values: Iterable[Any], most: int = 5) -> str:
 
 
 def _group_means(matrix: Any, groups: np.ndarray, n_groups: int) -> np.ndarray:
-    """Give the mean of the rows of each group, shape (n_groups, n_genes), accumulated in float64."""
+    """Return the mean of the rows of each group, shape (n_groups, n_genes), accumulated in float64."""
     means = sum_groups(matrix, groups, n_groups)
     means /= np.bincount(groups, minlength=n_groups).astype(np.float64)[:, None]
     return means
 
 
 def pseudobulk(adata: AnnData | Stored) -> AnnData:
-    """Give the mean expression of each perturbation, control included, in the order in which they first appear.
+    """Return the mean expression of each perturbation, control included, in the order in which they first appear.
 
     A backed AnnData or one of ``open_stored`` is gone over once, a few megabytes at a time.
 
@@ -225,7 +225,7 @@ def pseudobulk(adata: AnnData | Stored) -> AnnData:
 
 
 def control_mean(adata: AnnData | Stored) -> np.ndarray:
-    """Give the mean expression of the controls, shape (n_genes,), float64, log1p CP10k, at any level."""
+    """Return the mean expression of the controls, shape (n_genes,), float64, log1p CP10k, at any level."""
     rows = np.flatnonzero((adata.obs["perturbation"] == CONTROL).to_numpy())
     if not len(rows):
         raise DataError(
@@ -277,7 +277,7 @@ def describe_perturbations(pseudobulk: AnnData) -> pd.DataFrame:
 
 
 def select(adata: Dataset, perturbations: list[str]) -> Dataset:
-    """Give a copy with the rows of these perturbations and nothing that was derived from any other row.
+    """Return a copy with the rows of these perturbations and nothing that was derived from any other row.
 
     Row order is kept. ``obs`` keeps perturbation, label_given, context, total_counts, n_cells and genes, ``var`` the
     Ensembl ids, ``layers`` the counts, ``uns`` name, level, scale, modality and origin. Rows are numbered anew (gaps in
@@ -313,18 +313,18 @@ def select(adata: Dataset, perturbations: list[str]) -> Dataset:
 
 
 def _rows_of(adata: AnnData | Stored) -> Callable[[Any, np.ndarray], Any]:
-    """Give what takes rows of a dataset's matrices: a copy of those in memory, a view of those on disk."""
+    """Return what takes rows of a dataset's matrices: a copy of those in memory, a view of those on disk."""
     from pertharness.data.stored import Stored, take_rows
 
     return take_rows if isinstance(adata, Stored) else lambda matrix, rows: matrix[rows].copy()
 
 
 def _bare_var(adata: AnnData | Stored) -> pd.DataFrame:
-    """Give a copy of ``var`` with no column but the Ensembl ids."""
+    """Return a copy of ``var`` with no column but the Ensembl ids."""
     var: pd.DataFrame = adata.var[[column for column in ("ensembl_id",) if column in adata.var]].copy()
     return var
 
 
 def _shared_fields(adata: AnnData | Stored) -> dict[str, Any]:
-    """Give the fields of ``uns`` that say nothing of single rows."""
+    """Return the fields of ``uns`` that say nothing of single rows."""
     return {field: adata.uns[KEY][field] for field in _SHARED_FIELDS if field in adata.uns[KEY]}

@@ -26,7 +26,7 @@ def write_embedding(table: pd.DataFrame, path: Path) -> None:
 
 
 def read_embedding(path: Path) -> pd.DataFrame:
-    """Give an embedding as it was written, to the last bit.
+    """Return an embedding as it was written, to the last bit.
 
     Raises
     ------

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def layers_of(adata: AnnData | Stored) -> dict[str, Any]:
-    """Give the layers by name; anndata 0.13 counts ``X`` as one of them, under None."""
+    """Return the layers by name; anndata 0.13 counts ``X`` as one of them, under None."""
     return {str(name): matrix for name, matrix in adata.layers.items() if name is not None}
 
 
@@ -57,7 +57,7 @@ def write(adata: AnnData | Stored, path: Path) -> None:
 
 
 def _plain(df: pd.DataFrame) -> pd.DataFrame:
-    """Give a copy whose texts are objects or categories of objects, as anndata 0.9 reads them."""
+    """Return a copy whose texts are objects or categories of objects, as anndata 0.9 reads them."""
     import pandas as pd
 
     def plain_values(values: Any) -> Any:
@@ -78,7 +78,7 @@ def _plain(df: pd.DataFrame) -> pd.DataFrame:
 
 
 def _without_none(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a copy of a nested mapping without its Nones."""
+    """Return a copy of a nested mapping without its Nones."""
     return {
         key: _without_none(value) if isinstance(value, Mapping) else value
         for key, value in fields.items()

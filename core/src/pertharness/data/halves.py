@@ -27,7 +27,7 @@ FEWEST_CELLS = 2
 
 
 def halve(adata: AnnData | Stored, rng: np.random.Generator) -> AnnData:
-    """Give the means over two disjoint random halves of each perturbation's cells, and the variance over all of them.
+    """Return the means over two disjoint random halves of each perturbation's cells, and the variance over all of them.
 
     Cells are gone over twice, a few megabytes at a time. Of a dataset of means its own such layers are taken.
 
@@ -70,7 +70,7 @@ def halve(adata: AnnData | Stored, rng: np.random.Generator) -> AnnData:
 
 
 def _halves_of_cells(matrix: Any, groups: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Give the layers: means of the halves, and variance of the whole, of each group."""
+    """Return the layers: means of the halves, and variance of the whole, of each group."""
     n_cells = np.bincount(groups)
     halves = 2 * groups + _second_half(groups, rng)
     sums = sum_groups(matrix, halves, 2 * len(n_cells))
@@ -89,7 +89,7 @@ def _halves_of_cells(matrix: Any, groups: np.ndarray, rng: np.random.Generator) 
 
 
 def _second_half(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Tell which rows are in the second half of their group, shape (n_rows,)."""
+    """Return which rows are in the second half of their group, shape (n_rows,)."""
     n_cells = np.bincount(groups)
     order = rng.permutation(len(groups))
     order = order[np.argsort(groups[order], kind="stable")]
@@ -110,7 +110,7 @@ def _square(chunk: Any, start: int) -> Any:
 
 
 def _halves_as_given(adata: AnnData | Stored) -> dict[str, np.ndarray]:
-    """Give the layers that came with a dataset of means."""
+    """Return the layers that came with a dataset of means."""
     if not {*HALVES} <= {*adata.layers}:
         raise Skip(
             "the dataset holds means and no cells, and no layers 'half_a' and 'half_b' with the means of two halves of "
@@ -144,13 +144,13 @@ def _dense(matrix: Any) -> Any:
 
 
 def measured_twice(halves: AnnData) -> set[str]:
-    """Give the perturbations that have halves."""
+    """Return the perturbations that have halves."""
     known = ~np.isnan(np.asarray(halves.layers["half_a"])[:, 0])
     return {str(label) for label in halves.obs_names[known]}
 
 
 def predict_duplicate(halves: AnnData, queries: list[str], genes: pd.Index) -> AnnData:
-    """Give the technical duplicate: the first half of each query's cells as a prediction."""
+    """Return the technical duplicate: the first half of each query's cells as a prediction."""
     known = measured_twice(halves)
     rows = np.asarray(halves.layers["half_a"])[halves.obs_names.get_indexer(queries)]
     means = {query: row for query, row in zip(queries, rows, strict=True) if query in known}
@@ -159,7 +159,7 @@ def predict_duplicate(halves: AnnData, queries: list[str], genes: pd.Index) -> A
 
 
 def with_halves(means: AnnData, halves: AnnData) -> AnnData:
-    """Give a copy of means with the layers of the halves, and the variance where it is known."""
+    """Return a copy of means with the layers of the halves, and the variance where it is known."""
     rows = halves.obs_names.get_indexer(means.obs["perturbation"].astype(str))
     copy = means.copy()
     for name in halves.layers:
@@ -169,7 +169,7 @@ def with_halves(means: AnnData, halves: AnnData) -> AnnData:
 
 
 def against_half(means: AnnData, halves: AnnData) -> AnnData:
-    """Give a copy of means in which each perturbation with halves has the second one's."""
+    """Return a copy of means in which each perturbation with halves has the second one's."""
     labels = means.obs["perturbation"].astype(str)
     here = labels.isin(measured_twice(halves)).to_numpy()
     copy = means.copy()

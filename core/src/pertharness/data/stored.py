@@ -69,7 +69,7 @@ class Stored:
 
 
 def take_rows(matrix: Any, rows: np.ndarray) -> View:
-    """Give some rows of a matrix, in ascending order, without reading them."""
+    """Return some rows of a matrix, in ascending order, without reading them."""
     source = as_source(matrix)
     return View(source, np.dtype(source.dtype), rows)
 
@@ -119,7 +119,7 @@ def _check_shape(name: str, source: Any, n_obs: int, n_vars: int) -> None:
 
 
 def _is_matrix(element: Any) -> bool:
-    """Say whether an element of a file is one that can be streamed."""
+    """Return whether an element of a file is one that can be streamed."""
     kinds = ("csr_matrix", "csc_matrix") if hasattr(element, "keys") else ("array",)
     return str(element.attrs.get("encoding-type", "")) in kinds and getattr(element, "ndim", 2) == 2
 

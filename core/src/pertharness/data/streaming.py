@@ -67,7 +67,7 @@ class View:
 
 
 def as_source(matrix: Any) -> Any:
-    """Give a numpy array, an HDF5 dataset, a ``Compressed`` or a ``View`` of any matrix, without reading its values."""
+    """Return a numpy array, an HDF5 dataset, a ``Compressed`` or a ``View`` of any matrix, reading no values."""
     if isinstance(matrix, (np.ndarray, Compressed, View)):
         return matrix
     if hasattr(matrix, "indptr") and hasattr(matrix, "format") and isinstance(matrix.indptr, np.ndarray):
@@ -94,7 +94,7 @@ def _checked(source: Compressed) -> Compressed:
 
 
 def format_of(matrix: Any) -> str:
-    """Give ``csr``, ``csc`` or ``dense``."""
+    """Return ``csr``, ``csc`` or ``dense``."""
     return str(getattr(as_source(matrix), "format", "dense"))
 
 
@@ -120,7 +120,7 @@ def row_chunks(matrix: Any, n_bytes: int = CHUNK_BYTES) -> Iterator[tuple[int, A
 
 
 def to_memory(matrix: Any) -> Any:
-    """Give a numpy array, or a scipy CSR matrix of whatever was sparse."""
+    """Return a numpy array, or a scipy CSR matrix of whatever was sparse."""
     from scipy import sparse
 
     source = as_source(matrix)
@@ -135,7 +135,7 @@ def to_memory(matrix: Any) -> Any:
 
 
 def place_of(chunk: Any, at: int) -> tuple[int, int]:
-    """Give row and column of the stored value number `at` of a chunk of rows."""
+    """Return row and column of the stored value number `at` of a chunk of rows."""
     if isinstance(chunk, np.ndarray):
         row, column = divmod(at, chunk.shape[1])
         return row, column
@@ -143,7 +143,7 @@ def place_of(chunk: Any, at: int) -> tuple[int, int]:
 
 
 def stored_values(chunk: Any) -> np.ndarray:
-    """Give the values that a chunk stores, in the order of rows."""
+    """Return the values that a chunk stores, in the order of rows."""
     values: np.ndarray = chunk.ravel() if isinstance(chunk, np.ndarray) else chunk.data
     return values
 
@@ -160,7 +160,7 @@ def first_value(matrix: Any) -> str:
 
 
 def row_lengths(matrix: Any) -> np.ndarray:
-    """Give the number of stored values of each row of a CSR matrix, shape (n_rows,)."""
+    """Return the number of stored values of each row of a CSR matrix, shape (n_rows,)."""
     source = as_source(matrix)
     if isinstance(source, View):
         lengths = row_lengths(source.source)
@@ -207,7 +207,7 @@ def _add_rows(sums: np.ndarray, rows: Any, groups: np.ndarray) -> None:
 
 
 def _row_adder(values: np.ndarray, indices: np.ndarray, indptr: np.ndarray) -> Callable[[int, np.ndarray], None]:
-    """Give a function that adds a row to an array; unlike ``array[indices] += values`` also one with a column twice."""
+    """Return a function that adds a row to an array; unlike ``array[indices] += values`` also columns that repeat."""
     try:
         # A row as the one column of a matrix, times 1. Not public: twice as fast as numpy, ten times as numpy < 1.25.
         from scipy.sparse._sparsetools import csc_matvec

@@ -32,5 +32,5 @@ def describe() -> Card:
 
 @hookimpl
 def load_dataset(name: str, source: Path | None, params: Mapping[str, Any]) -> AnnData | Stored:
-    """Give a dataset in the canonical form."""
+    """Return a dataset in the canonical form."""
     return _LOADERS[name](name, source, params)

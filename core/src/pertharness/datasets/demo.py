@@ -108,7 +108,7 @@ def load_demo(name: str, source: Path | None, params: Mapping[str, Any]) -> AnnD
 
 
 def demo_truth(params: Mapping[str, Any] | None = None) -> DemoTruth:
-    """Give the noise-free expression and the planted interactions of the demo with these parameters."""
+    """Return the noise-free expression and the planted interactions of the demo with these parameters."""
     import pandas as pd
 
     model = _make_model(check_options(DemoOptions, DEMO.name, params or {}))
@@ -124,7 +124,7 @@ def demo_truth(params: Mapping[str, Any] | None = None) -> DemoTruth:
 
 
 def demo_gene2go(params: Mapping[str, Any] | None = None) -> dict[str, list[str]]:
-    """Give made-up terms for each gene of the demo: its programme's, and one of twenty that mean nothing."""
+    """Return made-up terms for each gene of the demo: its programme's, and one of twenty that mean nothing."""
     options = check_options(DemoOptions, DEMO.name, params or {})
     model = _make_model(options)
     noise = np.random.default_rng([options.seed, 2]).integers(0, 20, len(model.genes))
@@ -133,7 +133,7 @@ def demo_gene2go(params: Mapping[str, Any] | None = None) -> dict[str, list[str]
 
 
 def gene2go_of_demo(adata: AnnData) -> dict[str, list[str]] | None:
-    """Give `demo_gene2go` of the demo that these rows are from; None if they are from other data.
+    """Return `demo_gene2go` of the demo that these rows are from; None if they are from other data.
 
     For models that need terms of genes: the Gene Ontology knows nothing of genes that were made up.
     """
@@ -225,7 +225,7 @@ def _draw_counts(model: DemoModel, groups: np.ndarray, rng: np.random.Generator)
 
 
 def _label_given(perturbation: str) -> str:
-    """Give the label in the spelling of GEARS: ``A+ctrl``, ``ctrl``."""
+    """Return the label in the spelling of GEARS: ``A+ctrl``, ``ctrl``."""
     if perturbation == CONTROL:
         return "ctrl"
     return perturbation if "+" in perturbation else f"{perturbation}+ctrl"

@@ -30,7 +30,7 @@ _SHARE = 0.9  # the rest may be transgenes, spike-ins and guides
 
 
 def name_genes(var: pd.DataFrame, options: FileOptions, notes: list[str]) -> pd.DataFrame:
-    """Give ``var`` in the canonical form: unique symbols as index, ``ensembl_id`` where known.
+    """Return ``var`` in the canonical form: unique symbols as index, ``ensembl_id`` where known.
 
     A symbol that occurs twice in a column names its first gene; the others keep their name of the file.
 
@@ -66,14 +66,14 @@ def name_genes(var: pd.DataFrame, options: FileOptions, notes: list[str]) -> pd.
 
 
 def _column(var: pd.DataFrame, name: str, flag: str) -> str:
-    """Give the name of a column that has to be there."""
+    """Return the name of a column that has to be there."""
     if name not in var:
         raise DataError(f"var has no column {name!r} ({flag}); it has {quote(var.columns, 20)}")
     return name
 
 
 def _are_ensembl(names: np.ndarray) -> bool:
-    """Say whether nearly all of some names are Ensembl ids."""
+    """Return whether nearly all of some names are Ensembl ids."""
     return bool(len(names)) and float(np.mean([bool(_ENSEMBL.fullmatch(str(name))) for name in names])) >= _SHARE
 
 
@@ -108,7 +108,7 @@ def _symbol_column(var: pd.DataFrame, given: np.ndarray) -> str | None:
 
 
 def _symbols(column: pd.Series, given: np.ndarray) -> np.ndarray:
-    """Give the symbols of a column; where there is none, or an earlier gene has it, the name of the file."""
+    """Return the symbols of a column; where there is none, or an earlier gene has it, the name of the file."""
     symbols = column.astype(object).where(column.notna(), "").astype(str).str.strip().to_numpy(dtype=object).copy()
     seen: set[str] = set()
     for i, symbol in enumerate(symbols):

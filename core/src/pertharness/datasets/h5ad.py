@@ -49,7 +49,7 @@ H5AD = DatasetOffer(
 
 
 def load_h5ad(name: str, source: Path | None, params: Mapping[str, Any]) -> Stored:
-    """Give the dataset in a user's file; it is named after the file and stays on disk."""
+    """Return the dataset in a user's file; it is named after the file and stays on disk."""
     if source is None:
         raise DataError(f"dataset {name!r} needs a file; name it, e.g. with --data FILE.h5ad")
     options = check_options(FileOptions, name, params)
@@ -58,7 +58,7 @@ def load_h5ad(name: str, source: Path | None, params: Mapping[str, Any]) -> Stor
 
 
 def canonical_dataset(adata: Stored, name: str, origin: str, options: FileOptions) -> Stored:
-    """Give the data of a file in the canonical form, with notes of what was done in ``uns["pertharness"]["notes"]``.
+    """Return the data of a file in the canonical form, with notes of what was done in ``uns["pertharness"]["notes"]``.
 
     Parameters
     ----------
@@ -214,7 +214,7 @@ def seal_dataset(
 
 
 def _stated(adata: Stored) -> Mapping[str, Any]:
-    """Give what an already canonical file says of itself."""
+    """Return what an already canonical file says of itself."""
     fields = adata.uns.get(KEY, {})
     return fields if isinstance(fields, Mapping) else {}
 
@@ -251,7 +251,7 @@ def _choose_values(adata: Stored, rows: np.ndarray, options: FileOptions) -> Val
 
 
 def _rows_of(matrix: Any, rows: np.ndarray) -> Any:
-    """Give some rows of a matrix."""
+    """Return some rows of a matrix."""
     return as_source(matrix) if len(rows) == matrix.shape[0] else take_rows(matrix, rows)
 
 

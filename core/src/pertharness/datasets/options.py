@@ -87,7 +87,7 @@ Options = TypeVar("Options", FileOptions, DemoOptions)
 
 
 def check_options(model: type[Options], dataset: str, params: Mapping[str, Any]) -> Options:
-    """Give the parameters as a model.
+    """Return the parameters as a model.
 
     Raises
     ------

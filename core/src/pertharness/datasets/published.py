@@ -20,7 +20,7 @@ _GEARS_MEMBER = "perturb_processed.h5ad"
 
 
 def _gears(name: str, summary: str, reference: str, datafile: int) -> DatasetOffer:
-    """Give the offer of a CRISPRi screen that GEARS provides as a zip file."""
+    """Return the offer of a CRISPRi screen that GEARS provides as a zip file."""
     source = RemoteFile(url=f"{_DATAVERSE}/{datafile}", filename=f"{name}.zip", member=_GEARS_MEMBER)
     return DatasetOffer(name=name, summary=summary, reference=reference, modality="crispri", source=source)
 
@@ -57,7 +57,7 @@ _LAYOUT: dict[str, Any] = {
 
 
 def load_published(name: str, source: Path | None, params: Mapping[str, Any]) -> Stored:
-    """Give a published screen, from the file that was fetched for it."""
+    """Return a published screen, from the file that was fetched for it."""
     import pandas as pd
 
     offer = next(offer for offer in PUBLISHED if offer.name == name)

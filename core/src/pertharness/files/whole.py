@@ -16,12 +16,12 @@ from pertharness.files.trees import walk
 
 
 def canonical_json(value: Any) -> str:
-    """Give the one JSON text of a value: keys sorted, no spaces, no NaN, ASCII only."""
+    """Return the one JSON text of a value: keys sorted, no spaces, no NaN, ASCII only."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def sha256_text(text: str) -> str:
-    """Give the sha256 of a text, as 64 hexadecimal digits."""
+    """Return the sha256 of a text, as 64 hexadecimal digits."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -56,12 +56,12 @@ class Check:
 
 
 def card_checks() -> list[Check]:
-    """Give the checks that need no card."""
+    """Return the checks that need no card."""
     return [Check(f"card-{name}", _promise(function), function, "card") for name, function in CARD_CHECKS.items()]
 
 
 def list_checks(card: Card) -> list[Check]:
-    """Give all checks of a plugin with this card, in the order in which they are to be done."""
+    """Return all checks of a plugin with this card, in the order in which they are to be done."""
     checks = card_checks()
     for dataset in card.datasets:
         checks += _of_offer("datasets", dataset.name, "", DATASET_CHECKS)
@@ -135,14 +135,14 @@ def run_check_job(job: Job, folder: Path, phases: list[Phase]) -> Result:
 # What a trial made (a fitted model's answer, a table of scores) serves all checks of the process.
 @functools.lru_cache(maxsize=4)
 def _open_trial(subject: Subject, kind: str, offer: str, part: str) -> Any:
-    """Give what the checks of one offer work on."""
+    """Return what the checks of one offer work on."""
     offered = next(offered for offered in getattr(subject.card(), kind) if offered.name == offer)
     changed = offered.model_copy(update={"params": offered.params | json.loads(subject.given.params)})
     return _TRIALS[kind](subject, changed, part)
 
 
 def _of_offer(kind: str, offer: str, part: str, functions: dict[str, Callable[[Any], None]]) -> list[Check]:
-    """Give the checks of one offer; the first is the one that all others need."""
+    """Return the checks of one offer; the first is the one that all others need."""
     stem = f"{offer}-{part}" if part else offer
     first = f"{stem}-{next(iter(functions))}"
     return [

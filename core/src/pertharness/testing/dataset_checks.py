@@ -50,7 +50,7 @@ class DatasetTrial:
         return self.call(hashed=False)[0]
 
     def in_memory(self) -> AnnData:
-        """Give the data where they are an AnnData.
+        """Return the data where they are an AnnData.
 
         Raises
         ------

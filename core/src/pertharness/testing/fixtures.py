@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def planted_cells() -> AnnData:
-    """Give the planted screen as cells."""
+    """Return the planted screen as cells."""
     return planted.planted_cells()
 
 
 @pytest.fixture
 def planted_means() -> AnnData:
-    """Give the planted screen as one mean per perturbation."""
+    """Return the planted screen as one mean per perturbation."""
     return planted.planted_means()
 
 
 @pytest.fixture(params=["double", "single"])
 def planted_task(request: pytest.FixtureRequest) -> planted.Posed:
-    """Give a task on planted means: once with held-out doubles, once with held-out singles."""
+    """Return a task on planted means: once with held-out doubles, once with held-out singles."""
     return planted.pose(request.param, "pseudobulk")

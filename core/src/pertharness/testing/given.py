@@ -84,7 +84,7 @@ def _owners(
 def _allot_file(
     name: str, path: Path, offers: list[tuple[str, AnyOffer]], allotted: Mapping[tuple[str, str], Allotted]
 ) -> None:
-    """Give a file to the offers that declare it, or to the one that is made of it."""
+    """Return a file to the offers that declare it, or to the one that is made of it."""
     taken = False
     for kind, offer in offers:
         if name in [file.wanted for file in getattr(offer, "weights", ())]:

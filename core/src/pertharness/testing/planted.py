@@ -61,7 +61,7 @@ class Posed:
 
 
 def planted_cells(seed: int = 0, context: str = "planted_a") -> AnnData:
-    """Give the planted screen: 208 cells x 40 genes, canonical, log1p CP10k, counts in ``layers["counts"]``.
+    """Return the planted screen: 208 cells x 40 genes, canonical, log1p CP10k, counts in ``layers["counts"]``.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def planted_cells(seed: int = 0, context: str = "planted_a") -> AnnData:
 
 
 def _planted_rates(labels: list[str], context: str) -> np.ndarray:
-    """Give the expected counts per cell, shape (n_labels, n_genes)."""
+    """Return the expected counts per cell, shape (n_labels, n_genes)."""
     rng = np.random.default_rng(1)
     base = rng.normal(3.0, 0.8, len(GENES))
     effects = {}
@@ -126,7 +126,7 @@ def _planted_rates(labels: list[str], context: str) -> np.ndarray:
 
 
 def planted_means(seed: int = 0, context: str = "planted_a") -> AnnData:
-    """Give the means of the planted screen: 15 perturbations (control included) x 40 genes, float64, log1p CP10k."""
+    """Return the means of the planted screen: 15 perturbations (control included) x 40 genes, float64, log1p CP10k."""
     from pertharness.data.canonical import pseudobulk
 
     return pseudobulk(planted_cells(seed, context))

@@ -47,7 +47,7 @@ CALLED = {
 
 
 def hooks_page() -> str:
-    """Give the page ``docs/plugins/hooks.md``."""
+    """Return the page ``docs/plugins/hooks.md``."""
     return "\n".join([*_head(), *_hooks(), *_cards()]) + "\n"
 
 
@@ -86,7 +86,7 @@ def _hooks() -> Iterator[str]:
 
 
 def _cards() -> Iterator[str]:
-    """Give a table per part of a card, from the source: types and defaults as they are written there."""
+    """Yield a table per part of a card, from the source: types and defaults as they are written there."""
     source = inspect.getsource(cards)
     for node in ast.parse(source).body:
         if not isinstance(node, ast.ClassDef) or node.name.startswith("_"):
@@ -108,7 +108,7 @@ def _cards() -> Iterator[str]:
 
 
 def _note(node: ast.stmt | None) -> str:
-    """Give the text that stands under a field."""
+    """Return the text that stands under a field."""
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
         return _markdown(" ".join(node.value.value.split()))
     return ""

@@ -59,11 +59,11 @@ class Subject:
     given: Extras = Extras()
 
     def job(self, offer: str = "") -> Job:
-        """Give a job of the plugin, as the Guard wants it."""
+        """Return a job of the plugin, as the Guard wants it."""
         return Job(key="check", stage="checks", plugin=self.ref, name=offer)
 
     def hook(self, name: str, offer: str = "", *, guarded: bool = True) -> Any:
-        """Give one hook, inside the Guard unless its contracts are to be checked one by one.
+        """Return one hook, inside the Guard unless its contracts are to be checked one by one.
 
         Raises
         ------
@@ -74,7 +74,7 @@ class Subject:
         return implemented(guarded_hooks(job, []) if guarded else load_plugin(job).hook, name, job)
 
     def files_of(self, offer: EmbeddingOffer | ModelOffer) -> dict[str, Path]:
-        """Give the weights and side files of an offer.
+        """Return the weights and side files of an offer.
 
         Raises
         ------
@@ -110,7 +110,7 @@ class Subject:
         raise Skip(f"it reads {fetched.wanted!r}: pertharness data fetch {offer.name}, or --file {offer.name}=PATH")
 
     def card(self) -> Card:
-        """Give the card."""
+        """Return the card."""
         card: Card = self.hook("describe")()
         return card
 
@@ -124,7 +124,7 @@ class Once(Generic[Value]):
         self._tried = False
 
     def __call__(self) -> Value:
-        """Give it.
+        """Return it.
 
         Raises
         ------

@@ -91,7 +91,7 @@ def _print_whole(message: str, notes: list[str], trace: str) -> None:
 
 
 def _attempt(job: Job, folder: Path, phases: list[Phase]) -> tuple[Result | None, State, str, str, str]:
-    """Give what the stage gave, and how it ended: state, class of the exception, message, traceback."""
+    """Return what the stage gave, and how it ended: state, class of the exception, message, traceback."""
     from pertharness.contract.errors import ChoiceError, ContractError, DataError, Skip
     from pertharness.contract.protocol import PROTOCOL
     from pertharness.files.full_disk import is_disk_full
@@ -122,7 +122,7 @@ def _attempt(job: Job, folder: Path, phases: list[Phase]) -> tuple[Result | None
 
 
 def _text(error: BaseException) -> str:
-    """Give the text of an exception, also of one that cannot be put into words."""
+    """Return the text of an exception, also of one that cannot be put into words."""
     try:
         return str(error)
     except BaseException as other:  # noqa: BLE001 - it runs a plugin's code, and the record must be written
@@ -130,7 +130,7 @@ def _text(error: BaseException) -> str:
 
 
 def tail(path: Path) -> str:
-    """Give the end of a log; nothing where there is none."""
+    """Return the end of a log; nothing where there is none."""
     if not path.exists():
         return ""
     with path.open("rb") as file:

@@ -102,7 +102,7 @@ def _reset_gpu() -> None:
 
 
 def _gpu_mb() -> float | None:
-    """Give the peak memory that PyTorch took on the GPU; None where it was not imported, or there is no GPU."""
+    """Return the peak memory that PyTorch took on the GPU; None where it was not imported, or there is no GPU."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         return None

@@ -96,7 +96,7 @@ def guarded_hooks(job: Job, phases: list[Phase], known: Mapping[str, str] = Mapp
 
 
 def implemented(hooks: Any, hook: str, job: Job) -> pluggy.HookCaller:
-    """Give one hook, once the plugin has it."""
+    """Return one hook, once the plugin has it."""
     caller: pluggy.HookCaller = getattr(hooks, hook)
     if not any(not implementation.wrapper for implementation in caller.get_hookimpls()):
         raise ContractError(
@@ -296,7 +296,7 @@ def _scores(job: Job, folder: Path, phases: list[Phase]) -> Result:
 
 
 def _labels_given(path: Path) -> dict[str, str]:
-    """Give the labels as the dataset spells them, of the perturbations where that is another spelling."""
+    """Return the labels as the dataset spells them, of the perturbations where that is another spelling."""
     given: dict[str, str] = json.loads(path.read_text(encoding="utf-8")).get("labels_given", {})
     return given
 
@@ -308,7 +308,7 @@ def _references(job: Job) -> dict[str, AnnData]:
 
 
 def _known_task(job: Job, train: AnnData) -> Task:
-    """Give the task with what the dataset itself says of modality and context."""
+    """Return the task with what the dataset itself says of modality and context."""
     if job.task is None:
         raise ContractError(f"the job {job.key!r} has no task")
     fields = train.uns.get("pertharness", {})

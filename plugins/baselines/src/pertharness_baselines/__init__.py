@@ -78,7 +78,7 @@ _PREDICT: dict[str, Callable[..., AnnData]] = {
 
 @hookimpl
 def describe() -> Card:
-    """Give the card of the four baselines and the embeddings."""
+    """Return the card of the four baselines and the embeddings."""
     return Card(models=_OFFERS, embeddings=EMBEDDINGS)
 
 
@@ -87,7 +87,7 @@ def embed(
     name: str, kind: str, source: Path | None, train: AnnData, references: Mapping[str, AnnData], labels: list[str],
     params: Mapping[str, Any], seed: int,
 ) -> pd.DataFrame:  # fmt: skip
-    """Give the embedding `name` of genes or of perturbations, a row for each label that has one."""
+    """Return the embedding `name` of genes or of perturbations, a row for each label that has one."""
     reference = next(iter(references.items()), None)
     return EMBED[name](Request(kind, labels, source, train, reference, seed), **params)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def fit_additive(train: AnnData) -> dict[str, np.ndarray]:
-    """Give the mean expression of ``control`` and of each training single, each of shape (n_genes,), log1p CP10k."""
+    """Return the mean expression of ``control`` and of each training single, each of shape (n_genes,), log1p CP10k."""
     labels = list(train.obs["perturbation"])
     means = {label: train.X[row] for row, label in enumerate(labels) if len(targets_of(label)) == 1}
     return {CONTROL: control_mean(train), **means}

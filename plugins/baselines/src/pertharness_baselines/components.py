@@ -11,7 +11,7 @@ DENSE = 2000
 
 
 def leading_eigenpairs(matrix: Any, k: int, *, semidefinite: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Give the `k` eigenvalues of largest magnitude, and their eigenvectors, of a symmetric matrix.
+    """Return the `k` eigenvalues of largest magnitude, and their eigenvectors, of a symmetric matrix.
 
     Parameters
     ----------
@@ -48,14 +48,14 @@ def leading_eigenpairs(matrix: Any, k: int, *, semidefinite: bool = False) -> tu
 
 
 def fix_signs(vectors: np.ndarray) -> np.ndarray:
-    """Give the columns, each with its entry of largest magnitude positive: a decomposition leaves the sign open."""
+    """Return the columns, each with its entry of largest magnitude positive: a decomposition leaves the sign open."""
     largest = vectors[np.abs(vectors).argmax(axis=0), np.arange(vectors.shape[1])]
     fixed: np.ndarray = vectors * np.where(largest < 0, -1.0, 1.0)
     return fixed
 
 
 def decompose(matrix: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Give the scores and axes of the first `k` principal components, observations in rows.
+    """Return the scores and axes of the first `k` principal components, observations in rows.
 
     By eigenvectors of the smaller of the two products of the centred matrix with itself, which takes a fraction of the
     time of its singular value decomposition. Squaring costs no digit that counts: what is lost of a component, in units
@@ -86,5 +86,5 @@ def decompose(matrix: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def principal_components(matrix: np.ndarray, k: int) -> np.ndarray:
-    """Give the scores of the first `k` principal components, observations in rows; as many as exist if fewer do."""
+    """Return the scores of the first `k` principal components, observations in rows; as many as exist if fewer do."""
     return decompose(matrix, k)[0]

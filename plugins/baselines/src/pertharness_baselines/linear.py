@@ -133,7 +133,7 @@ _VARIANTS: dict[str, Callable[..., LinearModel]] = {"bilinear": fit_bilinear, "r
 
 
 def ridge_weights(gene: Any, change: np.ndarray, perturbation: Any, ridge: float) -> np.ndarray:
-    """Give W = (G'G + ridge I)^-1 G' Y P (P'P + ridge I)^-1, shape (k_gene, k_perturbation).
+    """Return W = (G'G + ridge I)^-1 G' Y P (P'P + ridge I)^-1, shape (k_gene, k_perturbation).
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def ridge_weights(gene: Any, change: np.ndarray, perturbation: Any, ridge: float
 
 
 def _divide_by_gram(side: Any, ridge: float, right: np.ndarray) -> np.ndarray:
-    """Give (M'M + ridge I)^-1 R."""
+    """Return (M'M + ridge I)^-1 R."""
     from scipy import sparse
     from scipy.sparse.linalg import splu
 
@@ -181,7 +181,7 @@ def predict_linear(model: LinearModel, genes: list[str], queries: list[str]) -> 
 
 
 def _reason(query: str, perturbation: Side) -> str:
-    """Say why a query is not answered."""
+    """Return why a query is not answered."""
     if len(targets_of(query)) != 1:
         return "the linear model answers single perturbations only"
     return f"the target {query} {perturbation.lack}"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def fit_mean(train: AnnData, ctrl_included: bool = False) -> np.ndarray:
-    """Give the unweighted mean of the training perturbations' pseudobulks, shape (n_genes,), log1p CP10k.
+    """Return the unweighted mean of the training perturbations' pseudobulks, shape (n_genes,), log1p CP10k.
 
     Parameters
     ----------

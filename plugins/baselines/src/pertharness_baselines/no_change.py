@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def fit_no_change(train: AnnData) -> np.ndarray:
-    """Give the control mean y0, shape (n_genes,), log1p CP10k."""
+    """Return the control mean y0, shape (n_genes,), log1p CP10k."""
     return control_mean(train)
 
 

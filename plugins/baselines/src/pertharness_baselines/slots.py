@@ -35,7 +35,7 @@ class Side:
     lack: str = "has no row in the embedding P"
 
     def of(self, labels: list[str]) -> Any:
-        """Give the rows of these labels; the control's are zeros where it has none, as in the authors' code."""
+        """Return the rows of these labels; the control's are zeros where it has none, as in the authors' code."""
         from scipy import sparse
 
         known = self.values[[self.rows.get(label, 0) for label in labels]]
@@ -46,7 +46,7 @@ class Side:
 
 
 def both_sides(train: AnnData, embeddings: Mapping[str, pd.DataFrame], k: int) -> tuple[Side, Side]:
-    """Give G and P; one that no slot holds is of the training data.
+    """Return G and P; one that no slot holds is of the training data.
 
     Then G are the scores of the first `k` principal components of the training means with the genes as observations,
     and P the rows of these that belong to the perturbed genes.
@@ -62,7 +62,7 @@ def both_sides(train: AnnData, embeddings: Mapping[str, pd.DataFrame], k: int) -
 
 
 def side_of(table: pd.DataFrame) -> Side:
-    """Give a side of a table with a row per label."""
+    """Return a side of a table with a row per label."""
     from scipy import sparse
 
     values = table.to_numpy()
@@ -72,7 +72,7 @@ def side_of(table: pd.DataFrame) -> Side:
 
 
 def genes_with_rows(train: AnnData, gene: Side) -> np.ndarray:
-    """Say of each gene of the data whether it has a row in G, shape (n_genes,).
+    """Return which genes of the data have a row in G, shape (n_genes,).
 
     Raises
     ------
@@ -86,7 +86,7 @@ def genes_with_rows(train: AnnData, gene: Side) -> np.ndarray:
 
 
 def training_rows(train: AnnData, perturbation: Side) -> list[int]:
-    """Give the rows of the training perturbations that have a row in P, the control apart.
+    """Return the rows of the training perturbations that have a row in P, the control apart.
 
     Raises
     ------

@@ -49,7 +49,7 @@ class Fitted:
 
 @hookimpl
 def describe() -> Card:
-    """Give the card."""
+    """Return the card."""
     return Card(models=(OFFER,))
 
 
@@ -104,7 +104,7 @@ def _train(fitted: Fitted, held_out: Sequence[str], device: str, seed: int, work
 
 
 def _counterfactuals(fitted: Fitted, queries: Sequence[str], seed: int) -> dict[str, np.ndarray]:
-    """Give the mean expression of each query, over the controls."""
+    """Return the mean expression of each query, over the controls."""
     from pertharness_cpa.predicting import drawn_controls, mean_expression, predict_counts
 
     assert fitted.trained is not None

@@ -37,7 +37,7 @@ class Counts:
 
 
 def recover(values: Any) -> Any:
-    """Give ``expm1(values) / 1e4`` divided by its smallest non-zero value in each cell, not rounded.
+    """Return ``expm1(values) / 1e4`` divided by its smallest non-zero value in each cell, not rounded.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def recover(values: Any) -> Any:
 
 
 def read_counts(cells: AnnData, inexact: float = 0.01) -> Counts:
-    """Give the counts of cells, from ``layers["counts"]`` or recovered from ``X``.
+    """Return the counts of cells, from ``layers["counts"]`` or recovered from ``X``.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def read_counts(cells: AnnData, inexact: float = 0.01) -> Counts:
 
 
 def totals_of(expression: Any) -> np.ndarray:
-    """Give the sum of expm1 over the genes of each cell, shape (n_obs,): 10 000 if the data have all of its genes."""
+    """Return the sum of expm1 over the genes of each cell, shape (n_obs,): 10 000 if the data have all of its genes."""
     linear = expression.astype(np.float64)
     linear.data = np.expm1(linear.data)
     return np.asarray(linear.sum(axis=1)).ravel()
@@ -120,7 +120,7 @@ def _best(expression: Any, cells: AnnData) -> Any:
 
 
 def _are_whole(matrix: Any) -> np.ndarray:
-    """Say of which cells all values are whole numbers, and all that are not 0 at least 1, shape (n_obs,)."""
+    """Return the cells of which all values are whole numbers, and all that are not 0 at least 1, shape (n_obs,)."""
     nearest = np.rint(matrix.data)
     off = np.abs(matrix.data - nearest) > WHOLE + RELATIVE * nearest
     lost = (nearest == 0) & (matrix.data != 0)

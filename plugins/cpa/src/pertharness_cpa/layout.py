@@ -37,17 +37,17 @@ class Screen:
     """Where the counts are from and which cells were left out."""
 
     def controls(self) -> np.ndarray:
-        """Give the rows of the controls."""
+        """Return the rows of the controls."""
         return np.flatnonzero(np.array(self.conditions, dtype=object) == CONTROL_NAME)
 
 
 def condition_of(perturbation: str) -> str:
-    """Give upstream's name of a perturbation: ``ctrl``, ``A``, ``A+B``."""
+    """Return upstream's name of a perturbation: ``ctrl``, ``A``, ``A+B``."""
     return CONTROL_NAME if perturbation == CONTROL else perturbation
 
 
 def dose_of(condition: str) -> str:
-    """Give the doses of a condition as upstream reads them: ``1.0`` for each of its genes, and for the control."""
+    """Return the doses of a condition as upstream reads them: ``1.0`` for each of its genes, and for the control."""
     return "+".join(["1.0"] * len(condition.split("+")))
 
 
@@ -76,7 +76,7 @@ def read_screen(train: AnnData, own: OwnSettings) -> Screen:
 
 
 def why_not(query: str, singles: frozenset[str]) -> str | None:
-    """Say why CPA does not answer a query; None if it does.
+    """Return why CPA does not answer a query; None if it does.
 
     It learns one vector per gene, so that of a gene without training cells stays the random one that it began with.
     """
@@ -95,7 +95,7 @@ def validation_rows(n_cells: int, share: float, rng: np.random.Generator) -> np.
 
 
 def lay_out(screen: Screen, is_valid: np.ndarray, held_out: Sequence[str] = ()) -> AnnData:
-    """Give the cells as upstream's ``setup_anndata`` takes them, with a row for each condition that is held out.
+    """Return the cells as upstream's ``setup_anndata`` takes them, with a row for each condition that is held out.
 
     That row has the split ``ood`` and the counts of the first control: upstream has to know a condition's name, its
     counts it never looks at, and one row each tells nothing of how many cells the condition has.

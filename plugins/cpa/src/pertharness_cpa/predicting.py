@@ -19,14 +19,14 @@ ROWS = 512
 
 
 def drawn_controls(n_controls: int, n_cells: int, seed: int) -> np.ndarray:
-    """Give the controls to start from: all of them, or `n_cells` drawn with replacement, as was published."""
+    """Return the controls to start from: all of them, or `n_cells` drawn with replacement, as was published."""
     if not n_cells:
         return np.arange(n_controls)
     return np.random.default_rng(seed).integers(0, n_controls, n_cells)
 
 
 def predict_counts(trained: Trained, cells: AnnData, counts: Any, targets: Sequence[Sequence[str]]) -> np.ndarray:
-    """Give the mean counts that upstream predicts for cells.
+    """Return the mean counts that upstream predicts for cells.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def predict_counts(trained: Trained, cells: AnnData, counts: Any, targets: Seque
 
 
 def mean_expression(counts: np.ndarray, totals: np.ndarray, output_scale: str) -> np.ndarray:
-    """Give the mean of predicted cells.
+    """Return the mean of predicted cells.
 
     Parameters
     ----------

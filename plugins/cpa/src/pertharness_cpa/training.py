@@ -44,7 +44,7 @@ def quiet() -> Iterator[None]:
 
 
 def upstream_class() -> Any:
-    """Give the class ``cpa.CPA`` with nothing left in it of an earlier data set.
+    """Return the class ``cpa.CPA`` with nothing left in it of an earlier data set.
 
     Upstream keeps the numbers of genes and covariates in attributes of the class: a second data set in the same
     process would get those of the first, and its new genes would silently be no perturbation at all.
@@ -129,7 +129,7 @@ def _logging_to(folder: Path) -> Iterator[None]:
 
 
 def _gpu_of(device: str) -> bool | int:
-    """Give upstream's name of a device."""
+    """Return upstream's name of a device."""
     if not device.startswith("cuda"):
         return False
     import torch

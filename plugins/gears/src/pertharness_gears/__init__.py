@@ -59,13 +59,13 @@ EMBEDDING = EmbeddingOffer(
 
 @hookimpl
 def describe() -> Card:
-    """Give the card of the model and the embedding."""
+    """Return the card of the model and the embedding."""
     return Card(models=(MODEL,), embeddings=(EMBEDDING,))
 
 
 @hookimpl
 def embed(train: AnnData, labels: list[str], files: Mapping[str, Path], params: Mapping[str, Any]) -> pd.DataFrame:
-    """Give the spectral embedding of the GO graph, a row for each label that is in the graph."""
+    """Return the spectral embedding of the GO graph, a row for each label that is in the graph."""
     from pertharness_gears.embedding import embed_edges
 
     return embed_edges(_ontology(train, labels, files, params).edges, labels, params["k"])

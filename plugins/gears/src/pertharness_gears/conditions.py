@@ -41,13 +41,13 @@ class Plan:
 
 
 def upstream_name(perturbation: str) -> str:
-    """Give cell-gears' name: ``ctrl``, ``A+ctrl``, ``A+B``."""
+    """Return cell-gears' name: ``ctrl``, ``A+ctrl``, ``A+B``."""
     targets = targets_of(perturbation)
     return "+".join(targets if len(targets) > 1 else [*targets, UPSTREAM_CONTROL])
 
 
 def why_not(perturbation: str, genes: Set[str]) -> str:
-    """Say why cell-gears cannot take a perturbation, given the genes of the GO graph; empty if it can."""
+    """Return why cell-gears cannot take a perturbation, given the genes of the GO graph; empty if it can."""
     targets = targets_of(perturbation)
     if len(targets) > MOST_TARGETS:
         return f"it has {len(targets)} targets, and GEARS takes at most {MOST_TARGETS}"
@@ -100,7 +100,7 @@ def plan_conditions(train: AnnData, val: AnnData | None, genes: Set[str], batch_
 
 
 def _counts(adata: AnnData) -> dict[str, int]:
-    """Give the number of cells of each perturbation, in order of first appearance."""
+    """Return the number of cells of each perturbation, in order of first appearance."""
     labels = adata.obs["perturbation"].astype(str)
     return {str(label): int(n) for label, n in labels.value_counts(sort=False).loc[labels.unique()].items()}
 
@@ -115,7 +115,7 @@ def _takes_part(label: str, counts: dict[str, int], genes: Set[str], left_out: d
 
 
 def assemble(train: AnnData, val: AnnData | None, plan: Plan) -> AnnData:
-    """Give the cells of training and validation, in this order, in the form of cell-gears: CSR, its names, no layers.
+    """Return the cells of training and validation, in this order, in the form of cell-gears: CSR, its names, no layers.
 
     Raises
     ------
@@ -144,7 +144,7 @@ def assemble(train: AnnData, val: AnnData | None, plan: Plan) -> AnnData:
 
 
 def _stack(matrices: list[Any]) -> Any:
-    """Give the rows of some matrices as one CSR matrix of float32."""
+    """Return the rows of some matrices as one CSR matrix of float32."""
     from scipy import sparse
 
     return sparse.vstack([sparse.csr_matrix(matrix, dtype=np.float32) for matrix in matrices], format="csr")

@@ -30,7 +30,7 @@ def smooth_every_cell(gears: Any) -> None:
 
 
 def coexpression_of_all(data: Any, network: Network) -> dict[str, Any]:
-    """Give the co-expression graph over all training cells, as arguments of ``model_initialize``.
+    """Return the co-expression graph over all training cells, as arguments of ``model_initialize``.
 
     cell-gears leaves the doubles out: it takes the conditions whose names hold "ctrl".
     """

@@ -15,7 +15,7 @@ DENSE = 2000
 
 
 def embed_edges(edges: pd.DataFrame, labels: list[str], k: int) -> pd.DataFrame:
-    """Give the first `k` dimensions of the spectral embedding of a graph, of those labels that are in it.
+    """Return the first `k` dimensions of the spectral embedding of a graph, of those labels that are in it.
 
     All edges count, not the 20 strongest alone; they are taken as undirected, where the two directions differ with the
     larger weight. See `spectral`.
@@ -45,7 +45,7 @@ def embed_edges(edges: pd.DataFrame, labels: list[str], k: int) -> pd.DataFrame:
 
 
 def spectral(adjacency: Any, k: int) -> np.ndarray:
-    """Give the adjacency spectral embedding of an undirected, weighted graph.
+    """Return the adjacency spectral embedding of an undirected, weighted graph.
 
     With A the weights, loops once on the diagonal, and s the sums of a gene's weights, a loop counted twice: the
     eigenvectors of A + diag(s / (n - 1)) of the `k` eigenvalues of largest magnitude, times the square roots of the

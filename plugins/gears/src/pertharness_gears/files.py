@@ -43,7 +43,7 @@ class SideFiles:
 
 
 def find_files(files: Mapping[str, Path], params: Mapping[str, Any]) -> SideFiles:
-    """Give the files that the parameters name, and for the others those that were fetched.
+    """Return the files that the parameters name, and for the others those that were fetched.
 
     A user's gene2go comes with the user's own graph or with one made of it: the published graph and its genes belong to
     the published gene2go.
@@ -71,7 +71,7 @@ def find_files(files: Mapping[str, Path], params: Mapping[str, Any]) -> SideFile
 
 
 def _named(param: str, text: str) -> Path:
-    """Give the path that a parameter names."""
+    """Return the path that a parameter names."""
     path = Path(text).expanduser()
     if not path.is_absolute() or not path.is_file():
         why = "is not a file" if path.is_absolute() else "is not an absolute path, and jobs work in their own folders"
@@ -83,7 +83,7 @@ class _PlainUnpickler(pickle.Unpickler):
     """An unpickler of dicts, sets, lists and texts: a pickle can run any code, these cannot."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Give one of the few classes that such a file may name."""
+        """Return one of the few classes that such a file may name."""
         if (module, name) in _PLAIN:
             return _PLAIN[module, name]
         raise pickle.UnpicklingError(f"it names {module}.{name}, and only dicts, sets, lists and texts are read")
@@ -116,7 +116,7 @@ def _read_json(path: Path) -> Any:
 
 
 def _read_rows(path: Path) -> list[list[str]]:
-    """Give the rows of a CSV below its header."""
+    """Return the rows of a CSV below its header."""
     import csv
 
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -148,7 +148,7 @@ def _read(path: Path, readers: Mapping[str, Callable[[Path], Any]]) -> Any:
 
 
 def read_gene2go(path: Path) -> dict[str, frozenset[str]]:
-    """Give the terms of each gene, of a pickle or a JSON of a dict, or a CSV with a row per gene and term.
+    """Return the terms of each gene, of a pickle or a JSON of a dict, or a CSV with a row per gene and term.
 
     Raises
     ------
@@ -165,7 +165,7 @@ def read_gene2go(path: Path) -> dict[str, frozenset[str]]:
 
 
 def read_genes(path: Path) -> list[str]:
-    """Give the genes of a list, in a pickle, a JSON or the first column of a CSV.
+    """Return the genes of a list, in a pickle, a JSON or the first column of a CSV.
 
     Raises
     ------

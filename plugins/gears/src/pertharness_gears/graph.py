@@ -71,7 +71,7 @@ def open_ontology(side: SideFiles, of_data: Iterable[str]) -> Ontology:
 def make_ontology(
     gene2go: Mapping[str, frozenset[str]], wanted: Iterable[str], given: pd.DataFrame | None = None
 ) -> Ontology:
-    """Give the genes among `wanted` that have terms, with the edges of a graph that is given, or else those made."""
+    """Return the genes among `wanted` that have terms, with the edges of a graph that is given, or else those made."""
     genes = sorted({gene for gene in wanted if gene2go.get(gene)})
     terms = {gene: gene2go[gene] for gene in genes}
     if given is None:
@@ -81,7 +81,7 @@ def make_ontology(
 
 
 def make_edges(gene2go: Mapping[str, Set[str]], genes: Sequence[str]) -> pd.DataFrame:
-    """Give the edges between genes that share more than a tenth of their terms.
+    """Return the edges between genes that share more than a tenth of their terms.
 
     The weight of a and b is ``|GO(a) & GO(b)| / |GO(a) | GO(b)|``, kept where it exceeds 0.1 (0.1 itself is dropped);
     both directions, and a gene with itself (1.0). Rows are grouped by source, in the order of `genes`, as are the
@@ -114,7 +114,7 @@ def make_edges(gene2go: Mapping[str, Set[str]], genes: Sequence[str]) -> pd.Data
 
 
 def _overlaps(terms: Sequence[Set[str]]) -> Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Give sources, targets and weights above the threshold, a block of sources at a time."""
+    """Yield sources, targets and weights above the threshold, a block of sources at a time."""
     from scipy import sparse
 
     number = {term: i for i, term in enumerate(dict.fromkeys(term for one in terms for term in one))}
@@ -135,7 +135,7 @@ def _overlaps(terms: Sequence[Set[str]]) -> Iterable[tuple[np.ndarray, np.ndarra
 
 
 def strongest(edges: pd.DataFrame, k: int) -> pd.DataFrame:
-    """Give the `k` strongest edges of each target, ties in the order of the rows.
+    """Return the `k` strongest edges of each target, ties in the order of the rows.
 
     Targets are sorted by name, the edges of each by falling weight. The call is that of cell-gears, target by target:
     where a target has no more than `k`, pandas orders ties in its own way, and the order decides the last bits of sums.

@@ -35,12 +35,12 @@ def predict_gears(fitted: Fitted, controls: AnnData, queries: list[str], seed: i
 
 
 def _from_draws(gears: Any, targets: list[str]) -> np.ndarray:
-    """Give the prediction of cell-gears itself, shape (n_genes,)."""
+    """Return the prediction of cell-gears itself, shape (n_genes,)."""
     return np.asarray(next(iter(gears.predict([targets]).values())), dtype=np.float64)
 
 
 def _from_all(gears: Any, targets: list[str]) -> np.ndarray:
-    """Give the mean over all control cells, shape (n_genes,), accumulated in float64."""
+    """Return the mean over all control cells, shape (n_genes,), accumulated in float64."""
     import torch
     from gears.utils import create_cell_graph_for_prediction
     from torch_geometric.loader import DataLoader

@@ -61,7 +61,7 @@ class Settings(_Strict):
 
 
 def default_params() -> dict[str, Any]:
-    """Give all parameters with their defaults, as the card lists them: no two groups share a name."""
+    """Return all parameters with their defaults, as the card lists them: no two groups share a name."""
     return {name: value for group in Settings().model_dump().values() for name, value in group.items()}
 
 

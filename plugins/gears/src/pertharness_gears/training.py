@@ -75,7 +75,7 @@ def fit_gears(
 
 
 def _pert_data(adata: AnnData, plan: Plan, ontology: Ontology, batch_size: int, seed: int, folder: Path) -> Any:
-    """Give cell-gears its files and its cells, and the split as attributes, in place of ``prepare_split``."""
+    """Return cell-gears its files and its cells, and the split as attributes, in place of ``prepare_split``."""
     from gears import PertData
 
     folder.mkdir()
@@ -94,7 +94,7 @@ def _pert_data(adata: AnnData, plan: Plan, ontology: Ontology, batch_size: int, 
 
 
 def _model(data: Any, ontology: Ontology, settings: Settings, device: str, seed: int) -> Any:
-    """Give the untrained model, its GO graph made of the strongest edges of each gene (itself counts as one more)."""
+    """Return the untrained model, its GO graph made of the strongest edges of each gene (itself counts as one more)."""
     from gears import GEARS
     from gears.utils import GeneSimNetwork
 

@@ -44,7 +44,7 @@ def score(
     name: str, truth: AnnData, prediction: AnnData, controls: AnnData, train: AnnData, screen: AnnData,
     references: Mapping[str, AnnData], task: Task, params: Mapping[str, Any], seed: int,
 ) -> pd.DataFrame | Scores:  # fmt: skip
-    """Give the scores of one scorer: its table, with larger tables beside it where the card announces some.
+    """Return the scores of one scorer: its table, with larger tables beside it where the card announces some.
 
     Returns
     -------

@@ -45,7 +45,7 @@ class Answers:
     common: np.ndarray | None
 
     def defined(self) -> np.ndarray:
-        """Tell which answers have a value for every gene, shape (n_answered,)."""
+        """Return which answers have a value for every gene, shape (n_answered,)."""
         complete: np.ndarray = np.isfinite(self.yhat).all(axis=1)
         return complete
 
@@ -85,7 +85,7 @@ def _indices(rows: Any) -> np.ndarray:
 def long_form(
     metric: str, values: Mapping[str, np.ndarray], perturbations: Sequence[str] = (), coordinates: Sequence[Any] = ()
 ) -> pd.DataFrame:
-    """Give the score table: variant -> one value per perturbation, or per coordinate, or one alone.
+    """Return the score table: variant -> one value per perturbation, or per coordinate, or one alone.
 
     Returns
     -------

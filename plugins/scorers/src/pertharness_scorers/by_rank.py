@@ -42,7 +42,7 @@ _BLOCK_ROWS = 32
 
 
 def score_by_rank(truth: AnnData, prediction: AnnData, controls: AnnData, train: AnnData) -> Scores:
-    """Give the mean curve over the answered perturbations that have a value for every gene."""
+    """Return the mean curve over the answered perturbations that have a value for every gene."""
     import pandas as pd
 
     answers = match_answers(truth, prediction, controls, train)
@@ -56,7 +56,7 @@ def score_by_rank(truth: AnnData, prediction: AnnData, controls: AnnData, train:
 
 
 def curves_of(answers: Answers) -> dict[str, np.ndarray]:
-    """Give the curves of each order, one row per complete answer, shape (n_defined, n_ranks)."""
+    """Return the curves of each order, one row per complete answer, shape (n_defined, n_ranks)."""
     defined = np.flatnonzero(answers.defined())
     ranks = sampled_ranks(len(answers.genes))
     by_expression = np.argsort(expression_rank(answers.y0))
@@ -73,13 +73,13 @@ def curves_of(answers: Answers) -> dict[str, np.ndarray]:
 
 
 def sampled_ranks(n_genes: int) -> np.ndarray:
-    """Give the numbers of genes that a curve has a point for: 1 to 100, from 101 by 10, from 1000 by 100, and all."""
+    """Return the numbers of genes that a curve has a point for: 1 to 100, from 101 by 10, from 1000 by 100, and all."""
     ranks = {*range(1, 101), *range(101, 1000, 10), *range(1000, n_genes, 100), n_genes}
     return np.array(sorted(rank for rank in ranks if rank <= n_genes), dtype=np.int64)
 
 
 def cumulative_l2(squares: np.ndarray, ranks: np.ndarray) -> np.ndarray:
-    """Give sqrt(sum of the first n squares) for the ranks n.
+    """Return sqrt(sum of the first n squares) for the ranks n.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def cumulative_l2(squares: np.ndarray, ranks: np.ndarray) -> np.ndarray:
 
 
 def change_order(change: np.ndarray) -> np.ndarray:
-    """Give for each row the genes by descending absolute change, ties in data order: as a stable argsort, but faster.
+    """Return for each row the genes by descending absolute change, ties in data order: as a stable argsort, but faster.
 
     A double that is not negative sorts as its bits do. Their lowest ones are replaced by the number of the gene, so
     that plain integers are sorted in place of an index; rows where these bits would have decided are sorted again.
@@ -128,7 +128,7 @@ def change_order(change: np.ndarray) -> np.ndarray:
 
 
 def describe_curves(curves: np.ndarray, ranks: np.ndarray, variant: str) -> pd.DataFrame:
-    """Give variant, n, mean, sd (n - 1; NaN for one curve) and n_perturbations of curves, one row per rank."""
+    """Return variant, n, mean, sd (n - 1; NaN for one curve) and n_perturbations of curves, one row per rank."""
     import pandas as pd
 
     n_curves = len(curves)

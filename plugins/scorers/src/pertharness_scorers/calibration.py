@@ -45,7 +45,7 @@ OFFER = ScorerOffer(
 def score_calibration(
     truth: AnnData, prediction: AnnData, controls: AnnData, train: AnnData, screen: AnnData, params: Mapping[str, Any]
 ) -> Scores:
-    """Give the cell equivalents of a model, and the table ``noise`` of `noise_of`.
+    """Return the cell equivalents of a model, and the table ``noise`` of `noise_of`.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def score_calibration(
 
 
 def cell_equivalents(squares: np.ndarray, floor: np.ndarray, n_cells: np.ndarray) -> float:
-    """Give m = sum S / sum (e^2 - S / n) with S = n x floor; NaN where the error is not above the noise.
+    """Return m = sum S / sum (e^2 - S / n) with S = n x floor; NaN where the error is not above the noise.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def cell_equivalents(squares: np.ndarray, floor: np.ndarray, n_cells: np.ndarray
 
 
 def noise_floor(means: AnnData, panel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Give the expected squared l2 of each observed mean to its expectation over the panel, and what it is from.
+    """Return the expected squared l2 of each observed mean to its expectation over the panel, and what it is from.
 
     From the variance of the cells where it and their number are known, sum s^2 / n; else from the halves, each of n / 2
     cells, sum (a - b)^2 / 4, of which the expectation is the same. NaN where neither is known.
@@ -115,7 +115,7 @@ def noise_floor(means: AnnData, panel: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def noise_of(screen: AnnData, y0: np.ndarray, panel: np.ndarray) -> pd.DataFrame:
-    """Give for each perturbation how well its mean is known, over the panel.
+    """Return for each perturbation how well its mean is known, over the panel.
 
     Returns
     -------
@@ -144,7 +144,7 @@ def noise_of(screen: AnnData, y0: np.ndarray, panel: np.ndarray) -> pd.DataFrame
 
 
 def spearman_brown(r: np.ndarray) -> np.ndarray:
-    """Give the reliability of the whole from the correlation r of its halves, 2 r / (1 + r); NaN where r is -1."""
+    """Return the reliability of the whole from the correlation r of its halves, 2 r / (1 + r); NaN where r is -1."""
     with np.errstate(divide="ignore", invalid="ignore"):
         stepped_up: np.ndarray = np.where(r > -1, 2 * r / (1 + r), np.nan)
     return stepped_up
@@ -156,7 +156,7 @@ def _half(means: AnnData, layer: str, panel: np.ndarray) -> np.ndarray:
 
 
 def _n_cells(means: AnnData) -> np.ndarray:
-    """Give the number of cells of each row, NaN if unknown."""
+    """Return the number of cells of each row, NaN if unknown."""
     if "n_cells" not in means.obs:
         return np.full(means.n_obs, np.nan)
     numbers: np.ndarray = means.obs["n_cells"].to_numpy(dtype=np.float64)

@@ -41,7 +41,7 @@ def score_context_error(
     truth: AnnData, prediction: AnnData, controls: AnnData, train: AnnData, references: Mapping[str, AnnData],
     params: Mapping[str, Any],
 ) -> Scores:  # fmt: skip
-    """Give for each reference the points of both relations, and the line through each; no scores.
+    """Return for each reference the points of both relations, and the line through each; no scores.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def score_context_error(
 
 
 def points_of(answers: Answers, here: pd.Series, reference: AnnData) -> dict[str, pd.DataFrame]:
-    """Give name, x and y of the two relations with one reference; undefined points are left out.
+    """Return name, x and y of the two relations with one reference; undefined points are left out.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def points_of(answers: Answers, here: pd.Series, reference: AnnData) -> dict[str
 
 
 def fit_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float, int]:
-    """Give slope, its standard error (n - 2) and n of the least-squares line.
+    """Return slope, its standard error (n - 2) and n of the least-squares line.
 
     Agrees with ``scipy.stats.linregress``. NaN where undefined: the slope where x has no two values, the error besides
     for fewer than three points.

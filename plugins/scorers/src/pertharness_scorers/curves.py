@@ -42,12 +42,12 @@ class Counts:
 
     @property
     def recall(self) -> np.ndarray:
-        """Give TP / (TP + FN), the true positive rate; NaN without positives."""
+        """Return TP / (TP + FN), the true positive rate; NaN without positives."""
         return _share(self.tp, self.tp[-1:])
 
     @property
     def precision(self) -> np.ndarray:
-        """Give TP / (TP + FP); NaN where nothing is either."""
+        """Return TP / (TP + FP); NaN where nothing is either."""
         return _share(self.tp, self.tp + self.fp)
 
 
@@ -77,7 +77,7 @@ def count(ranking: Ranking, positive: np.ndarray, negative: np.ndarray) -> Count
 
 
 def tpr_fdp(counts: Counts, grid: np.ndarray = GRID) -> np.ndarray:
-    """Give the true positive rate that is reached at each false discovery proportion.
+    """Return the true positive rate that is reached at each false discovery proportion.
 
     TPR = max over cuts of at most that FDP of TP / (TP + FN), FDP = FP / max(1, FP + TP); between the cuts linear, the
     mean over cuts of equal FDP, 0 left of the first FDP and 1 right of the last. NaN without positives.
@@ -97,7 +97,7 @@ def tpr_fdp(counts: Counts, grid: np.ndarray = GRID) -> np.ndarray:
 
 
 def auprc(counts: Counts) -> float:
-    """Give the area under precision against recall by the trapezoid rule, in the order of the ranking.
+    """Return the area under precision against recall by the trapezoid rule, in the order of the ranking.
 
     It begins at the first entry; where that is in a block of equal scores, at the recall that one entry of the block
     has on average. Without ties this is the plain trapezoid from the first entry on. NaN without positives.
@@ -108,7 +108,7 @@ def auprc(counts: Counts) -> float:
 
 
 def auprc_published(counts: Counts) -> float:
-    """Give what the published code calls the area under precision against recall.
+    """Return what the published code calls the area under precision against recall.
 
     It sorts by precision before the trapezoid rule, which is no area: where precision rises and falls along the
     ranking, far recalls become neighbours. Kept to reproduce the published numbers; NaN without positives.
@@ -118,7 +118,7 @@ def auprc_published(counts: Counts) -> float:
 
 
 def auroc(counts: Counts) -> float:
-    """Give the area under recall against FP / (FP + TN): the chance that a positive is above a negative, ties half.
+    """Return the area under recall against FP / (FP + TN): the chance that a positive is above a negative, ties half.
 
     NaN without positives or without negatives.
     """
@@ -127,7 +127,7 @@ def auroc(counts: Counts) -> float:
 
 
 def average_precision(counts: Counts) -> float:
-    """Give the sum over the cuts of precision times the gain in recall; NaN without positives."""
+    """Return the sum over the cuts of precision times the gain in recall; NaN without positives."""
     gains = np.diff(counts.recall, prepend=0.0)
     return float(np.where(gains == 0, 0.0, counts.precision * gains).sum())
 

@@ -28,19 +28,19 @@ Masks = tuple[np.ndarray, np.ndarray]
 
 
 def called(observed: np.ndarray, lower: float, upper: float) -> Masks:
-    """Give positives, outside [lower, upper], and negatives, all others."""
+    """Return positives, outside [lower, upper], and negatives, all others."""
     positive = is_called(observed, lower, upper)
     return positive, ~positive
 
 
 def as_large_as_upper(observed: np.ndarray, lower: float, upper: float) -> Masks:
-    """Give positives and negatives to the letter of equations 4-5, with u = upper: abs(y - A) at least u, or below."""
+    """Return positives and negatives as in equations 4-5, with u = upper: abs(y - A) at least u, or below."""
     positive = np.abs(observed) >= upper
     return positive, ~positive
 
 
 def above_upper(observed: np.ndarray, lower: float, upper: float) -> Masks:
-    """Give positives and negatives of the published code: above and below upper, and what equals it is neither."""
+    """Return positives and negatives of the published code: above and below upper, and what equals it is neither."""
     return observed > upper, observed < upper
 
 

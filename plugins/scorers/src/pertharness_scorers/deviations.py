@@ -69,7 +69,7 @@ def find_doubles(labels: Sequence[str]) -> tuple[list[tuple[int, int, int]], lis
 
 
 def observe_doubles(labels: Sequence[str], means: np.ndarray, y0: np.ndarray) -> Doubles:
-    """Give the doubles of a screen and how they deviate from the additive expectation.
+    """Return the doubles of a screen and how they deviate from the additive expectation.
 
     Parameters
     ----------
@@ -90,14 +90,14 @@ def observe_doubles(labels: Sequence[str], means: np.ndarray, y0: np.ndarray) ->
 
 
 def take(doubles: Doubles, labels: Collection[str]) -> Doubles:
-    """Give those doubles that are among the labels, in data order."""
+    """Return those doubles that are among the labels, in data order."""
     rows = [row for row, label in enumerate(doubles.labels) if label in labels]
     arrays = {name: getattr(doubles, name)[rows] for name in _ARRAYS}
     return Doubles(labels=tuple(doubles.labels[row] for row in rows), y0=doubles.y0, **arrays)
 
 
 def without_rounding(differences: np.ndarray) -> np.ndarray:
-    """Give differences of expression values with those of at most `ZERO` set to 0.
+    """Return differences of expression values with those of at most `ZERO` set to 0.
 
     A prediction that went through float32 must not get a ranking out of rounding: through the whole pipeline the
     additive expectation deviates from itself by exactly 0.

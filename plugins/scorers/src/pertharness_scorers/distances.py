@@ -14,18 +14,18 @@ ZERO = 1e-6
 
 
 def l2(yhat: np.ndarray, y: np.ndarray, y0: np.ndarray, keep: np.ndarray) -> np.ndarray:
-    """Give sqrt(sum (yhat - y)^2); no 1/n, although the paper's text calls it RMSE."""
+    """Return sqrt(sum (yhat - y)^2); no 1/n, although the paper's text calls it RMSE."""
     squares = np.where(keep, (yhat - y) ** 2, 0.0).sum(axis=1)
     return np.where(keep.any(axis=1), np.sqrt(squares), np.nan)
 
 
 def pearson(yhat: np.ndarray, y: np.ndarray, y0: np.ndarray, keep: np.ndarray) -> np.ndarray:
-    """Give the correlation of yhat and y."""
+    """Return the correlation of yhat and y."""
     return _correlation(yhat, y, keep)
 
 
 def pearson_delta(yhat: np.ndarray, y: np.ndarray, y0: np.ndarray, keep: np.ndarray) -> np.ndarray:
-    """Give the correlation of the changes yhat - y0 and y - y0; undefined where no predicted change is above `ZERO`."""
+    """Return the correlation of yhat - y0 and y - y0; undefined where no predicted change is above `ZERO`."""
     change = yhat - y0
     # Setting single small changes to 0 as well would move the values of other models by 1e-8 off the published code's.
     no_change = ((np.abs(change) <= ZERO) | ~keep).all(axis=1)
@@ -33,7 +33,7 @@ def pearson_delta(yhat: np.ndarray, y: np.ndarray, y0: np.ndarray, keep: np.ndar
 
 
 def _correlation(a: np.ndarray, b: np.ndarray, keep: np.ndarray) -> np.ndarray:
-    """Give Pearson's correlation of each pair of rows over the genes kept; NaN where either side is constant."""
+    """Return Pearson's correlation of each pair of rows over the genes kept; NaN where either side is constant."""
     a, b = _centre(a, keep), _centre(b, keep)
     constant = (np.abs(a) <= ZERO).all(axis=1) | (np.abs(b) <= ZERO).all(axis=1)
     norms = np.sqrt((a * a).sum(axis=1)) * np.sqrt((b * b).sum(axis=1))

@@ -29,7 +29,7 @@ OFFER = ScorerOffer(
 def score_gene_sd(
     truth: AnnData, prediction: AnnData, controls: AnnData, train: AnnData, params: Mapping[str, Any]
 ) -> Scores:
-    """Give the table gene, of (``prediction`` or ``truth``), sd, over the panel, in its order; no scores.
+    """Return the table gene, of (``prediction`` or ``truth``), sd, over the panel, in its order; no scores.
 
     Both are over the answered perturbations that have a value for every gene of the panel. A gene that the model does
     not predict has no sd.
@@ -52,6 +52,6 @@ def score_gene_sd(
 
 
 def column_sd(values: np.ndarray) -> np.ndarray:
-    """Give the standard deviation (n - 1) of each column; NaN for fewer than two rows."""
+    """Return the standard deviation (n - 1) of each column; NaN for fewer than two rows."""
     sd: np.ndarray = values.std(axis=0, ddof=1) if len(values) > 1 else np.full(values.shape[1], np.nan)
     return sd

@@ -110,7 +110,7 @@ def _call(deviations: np.ndarray, stack: int, level: float) -> Call:
 
 
 def _describe_screen(doubles: Doubles, genes: np.ndarray, call: Call) -> dict[str, pd.DataFrame]:
-    """Give the tables that hold for every model: call, composition, and the called entries with their classes."""
+    """Return the tables that hold for every model: call, composition, and the called entries with their classes."""
     import pandas as pd
 
     kinds = classify(doubles.effect, doubles.first, doubles.second)
@@ -138,7 +138,7 @@ def _describe_screen(doubles: Doubles, genes: np.ndarray, call: Call) -> dict[st
 
 
 def _call_row(threshold: str, call: Call, doubles: Doubles) -> dict[str, Any]:
-    """Give the row of a kind of threshold in the table ``interaction_call``."""
+    """Return the row of a kind of threshold in the table ``interaction_call``."""
     n_doubles, n_genes = doubles.deviation.shape
     return {
         "threshold": threshold, **asdict(call.thresholds[threshold]), "delta": call.delta, "sigma": call.sigma,
@@ -159,7 +159,7 @@ class _Held:
     predicted_effect: np.ndarray
 
     def names(self, entries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Give perturbation and gene of entries, which are counted along the rows."""
+        """Return perturbation and gene of entries, which are counted along the rows."""
         rows, columns = np.divmod(entries, len(self.genes))
         return np.array(self.doubles.labels)[rows], self.genes[columns]
 
@@ -181,7 +181,7 @@ def _hold_out(answers: Answers, doubles: Doubles) -> _Held:
 
 
 def _score_model(held: _Held, call: Call) -> pd.DataFrame:
-    """Give the scores; none if the model does not compete."""
+    """Return the scores; none if the model does not compete."""
     import pandas as pd
 
     if not held.predicted.any():
@@ -196,7 +196,7 @@ def _score_model(held: _Held, call: Call) -> pd.DataFrame:
 
 
 def _classify_largest(held: _Held, call: Call, n: int) -> pd.DataFrame:
-    """Give the entries with the largest predicted deviations: their class as predicted, and as observed and called."""
+    """Return the entries with the largest predicted deviations, and their classes as predicted and as called."""
     import pandas as pd
 
     entries = _largest(held.predicted, n)
@@ -231,6 +231,6 @@ def _count_recurrent(held: _Held, n: int) -> pd.DataFrame:
 
 
 def _largest(deviations: np.ndarray, n: int) -> np.ndarray:
-    """Give the entries that deviate most; one that does not deviate is never among them."""
+    """Return the entries that deviate most; one that does not deviate is never among them."""
     sizes = np.abs(deviations).ravel()
     return largest(sizes, min(n, int(np.count_nonzero(sizes))))

@@ -69,13 +69,13 @@ def call_interactions(deviation: np.ndarray, *, stack: int = 1, level: float = 0
 
 
 def is_called(deviation: np.ndarray, lower: float, upper: float) -> np.ndarray:
-    """Tell which deviations lie outside [lower, upper]; a threshold that there is not (NaN) calls none."""
+    """Return which deviations lie outside [lower, upper]; a threshold that there is not (NaN) calls none."""
     called: np.ndarray = (deviation < lower) | (deviation > upper)
     return called
 
 
 def classify(effect: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Give the class of each entry that is taken to deviate from additivity, as an index into `CLASSES`.
+    """Return the class of each entry that is taken to deviate from additivity, as an index into `CLASSES`.
 
     The two single effects of opposite sign, or one of them zero: other. The effect of the double of the opposite sign
     to the additive expectation: opposite. Between 0 and the additive expectation, ends included: buffering. Beyond it:
@@ -96,7 +96,7 @@ def classify(effect: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.nd
 
 
 def composition(classes: np.ndarray) -> list[tuple[str, int, float]]:
-    """Give class, count and share of all entries, for each class; the share of no entries is NaN."""
+    """Return class, count and share of all entries, for each class; the share of no entries is NaN."""
     counts = np.bincount(classes.ravel(), minlength=len(CLASSES))
     shares = counts / (classes.size or np.nan)
     return [(kind, int(n), float(share)) for kind, n, share in zip(CLASSES, counts, shares, strict=True)]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def fill_missing(prediction: AnnData, train: AnnData) -> tuple[np.ndarray, np.ndarray]:
-    """Give a prediction whose missing genes have the values of the ``mean`` baseline.
+    """Return a prediction whose missing genes have the values of the ``mean`` baseline.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def fill_missing(prediction: AnnData, train: AnnData) -> tuple[np.ndarray, np.nd
 
 
 def mean_prediction(train: AnnData, *, control: np.ndarray | None = None) -> np.ndarray:
-    """Give the prediction of the ``mean`` baseline: the unweighted mean of the training conditions, without control.
+    """Return the prediction of the ``mean`` baseline: the unweighted mean of the training conditions, without control.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def mean_prediction(train: AnnData, *, control: np.ndarray | None = None) -> np.
 
 
 def gene_coverage(genes: np.ndarray, missing: np.ndarray) -> pd.DataFrame:
-    """Give one row: the genes of the panel, how many of them the model predicts, the names of those that it does not.
+    """Return one row: the genes of the panel, how many of them the model predicts, the names of those that it does not.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ _COVERAGE = TableOffer(name="gene_coverage", level="task", summary="Genes of the
 
 
 def _offer(name: str, summary: str, tables: tuple[TableOffer, ...] = (), **values: Any) -> ScorerOffer:
-    """Give the offer of one of the metrics."""
+    """Return the offer of one of the metrics."""
     variants = ("default", "no-targets", "published-code", COMMON_GENES)
     metric = MetricOffer(
         id=name, summary=summary, variants=variants, unranked=("published-code",), reference=_REFERENCE, **values
@@ -68,7 +68,7 @@ def score_perturbations(
 
 
 def _genes_kept(answers: Answers) -> dict[str, np.ndarray]:
-    """Give which genes count for which answer, shape (n_answered, n_panel), for each variant that differs or exists."""
+    """Return which genes count for which answer, shape (n_answered, n_panel), for each variant that there is."""
 
     def for_all(genes: np.ndarray) -> np.ndarray:
         return np.broadcast_to(genes, answers.y.shape)

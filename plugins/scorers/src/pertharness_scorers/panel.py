@@ -6,7 +6,7 @@ import numpy as np
 
 
 def expression_rank(values: np.ndarray) -> np.ndarray:
-    """Give each gene's rank by descending value, from 1; ties in data order.
+    """Return each gene's rank by descending value, from 1; ties in data order.
 
     Agrees with R's ``rank(desc(values), ties.method = "first")``.
 
@@ -21,7 +21,7 @@ def expression_rank(values: np.ndarray) -> np.ndarray:
 
 
 def top_genes(control_mean: np.ndarray, n: int) -> np.ndarray:
-    """Give the indices, in data order, of the `n` genes with the highest control mean; of all genes if there are fewer.
+    """Return the indices, in data order, of the `n` genes with the highest control mean; of all if fewer.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ import numpy as np
 
 
 def largest(values: np.ndarray, n: int) -> np.ndarray:
-    """Give the indices of the `n` largest values, from the largest down, of equal ones the first; of all if fewer.
+    """Return the indices of the `n` largest values, from the largest down, of equal ones the first; of all if fewer.
 
     `values` are finite, shape (n_values,), and `n` is at least 0.
     Agrees with dplyr's ``slice_max(n = n, with_ties = FALSE)``.

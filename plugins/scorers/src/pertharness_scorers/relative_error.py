@@ -44,7 +44,7 @@ OFFER = ScorerOffer(
 def score_relative_error(
     truth: AnnData, prediction: AnnData, controls: AnnData, train: AnnData, params: Mapping[str, Any]
 ) -> pd.DataFrame:
-    """Give the error of each perturbation relative to the baseline's, and that of their means.
+    """Return the error of each perturbation relative to the baseline's, and that of their means.
 
     Raises
     ------
@@ -71,12 +71,12 @@ def score_relative_error(
 
 
 def excess(model: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Give l2_model / l2_reference - 1 of each perturbation; where the reference is 0 there is no ratio."""
+    """Return l2_model / l2_reference - 1 of each perturbation; where the reference is 0 there is no ratio."""
     return model / np.where(reference > 0, reference, np.nan) - 1.0
 
 
 def ratio_of_means(model: np.ndarray, reference: np.ndarray) -> float:
-    """Give mean(l2_model) / mean(l2_reference) - 1 over the perturbations for which both are defined."""
+    """Return mean(l2_model) / mean(l2_reference) - 1 over the perturbations for which both are defined."""
     usable = np.isfinite(model) & np.isfinite(reference)
     total = reference[usable].sum()
     return float(model[usable].sum() / total - 1.0) if total > 0 else np.nan

@@ -27,12 +27,12 @@ OFFER = ScorerOffer(
 
 
 def score_target_change(screen: AnnData) -> Scores:
-    """Give the table of `change_of_targets`; no scores."""
+    """Return the table of `change_of_targets`; no scores."""
     return Scores(long_form("target_change", {}), {"target_change": change_of_targets(screen)})
 
 
 def change_of_targets(screen: AnnData) -> pd.DataFrame:
-    """Give for each target that is measured its expression without and with the perturbation.
+    """Return for each target that is measured its expression without and with the perturbation.
 
     Parameters
     ----------

@@ -54,7 +54,7 @@ def _offer(name: str, offers: dict[str, DatasetOffer]) -> DatasetOffer:
 
 
 def _origin(offer: DatasetOffer) -> str:
-    """Say where the data come from."""
+    """Return where the data come from."""
     if offer.source is not None:
         return urlsplit(offer.source.url).hostname or offer.source.url
     return "a file of yours" if offer.takes_file else "built in"
@@ -136,7 +136,7 @@ def info_command(name: str, folder: Path | None, store: Path | None) -> None:
 
 
 def _facts(name: str, offer: DatasetOffer, folder: Path) -> dict[str, Any]:
-    """Give what there is to say of a dataset."""
+    """Return what there is to say of a dataset."""
     facts = {
         "name": name, "summary": offer.summary, "reference": offer.reference or "none given",
         "licence": offer.licence, "modality": offer.modality or "not given", "source": _origin(offer),

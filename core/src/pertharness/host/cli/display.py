@@ -37,7 +37,7 @@ class PlainDisplay:
         self.total += number
 
     def started(self, node: Node) -> None:
-        """Say nothing: several cheap jobs start at once."""
+        """Ignore the start of a job: several cheap jobs start at once."""
 
     def ended(self, node: Node, outcome: Outcome) -> None:
         """Print how a job ended, if it ended in this run or its record says that it failed; not what waited for it.
@@ -115,7 +115,7 @@ class LiveDisplay(PlainDisplay):
 
 
 def make_display(console: Console, total: int) -> PlainDisplay:
-    """Give the display that fits where the output goes."""
+    """Return the display that fits where the output goes."""
     return LiveDisplay(console, total) if console.is_terminal else PlainDisplay(console, total)
 
 

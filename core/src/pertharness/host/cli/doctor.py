@@ -58,7 +58,7 @@ def doctor(store: Path | None) -> None:
 
 
 def _gpus(machine: Machine) -> str:
-    """Say which GPUs there are, and which CUDA version their driver runs."""
+    """Return which GPUs there are, and which CUDA version their driver runs."""
     if not machine.gpus:
         return "none that nvidia-smi shows and CUDA_VISIBLE_DEVICES leaves"
     cuda = f"; CUDA {machine.cuda}" if machine.cuda else ""
@@ -79,7 +79,7 @@ def _isolation() -> str:
 
 
 def _data(registry: Registry, folder: Path) -> list[tuple[str, str]]:
-    """Say which published datasets are there."""
+    """Return which published datasets are there."""
     from pertharness.host.fetch import local_file
 
     published = {name: one.offer.source for name, one in sorted(registry.datasets.items()) if one.offer.source}
@@ -90,7 +90,7 @@ def _data(registry: Registry, folder: Path) -> list[tuple[str, str]]:
 
 
 def _models(registry: Registry, machine: Machine, folder: Path, memory: Path) -> list[tuple[str, str]]:
-    """Say of each model and embedding that needs something what is there of it, and what it would still need."""
+    """Describe what is there of the files that each model and embedding needs, and what is missing."""
     from pertharness.host.execution.hardware import missing_hardware
     from pertharness.host.plugins.weights import all_declared, declared_by, examine
 

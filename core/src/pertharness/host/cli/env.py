@@ -21,7 +21,7 @@ def _say(line: str) -> None:
 
 
 def _opened() -> Folder:
-    """Give the folder of environments; it need not exist."""
+    """Return the folder of environments; it need not exist."""
     from pertharness.contract.errors import BuildError
     from pertharness.host.environments.folder import open_folder
 
@@ -85,7 +85,7 @@ def list_() -> None:
 
 
 def environment_rows(folder: Folder) -> list[tuple[str, ...]]:
-    """Give what there is to say of each environment on a line."""
+    """Return what there is to say of each environment on a line."""
     from pertharness.host.environments.folder import fitness
 
     rows: list[tuple[str, ...]] = []

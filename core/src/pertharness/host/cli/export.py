@@ -94,7 +94,7 @@ def folder_of_run(run: Path) -> Path:
 
 
 def read_manifest(run: Path) -> dict[str, Any]:
-    """Give the manifest of a run's folder.
+    """Return the manifest of a run's folder.
 
     Raises
     ------
@@ -142,7 +142,7 @@ def _check_parts(manifest: dict[str, Any]) -> None:
 
 
 def _state(manifest: dict[str, Any], attempt: dict[str, Any]) -> tuple[str, str]:
-    """Give state and message of an attempt's prediction."""
+    """Return state and message of an attempt's prediction."""
     if attempt["reason"]:
         return attempt["state"], attempt["reason"]
     record = manifest["records"][attempt["prediction"]]

@@ -15,7 +15,7 @@ _LINE_EVERY = 100_000_000
 
 
 def fetch_shown(name: str, source: RemoteFile, *, folder: Path | None = None, again: bool = False) -> Path:
-    """Give the local file of a published dataset; what is not there is fetched, its progress shown."""
+    """Return the local file of a published dataset; what is not there is fetched, its progress shown."""
     with shown_progress(name) as progress:
         return fetch(source, name=name, folder=folder or default_folder(), progress=progress, again=again)
 
@@ -38,7 +38,7 @@ def shown_progress(name: str) -> Iterator[Progress]:
 
 
 def _lines(name: str, write: Callable[[str], None]) -> Progress:
-    """Give a progress that writes a line at each tenth, or each 100 MB where the whole is unknown."""
+    """Return a progress that writes a line at each tenth, or each 100 MB where the whole is unknown."""
     last = -1
 
     def tell(done: int, total: int | None) -> None:

@@ -62,7 +62,7 @@ def _runs(folder: Path) -> list[tuple[str, ...]]:
 
 
 def columns(rows: Iterable[Sequence[str]]) -> list[str]:
-    """Give lines whose cells stand below each other, each on its line; the last cell is as long as it is."""
+    """Return lines whose cells stand below each other, each on its line; the last cell is as long as it is."""
     table = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)] if table else []
     return [
@@ -94,7 +94,7 @@ def show(key: str, whole_log: bool, store: Path | None) -> None:
 
 
 def _describe_job(job: Job) -> list[tuple[str, str]]:
-    """Say what was asked."""
+    """Return what was asked."""
     plugin = f"{job.plugin.name} {job.plugin.version}".strip()
     said = [("stage", job.stage), ("plugin", plugin), ("name", job.name), ("params", json.dumps(job.params))]
     said.append(("seed", str(job.seed)))
@@ -105,7 +105,7 @@ def _describe_job(job: Job) -> list[tuple[str, str]]:
 
 
 def _describe_end(status: Status) -> list[tuple[str, str]]:
-    """Say what came of it."""
+    """Return what came of it."""
     described: list[tuple[str, str]] = [("state", status.state)]
     if status.message:
         described.append(("message", status.message))

@@ -72,7 +72,7 @@ def fetch_data(recipe: Recipe, registry: Registry, folder: Path) -> bool:
 
 
 def files_of(recipe: Recipe, registry: Registry) -> tuple[list[Declared], list[str]]:
-    """Give the files that the models of a recipe and the embeddings of their slots declare, and what nobody offers."""
+    """Return the files that a recipe's models and the embeddings of their slots declare, and unknown names."""
     from pertharness.host.plugins.registry import look_up
     from pertharness.host.plugins.weights import declared_by
     from pertharness.host.recipe import parse_model

@@ -86,7 +86,7 @@ def run(
 
 
 def make_recipe(path: Path | None, given: dict[str, Any]) -> Any:
-    """Give the recipe of a file or of the options, with what the options say otherwise."""
+    """Return the recipe of a file or of the options, with what the options say otherwise."""
     from pertharness.host import recipe as recipes
     from pertharness.host.run.quick import quick_recipe
 
@@ -155,7 +155,7 @@ def carry_out_run(
 
 
 def registry_of(recipe: Any, store: Any, *, build: bool = False) -> Any:
-    """Give the plugins for a recipe; `build`: after its environments, and those of models that nobody offers."""
+    """Return the plugins for a recipe; `build`: after its environments, and those of models that nobody offers."""
     from pertharness.host.environments.folder import open_folder
     from pertharness.host.plugins.registry import open_registry
     from pertharness.host.plugins.wanted import build_wanted, missing_plugins, named_interpreters, try_build
@@ -207,7 +207,7 @@ def check_installed(recipe: Any, registry: Any) -> None:
 
 
 def run_name(recipe: Any) -> str:
-    """Give the name of a run's folder: the recipe's, or that of its data."""
+    """Return the name of a run's folder: the recipe's, or that of its data."""
     return str(recipe.name or "-".join(recipe.datasets)[:80])
 
 
@@ -228,7 +228,7 @@ def print_plan(plan: Any, store: Any, retry: frozenset[str]) -> None:
 
 
 def foresee(node: Any, needs: list[str]) -> str:
-    """Say how a job that is not in the store will fare, as far as what it needs is there to tell."""
+    """Return how a job that is not in the store will fare, as far as what it needs is there to tell."""
     if "to do" in needs:
         return "to do"
     if needs and set(needs) != {"done"}:

@@ -84,7 +84,7 @@ def _wanted(header: Row, rows: Iterator[Row], name: str, dataset: str | None, mo
 
 
 def _no_row(path: Path, dataset: str | None, model: str | None) -> str:
-    """Say which dataset or model a table has no row of, and of which it has some."""
+    """Return which dataset or model a table has no row of, and of which it has some."""
     known: dict[str, dict[str, None]] = {"dataset": {}, "model": {}}  # as sets, in the order of the table
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):

@@ -50,7 +50,7 @@ def list_command(name: str | None, folder: Path | None, store: Path | None) -> N
 
 
 def describe(found: Found, folder: Path) -> tuple[str, ...]:
-    """Give plugin, file, size, licence and what is there, as a row."""
+    """Return plugin, file, size, licence and what is there, as a row."""
     file = found.declared.file
     size = "" if file.size_mb is None else f"{file.size_mb:.3g} MB"
     use = "optional" if file.optional else "needed"

@@ -98,7 +98,7 @@ def build(
 
 
 def _python_before(known: Environment) -> Path | None:
-    """Give the interpreter that an environment was asked for with, None if it was not asked for with any."""
+    """Return the interpreter that an environment was asked for with, None if it was not asked for with any."""
     python = Path(known.wanted_python)
     if not python.is_absolute():
         return None

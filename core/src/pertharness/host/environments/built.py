@@ -11,7 +11,7 @@ from pertharness.host.packages.installed import Plugin, Problem
 
 
 def find_environments(folder: Folder, *, every_file: bool = False) -> tuple[dict[str, Plugin], list[Problem]]:
-    """Give the plugins of the environments that are in use, and those that cannot be used as they are.
+    """Return the plugins of the environments that are in use, and those that cannot be used as they are.
 
     `every_file`: those with a damaged file among them, see `fitness`.
     """
@@ -31,7 +31,7 @@ def find_environments(folder: Folder, *, every_file: bool = False) -> tuple[dict
 
 
 def merge(installed: dict[str, Plugin], built: dict[str, Plugin]) -> tuple[dict[str, Plugin], list[Problem]]:
-    """Give all plugins: of one that is both installed and in an environment, the environment's if they are the same.
+    """Return all plugins: of one that is both installed and in an environment, the environment's if they are the same.
 
     Where they differ nobody can say which is meant, so that name cannot be used.
     """

@@ -84,7 +84,7 @@ class Folder:
     root: Path
 
     def current(self, name: str) -> Environment | None:
-        """Give the environment of a plugin that is in use, or None."""
+        """Return the environment of a plugin that is in use, or None."""
         return _read(self.pointer(name)) if NAME.fullmatch(name) else None
 
     def pointer(self, name: str) -> Path:
@@ -103,26 +103,26 @@ class Folder:
         return ", ".join(path.stem for path in sorted(self.root.glob("*.json"))) or "none"
 
     def last(self, name: str) -> Environment | None:
-        """Give the environment of a plugin that is in use, else, where that cannot be read, the newest, or None."""
+        """Return the environment of a plugin that is in use, else, where that cannot be read, the newest, or None."""
         mine = [one for one in self.built() if one.name == name]
         return self.current(name) or max(mine, key=lambda one: one.built, default=None)
 
     def all_current(self) -> Iterator[tuple[str, Environment | None]]:
-        """Give what is in use of every plugin, None where its file cannot be read."""
+        """Yield what is in use of every plugin, None where its file cannot be read."""
         for path in sorted(self.root.glob("*.json")):
             yield path.stem, _read(path)
 
     def built(self) -> list[Environment]:
-        """Give all environments whose folder is there, also those that are no longer in use."""
+        """Return all environments whose folder is there, also those that are no longer in use."""
         found = [_read(path) for path in sorted(self.root.glob(f"*/{MARKER}")) if not path.parent.name.startswith(".")]
         return [one for one in found if one is not None]
 
     def place(self, environment: Environment) -> Path:
-        """Give the folder of an environment."""
+        """Return the folder of an environment."""
         return self.root / environment.folder
 
     def python(self, environment: Environment) -> Path:
-        """Give the interpreter of an environment."""
+        """Return the interpreter of an environment."""
         return self.place(environment) / "bin" / "python"
 
     def use(self, environment: Environment) -> None:
@@ -130,7 +130,7 @@ class Folder:
         write_text(self.pointer(environment.name), environment.model_dump_json(indent=1))
 
     def lock(self, name: str) -> Lock | None:
-        """Give the lock on what is built under a name, None where another process has it."""
+        """Return the lock on what is built under a name, None where another process has it."""
         return try_lock(self.root / f".{name}.lock")
 
     def remove(self, name: str, *, old_only: bool = False) -> list[str]:
@@ -154,7 +154,7 @@ class Folder:
 
 
 def open_folder(path: Path | None = None) -> Folder:
-    """Give the folder at `path`, else at ``PERTHARNESS_ENVS``, else in the user's data folder; it need not exist."""
+    """Return the folder at `path`, else at ``PERTHARNESS_ENVS``, else in the user's data folder; it need not exist."""
     named = os.environ.get("PERTHARNESS_ENVS")
     if path is None and named:
         path = Path(named)
@@ -176,12 +176,12 @@ def discard(path: Path) -> None:
 
 
 def site_packages(place: Path) -> Path:
-    """Give where an environment's packages lie; a path that is not there if it has none."""
+    """Return where an environment's packages lie; a path that is not there if it has none."""
     return next(iter(sorted(place.glob("lib/python3*/site-packages"))), place / "lib" / "site-packages")
 
 
 def packages_in(place: Path) -> dict[str, str]:
-    """Give normalised name and version of all packages of an environment, read from its files."""
+    """Return normalised name and version of all packages of an environment, read from its files."""
     found = distributions(path=[str(site_packages(place))])
     return dict(sorted((normal_name(one.name), one.version) for one in found if one.name))
 
@@ -207,7 +207,7 @@ def source_in(place: Path, module: str, distribution: str) -> str:
 
 
 def fitness(folder: Folder, environment: Environment, *, every_file: bool = True) -> tuple[Fitness, str]:
-    """Say whether an environment can be used as it was built, and if not why.
+    """Return whether an environment can be used as it was built, and if not why.
 
     Parameters
     ----------
@@ -242,7 +242,7 @@ def fitness(folder: Folder, environment: Environment, *, every_file: bool = True
 
 
 def _harm_of_python(python: Path, environment: Environment) -> str:
-    """Say why the interpreter cannot be the one that was built with, without starting it; empty if it can."""
+    """Return why the interpreter cannot be the one that was built with, without starting it; empty if it can."""
     if not python.exists():
         return f"its interpreter is gone ({environment.interpreter})"
     if str(python.resolve()) != environment.interpreter or not os.access(python, os.X_OK):

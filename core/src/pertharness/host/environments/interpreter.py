@@ -37,7 +37,7 @@ print(json.dumps({
 
 
 def plugin_of(python: Path, name: str) -> Plugin:
-    """Give the plugin of a name that an interpreter has.
+    """Return the plugin of a name that an interpreter has.
 
     Raises
     ------

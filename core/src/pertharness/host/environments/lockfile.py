@@ -59,7 +59,7 @@ def write_lock(path: Path, *, python: str | None = None, upgrade: bool = False) 
 
 
 def _package(path: Path) -> Path:
-    """Give the folder of the package that holds the plugin."""
+    """Return the folder of the package that holds the plugin."""
     points = read_table(path, POINTS)
     if len(points) != 1:
         raise BuildError(f"{str(path)!r}: [{'.'.join(POINTS)}] has to name one plugin; it names {len(points)}")
@@ -72,7 +72,7 @@ def _package(path: Path) -> Path:
 
 
 def _python(requires: object, where: str, asked: str | None) -> str:
-    """Give the version of Python that a lock is for: the one that is asked for, if plugin and harness take it."""
+    """Return the version of Python that a lock is for: the one that is asked for, if plugin and harness take it."""
     common = both(requires, requires_python(), where)
     if asked is not None:
         if not re.fullmatch(r"\d+\.\d+(\.\d+)?", asked):
@@ -88,5 +88,5 @@ def _python(requires: object, where: str, asked: str | None) -> str:
 
 
 def _is_pin(line: str) -> bool:
-    """Say whether a line names a version, and not where it came from."""
+    """Return whether a line names a version, and not where it came from."""
     return bool(line.strip()) and not line.lstrip().startswith(("#", "-"))

@@ -14,7 +14,7 @@ POINTS = ("project", "entry-points", PROJECT)
 
 
 def read_table(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
-    """Give a table of a folder's ``pyproject.toml``; an empty one where it does not stand there.
+    """Return a table of a folder's ``pyproject.toml``; an empty one where it does not stand there.
 
     Raises
     ------
@@ -36,5 +36,5 @@ def read_table(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
 
 
 def names_plugin(path: Path, name: str) -> bool:
-    """Say whether a folder holds the source of a plugin of this name."""
+    """Return whether a folder holds the source of a plugin of this name."""
     return (path / "pyproject.toml").is_file() and name in read_table(path, POINTS)

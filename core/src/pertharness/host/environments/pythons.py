@@ -12,14 +12,14 @@ _MINORS = _PATCHES = range(100)
 
 
 def takes(requires: str, version: str) -> bool:
-    """Say whether a range takes a version, or any patch of one such as ``3.10``: "<3.11" and ">=3.10.4" speak of it."""
+    """Return whether a range takes a version, or any patch of one such as ``3.10``."""
     wanted = SpecifierSet(requires)
     patches = [version] if version.count(".") > 1 else [f"{version}.{patch}" for patch in _PATCHES]
     return any(wanted.contains(one, prereleases=True) for one in patches)
 
 
 def both(plugin: object, harness: str, where: str) -> str:
-    """Give the versions that a plugin and the harness take, as one range.
+    """Return the versions that a plugin and the harness take, as one range.
 
     Parameters
     ----------

@@ -59,7 +59,7 @@ class Told:
 
 
 def settings_for_uv(environ: Mapping[str, str]) -> Told:
-    """Give the user's variables without those of another environment, and pip's settings told to uv.
+    """Return the user's variables without those of another environment, and pip's settings told to uv.
 
     What the user has told uv itself, by variable or in ``uv.toml``, goes before what pip is told.
     """
@@ -81,7 +81,7 @@ def settings_for_uv(environ: Mapping[str, str]) -> Told:
 
 
 def pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """Give pip's settings: those of its files, where pip is there to tell, and its variables, which win."""
+    """Return pip's settings: those of its files, where pip is there to tell, and its variables, which win."""
     found: dict[str, str] = {}
     lines = _pip_config(environ).splitlines()
     for section in ("global.", "install."):  # the second wins, as with pip
@@ -94,7 +94,7 @@ def pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _pip_config(environ: Mapping[str, str]) -> str:
-    """Give what pip prints of its settings; nothing where there is no pip."""
+    """Return what pip prints of its settings; nothing where there is no pip."""
     pip = [sys.executable, "-m", "pip"] if importlib.util.find_spec("pip") else [shutil.which("pip") or ""]
     if not pip[0]:
         return ""
@@ -106,7 +106,7 @@ def _pip_config(environ: Mapping[str, str]) -> str:
 
 
 def _keys_of_uv(environ: Mapping[str, str]) -> set[str]:
-    """Give the keys that the user has set in uv's own file."""
+    """Return the keys that the user has set in uv's own file."""
     home = Path(environ.get("XDG_CONFIG_HOME") or Path(environ.get("HOME", "/")) / ".config")
     named = environ.get("UV_CONFIG_FILE")
     keys: set[str] = set()
@@ -120,7 +120,7 @@ def _keys_of_uv(environ: Mapping[str, str]) -> set[str]:
 
 
 def _path(environ: Mapping[str, str]) -> str:
-    """Give the search path with pyenv's interpreters at its end, in place of the shims that hide all but one."""
+    """Return the search path with pyenv's interpreters at its end, in place of the shims that hide all but one."""
     root = Path(environ.get("PYENV_ROOT") or Path(environ.get("HOME", "/")) / ".pyenv")
     versions = [str(path) for path in sorted(root.glob("versions/*/bin"), reverse=True)]
     usual = [part for part in environ.get("PATH", os.defpath).split(os.pathsep) if Path(part) != root / "shims"]

@@ -24,7 +24,7 @@ from pertharness.host.environments.wheels import Wheel, pack_installed, read_whe
 
 
 def resolve(asked: str, folder: Folder, base: Path) -> str:
-    """Give what is meant by a name: the plugin of an environment, of a folder ``plugins/NAME``, of an index.
+    """Return what is meant by a name: the plugin of an environment, of a folder ``plugins/NAME``, of an index.
 
     A path becomes absolute, so that it is found again from another folder.
     """
@@ -53,7 +53,7 @@ def resolve(asked: str, folder: Folder, base: Path) -> str:
 
 
 def bring(asked: str, uv: Uv, scratch: Path) -> Wheel:
-    """Give the wheel of a plugin; `asked` is what `resolve` gave.
+    """Return the wheel of a plugin; `asked` is what `resolve` gave.
 
     Raises
     ------

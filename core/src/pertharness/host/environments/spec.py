@@ -73,20 +73,20 @@ class Spec:
 
     @property
     def hash(self) -> str:
-        """Give the name of the content."""
+        """Return the name of the content."""
         parts = [FORMAT, self.name, self.python, self.lock, self.wheel.content, self.core.content]
         return sha256_text(canonical_json(parts))
 
     @property
     def folder(self) -> str:
-        """Give the name of the environment's folder."""
+        """Return the name of the environment's folder."""
         return f"{self.name}-{self.hash[:12]}"
 
 
 def make_spec(
     wheel: Wheel, core: Wheel, asked: str, *, python: Path | None = None, cuda: bool = False, cpu_only: bool = False
 ) -> Spec:
-    """Give the environment that a plugin's wheel asks for.
+    """Return the environment that a plugin's wheel asks for.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def make_spec(
 
 
 def locked(lock: str) -> dict[str, str]:
-    """Give the versions that a lock names, by normalised name."""
+    """Return the versions that a lock names, by normalised name."""
     texts = [line.split("#")[0].strip() for line in lock.splitlines()]
     found = [Requirement(text) for text in texts if text]
     return {normal_name(one.name): next(iter(one.specifier)).version for one in found}

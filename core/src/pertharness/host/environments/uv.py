@@ -86,7 +86,7 @@ class Uv:
         return done
 
     def explain(self, stderr: str) -> str:
-        """Give uv's complaint on one line; where a disk is full with the folder in which there is no room."""
+        """Return uv's complaint on one line; where a disk is full with the folder in which there is no room."""
         said = explain(stderr)
         return self.disk_full() if said == DISK_FULL else said
 
@@ -103,7 +103,7 @@ class Uv:
 
 
 def find_uv(environ: Mapping[str, str] = os.environ) -> Uv:
-    """Give uv: the one that was installed with the harness, else the one on the path.
+    """Return uv: the one that was installed with the harness, else the one on the path.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def find_uv(environ: Mapping[str, str] = os.environ) -> Uv:
 
 
 def explain(stderr: str) -> str:
-    """Give uv's complaint on one line, and what to do about it where that is known."""
+    """Return uv's complaint on one line, and what to do about it where that is known."""
     told = [line.strip() for line in _FRAMES.sub("", stderr).splitlines()]
     lines = [_MARK.sub("; ", line, count=1) for line in told if line and not _NOISE.match(line)]
     words = " ".join(lines).replace(" ; ", "; ").removeprefix("; ")
@@ -139,5 +139,5 @@ def explain(stderr: str) -> str:
 
 
 def warnings_of(printed: str) -> list[str]:
-    """Give what uv warned of: versions that were yanked, links that were not possible."""
+    """Return what uv warned of: versions that were yanked, links that were not possible."""
     return list(dict.fromkeys(text.strip() for text in _WARNING.findall(printed)))

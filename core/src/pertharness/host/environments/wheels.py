@@ -52,7 +52,7 @@ class Wheel:
     content: str
 
     def read(self, name: str) -> str | None:
-        """Give a text file of the wheel, None where it has no such file.
+        """Return a text file of the wheel, None where it has no such file.
 
         Raises
         ------
@@ -65,7 +65,7 @@ class Wheel:
 
 
 def decoded(content: bytes, where: str) -> str:
-    """Give the text of a file in UTF-8, with or without the mark that some editors put before it.
+    """Return the text of a file in UTF-8, with or without the mark that some editors put before it.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def core_wheel(folder: Path) -> Path:
 
 
 def core_files() -> list[Path]:
-    """Give the files of this package that a worker's environment gets."""
+    """Return the files of this package that a worker's environment gets."""
     return [
         path
         for path in sorted(WORKER_SIDE.rglob("*"))
@@ -156,13 +156,13 @@ def core_files() -> list[Path]:
 
 
 def worker_requirements() -> list[str]:
-    """Give what the worker side requires: this package's requirements without those of the host side."""
+    """Return what the worker side requires: this package's requirements without those of the host side."""
     said = _own().requires or []
     return [text for text in said if "extra ==" not in text and requirement_name(text) not in HOST_ONLY]
 
 
 def requires_python() -> str:
-    """Give the versions of Python that this package is for, a worker's included."""
+    """Return the versions of Python that this package is for, a worker's included."""
     return str(_own().metadata["Requires-Python"] or "")
 
 
@@ -174,7 +174,7 @@ def _own() -> Distribution:
 
 
 def requirement_name(text: str) -> str:
-    """Give the normalised name that a requirement asks for; empty if it is none."""
+    """Return the normalised name that a requirement asks for; empty if it is none."""
     try:
         return normal_name(Requirement(text).name)
     except InvalidRequirement:
@@ -182,7 +182,7 @@ def requirement_name(text: str) -> str:
 
 
 def normal_name(name: str) -> str:
-    """Give the one spelling of a distribution's name (PEP 503)."""
+    """Return the one spelling of a distribution's name (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 

@@ -14,7 +14,7 @@ _UNCHECKED = (".pyc", ".h", ".hpp", ".cuh")
 
 
 def damaged_packages(packages: Path, besides: Collection[str] = ()) -> dict[str, list[str]]:
-    """Give the files that are missing or of another size than when they were installed, by package.
+    """Return the files that are missing or of another size than when they were installed, by package.
 
     Sizes alone: sums over the gigabytes of an environment would take longer than most jobs.
 
@@ -37,7 +37,7 @@ def damaged_packages(packages: Path, besides: Collection[str] = ()) -> dict[str,
 
 
 def describe_damage(damaged: dict[str, list[str]]) -> str:
-    """Say what `damaged_packages` found."""
+    """Return what `damaged_packages` found."""
     name, files = next(iter(damaged.items()))
     n = sum(map(len, damaged.values()))
     which = f"of {name}" if len(damaged) == 1 else f"of {len(damaged)} packages"

@@ -28,13 +28,13 @@ class GpuClaim:
     locks: dict[str, Lock] = field(default_factory=dict)
 
     def release(self) -> None:
-        """Give the GPU back."""
+        """Return the GPU back."""
         for lock in self.locks.values():
             lock.release()
 
 
 def find_place(node: Node, gpus: tuple[Gpu, ...], store: Store) -> GpuClaim | None:
-    """Give the place of a job: of the free GPUs that are large enough the smallest; None where it has to wait.
+    """Return the place of a job: of the free GPUs that are large enough the smallest; None where it has to wait.
 
     A job on ``cuda`` sees one GPU and calls it ``cuda``, so that its record does not depend on which it was; where the
     user chose ``cuda:1`` it sees them all, as that is its name among all.
@@ -51,5 +51,5 @@ def find_place(node: Node, gpus: tuple[Gpu, ...], store: Store) -> GpuClaim | No
 
 
 def shares_gpu(node: Node, waiting: Node) -> bool:
-    """Say whether a job has to wait where another does, because it wants as large a GPU or a larger one."""
+    """Return whether a job has to wait where another does, because it wants as large a GPU or a larger one."""
     return node.gpu_gb is not None and waiting.gpu_gb is not None and node.gpu_gb >= waiting.gpu_gb

@@ -54,7 +54,7 @@ class Machine:
 
 
 def read_machine(folder: Path) -> Machine:
-    """Give what this machine has; `folder` is where jobs work."""
+    """Return what this machine has; `folder` is where jobs work."""
     found = find_gpus()
     return Machine(
         ram_gb=psutil.virtual_memory().total / 1e9,
@@ -65,7 +65,7 @@ def read_machine(folder: Path) -> Machine:
 
 
 def missing_hardware(needs: Needs, device: str, machine: Machine) -> str | None:
-    """Say what a model needs and this machine, or the device that was chosen, lacks; None if nothing."""
+    """Return what a model needs and this machine, or the device that was chosen, lacks; None if nothing."""
     if needs.ram_gb > machine.ram_gb:
         return f"needs {needs.ram_gb:g} GB of memory; this machine has {machine.ram_gb:.0f} GB"
     if needs.disk_gb > machine.disk_gb:
@@ -74,7 +74,7 @@ def missing_hardware(needs: Needs, device: str, machine: Machine) -> str | None:
 
 
 def needs_gpu(needs: Needs) -> bool:
-    """Say whether a model cannot do without a GPU."""
+    """Return whether a model cannot do without a GPU."""
     return needs.cuda is not None or needs.gpu_memory_gb > 0
 
 
@@ -95,13 +95,13 @@ def _missing_gpu(needs: Needs, device: str, machine: Machine) -> str | None:
 
 
 def devices_of(device: str, machine_gpus: tuple[Gpu, ...]) -> tuple[Gpu, ...]:
-    """Give the GPUs that ``cuda`` or ``cuda:N`` means."""
+    """Return the GPUs that ``cuda`` or ``cuda:N`` means."""
     number = device.removeprefix("cuda").removeprefix(":")
     return machine_gpus[int(number) : int(number) + 1] if number.isdecimal() else machine_gpus
 
 
 def fits(gpu: Gpu, memory_gb: float) -> bool:
-    """Say whether a GPU has so much memory, or does not tell."""
+    """Return whether a GPU has so much memory, or does not tell."""
     return gpu.memory_gb is None or gpu.memory_gb >= memory_gb
 
 
@@ -110,7 +110,7 @@ def _parts(version: str) -> tuple[int, ...]:
 
 
 def find_gpus() -> tuple[Gpu, ...]:
-    """Give the GPUs that the NVIDIA driver shows; where ``CUDA_VISIBLE_DEVICES`` is set, those that it names."""
+    """Return the GPUs that the NVIDIA driver shows; where ``CUDA_VISIBLE_DEVICES`` is set, those that it names."""
     shown = {}
     rows = [[part.strip() for part in line.split(",")] for line in _output(_QUERY).splitlines()]
     for index, uuid, *name, memory in (row for row in rows if len(row) >= 4):  # else words: "No devices were found"
@@ -135,7 +135,7 @@ def _driver_cuda() -> str:
 
 
 def _output(command: list[str]) -> str:
-    """Give what a command prints; nothing where there is no driver, or one that does not answer."""
+    """Return what a command prints; nothing where there is no driver, or one that does not answer."""
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
     except (OSError, subprocess.SubprocessError):

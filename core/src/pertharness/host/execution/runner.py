@@ -126,7 +126,7 @@ class Runner:
         return self.outcomes
 
     def _settle(self) -> None:
-        """Give an outcome to all that became ready and needs no worker: in the store, blocked, or not possible here."""
+        """Conclude all that became ready and needs no worker: in the store, blocked, or not possible here."""
         if self._elsewhere and time.monotonic() - self._looked > TICK_S:
             self._looked = time.monotonic()
             for node in self._elsewhere.values():

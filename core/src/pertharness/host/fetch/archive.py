@@ -110,7 +110,7 @@ def _path_fault(path: str) -> str | None:
 
 
 def _find(entries: Iterable[_Entry], member: str, archive: Path) -> _Entry:
-    """Give the one entry of that file name, having looked at all of them."""
+    """Return the one entry of that file name, having looked at all of them."""
     limit = max(_SMALL, LARGEST_RATIO * archive.stat().st_size)
     files: list[_Entry] = []
     total = 0

@@ -49,7 +49,7 @@ def _read(folder: Path) -> _Checksums:
 
 
 def recorded(path: Path, folder: Path) -> FirstUse | None:
-    """Give what was recorded of the file `path` below `folder`, or None.
+    """Return what was recorded of the file `path` below `folder`, or None.
 
     Raises
     ------

@@ -96,7 +96,7 @@ def _forget(part: Path) -> None:
 
 
 def _read_note(part: Path, url: str) -> _Note | None:
-    """Give the note of a part that can be gone on with, or None."""
+    """Return the note of a part that can be gone on with, or None."""
     try:
         note = _Note.model_validate_json(_note_path(part).read_text(encoding="utf-8"))
     except (FileNotFoundError, UnicodeDecodeError, ValidationError):
@@ -226,7 +226,7 @@ def _said(response: requests.Response, url: str) -> str:
 
 
 def _fits(response: requests.Response, start: int, note: _Note) -> bool:
-    """Tell whether a 206 begins where the part ends, in the same file."""
+    """Return whether a 206 begins where the part ends, in the same file."""
     match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
     if match is None or _number(match[1]) != start:
         return False
@@ -235,13 +235,13 @@ def _fits(response: requests.Response, start: int, note: _Note) -> bool:
 
 
 def _validator(response: requests.Response) -> str | None:
-    """Give the strong ETag, else the date of the last change, else None."""
+    """Return the strong ETag, else the date of the last change, else None."""
     etag: str = response.headers.get("ETag", "")
     return etag if etag.startswith('"') else response.headers.get("Last-Modified")
 
 
 def _encoded(response: requests.Response, part: Path) -> bool:
-    """Tell whether the body is compressed on the way, although it was asked for as it is.
+    """Return whether the body is compressed on the way, although it was asked for as it is.
 
     Servers name the encoding of a file that *is* a gzip (Apache's AddEncoding); such a body is taken as it comes.
     """
@@ -288,7 +288,7 @@ def _receive(
 
 
 def _pieces(response: requests.Response, url: str, part: Path) -> Iterator[Any]:
-    """Give the body in pieces; a connection that breaks is a break-off."""
+    """Yield the body in pieces; a connection that breaks is a break-off."""
     from urllib3.exceptions import HTTPError
 
     try:

@@ -51,7 +51,7 @@ class Place:
 
 
 def default_folder() -> Path:
-    """Give the folder of published files: ``PERTHARNESS_DATA``, else the user's data folder."""
+    """Return the folder of published files: ``PERTHARNESS_DATA``, else the user's data folder."""
     from platformdirs import user_data_path
 
     given = os.environ.get("PERTHARNESS_DATA")
@@ -59,7 +59,7 @@ def default_folder() -> Path:
 
 
 def place_of(source: RemoteFile, name: str, folder: Path, command: str = "") -> Place:
-    """Give where the files of an offer lie; `command` is what fetches them where ``pertharness data fetch`` does not.
+    """Return where the files of an offer lie; `command` is what fetches them where ``pertharness data fetch`` does not.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def place_of(source: RemoteFile, name: str, folder: Path, command: str = "") -> 
 
 
 def local_file(source: RemoteFile, name: str, folder: Path) -> Path | None:
-    """Give the wanted file if it is there already, else None; nothing is fetched, unpacked or checked."""
+    """Return the wanted file if it is there already, else None; nothing is fetched, unpacked or checked."""
     wanted = place_of(source, name, folder).wanted
     return wanted if wanted.is_file() else None
 
@@ -82,7 +82,7 @@ def fetch(
     source: RemoteFile, *, name: str, folder: Path, progress: Progress | None = None, again: bool = False,
     patience: Patience = PATIENCE, command: str = "",
 ) -> Path:  # fmt: skip
-    """Give the wanted local file, checked; fetch and unpack it if it is not there.
+    """Return the wanted local file, checked; fetch and unpack it if it is not there.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def _unpack(place: Place, archive: Path, *, again: bool) -> None:
 
 
 def _checked(place: Place, path: Path, *, again: bool = False) -> str:
-    """Give the sha256 of a local file that is what it has to be; `again`: whatever was recorded of it before."""
+    """Return the sha256 of a local file that is what it has to be; `again`: whatever was recorded of it before."""
     _check_kind(path, what=str(path), suffix=path.suffix)
     digest = sha256_file(path)
     pinned = place.source.sha256 if path == place.download else None
@@ -207,7 +207,7 @@ def _check_kind(path: Path, *, what: str, suffix: str) -> None:
 
 
 def _by_hand(place: Place) -> str:
-    """Say which file to put where."""
+    """Return which file to put where."""
     unpacked = "" if place.wanted == place.download else f" or, unpacked, as {place.wanted}"
     return (
         f"To go on without fetching: put the file of {place.source.url} as {place.download}{unpacked}; then run again."

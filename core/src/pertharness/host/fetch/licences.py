@@ -41,12 +41,12 @@ class _Confirmed(BaseModel):
 
 
 def restricts(licence: str) -> bool:
-    """Say whether a licence may restrict use: any that is not a known open one, ``unknown`` included."""
+    """Return whether a licence may restrict use: any that is not a known open one, ``unknown`` included."""
     return not OPEN.fullmatch(re.sub(r"\s+", "-", licence.strip()).upper())
 
 
 def has_to_be_confirmed(file: RemoteFile, folder: Path) -> bool:
-    """Say whether a file's licence restricts use, and was not confirmed with these words yet.
+    """Return whether a file's licence restricts use, and was not confirmed with these words yet.
 
     Raises
     ------

@@ -17,7 +17,7 @@ from pertharness.host.store.records import Store
 
 
 def tables_of(plan: Plan, outcomes: Mapping[str, Outcome], store: Store) -> dict[str, tuple[TableOffer, list[Piece]]]:
-    """Give the tables beside the scores: by name, what its card says and where those of the records lie."""
+    """Return the tables beside the scores: by name, what its card says and where those of the records lie."""
     found: dict[str, tuple[TableOffer, list[Piece]]] = {
         table.name: (table, []) for offer in plan.scorers.values() for table in offer.tables
     }
@@ -35,7 +35,7 @@ def tables_of(plan: Plan, outcomes: Mapping[str, Outcome], store: Store) -> dict
 
 
 def settings_of(plan: Plan) -> dict[tuple[str, str], TaskSettings]:
-    """Give what the recipe settles on how the models of each dataset and task are compared."""
+    """Return what the recipe settles on how the models of each dataset and task are compared."""
     return {
         (attempt.dataset, attempt.task.name): TaskSettings(attempt.task.reference, tuple(attempt.task.common_set))
         for attempt in plan.attempts
@@ -43,12 +43,12 @@ def settings_of(plan: Plan) -> dict[tuple[str, str], TaskSettings]:
 
 
 def metrics_of(plan: Plan) -> dict[str, MetricOffer]:
-    """Give the metrics of all scorers, by id."""
+    """Return the metrics of all scorers, by id."""
     return {metric.id: metric for offer in plan.scorers.values() for metric in offer.metrics}
 
 
 def strata_of(plan: Plan, store: Store) -> pd.DataFrame:
-    """Give effect size and on-target state of every perturbation of every dataset whose record is there."""
+    """Return effect size and on-target state of every perturbation of every dataset whose record is there."""
     frames = [pd.DataFrame({"dataset": [], "perturbation": [], "effect": [], "on_target": []}, dtype=object)]
     for name, key in plan.datasets.items():
         path = store.record("datasets", key) / "perturbations.csv"

@@ -22,7 +22,7 @@ def is_done(outcomes: Mapping[str, Outcome], key: str) -> bool:
 
 
 def attempt_state(attempt: Attempt, outcomes: Mapping[str, Outcome]) -> tuple[str, str]:
-    """Give state and message of an attempt's prediction."""
+    """Return state and message of an attempt's prediction."""
     if attempt.reason:
         return attempt.state, attempt.reason
     outcome = outcomes[attempt.prediction]
@@ -30,7 +30,7 @@ def attempt_state(attempt: Attempt, outcomes: Mapping[str, Outcome]) -> tuple[st
 
 
 def _left_out(attempt: Attempt, outcomes: Mapping[str, Outcome]) -> str:
-    """Say why a prediction that is done does not answer all: the commonest reason, and genes that are missing."""
+    """Return why a prediction that is done does not answer all: the commonest reason, and genes that are missing."""
     status = outcomes[attempt.prediction].status if attempt.prediction in outcomes else None
     if status is None:
         return ""
@@ -39,7 +39,7 @@ def _left_out(attempt: Attempt, outcomes: Mapping[str, Outcome]) -> str:
 
 
 def reasons(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[tuple[str, ...], str]:
-    """Give, per dataset, task and model, and with a metric for it alone, the message of the worst record behind it."""
+    """Return, by dataset, task and model, and with a metric for it alone, the message of the worst record behind it."""
     worst: dict[tuple[str, ...], tuple[str, str]] = {}
 
     def found(place: tuple[str, ...], *ends: tuple[str, str]) -> None:
@@ -57,7 +57,7 @@ def reasons(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[tuple[str, ...]
 
 
 def skipped_scorers(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[tuple[str, str, str], str]:
-    """Give why a scorer is skipped, by dataset, task and scorer, where it scored none of what was predicted."""
+    """Return why a scorer is skipped, by dataset, task and scorer, where it scored none of what was predicted."""
     ends: dict[tuple[str, str, str], list[Outcome]] = {}
     for attempt in plan.attempts:
         if is_done(outcomes, attempt.prediction):
@@ -71,7 +71,7 @@ def skipped_scorers(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[tuple[s
 
 
 def without_skipped(scores: pd.DataFrame, plan: Plan, skipped: Mapping[tuple[str, str, str], str]) -> pd.DataFrame:
-    """Give the scores without those that a skipped scorer owes: one line says so, and no table of empty rows."""
+    """Return the scores without those that a skipped scorer owes: one line says so, and no table of empty rows."""
     kept = np.ones(len(scores), dtype=bool)
     for dataset, task, name in skipped:
         theirs = scores["metric"].isin([metric.id for metric in plan.scorers[name].metrics])

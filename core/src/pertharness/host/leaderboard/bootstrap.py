@@ -24,14 +24,14 @@ class Bootstrap:
     _drawn: dict[int, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     def weights(self, n: int) -> np.ndarray:
-        """Give how often each of `n` units is drawn, shape (resamples, n); each row sums to `n`."""
+        """Return how often each of `n` units is drawn, shape (resamples, n); each row sums to `n`."""
         if n not in self._drawn:
             rng = np.random.default_rng([self.seed, n])
             self._drawn[n] = np.concatenate([_draw(rng, size, n) for size in _blocks(self.resamples)])
         return self._drawn[n]
 
     def means(self, values: np.ndarray, units: np.ndarray) -> np.ndarray:
-        """Give the mean of each model in each resample, shape (n_models, resamples).
+        """Return the mean of each model in each resample, shape (n_models, resamples).
 
         Parameters
         ----------
@@ -49,14 +49,14 @@ class Bootstrap:
         return np.concatenate([(sums @ piece.T) / (piece @ counts) for piece in pieces], axis=1)
 
     def interval(self, samples: np.ndarray, *, whole: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """Give the ends of the percentile interval of each row of samples; if `whole`, as values that occur."""
+        """Return the ends of the percentile interval of each row of samples; if `whole`, as values that occur."""
         tail = (1 - self.confidence) / 2
         low, high = np.quantile(samples, [tail, 1 - tail], axis=1, method="inverted_cdf" if whole else "linear")
         return low, high
 
 
 def _blocks(resamples: int) -> list[int]:
-    """Give the sizes of the blocks in which resamples are drawn."""
+    """Return the sizes of the blocks in which resamples are drawn."""
     return [min(_BLOCK, resamples - start) for start in range(0, resamples, _BLOCK)]
 
 
@@ -67,7 +67,7 @@ def _draw(rng: np.random.Generator, size: int, n: int) -> np.ndarray:
 
 
 def two_sided_p(differences: np.ndarray, tolerance: float) -> np.ndarray:
-    """Give the two-sided bootstrap p value of each row of resampled mean differences.
+    """Return the two-sided bootstrap p value of each row of resampled mean differences.
 
     Twice the smaller share of resamples on either side of zero, zero counting for both, with one added to count and
     number so that no p value is 0 (Davison & Hinkley 1997, section 4.2; Phipson & Smyth 2010).

@@ -47,7 +47,7 @@ def add_positions(
     leaderboard: pd.DataFrame, half: pd.DataFrame, metrics: Mapping[str, MetricOffer], settings: Settings,
     comparison: Comparison, strata: pd.DataFrame, reasons: Mapping[tuple[str, ...], str],
 ) -> pd.DataFrame:  # fmt: skip
-    """Give the leaderboard with the columns of `COLUMNS`, and with the technical duplicate's rows.
+    """Return the leaderboard with the columns of `COLUMNS`, and with the technical duplicate's rows.
 
     Where the run calibrates there is a column ``at_duplicate``, too, for `tells.add_tells`: whether the model is as
     good as the technical duplicate or better, where the metric is not without a range.
@@ -81,7 +81,7 @@ def add_positions(
 
 
 def own_note(note: str) -> str:
-    """Give what a note says of its row, without what is so for the whole table."""
+    """Return what a note says of its row, without what is so for the whole table."""
     return note.removeprefix(NO_RANGE).removeprefix("; ")
 
 
@@ -141,7 +141,7 @@ def reaches_duplicate(answers: np.ndarray, duplicate: int, sign: float, best: fl
 def _place_all(
     half: pd.DataFrame, metrics: Mapping[str, MetricOffer], settings: Settings, strata: pd.DataFrame
 ) -> pd.DataFrame:
-    """Give the places of all models, per metric, variant and stratum."""
+    """Return the places of all models, per metric, variant and stratum."""
     frames = [pd.DataFrame({name: [] for name in (*KEYS, *COLUMNS)})]
     for cube in build_cubes(half, metrics):
         reference = settings.get((cube.dataset, cube.task), TaskSettings()).reference
@@ -172,7 +172,7 @@ def _duplicates(
     half: pd.DataFrame, metrics: Mapping[str, MetricOffer], settings: Settings, comparison: Comparison,
     strata: pd.DataFrame, reasons: Mapping[tuple[str, ...], str],
 ) -> pd.DataFrame:  # fmt: skip
-    """Give the technical duplicate's rows of the leaderboard: its means over all that it has, and no comparison."""
+    """Return the technical duplicate's rows of the leaderboard: its means over all that it has, and no comparison."""
     rows = build_leaderboard(half[half["model"] == DUPLICATE], metrics, {}, comparison, strata, {})
     for name in rows.columns.intersection(_RANKS):
         rows[name] = rows[name].mask(np.ones(len(rows), dtype=bool))

@@ -43,7 +43,7 @@ def build_leaderboard(
     strata: pd.DataFrame,
     reasons: Mapping[tuple[str, ...], str],
 ) -> pd.DataFrame:
-    """Give the leaderboard: a row per dataset, task, model, metric, variant and stratum.
+    """Return the leaderboard: a row per dataset, task, model, metric, variant and stratum.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def each_stratum(cube: Cube, strata: pd.DataFrame) -> Iterator[tuple[str, np.nda
 def _compare(
     cube: Cube, inside: np.ndarray, task: TaskSettings, comparison: Comparison, bootstrap: Bootstrap, why: list[str]
 ) -> Columns:
-    """Give all columns but the stratum, for the rows `inside`."""
+    """Return all columns but the stratum, for the rows `inside`."""
     answers = cube.answers()
     rows = np.arange(len(inside))
     alone = comparison.bootstrap == "rows" and not cube.whole_splits
@@ -158,7 +158,7 @@ def _unmatched(columns: Columns) -> Columns:
 
 
 def _of_whole_splits(columns: Columns) -> Columns:
-    """Give the columns that are others where a split has one value: its standard error, and nothing of perturbations.
+    """Return the columns that are others where a split has one value: its standard error, and nothing of perturbations.
 
     The splits of a screen overlap and are few: they are no sample that could be drawn from again for an interval.
     """
@@ -170,7 +170,7 @@ def _of_whole_splits(columns: Columns) -> Columns:
 
 
 def _find(labels: list[str], label: str) -> int | None:
-    """Give the position of a model, or None if it is not in the run."""
+    """Return the position of a model, or None if it is not in the run."""
     return labels.index(label) if label in labels else None
 
 
@@ -197,7 +197,7 @@ def _counts(cube: Cube, inside: np.ndarray) -> Columns:
 
 
 def _own_values(cube: Cube, answers: np.ndarray, common: np.ndarray, alike: np.ndarray) -> Columns:
-    """Give each model's mean over its part of the common set, and how it varies with the seeds."""
+    """Return each model's mean over its part of the common set, and how it varies with the seeds."""
     sets = np.isfinite(answers) & common
     n = sets.sum(axis=1)
     whole = (n == common.sum()) & (n > 0) & alike
@@ -216,7 +216,7 @@ def _own_values(cube: Cube, answers: np.ndarray, common: np.ndarray, alike: np.n
 
 
 def _sd_split(row: np.ndarray, split: np.ndarray) -> float:
-    """Give the sd (n - 1) over splits of a model's mean per split; NaN for one split."""
+    """Return the sd (n - 1) over splits of a model's mean per split; NaN for one split."""
     scored = np.isfinite(row)
     n = np.bincount(split[scored])
     means = np.bincount(split[scored], weights=row[scored])[n > 0] / n[n > 0]
@@ -224,7 +224,7 @@ def _sd_split(row: np.ndarray, split: np.ndarray) -> float:
 
 
 def _sd_training(values: np.ndarray) -> float:
-    """Give the sd (n - 1) over training seeds of the mean over the rows that all of them scored."""
+    """Return the sd (n - 1) over training seeds of the mean over the rows that all of them scored."""
     used = values[np.isfinite(values).any(axis=1)]
     shared = used[:, np.isfinite(used).all(axis=0)]
     return float(shared.mean(axis=1).std(ddof=1)) if len(shared) > 1 and shared.shape[1] else np.nan
@@ -242,7 +242,7 @@ def _alike(masks: np.ndarray, units: np.ndarray) -> Iterator[tuple[np.ndarray, n
 
 
 def _intervals(answers: np.ndarray, sets: np.ndarray, units: np.ndarray, bootstrap: Bootstrap) -> Columns:
-    """Give the percentile interval of each model's mean."""
+    """Return the percentile interval of each model's mean."""
     low, high = np.full((2, len(answers)), np.nan)
     for members, rows in _alike(sets, units):
         samples = bootstrap.means(answers[np.ix_(members, rows)], units[rows])
@@ -302,7 +302,7 @@ def _differences(
 
 
 def _filled(answers: np.ndarray, inside: np.ndarray, sign: float, fill: int | None) -> Columns:
-    """Give the means over all held-out rows, with the fill baseline's score where a model has none."""
+    """Return the means over all held-out rows, with the fill baseline's score where a model has none."""
     rows = np.zeros_like(inside) if fill is None else inside & np.isfinite(answers[fill])
     scored = np.isfinite(answers)
     present = (scored & rows).any(axis=1)  # A model that scored nothing is not given the baseline's score.

@@ -94,12 +94,12 @@ class Cube:
         return same
 
     def answers(self) -> np.ndarray:
-        """Give one value per model and row, the mean over the training seeds that have one; else NaN."""
+        """Return one value per model and row, the mean over the training seeds that have one; else NaN."""
         return mean_of_finite(self.values, axis=1)
 
 
 def mean_of_finite(values: np.ndarray, axis: int) -> np.ndarray:
-    """Give the mean of what is not NaN along an axis; NaN, without a warning, where nothing is."""
+    """Return the mean of what is not NaN along an axis; NaN, without a warning, where nothing is."""
     scored = np.isfinite(values)
     n = scored.sum(axis=axis)
     total = np.where(scored, values, 0.0).sum(axis=axis)
@@ -212,7 +212,7 @@ def _ranked(keys: np.ndarray) -> Coded:
 
 
 def _empty(column: pd.Series) -> np.ndarray:
-    """Tell which cells hold nothing."""
+    """Return which cells hold nothing."""
     nothing = column.isna() if column.dtype.kind == "f" else column.isna() | (column == "")
     empty: np.ndarray = nothing.to_numpy()
     return empty

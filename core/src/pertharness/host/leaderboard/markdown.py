@@ -79,7 +79,7 @@ class Section(NamedTuple):
 
 
 def as_markdown(tables: Iterable[Table], notes: Iterable[Note] = ()) -> str:
-    """Give a page: per dataset and task the primary metric in full, then the values of the other metrics."""
+    """Return a page: per dataset and task the primary metric in full, then the values of the other metrics."""
     tables, notes = list(tables), list(notes)
     pieces = ["# Leaderboard\n"]
     for section in sections(tables, notes):
@@ -97,7 +97,7 @@ def as_markdown(tables: Iterable[Table], notes: Iterable[Note] = ()) -> str:
 
 
 def sections(tables: Iterable[Table], notes: Iterable[Note] = ()) -> list[Section]:
-    """Give what is to be shown, in the order of the tables; a metric that no model has a value for is only named."""
+    """Return what is to be shown, in the order of the tables; a metric that no model has a value for is only named."""
     tasks: dict[str, list[Table]] = {}
     said: dict[str, list[str]] = {}
     for table in tables:
@@ -133,7 +133,7 @@ def _but_for(metric: str, shown: list[Table]) -> str:
 
 
 def other_metrics(tables: Sequence[Table]) -> tuple[list[str], list[list[str]]]:
-    """Give header and rows of a table of models x metrics, each cell a value with its rank."""
+    """Return header and rows of a table of models x metrics, each cell a value with its rank."""
     models = list(dict.fromkeys((line.plugin, line.model) for table in tables for line in table.lines))
     cells = {
         (line.plugin, line.model, table.metric): line.value + (f" ({line.rank})" if line.rank != NONE else "")
@@ -147,7 +147,7 @@ def other_metrics(tables: Sequence[Table]) -> tuple[list[str], list[list[str]]]:
 
 
 def _full(table: Table) -> str:
-    """Give the primary metric's table."""
+    """Return the primary metric's table."""
     header = [
         "rank",
         "model",
@@ -171,7 +171,7 @@ def _full(table: Table) -> str:
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]], greyed: Sequence[bool]) -> str:
-    """Give a table; columns that are greyed in italics."""
+    """Return a table; columns that are greyed in italics."""
     body = [
         [f"*{_escape(cell)}*" if grey else _escape(cell) for cell, grey in zip(row, greyed, strict=True)]
         for row in rows
@@ -181,12 +181,12 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]], greyed: Sequenc
 
 
 def _others(tables: Sequence[Table]) -> str:
-    """Give a table of models x metrics."""
+    """Return a table of models x metrics."""
     return _table(*other_metrics(tables), grey_columns(tables))
 
 
 def grey_columns(tables: Sequence[Table]) -> list[bool]:
-    """Tell which columns of `other_metrics` are greyed."""
+    """Return which columns of `other_metrics` are greyed."""
     return [False, *(table.greyed for table in tables)]
 
 

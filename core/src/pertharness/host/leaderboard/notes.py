@@ -14,7 +14,7 @@ _OTHER_ANSWERS = "scored other splits, or answered other queries, than the model
 
 
 def tell(cube: Cube, inside: np.ndarray, columns: Mapping[str, Any], task: TaskSettings, why: list[str]) -> list[str]:
-    """Give a note for each model, empty where there is nothing to say."""
+    """Return a note for each model, empty where there is nothing to say."""
     labels = [model.label for model in cube.models]
     states = cube.states[:, :, inside]
     compared = "reference" in columns["verdict"]
@@ -44,7 +44,7 @@ def tell(cube: Cube, inside: np.ndarray, columns: Mapping[str, Any], task: TaskS
 
 
 def _no_reference(labels: list[str], task: TaskSettings) -> str:
-    """Say why there is no verdict."""
+    """Return why there is no verdict."""
     if not task.reference:
         return "no reference is named, so no verdict"
     has = "has no score" if task.reference in labels else "is not in the run"

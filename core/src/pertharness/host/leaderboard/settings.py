@@ -60,5 +60,5 @@ class Comparison:
 
 
 def model_label(model: str, params: str = "") -> str:
-    """Give the label of a model: its name, with the parameters that are not defaults in brackets."""
+    """Return the label of a model: its name, with the parameters that are not defaults in brackets."""
     return f"{model}[{params}]" if params else model

@@ -131,7 +131,7 @@ class Note:
 
 
 def not_scored(skipped: Mapping[tuple[str, str, str], str]) -> list[Note]:
-    """Give a note for each dataset, task and scorer that is skipped there."""
+    """Return a note for each dataset, task and scorer that is skipped there."""
     return [
         Note(title_of(dataset, task), shortened(f"not scored: {name}: {reason}", "manifest.json"))
         for (dataset, task, name), reason in sorted(skipped.items())
@@ -168,7 +168,7 @@ def make_tables(
     comparison: Comparison,
     costs: pd.DataFrame,
 ) -> list[Table]:
-    """Give the tables of a leaderboard; of each dataset and task the primary metric's first.
+    """Return the tables of a leaderboard; of each dataset and task the primary metric's first.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ def make_tables(
 
 
 def _table(rows: list[Row], offer: MetricOffer, task: TaskSettings, comparison: Comparison) -> Table:
-    """Give the table of one group of rows."""
+    """Return the table of one group of rows."""
     first = rows[0]
     usual = first["variant"] == offer.variants[0]
     decimals = _decimals(row["value"] for row in rows)
@@ -297,19 +297,19 @@ def _share(share: float) -> str:
 
 
 def _label(row: Row) -> str:
-    """Give the label of a row's model."""
+    """Return the label of a row's model."""
     return model_label(row["model"], row["params"])
 
 
 def _needs_reason(row: Row) -> bool:
-    """Say whether a reader will ask why: nothing was scored, not all was, or there is no verdict."""
+    """Return whether a reader will ask why: nothing was scored, not all was, or there is no verdict."""
     silent = row["verdict"] in ("better", "worse") and "genes are not predicted" not in row["note"]
     told = own_note(row["note"]) and not silent and row["set"] != "half"
     return bool(row["state"] != "done" or not row["set"] or told)
 
 
 def _reasons(rows: list[Row]) -> tuple[str, ...]:
-    """Say why models are not done or were not scored; those with the same reason together."""
+    """Return why models are not done or were not scored; those with the same reason together."""
     models: dict[str, list[str]] = {}
     for row in rows:
         state = f"{row['state']}: " if row["state"] != "done" else "" if row["set"] else "not scored: "
@@ -318,7 +318,7 @@ def _reasons(rows: list[Row]) -> tuple[str, ...]:
 
 
 def _time(seconds: float) -> str:
-    """Give a time with its unit."""
+    """Return a time with its unit."""
     if pd.isna(seconds):
         return NONE
     if seconds < 0.1:
@@ -328,14 +328,14 @@ def _time(seconds: float) -> str:
 
 
 def _memory(megabytes: float) -> str:
-    """Give an amount of memory with its unit."""
+    """Return an amount of memory with its unit."""
     if pd.isna(megabytes):
         return NONE
     return f"{megabytes:.0f} MB" if megabytes < 1000 else f"{megabytes / 1000:.1f} GB"
 
 
 def _sentence(rows: list[Row], offer: MetricOffer, task: TaskSettings, comparison: Comparison) -> str:
-    """Say what the numbers of a table are."""
+    """Return what the numbers of a table are."""
     variant = rows[0]["variant"]
     which = "" if variant == offer.variants[0] else f" (variant {variant})"
     what = f"{offer.id}{which}: {offer.summary.rstrip('.')}" if offer.summary else f"{offer.id}{which}"
@@ -346,7 +346,7 @@ def _sentence(rows: list[Row], offer: MetricOffer, task: TaskSettings, compariso
 
 
 def _calibration(rows: list[Row], task: TaskSettings) -> str:
-    """Say what the positions of a table are, or that it has no range for them."""
+    """Return what the positions of a table are, or that it has no range for them."""
     said = {
         "yes": f" Position: 0 is {task.reference}, 1 is {DUPLICATE}, {DEFINITION}; by the scores of all against that "
         "other half (value_half), not those against all cells that are shown.",
@@ -356,7 +356,7 @@ def _calibration(rows: list[Row], task: TaskSettings) -> str:
 
 
 def _averaged(rows: list[Row], offer: MetricOffer, task: TaskSettings, comparison: Comparison) -> str:
-    """Say what the numbers of a table are means of."""
+    """Return what the numbers of a table are means of."""
     common = next((row for row in rows if row["set"] == "common"), None)
     if not common:
         scored = "split" if offer.level == "task" else "prediction"
@@ -371,10 +371,10 @@ def _averaged(rows: list[Row], offer: MetricOffer, task: TaskSettings, compariso
 
 
 def _listed(names: list[str]) -> str:
-    """Give names as a part of a sentence."""
+    """Return names as a part of a sentence."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _many(number: int, noun: str) -> str:
-    """Give a number with its noun."""
+    """Return a number with its noun."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -68,13 +68,13 @@ def _say(console: Console, text: str, style: str = "") -> None:
 
 
 def _spelled(text: str, console: Console) -> str:
-    """Give a text of visible characters, without the one of ours that an old terminal may not have."""
+    """Return a text of visible characters, without the one of ours that an old terminal may not have."""
     text = printable(text)
     return text if console.encoding.lower().startswith("utf") else text.replace("±", "+-")
 
 
 def _text(cell: str, style: str = "") -> Text:
-    """Give a cell that is shown as it is."""
+    """Return a cell that is shown as it is."""
     return Text(cell, style=style)
 
 

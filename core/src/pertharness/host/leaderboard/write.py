@@ -88,7 +88,7 @@ def write_tables(
 
 
 def summarise_costs(costs: pd.DataFrame) -> pd.DataFrame:
-    """Give per dataset, task and model what a typical prediction cost.
+    """Return per dataset, task and model what a typical prediction cost.
 
     Returns
     -------

@@ -202,7 +202,7 @@ def required_versions(root: Distribution, known: dict[str, tuple[str, list[str]]
 
 
 def _requirements(found: Distribution) -> list[str]:
-    """Give the normalised names that a distribution requires, those of extras left out."""
+    """Return the normalised names that a distribution requires, those of extras left out."""
     plain = [text for text in found.requires or [] if "extra ==" not in text]
     names = [re.match(r"[A-Za-z0-9._-]+", text) for text in plain]
     return [re.sub(r"[-_.]+", "-", match.group()).lower() for match in names if match]

@@ -70,7 +70,7 @@ class Problem:
 
 
 def find_installed() -> tuple[dict[str, Plugin], list[Problem]]:
-    """Give the installed plugins by name, and those that cannot be used: two of one name, or one without its module."""
+    """Return the installed plugins by name, and those that cannot be used, such as two of one name."""
     points = sorted(entry_points(group=PROJECT), key=lambda point: (point.name, point.value))
     distinct = list({(point.name, point.value, _distribution_name(point)): point for point in points}.values())
     count = Counter(point.name for point in distinct)

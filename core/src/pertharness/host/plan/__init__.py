@@ -32,7 +32,7 @@ __all__ = [
 
 
 def build_plan(recipe: Recipe, registry: Registry, store: Store, sources: Mapping[str, Source]) -> Plan:
-    """Give the plan of a recipe.
+    """Return the plan of a recipe.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def _check_names(planner: Planner) -> None:
 
 
 def primary_metric(plan: Plan, wanted: str) -> str:
-    """Give the metric to rank by: the one that is wanted, or where no chosen scorer gives the usual ``l2`` the first.
+    """Return the metric to rank by: the one that is wanted, or where no chosen scorer gives the usual ``l2`` the first.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def primary_metric(plan: Plan, wanted: str) -> str:
 
 
 def tasks_of(recipe: Recipe) -> list[Task]:
-    """Give the tasks of a recipe, each with its dataset; one that names none is posed for all."""
+    """Return the tasks of a recipe, each with its dataset; one that names none is posed for all."""
     return [
         task.model_copy(update={"dataset": name})
         for task in recipe.tasks

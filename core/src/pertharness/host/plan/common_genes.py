@@ -53,7 +53,7 @@ def _lacked_by(key: str, outcomes: Mapping[str, Outcome], store: Store, known: d
 
 
 def missing_genes(path: Path) -> list[str]:
-    """Give the genes that a prediction lacks: columns of NaN, so one row tells; the worker has checked the others."""
+    """Return the genes that a prediction lacks: columns of NaN, so one row tells; the worker has checked the others."""
     import h5py
     import numpy as np
 
@@ -70,7 +70,7 @@ def _place(one: Attempt) -> tuple[str, str, int]:
 
 
 def _common_nodes(plan: Plan, one: Attempt, lacking: list[str]) -> dict[str, Node]:
-    """Give, by scorer, the job that scores an attempt again, told which genes do not count."""
+    """Return, by scorer, the job that scores an attempt again, told which genes do not count."""
     nodes = {}
     for name, key in one.scores.items():
         if any(COMMON_GENES in metric.variants for metric in plan.scorers[name].metrics):

@@ -19,12 +19,12 @@ from pertharness.host.text.did_you_mean import close_to, expected
 
 
 def find_embedding(registry: Registry, spec: EmbeddingSpec) -> Offered[EmbeddingOffer] | None:
-    """Give the installed embedding that is meant, or None."""
+    """Return the installed embedding that is meant, or None."""
     return look_up(registry.embeddings, spec.full_name)
 
 
 def not_installed(registry: Registry, spec: ModelSpec, hint: Callable[[str, Iterable[str]], str]) -> str:
-    """Say which embedding of a model nobody offers, with a `hint`; nothing where there is none such."""
+    """Return which embedding of a model nobody offers, with a `hint`; nothing where there is none such."""
     missing = [made for made in spec.slots.values() if find_embedding(registry, made) is None]
     if not missing:
         return ""
@@ -32,7 +32,7 @@ def not_installed(registry: Registry, spec: ModelSpec, hint: Callable[[str, Iter
 
 
 def why_not(planner: Planner, task: Task, spec: ModelSpec) -> str:
-    """Say why a task cannot be done with a model's embeddings, or nothing.
+    """Return why a task cannot be done with a model's embeddings, or nothing.
 
     Where the other screen is the task's own, its means would be those of the perturbations to predict; the same model
     can still be of use for the recipe's other screens.
@@ -46,7 +46,7 @@ def why_not(planner: Planner, task: Task, spec: ModelSpec) -> str:
 
 
 def _is_same_screen(planner: Planner, one: str, other: str) -> bool:
-    """Say whether two datasets of a recipe are loaded from the same content in the same way, whatever their names."""
+    """Return whether two datasets are loaded from the same content in the same way, whatever their names."""
     datasets = planner.plan.datasets
     if one == other or one not in datasets:
         return one == other
@@ -60,13 +60,13 @@ def _is_same_screen(planner: Planner, one: str, other: str) -> bool:
 
 
 def by_chance(registry: Registry, offer: ModelOffer, spec: ModelSpec) -> bool:
-    """Say whether the training seed changes what a model with these embeddings predicts."""
+    """Return whether the training seed changes what a model with these embeddings predicts."""
     found = [find_embedding(registry, made) for made in spec.slots.values()]
     return not (offer.deterministic and all(one is None or one.offer.deterministic for one in found))
 
 
 def shown_slots(registry: Registry, spec: ModelSpec) -> dict[str, EmbeddingSpec]:
-    """Give a model's slots as they stand on the leaderboard: files by name, parameters where they are not defaults."""
+    """Return a model's slots as the leaderboard shows them: files by name, parameters that are not defaults."""
     shown = {}
     for slot, made in spec.slots.items():
         found = find_embedding(registry, made)
@@ -134,13 +134,13 @@ def _plan_embedding(
 
 
 def _offer_of(planner: Planner, made: EmbeddingSpec) -> EmbeddingOffer:
-    """Give what the card says of an embedding."""
+    """Return what the card says of an embedding."""
     offer: EmbeddingOffer = find_offer(planner.registry.embeddings, made.full_name, "embedding").offer
     return offer
 
 
 def _file_of(made: EmbeddingSpec) -> Path:
-    """Give the file that an embedding is made of."""
+    """Return the file that an embedding is made of."""
     path = Path(made.argument)
     if not made.argument:
         raise RecipeError(f"{made.text()!r}: {made.name!r} is made of a file; expected {made.name}:FILE")
@@ -151,7 +151,7 @@ def _file_of(made: EmbeddingSpec) -> Path:
 
 
 def _dataset_of(planner: Planner, made: EmbeddingSpec) -> str:
-    """Give the name of the other screen that an embedding is made of."""
+    """Return the name of the other screen that an embedding is made of."""
     if made.argument in planner.plan.datasets:
         return made.argument
     asked = made.shown().argument

@@ -34,7 +34,7 @@ class OfferFiles:
     prepare: Callable[[Path], None] | None = None
 
     def hashes(self) -> dict[str, str]:
-        """Give what enters the key."""
+        """Return what enters the key."""
         return {WEIGHTS + one.declared.file.wanted: one.identity() for one in self.files}
 
     def sums(self) -> dict[str, str]:
@@ -42,12 +42,12 @@ class OfferFiles:
         return {WEIGHTS + one.declared.file.wanted: one.sha256 for one in self.files if one.condition == "there"}
 
     def inputs(self) -> dict[str, Path]:
-        """Give what the job names."""
+        """Return what the job names."""
         return {WEIGHTS + one.declared.file.wanted: one.path for one in self.files if one.condition == "there"}
 
 
 def plan_weights(planner: Planner, offered: Offered[ModelOffer] | Offered[EmbeddingOffer]) -> OfferFiles:
-    """Give the files of an offer, looked at once per plan."""
+    """Return the files of an offer, looked at once per plan."""
     place = (offered.plugin.ref.name, type(offered.offer).__name__, offered.offer.name)
     if place not in planner.weights:
         declared = declared_by(planner.registry, offered)
@@ -88,13 +88,13 @@ def files_of_params(offer: ModelOffer | EmbeddingOffer, params: Mapping[str, Any
 
 
 def missing_here(planner: Planner, needs: Needs, given: OfferFiles) -> str | None:
-    """Say what an offer misses on this machine, or None: all of it, so that one look is enough."""
+    """Return what an offer misses on this machine, or None: all of it, so that one look is enough."""
     hardware = missing_hardware(needs, planner.recipe.resources.device, planner.machine)
     return "; ".join(reason for reason in (hardware, given.lacks) if reason) or None
 
 
 def gpu_memory(planner: Planner, offer: ModelOffer | EmbeddingOffer) -> float | None:
-    """Give the GPU memory in GB that a job asks for; None where it is to share the machine with the others.
+    """Return the GPU memory in GB that a job asks for; None where it is to share the machine with the others.
 
     On ``cuda`` all get a GPU of their own but those that take seconds and do not need one, such as baselines: these
     would wait for hours behind a model that trains.

@@ -67,13 +67,13 @@ class Planner:
         return self.caches[name]
 
     def hash_of(self, path: Path) -> str:
-        """Give the sha256 of a file."""
+        """Return the sha256 of a file."""
         if path not in self.hashes:
             self.hashes[path] = sha256_file(path)
         return self.hashes[path]
 
     def job(self, stage: Stage, plugin: Plugin | None, *, inputs: Mapping[str, str], **fields: Any) -> Job:
-        """Give a job with its key; `inputs` are the keys and hashes of all that it reads."""
+        """Return a job with its key; `inputs` are the keys and hashes of all that it reads."""
         ref = plugin.ref if plugin else CORE
         # Splitting and reading predictions are done by the core itself, in its own interpreter.
         identity = plugin.in_keys() if plugin else {"environment": _core(self.registry).environment}
@@ -112,12 +112,12 @@ def add_attempt(
 
 
 def job_task(task: Task, seed: int) -> JobTask:
-    """Give what a job is told of its task."""
+    """Return what a job is told of its task."""
     return JobTask(dataset=str(task.dataset), name=task.name, split_kind=split_label(task), split_seed=seed)
 
 
 def find_offer(offers: Mapping[str, Any], name: str, kind: str) -> Any:
-    """Give the offer of a name.
+    """Return the offer of a name.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def find_offer(offers: Mapping[str, Any], name: str, kind: str) -> Any:
 def with_defaults(
     offer: DatasetOffer | EmbeddingOffer | ModelOffer | ScorerOffer, given: Mapping[str, Any], where: str
 ) -> dict[str, Any]:
-    """Give the parameters of an offer: those that were given, and the defaults of the others.
+    """Return the parameters of an offer: those that were given, and the defaults of the others.
 
     Raises
     ------
@@ -166,7 +166,7 @@ def _filled(slot: str) -> str:
 
 
 def _is_alike(value: Any, usual: Any) -> bool:
-    """Say whether a value is of the type of the default; of a default None, any is."""
+    """Return whether a value is of the type of the default; of a default None, any is."""
     if usual is None or value is None:
         return True
     if isinstance(usual, float):
@@ -175,7 +175,7 @@ def _is_alike(value: Any, usual: Any) -> bool:
 
 
 def _core(registry: Registry) -> Plugin:
-    """Give the plugin of the core's own interpreter."""
+    """Return the plugin of the core's own interpreter."""
     if "datasets" not in registry.plugins:
         raise RecipeError("the built-in plugin 'datasets' is not installed; reinstall pertharness")
     return registry.plugins["datasets"]

@@ -45,7 +45,7 @@ def plan_model(planner: Planner, task: Task, seed: int, spec: ModelSpec, scorers
 
 
 def _why_absent(registry: Registry, spec: ModelSpec, shown: ModelSpec) -> tuple[str, State]:
-    """Say why nobody offers a model: its plugin cannot be used, or there is none."""
+    """Return why nobody offers a model: its plugin cannot be used, or there is none."""
     for problem in registry.problems:
         if problem.plugin in (spec.plugin, spec.name):
             return f"plugin {problem.plugin!r} cannot be used: {problem.message}", problem.state
@@ -99,30 +99,30 @@ def _plan_prediction(
 
 
 def find_model(registry: Registry, spec: ModelSpec) -> Offered[ModelOffer] | None:
-    """Give the installed model that is meant, or None."""
+    """Return the installed model that is meant, or None."""
     return look_up(registry.models, spec.full_name)
 
 
 def name_of(registry: Registry, spec: ModelSpec) -> str:
-    """Give a model's name on the leaderboard: with its plugin's only where it would be another model's without."""
+    """Return a model's name on the leaderboard: with its plugin's only where it would be another model's without."""
     found = find_model(registry, spec)
     return next((name for name, offered in registry.models.items() if offered is found), spec.full_name)
 
 
 def label_of(registry: Registry, spec: ModelSpec) -> str:
-    """Give a model's label on the leaderboard: its name, with slots and the parameters that are not defaults."""
+    """Return a model's label on the leaderboard: its name, with slots and the parameters that are not defaults."""
     return shown_model(registry, spec).text()
 
 
 def shown_model(registry: Registry, spec: ModelSpec) -> ModelSpec:
-    """Give a model as it stands on the leaderboard."""
+    """Return a model as it stands on the leaderboard."""
     found = find_model(registry, spec)
     params = _changed(found.offer, spec) if found else spec.params
     return ModelSpec(None, name_of(registry, spec), shown_slots(registry, spec), params)
 
 
 def _changed(offer: ModelOffer, spec: ModelSpec) -> dict[str, Any]:
-    """Give the parameters that are not what they are by default."""
+    """Return the parameters that are not what they are by default."""
     return {name: value for name, value in spec.params.items() if (name, value) not in offer.params.items()}
 
 
@@ -168,7 +168,7 @@ def _params_of_labels(planner: Planner, dataset: str) -> dict[str, Any]:
 
 
 def _preflight(planner: Planner, offer: ModelOffer, split: str, task: Task, weights: OfferFiles) -> Any:
-    """Give a function that says why a model cannot do a task here, or None."""
+    """Return a function that says why a model cannot do a task here, or None."""
 
     def reason() -> str | None:
         if offer.oracle:

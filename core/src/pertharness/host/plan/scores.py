@@ -18,7 +18,7 @@ from pertharness.host.splits import KINDS
 
 
 def is_for(offer: ScorerOffer, task: Task) -> bool:
-    """Say whether a scorer is for a task; of a split that is given nobody knows before it is read what it holds out."""
+    """Return whether a scorer is for a task; what a given split holds out is not known before it is read."""
     kind = KINDS.get(task.split.kind)
     asked = {kind.task} if kind else {"double", "single"}
     if task.references:
@@ -27,7 +27,7 @@ def is_for(offer: ScorerOffer, task: Task) -> bool:
 
 
 def plan_scorers(planner: Planner) -> list[tuple[Offered[ScorerOffer], dict[str, Any]]]:
-    """Give the scorers of the recipe with their parameters; where all are meant, of two that clash the first.
+    """Return the scorers of the recipe with their parameters; where all are meant, of two that clash the first.
 
     Raises
     ------

@@ -14,7 +14,7 @@ from pertharness.host.store.records import Store
 
 
 def read_labels(folder: Path) -> list[Labelled]:
-    """Give the labels of a dataset's record, in the order of their first appearance."""
+    """Return the labels of a dataset's record, in the order of their first appearance."""
     with (folder / "perturbations.csv").open(newline="", encoding="utf-8") as file:
         return [
             Labelled(row["perturbation"], row["label_given"], _other(row.get("genes"), row["perturbation"]))
@@ -23,12 +23,12 @@ def read_labels(folder: Path) -> list[Labelled]:
 
 
 def _other(genes: str | None, perturbation: str) -> str:
-    """Give the genes of a perturbation's guides; where its targets are genes, nothing."""
+    """Return the genes of a perturbation's guides; where its targets are genes, nothing."""
     return genes if genes and genes != perturbation else ""
 
 
 def split_of(task: TaskChoice, seed: int, labels: Sequence[Labelled]) -> Split:
-    """Give the split of a task for a seed.
+    """Return the split of a task for a seed.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def split_of(task: TaskChoice, seed: int, labels: Sequence[Labelled]) -> Split:
 
 
 def make_split_writer(folder: Path, task: TaskChoice, seed: int) -> Callable[[Path], None]:
-    """Give a function that writes ``split.json`` into a job's folder, once the dataset's record is there."""
+    """Return a function that writes ``split.json`` into a job's folder, once the dataset's record is there."""
 
     def write(work: Path) -> None:
         try:
@@ -59,17 +59,17 @@ def make_split_writer(folder: Path, task: TaskChoice, seed: int) -> Callable[[Pa
 
 
 def split_label(task: TaskChoice) -> str:
-    """Give the split's name in tables: its kind, with its variant if it has one."""
+    """Return the split's name in tables: its kind, with its variant if it has one."""
     return f"{task.split.kind}:{task.split.variant}" if task.split.variant else task.split.kind
 
 
 def read_parts(store: Store, key: str) -> dict[str, list[str]]:
-    """Give the lists of a split's record."""
+    """Return the lists of a split's record."""
     parts: dict[str, list[str]] = json.loads((store.record("splits", key) / "split.json").read_text(encoding="utf-8"))
     return parts
 
 
 def queries_of(store: Store, key: str, score_on: Sequence[str]) -> list[str]:
-    """Give the perturbations that a split holds out, of the parts that are scored."""
+    """Return the perturbations that a split holds out, of the parts that are scored."""
     parts = read_parts(store, key)
     return [query for part in score_on for query in parts[part]]

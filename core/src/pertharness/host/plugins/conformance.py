@@ -50,7 +50,7 @@ class Limits:
 
 
 def find_subject(name: str) -> tuple[PluginRef, Path]:
-    """Give a plugin by its name, or by its module, with the interpreter that runs it.
+    """Return a plugin by its name, or by its module, with the interpreter that runs it.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def check_plugin(name: str, store: Store, limits: Limits, asked: Asked | None = 
 
 
 def _lacks(card: Card, check: Check, machine: Machine) -> str | None:
-    """Say what this machine lacks for a check of a model or an embedding."""
+    """Return what this machine lacks for a check of a model or an embedding."""
     offers: dict[str, tuple[ModelOffer, ...] | tuple[EmbeddingOffer, ...]] = {
         "models": card.models, "embeddings": card.embeddings,
     }  # fmt: skip

@@ -106,7 +106,7 @@ def open_registry(
 
 
 def find_plugins(folder: Folder | None = None, *, every_file: bool = False) -> tuple[dict[str, Plugin], list[Problem]]:
-    """Give the plugins by name, installed or in environments, and those that cannot be used.
+    """Return the plugins by name, installed or in environments, and those that cannot be used.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def _read_card(store: Store, node: Node, outcome: Outcome) -> Card | Problem:
 
 
 def _by_name(registry: Registry, offers: dict[str, Sequence[Offer]]) -> dict[str, Offered[Offer]]:
-    """Give the offers of one kind under the names that the registry promises, those of this repository first."""
+    """Return the offers of one kind under the names that the registry promises, those of this repository first."""
     order = sorted(offers, key=lambda plugin: (plugin not in FIRST, plugin))
     pairs = [(plugin, offer) for plugin in order for offer in offers[plugin]]
     count = Counter(offer.name for _, offer in pairs)
@@ -163,7 +163,7 @@ def _by_name(registry: Registry, offers: dict[str, Sequence[Offer]]) -> dict[str
 
 
 def look_up(offers: Mapping[str, Offered[Offer]], name: str) -> Offered[Offer] | None:
-    """Give what stands under ``NAME`` or ``PLUGIN/NAME``, also where the plugin's name would not be needed."""
+    """Return what stands under ``NAME`` or ``PLUGIN/NAME``, also where the plugin's name would not be needed."""
     plugin, _, bare = name.rpartition("/")
     found = offers.get(name) or offers.get(bare)
     return found if found is not None and plugin in ("", found.plugin.ref.name) else None

@@ -12,7 +12,7 @@ from pertharness.host.recipe import Recipe
 
 
 def named_interpreters(recipe: Recipe) -> tuple[dict[str, Plugin], list[Problem]]:
-    """Give the plugins whose interpreter the recipe names, and those that are not to be had so."""
+    """Return the plugins whose interpreter the recipe names, and those that are not to be had so."""
     plugins, problems = {}, []
     for name, choice in recipe.environments.items():
         if choice.python is not None:
@@ -49,14 +49,14 @@ def try_build(name: str, asked: str, folder: Folder, say: Say, *, guessed: bool 
 
 
 def missing_plugins(recipe: Recipe, registry: Registry) -> list[str]:
-    """Give the plugins to look for where nobody offers a model of the recipe: named before its name, or as it is."""
+    """Return the plugins to look for where nobody offers a model of the recipe: named before its name, or as it is."""
     known = {*registry.plugins, *(problem.plugin for problem in registry.problems)}
     absent = [spec for spec in recipe.models or () if look_up(registry.models, spec.full_name) is None]
     return [name for name in dict.fromkeys(spec.plugin or spec.name for spec in absent) if name not in known]
 
 
 def outdated(folder: Folder) -> list[str]:
-    """Give the plugins whose environment in use has to be built again before it can be used."""
+    """Return the plugins whose environment in use has to be built again before it can be used."""
     return [name for name, one in folder.all_current() if one is None or fitness(folder, one)[0] != "ok"]
 
 

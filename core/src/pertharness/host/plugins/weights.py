@@ -34,7 +34,7 @@ class Declared:
     file: RemoteFile
 
     def place(self, folder: Path) -> Place:
-        """Give where it lies: offers of one plugin share their files."""
+        """Return where it lies: offers of one plugin share their files."""
         return place_of(self.file, f"weights/{self.plugin}", folder, f"pertharness weights fetch {self.offer}")
 
     @property
@@ -61,7 +61,7 @@ class Found:
     reason: str = ""
 
     def identity(self) -> str:
-        """Give what enters a key: its content, also of a file that was here before, so that its records are found."""
+        """Return what enters a key: its content, also of a file that was here before, so that its records are found."""
         return self.sha256 or f"{self.condition}: {self.reason}"
 
 
@@ -70,7 +70,7 @@ class LicenceError(FetchError):
 
 
 def declared_by(registry: Registry, offered: Offered[ModelOffer] | Offered[EmbeddingOffer]) -> list[Declared]:
-    """Give the files of one offer."""
+    """Return the files of one offer."""
     names = [
         name for offers in (registry.models, registry.embeddings) for name, one in offers.items() if one is offered
     ]
@@ -78,7 +78,7 @@ def declared_by(registry: Registry, offered: Offered[ModelOffer] | Offered[Embed
 
 
 def all_declared(registry: Registry) -> list[Declared]:
-    """Give every declared file once, by plugin and name."""
+    """Return every declared file once, by plugin and name."""
     offers: Sequence[Offered[ModelOffer] | Offered[EmbeddingOffer]] = [
         *registry.models.values(), *registry.embeddings.values(),
     ]  # fmt: skip
@@ -86,7 +86,7 @@ def all_declared(registry: Registry) -> list[Declared]:
 
 
 def declared_under(registry: Registry, name: str) -> list[Declared]:
-    """Give the files of a model, an embedding or a whole plugin.
+    """Return the files of a model, an embedding or a whole plugin.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def _once(files: Iterable[Declared]) -> list[Declared]:
 
 
 def examine(declared: Declared, folder: Path, memory: Path) -> Found:
-    """Say whether a declared file is there, and is what it has to be; nothing is fetched.
+    """Return whether a declared file is there, and is what it has to be; nothing is fetched.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def _unconfirmed(declared: Declared, place: Place) -> str:
 
 
 def _checked(place: Place, memory: Path) -> str:
-    """Give the sha256 of the wanted file, which is there or in an archive that is.
+    """Return the sha256 of the wanted file, which is there or in an archive that is.
 
     Raises
     ------
@@ -169,7 +169,7 @@ def _checked(place: Place, memory: Path) -> str:
 def bring(
     declared: Declared, folder: Path, *, accept: bool = False, again: bool = False, progress: Progress | None = None
 ) -> Path:
-    """Give the local file, checked; fetch it if it is not there.
+    """Return the local file, checked; fetch it if it is not there.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ from pertharness.host.splits import KINDS
 
 
 def demo_recipe(recipe: Recipe) -> Recipe:
-    """Give the recipe with the demo in place of every dataset; the datasets keep their names, the run adds ``-demo``.
+    """Return the recipe with the demo in place of every dataset; the datasets keep their names, the run adds ``-demo``.
 
     Each dataset is a replicate of its own, other cells of the same perturbations, so that one can be learnt from for
     another. One that no task splits by doubles has none, as screens of singles have none.
@@ -31,7 +31,7 @@ def demo_recipe(recipe: Recipe) -> Recipe:
 
 
 def _demo(recipe: Recipe, name: str, number: int) -> dict[str, Any]:
-    """Give the demo that stands for one dataset."""
+    """Return the demo that stands for one dataset."""
     kinds = {task.split.kind for task in recipe.tasks if task.dataset in (None, name)}
     singles = kinds and not any(KINDS[kind].task == "double" for kind in kinds)
     return {"offer": "demo", "params": {"replicate": number, **({"n_doubles": 0} if singles else {})}}

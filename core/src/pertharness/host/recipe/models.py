@@ -93,7 +93,7 @@ def _path(value: Any, info: ValidationInfo) -> Any:
 
 
 def _spell(value: Path | ModelSpec) -> str:
-    """Give the text that a recipe has for a value."""
+    """Return the text that a recipe has for a value."""
     return value.text() if isinstance(value, ModelSpec) else str(value)
 
 
@@ -274,7 +274,7 @@ class Recipe(_Part):
 
 
 def _placed(model: Any, base: Path, datasets: Collection[str]) -> Any:
-    """Give a model with absolute paths in its slots; what is none stays as it is, to be refused with its place."""
+    """Return a model with absolute paths in its slots; what is none stays as it is, to be refused with its place."""
     try:
         return _model(model).placed(base, datasets)
     except ValueError:

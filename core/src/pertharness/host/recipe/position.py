@@ -26,7 +26,7 @@ _TOKEN = re.compile(
 
 
 def key_lines(text: str) -> dict[Location, int]:
-    """Give the line, from 1, of each table and key of a valid TOML text; of what is inline, only that of its key."""
+    """Return the line, from 1, of each table and key of a valid TOML text; of what is inline, only that of its key."""
     lines: dict[Location, int] = {}
     counts: dict[Location, int] = {}
     table: Location = ()
@@ -48,7 +48,7 @@ def key_lines(text: str) -> dict[Location, int]:
 
 
 def line_of(location: Location, lines: Mapping[Location, int]) -> int:
-    """Give the line of a value, or of the nearest thing around it that has one."""
+    """Return the line of a value, or of the nearest thing around it that has one."""
     for length in range(len(location), 0, -1):
         if location[:length] in lines:
             return lines[location[:length]]
@@ -56,7 +56,7 @@ def line_of(location: Location, lines: Mapping[Location, int]) -> int:
 
 
 def _key_parts(written: str) -> Location:
-    """Give the parts of a dotted key, quotes resolved."""
+    """Return the parts of a dotted key, quotes resolved."""
     parts: list[str | int] = []
     inner = toml.loads(f"{written} = 0")
     while isinstance(inner, dict):
@@ -66,7 +66,7 @@ def _key_parts(written: str) -> Location:
 
 
 def _enter(written: Location, counts: dict[Location, int], *, is_array: bool) -> Location:
-    """Give the location of a table's header: within the last element of each array of tables on its way."""
+    """Return the location of a table's header: within the last element of each array of tables on its way."""
     location: Location = ()
     for part in written[:-1]:
         location = (*location, part)
@@ -80,7 +80,7 @@ def _enter(written: Location, counts: dict[Location, int], *, is_array: bool) ->
 
 
 def _statement_end(text: str, position: int) -> int:
-    """Give where the next statement may begin: behind the first line end that is in no bracket."""
+    """Return where the next statement may begin: behind the first line end that is in no bracket."""
     depth = 0
     for match in _TOKEN.finditer(text, position):
         token = match.group()

@@ -142,7 +142,7 @@ def make_recipe(data: Mapping[str, Any]) -> Recipe:
 
 
 def recipe_text(recipe: Recipe) -> str:
-    """Give the TOML text of a recipe with its defaults and absolute paths; it reads back as the same recipe."""
+    """Return the TOML text of a recipe with its defaults and absolute paths; it reads back as the same recipe."""
     return to_toml(_listed(recipe.model_dump(exclude_none=True)))
 
 
@@ -158,7 +158,7 @@ def _refuse(problems: Iterator[Problem], text: str, origin: str) -> None:
 
 
 def _as_error(problems: Iterable[Problem], text: str, origin: str) -> RecipeError:
-    """Give one error of all problems, by line."""
+    """Return one error of all problems, by line."""
     lines = key_lines(text)
     placed = sorted((line_of(location, lines), _spelled(location), message) for location, message in problems)
     return RecipeError("\n".join(f"{origin}:{line}: {key}: {message}" for line, key, message in placed))
@@ -217,7 +217,7 @@ def _described(error: Mapping[str, Any]) -> Problem:
 
 
 def _model_at(location: Location) -> type[BaseModel]:
-    """Give the part of the recipe that a location is in; names of datasets and positions are passed over."""
+    """Return the part of the recipe that a location is in; names of datasets and positions are passed over."""
     model: type[BaseModel] = Recipe
     for part in location:
         field = model.model_fields.get(str(part)) if isinstance(part, str) else None

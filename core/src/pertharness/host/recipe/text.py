@@ -11,7 +11,7 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def to_toml(data: Mapping[str, Any]) -> str:
-    """Give the TOML text of texts, numbers, booleans, lists and dicts of these.
+    """Return the TOML text of texts, numbers, booleans, lists and dicts of these.
 
     At the top, a dict becomes a table, a dict of dicts a table each, and a list of dicts an array of tables; further
     inside they are written inline.

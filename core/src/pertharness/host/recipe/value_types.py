@@ -48,16 +48,16 @@ class EmbeddingSpec:
         return f"{self.plugin}/{self.name}" if self.plugin else self.name
 
     def text(self) -> str:
-        """Give the one spelling of this choice, which `parse_embedding` reads back."""
+        """Return the one spelling of this choice, which `parse_embedding` reads back."""
         argument = f":{self.argument}" if self.argument else ""
         return f"{'embed:' if self.prefixed else ''}{self.full_name}{argument}{_params_text(self.params)}"
 
     def shown(self) -> EmbeddingSpec:
-        """Give the choice as a table names it: of a file only the name."""
+        """Return the choice as a table names it: of a file only the name."""
         return replace(self, argument=Path(self.argument).name)
 
     def placed(self, base: Path, datasets: Collection[str]) -> EmbeddingSpec:
-        """Give the choice with its file's path made absolute; what is the name of a dataset is no file."""
+        """Return the choice with its file's path made absolute; what is the name of a dataset is no file."""
         if not self.argument or self.argument in datasets:
             return self
         try:
@@ -81,11 +81,11 @@ class ModelSpec:
         return f"{self.plugin}/{self.name}" if self.plugin else self.name
 
     def text(self) -> str:
-        """Give the one spelling of this choice, which `parse_model` reads back."""
+        """Return the one spelling of this choice, which `parse_model` reads back."""
         return self.full_name + _params_text(self.slots | self.params)
 
     def placed(self, base: Path, datasets: Collection[str]) -> ModelSpec:
-        """Give the choice with the paths of its slots' files made absolute."""
+        """Return the choice with the paths of its slots' files made absolute."""
         return replace(self, slots={slot: made.placed(base, datasets) for slot, made in self.slots.items()})
 
 
@@ -219,13 +219,13 @@ def _finite(text: str) -> float:
 
 
 def _params_text(params: Mapping[str, Any]) -> str:
-    """Give the spelling of parameters, in brackets; of none, nothing."""
+    """Return the spelling of parameters, in brackets; of none, nothing."""
     arguments = [f"{key}={_value_text(value)}" for key, value in sorted(params.items())]
     return f"[{', '.join(arguments)}]" if arguments else ""
 
 
 def _value_text(value: Any) -> str:
-    """Give the spelling of a value: bare if it then reads back as the same text, else JSON."""
+    """Return the spelling of a value: bare if it then reads back as the same text, else JSON."""
     if isinstance(value, EmbeddingSpec):
         text = value.text()
         return text if _is_one_argument(text) else json.dumps(text)
@@ -235,7 +235,7 @@ def _value_text(value: Any) -> str:
 
 
 def _is_one_argument(text: str) -> bool:
-    """Say whether a text that is no JSON is cut nowhere."""
+    """Return whether a text that is no JSON is cut nowhere."""
     try:
         return '"' not in text and _arguments(text, text) == [text] and read_value(text) == text == text.strip()
     except RecipeError:

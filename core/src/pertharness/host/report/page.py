@@ -81,7 +81,7 @@ def _visible(value: Any) -> Any:
 
 
 def _provenance(manifest: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
-    """Give name, text and whether the text is a block of lines, for each entry of the manifest."""
+    """Return name, text and whether the text is a block of lines, for each entry of the manifest."""
     shown = []
     for name, value in manifest.items():
         text = value if isinstance(value, str) else json.dumps(value, indent=1, default=str, ensure_ascii=False)

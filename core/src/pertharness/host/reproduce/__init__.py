@@ -10,7 +10,7 @@ _FOLDER = Path(__file__).parent
 
 
 def recipe_file(wanted: Path) -> Path:
-    """Give the path of a recipe: a file of the user's, or else a recipe of the package by its name.
+    """Return the path of a recipe: a file of the user's, or else a recipe of the package by its name.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def recipe_file(wanted: Path) -> Path:
 
 
 def published_file(paper: str) -> Path:
-    """Give the file of a paper's published numbers.
+    """Return the file of a paper's published numbers.
 
     Raises
     ------
@@ -47,5 +47,5 @@ def published_file(paper: str) -> Path:
 
 
 def papers() -> dict[str, Path]:
-    """Give the benchmarks whose published numbers the package has, with the files of the numbers."""
+    """Return the benchmarks whose published numbers the package has, with the files of the numbers."""
     return {path.stem: path for path in sorted((_FOLDER / "numbers").glob("*.toml"))}

@@ -17,7 +17,7 @@ THRESHOLD = "local"
 
 
 def measure(run: RunFiles, number: Number) -> float:
-    """Give the quantity of a published number as a run has it.
+    """Return the quantity of a published number as a run has it.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def _answered_by_all(run: RunFiles, number: Number) -> float:
 
 
 def _call(run: RunFiles, number: Number) -> float:
-    """Give a column of the table ``interaction_call``."""
+    """Return a column of the table ``interaction_call``."""
     return _cell(_at_threshold(run.table("interaction_call", number.dataset)), number.column)
 
 
@@ -81,7 +81,7 @@ def _class_count(run: RunFiles, number: Number) -> float:
 
 
 def _class_share(run: RunFiles, number: Number) -> float:
-    """Give the share of a class among all entries, in per cent."""
+    """Return the share of a class among all entries, in per cent."""
     table = _composition(run, number)
     return 100 * _cell(table[table["class"] == number.column], "share")
 
@@ -110,7 +110,7 @@ def _at_threshold(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cell(table: pd.DataFrame, column: str) -> float:
-    """Give the one value of a column; the same call is estimated for each split, so repeats of it are one."""
+    """Return the one value of a column; the same call is estimated for each split, so repeats of it are one."""
     if column not in table:
         raise NotMeasured(f"the table has no column {column!r}; it has {', '.join(map(str, table))}")
     values = table[column].dropna().unique()

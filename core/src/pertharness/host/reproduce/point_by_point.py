@@ -47,7 +47,7 @@ class SheetResult:
 
 
 def compare_sheets(sheets: Iterable[Sheet], runs: Sequence[RunFiles]) -> list[SheetResult]:
-    """Give, per sheet and metric, how many values were matched with a score and how far the two are apart."""
+    """Return, per sheet and metric, how many values were matched with a score and how far the two are apart."""
     import pandas as pd
 
     scores = pd.concat([run.scores for run in runs], ignore_index=True)
@@ -96,7 +96,7 @@ def _compare(
 
 
 def _canonical(rows: pd.DataFrame, perturbations: set[str], known: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
-    """Give the rows with models, datasets and perturbations as this run calls them; None for one that it has not."""
+    """Return the rows with models, datasets and perturbations as this run calls them; None for one that it has not."""
     import pandas as pd
 
     theirs = rows.copy()
@@ -111,7 +111,7 @@ def _canonical(rows: pd.DataFrame, perturbations: set[str], known: Mapping[str, 
 
 
 def _perturbation(label: str, known: set[str]) -> str:
-    """Give the canonical label of targets joined by ``+`` or, if no such perturbation is known, by ``_``."""
+    """Return the canonical label of targets joined by ``+`` or, if no such perturbation is known, by ``_``."""
     candidates = []
     for separator in ("+", "_"):
         parts = {part.strip() for part in label.split(separator)} - {"ctrl", CONTROL, ""}
@@ -128,7 +128,7 @@ def write_results(results: Sequence[SheetResult], path: Path) -> None:
 
 
 def describe_result(result: SheetResult) -> str:
-    """Give one line on a sheet."""
+    """Return one line on a sheet."""
     where = f"{result.file}, sheet {result.sheet!r}"
     if not result.metric:
         return f"{where}: {result.note}"

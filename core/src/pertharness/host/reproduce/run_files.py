@@ -59,14 +59,14 @@ class RunFiles:
         return list(dict.fromkeys(model_label(one["model"], one["params"]) for one in self.manifest["attempts"]))
 
     def task(self, dataset: str) -> TaskChoice:
-        """Give the first task of a dataset."""
+        """Return the first task of a dataset."""
         found = next((task for task in tasks_of(self.recipe) if task.dataset == dataset), None)
         if found is None:
             raise NotMeasured(f"the run has no task for the dataset {dataset!r}")
         return found
 
     def record(self, stage: str, key: str, name: str) -> Path:
-        """Give a file of a record of the run; raise with the record's message if it is not there."""
+        """Return a file of a record of the run; raise with the record's message if it is not there."""
         said = self.manifest["records"].get(key, {"state": "unknown", "message": ""})
         path = Path(self.manifest["store"]) / stage / key / name
         if said["state"] != "done" or not path.is_file():
@@ -75,7 +75,7 @@ class RunFiles:
         return path
 
     def perturbations(self, dataset: str) -> list[str]:
-        """Give the perturbations of a dataset, the control among them."""
+        """Return the perturbations of a dataset, the control among them."""
         import pandas as pd
 
         key = self.manifest["datasets"].get(dataset)
@@ -85,7 +85,7 @@ class RunFiles:
         return list(pd.read_csv(path, dtype=str, keep_default_na=False)["perturbation"])
 
     def held_out(self, dataset: str) -> dict[int, list[str]]:
-        """Give, by split seed, what is held out and scored of a dataset."""
+        """Return, by split seed, what is held out and scored of a dataset."""
         task = self.task(dataset)
         mine = [one for one in self.manifest["attempts"] if (one["dataset"], one["task"]) == (dataset, task.name)]
         parts = {one["seed"]: self.record("splits", one["split"], "split.json") for one in mine}
@@ -93,7 +93,7 @@ class RunFiles:
         return {seed: [name for part in task.score_on for name in split[part]] for seed, split in read.items()}
 
     def answered(self, dataset: str) -> dict[int, set[str]]:
-        """Give, by split seed, the perturbations that every model of the task's common set answered.
+        """Return, by split seed, the perturbations that every model of the task's common set answered.
 
         Raises
         ------
@@ -114,7 +114,7 @@ class RunFiles:
         }
 
     def _why(self, label: str) -> str:
-        """Say why a model has no scores: of the first attempt."""
+        """Return why a model has no scores: of the first attempt."""
         for one in self.manifest["attempts"]:
             if model_label(one["model"], one["params"]) == label:
                 record = self.manifest["records"].get(one["prediction"], {})
@@ -123,7 +123,7 @@ class RunFiles:
         return f"{label}: not among the models of the run"
 
     def table(self, name: str, dataset: str) -> pd.DataFrame:
-        """Give the rows of one of the run's joined tables that are of a dataset."""
+        """Return the rows of one of the run's joined tables that are of a dataset."""
         import pandas as pd
 
         path = self.folder / "tables" / f"{name}.csv"

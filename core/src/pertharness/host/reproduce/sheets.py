@@ -108,12 +108,12 @@ def as_sheet(file: str, name: str, cells: Sequence[Sequence[Any]]) -> Sheet:
 
 
 def plain(text: object) -> str:
-    """Give a text in lower case, with ``_`` for all that is no letter or digit."""
+    """Return a text in lower case, with ``_`` for all that is no letter or digit."""
     return re.sub(r"[^a-z0-9]+", "_", str(text).lower()).strip("_")
 
 
 def _columns(header: Sequence[Any]) -> dict[str, int]:
-    """Give the position of each role and metric that a row names; of two columns of one role the first."""
+    """Return the position of each role and metric that a row names; of two columns of one role the first."""
     found: dict[str, int] = {}
     for position, cell in enumerate(header):
         word = plain(cell) if isinstance(cell, str) else ""
@@ -124,7 +124,7 @@ def _columns(header: Sequence[Any]) -> dict[str, int]:
 
 
 def _as_rows(cells: Sequence[Sequence[Any]], columns: dict[str, int], metrics: Sequence[str]) -> pd.DataFrame:
-    """Give one row per number, with what identifies it as texts; empty cells have none."""
+    """Return one row per number, with what identifies it as texts; empty cells have none."""
     import pandas as pd
 
     padded = [[row[position] if position < len(row) else None for position in columns.values()] for row in cells]

@@ -35,7 +35,7 @@ HEADER = ("figure", "dataset", "quantity", "published", "measured", "difference"
 
 
 def compare(run: RunFiles, numbers: Sequence[Number]) -> list[Row]:
-    """Give a row for each published number, measured or with the reason why it is not."""
+    """Return a row for each published number, measured or with the reason why it is not."""
     return [_row(run, number) for number in numbers]
 
 
@@ -52,13 +52,13 @@ def _row(run: RunFiles, number: Number) -> Row:
 
 
 def title_of(benchmark: Benchmark, recipe: str, *, demo: bool) -> str:
-    """Give the heading of a table; of the demo it says that the numbers cannot agree."""
+    """Return the heading of a table; of the demo it says that the numbers cannot agree."""
     said = f"{benchmark.title} (doi {benchmark.doi}), {recipe}: published beside measured"
     return f"DEMO, simulated data in place of the article's, so the numbers differ: {said}" if demo else said
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """Give the cells of `HEADER` for a row, with the unit where there is a number."""
+    """Return the cells of `HEADER` for a row, with the unit where there is a number."""
     measured, difference = row.measured, row.difference
     shown = "not measured" if measured is None or difference is None else f"{measured:.7g}{row.unit}"
     digits = "+.0f" if difference is not None and difference.is_integer() else "+.3g"
@@ -67,7 +67,7 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def not_measured(rows: Sequence[Row]) -> dict[str, list[str]]:
-    """Give the reasons why numbers were not measured, each with these numbers in the words of the table."""
+    """Return the reasons why numbers were not measured, each with these numbers in the words of the table."""
     reasons: dict[str, list[str]] = {}
     for row in rows:
         name = f"{row.dataset} {row.quantity}"

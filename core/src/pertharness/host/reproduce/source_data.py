@@ -15,7 +15,7 @@ from pertharness.host.reproduce.sheets import read_workbook
 
 
 def find_source_data(benchmark: Benchmark, name: str, folder: Path | None) -> tuple[list[Path], str]:
-    """Give the Source Data files that are there, and what to tell the user if there are none or they cannot be read.
+    """Return the Source Data files that are there, and what to tell the user if there are none or they cannot be read.
 
     Without a folder of the user's they are looked for in that of published files, and in its subfolder `name`.
 
@@ -40,7 +40,7 @@ def find_source_data(benchmark: Benchmark, name: str, folder: Path | None) -> tu
 
 
 def compare_source_data(files: Sequence[Path], runs: Sequence[RunFiles]) -> list[SheetResult]:
-    """Give what became of every sheet of every file; of a file that cannot be read, why."""
+    """Return what became of every sheet of every file; of a file that cannot be read, why."""
     results: list[SheetResult] = []
     for file in files:
         try:

@@ -20,7 +20,7 @@ SPLITS: dict[str, dict[str, Any]] = {"double": {"kind": "double"}, "single": {"k
 def quick_recipe(
     files: Sequence[Path], *, tasks: Sequence[str] = (), split: Path | None = None, params: dict[str, Any] | None = None
 ) -> Recipe:
-    """Give the recipe of ``run --all``: the demo data or the user's files, both tasks or the split given.
+    """Return the recipe of ``run --all``: the demo data or the user's files, both tasks or the split given.
 
     Raises
     ------
@@ -47,12 +47,12 @@ def quick_recipe(
 
 
 def dataset_name(file: Path) -> str:
-    """Give the name of a dataset on the leaderboard: its file's, without ending and odd characters."""
+    """Return the name of a dataset on the leaderboard: its file's, without ending and odd characters."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", file.stem).strip("._-")[:80] or "data"
 
 
 def task_of_split(path: Path) -> str:
-    """Say which task the file of a split poses: ``double`` or ``single``, if all that it holds out are, else ``mixed``.
+    """Return the task of a split's file: ``double`` or ``single`` if all that it holds out are, else ``mixed``.
 
     Raises
     ------

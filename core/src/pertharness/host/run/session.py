@@ -62,7 +62,7 @@ class Finished:
 
 
 def find_sources(recipe: Recipe, registry: Registry, fetch: Callable[[str, Any], Path]) -> dict[str, Source]:
-    """Give the file of each dataset of a recipe; what has to be fetched is fetched.
+    """Return the file of each dataset of a recipe; what has to be fetched is fetched.
 
     Raises
     ------
@@ -172,7 +172,7 @@ def _read_files(plan: Plan, runner: Runner) -> None:
 
 
 def plan_run(recipe: Recipe, registry: Registry, store: Store, fetch: Callable[[str, Any], Path]) -> Plan:
-    """Give the plan of a recipe, its datasets' files found or fetched."""
+    """Return the plan of a recipe, its datasets' files found or fetched."""
     try:
         return build_plan(recipe, registry, store, find_sources(recipe, registry, fetch))
     except RecipeError as error:  # what is missed may be what a plugin that cannot be used would have offered

@@ -89,7 +89,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _described(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Give what a file says of itself beside its lists; believed only under a right hash, so that an edit shows."""
+    """Return what a file says of itself beside its lists; believed only under a right hash, so that an edit shows."""
     if "hash" not in content:
         return {"kind": "file", "dropped": {}, "subgroups": {}}
     if content.get("format") != FORMAT:
@@ -108,7 +108,7 @@ def _described(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _names(content: Mapping[str, Any], part: str) -> list[str]:
-    """Give the labels of one part."""
+    """Return the labels of one part."""
     if part == "test" and part not in content:
         raise SplitError(f"no list 'test'; {expected(part, content)}")
     names = content.get(part, [])
@@ -128,7 +128,7 @@ def _spellings(labels: Sequence[Labelled]) -> dict[str, str]:
 
 
 def _resolve(name: str, spellings: Mapping[str, str], part: str) -> str:
-    """Give the perturbation that a file means."""
+    """Return the perturbation that a file means."""
     targets = [token for token in name.split(SEPARATOR) if spellings.get(token) != CONTROL]
     sorted_name = SEPARATOR.join(sorted(targets)) if targets else CONTROL
     for spelling in (name, sorted_name):
@@ -138,6 +138,6 @@ def _resolve(name: str, spellings: Mapping[str, str], part: str) -> str:
 
 
 def _nearest(name: str, spellings: Mapping[str, str]) -> str:
-    """Give what the name may have been meant to be; the data may hold thousands, so not all of them."""
+    """Return what the name may have been meant to be; the data may hold thousands, so not all of them."""
     hint = expected(name, spellings).partition("? ")
     return f"{hint[0]}?" if hint[1] else f"the data hold {len(set(spellings.values()))} perturbations"

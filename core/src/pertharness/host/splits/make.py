@@ -96,7 +96,7 @@ def make_split(
 
 
 def split_problems(kind: str, variant: str | None, params: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Give all that is wrong with a choice of split: the key that is to blame, and a message."""
+    """Yield all that is wrong with a choice of split: the key that is to blame, and a message."""
     chosen = KINDS.get(kind)
     if chosen is None:
         yield "kind", f"no split kind {kind!r}; {expected(kind, KINDS)}"

@@ -121,7 +121,7 @@ def _hold_out_genes(
 
 
 def _generator(seed: int) -> RandomState:
-    """Give the legacy generator."""
+    """Return the legacy generator."""
     from numpy.random import RandomState
 
     return RandomState(seed)
@@ -144,7 +144,7 @@ def _by_genes(labels: Iterable[Labelled]) -> dict[str, list[str]]:
 
 
 def _members(units: Mapping[str, Sequence[str]], drawn: Iterable[str]) -> list[str]:
-    """Give the perturbations of what was drawn."""
+    """Return the perturbations of what was drawn."""
     return [name for unit in drawn for name in units[unit]]
 
 

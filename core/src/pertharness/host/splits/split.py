@@ -70,7 +70,7 @@ class Split(BaseModel):
 
 
 def split_hash(fields: Mapping[str, Any]) -> str:
-    """Give the sha256 of a split's canonical JSON, without its hash and the dataset's name."""
+    """Return the sha256 of a split's canonical JSON, without its hash and the dataset's name."""
     return sha256_text(canonical_json({key: fields[key] for key in fields if key not in ("hash", "dataset")}))
 
 
@@ -90,7 +90,7 @@ def check_labels(labels: Sequence[Labelled]) -> None:
 
 
 def build_split(labels: Sequence[Labelled], parts: Parts, **described: Any) -> Split:
-    """Give the split of these parts, checked and sealed with its hash.
+    """Return the split of these parts, checked and sealed with its hash.
 
     Parameters
     ----------
@@ -157,5 +157,5 @@ def _check_guides(labels: Sequence[Labelled], parts: Parts) -> None:
 
 
 def repeated(names: Iterable[str]) -> list[str]:
-    """Give the names that occur more than once, in order of first appearance."""
+    """Return the names that occur more than once, in order of first appearance."""
     return [name for name, count in Counter(names).items() if count > 1]

@@ -33,7 +33,7 @@ class Lock:
 
 
 def try_lock(path: Path) -> Lock | None:
-    """Give the lock on `path`, or None where another process holds it."""
+    """Return the lock on `path`, or None where another process holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -38,7 +38,7 @@ class Store:
 
     @classmethod
     def open(cls, path: Path | None = None) -> Store:
-        """Give the store at `path`, else at ``PERTHARNESS_STORE``, else in the user's data folder; make it if absent.
+        """Return the store at `path`, else at ``PERTHARNESS_STORE``, else in the user's data folder; make it if absent.
 
         Raises
         ------
@@ -84,7 +84,7 @@ class Store:
         return Sums(self.root)
 
     def record(self, stage: Stage, key: str) -> Path:
-        """Give the folder of a record, whether it is there or not."""
+        """Return the folder of a record, whether it is there or not."""
         return self.root / stage / key
 
     def work(self, key: str) -> Path:
@@ -97,11 +97,11 @@ class Store:
         return self.root / "work" / f"{key}.{hmac.new(secret, key.encode(), hashlib.sha256).hexdigest()[:32]}"
 
     def status(self, stage: Stage, key: str) -> Status | None:
-        """Give the status of a record; None where there is none, or where it is damaged and has to be made again."""
+        """Return the status of a record; None where there is none, or where it is damaged and has to be made again."""
         return read_status(self.record(stage, key), key, self.sums)
 
     def lock(self, key: str) -> Lock | None:
-        """Give the lock on a job's work, or None where another process is at it."""
+        """Return the lock on a job's work, or None where another process is at it."""
         return try_lock(self.root / "work" / f"{key}.lock")
 
     def commit(self, stage: Stage, key: str) -> None:
@@ -119,7 +119,7 @@ class Store:
         self.work(key).rename(target)
 
     def find(self, key: str) -> tuple[Stage, str]:
-        """Give stage and full key of the one record whose key starts with `key`.
+        """Return stage and full key of the one record whose key starts with `key`.
 
         Raises
         ------
@@ -161,7 +161,7 @@ def _describe_format(root: Path, found: int) -> str:
 
 
 def default_path() -> Path:
-    """Give the store's place where the user names none."""
+    """Return the store's place where the user names none."""
     import platformdirs
 
     named = os.environ.get("PERTHARNESS_STORE")
@@ -192,7 +192,7 @@ def _is_whole(path: Path, artefact: Artefact, sums: Sums | None) -> bool:
 
 
 def read_job(folder: Path) -> Job:
-    """Give the job of a record.
+    """Return the job of a record.
 
     Raises
     ------

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def embed_pca(request: Request, k: int = 10) -> pd.DataFrame:
-    """Give the scores of the first `k` components of the training means, genes as observations.
+    """Return the scores of the first `k` components of the training means, genes as observations.
 
     A perturbation has the row of its gene, if that is read out.
     """
@@ -25,7 +25,7 @@ def embed_pca(request: Request, k: int = 10) -> pd.DataFrame:
 
 
 def embed_transfer(request: Request, k: int = 10) -> pd.DataFrame:
-    """Give the scores of the first `k` components of another screen's means, all its perturbations and the control.
+    """Return the scores of the first `k` components of another screen's means, all its perturbations and the control.
 
     Of perturbations: these as observations, so that the control has a row too, as in the authors'
     ``extract_pert_embedding_pca.R``. Of genes: the genes as observations.

@@ -31,7 +31,7 @@ class Graph:
 
 
 def embed_spectral(request: Request, k: int = 2) -> pd.DataFrame:
-    """Give the first `k` dimensions of the spectral embedding of a weighted, undirected gene graph.
+    """Return the first `k` dimensions of the spectral embedding of a weighted, undirected gene graph.
 
     With A the weights, loops on the diagonal, and D the diagonal of s / (n - 1), where s is the sum of a gene's
     weights, a loop counted twice: the eigenvectors of A + D of the largest eigenvalues in magnitude, times the square
@@ -110,7 +110,7 @@ def _check_edges(path: Path, graph: Graph) -> None:
 
 
 def undirected(graph: Graph) -> Any:
-    """Give the weights as a symmetric sparse matrix, shape (n, n), loops once: the larger weight of both directions."""
+    """Return the weights as a symmetric sparse matrix, shape (n, n), loops once: the larger of both directions."""
     from scipy import sparse
 
     n = len(graph.genes)
@@ -119,14 +119,14 @@ def undirected(graph: Graph) -> Any:
 
 
 def diagonal(adjacency: Any) -> np.ndarray:
-    """Give what is added to the diagonal, s / (n - 1), shape (n,): 0 for a gene whose weights are all 0."""
+    """Return what is added to the diagonal, s / (n - 1), shape (n,): 0 for a gene whose weights are all 0."""
     strength = np.asarray(adjacency.sum(axis=1)).ravel() + adjacency.diagonal()
     added: np.ndarray = strength / max(1, adjacency.shape[0] - 1)
     return added
 
 
 def spectral(adjacency: Any, k: int) -> np.ndarray:
-    """Give the embedding of `embed_spectral`, shape (n, k)."""
+    """Return the embedding of `embed_spectral`, shape (n, k)."""
     from scipy import sparse
 
     values, vectors = leading_eigenpairs(adjacency + sparse.diags(diagonal(adjacency)), k)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def embed_membership(request: Request, k: int = 10) -> pd.DataFrame:
-    """Give the first `k` dimensions of the spectral embedding of a gene x term matrix.
+    """Return the first `k` dimensions of the spectral embedding of a gene x term matrix.
 
     With B the memberships, and d and e its row and column sums: U of the singular value decomposition U S V' of
     B / sqrt(d e'), times the square roots of S, largest first. The paper's text says that the spectral embedding of the
@@ -80,7 +80,7 @@ def read_membership(path: Path) -> tuple[list[str], Any]:
 
 
 def bipartite(matrix: Any, k: int) -> np.ndarray:
-    """Give the embedding of `embed_membership`, shape (n_genes, k); as many columns as terms or genes, where fewer.
+    """Return the embedding of `embed_membership`, shape (n_genes, k); as many columns as terms or genes, where fewer.
 
     The row of a gene in no term is zeros, and says nothing of it.
     """

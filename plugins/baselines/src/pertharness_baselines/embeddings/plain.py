@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def embed_random(request: Request, k: int = 10) -> pd.DataFrame:
-    """Give standard normal numbers, drawn from the seed; the control has its row as all others do."""
+    """Return standard normal numbers, drawn from the seed; the control has its row as all others do."""
     check_k("random", k)
     # The two kinds draw apart: a gene is not to have the same row as its perturbation.
     rng = np.random.default_rng([request.seed, request.kind == "gene"])
@@ -21,10 +21,10 @@ def embed_random(request: Request, k: int = 10) -> pd.DataFrame:
 
 
 def embed_identity(request: Request) -> pd.DataFrame:
-    """Give each label, the control too, a column of its own: 1 there, 0 elsewhere (in single bytes)."""
+    """Return each label, the control too, a column of its own: 1 there, 0 elsewhere (in single bytes)."""
     return answer(request, request.labels, np.eye(len(request.labels), dtype=np.int8), "identity")
 
 
 def embed_zero(request: Request) -> pd.DataFrame:
-    """Give every label a zero: the linear model then predicts its centre b + y0 for all queries."""
+    """Return a zero for every label: the linear model then predicts its centre b + y0 for all queries."""
     return answer(request, request.labels, np.zeros((len(request.labels), 1)), "zero")

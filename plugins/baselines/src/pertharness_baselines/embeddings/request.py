@@ -47,7 +47,7 @@ class Request:
 def answer(
     request: Request, names: Iterable[str], values: np.ndarray, where: str, known: np.ndarray | None = None
 ) -> pd.DataFrame:
-    """Give the rows of the labels that were asked for, in their order; columns ``d1``, ``d2``, ...
+    """Return the rows of the labels that were asked for, in their order; columns ``d1``, ``d2``, ...
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def answer(
 
 
 def not_zeros(values: np.ndarray) -> np.ndarray:
-    """Tell which rows are more than rounding, shape (n,): those of genes far from all of the dimensions are not."""
+    """Return which rows are more than rounding, shape (n,): those of genes far from all of the dimensions are not."""
     lengths = np.linalg.norm(values, axis=1)
     told: np.ndarray = lengths > 1e-12 * lengths.max()  # eigenvectors of length 1 are off by some 1e-15
     return told

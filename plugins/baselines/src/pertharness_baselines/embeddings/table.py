@@ -20,7 +20,7 @@ Table = tuple[list[str], np.ndarray]
 
 
 def embed_table(request: Request) -> pd.DataFrame:
-    """Give the rows of a file; labels that were not asked for are passed over.
+    """Return the rows of a file; labels that were not asked for are passed over.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def embed_table(request: Request) -> pd.DataFrame:
 
 
 def required(source: Path | None, name: str, example: str) -> Path:
-    """Give the file of an embedding that is nothing without one.
+    """Return the file of an embedding that is nothing without one.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def read_frame(path: Path) -> tuple[list[str], pd.DataFrame]:
 
 
 def _exactly(version: str) -> dict[str, Any]:
-    """Give the option that makes pandas read numbers to the last bit: from version 3 on it does, and warns of it."""
+    """Return the option that makes pandas read numbers to the last bit: from version 3 on it does, and warns of it."""
     return {} if int(version.partition(".")[0]) >= 3 else {"float_precision": "round_trip"}
 
 
@@ -124,7 +124,7 @@ def _check_separator(path: Path, header: list[str], separator: str) -> None:
 
 
 def _ragged(path: Path, separator: str) -> str:
-    """Say which line is longer than the header; nothing where none is."""
+    """Return which line is longer than the header; nothing where none is."""
     try:
         with _open(path) as file:
             lines = csv.reader(file, delimiter=separator)
@@ -138,7 +138,7 @@ def _ragged(path: Path, separator: str) -> str:
 
 
 def as_numbers(path: Path, frame: pd.DataFrame) -> np.ndarray:
-    """Give the values of a table of numbers.
+    """Return the values of a table of numbers.
 
     Raises
     ------

@@ -35,7 +35,7 @@ def check_options(null: str, bins: int, df: int, pct: float) -> None:
 
 
 def checked_values(values: np.ndarray) -> np.ndarray:
-    """Give the values as float64.
+    """Return the values as float64.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def checked_values(values: np.ndarray) -> np.ndarray:
 
 
 def quartiles_of(values: np.ndarray) -> Quartiles:
-    """Give the quartiles.
+    """Return the quartiles.
 
     Raises
     ------

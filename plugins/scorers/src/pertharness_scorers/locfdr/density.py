@@ -70,7 +70,7 @@ def count_bins(values: np.ndarray, bins: int, pct: float) -> Bins:
 
 
 def _range(values: np.ndarray, pct: float) -> tuple[float, float]:
-    """Give the outermost breaks."""
+    """Return the outermost breaks."""
     if pct > 0:
         low, high = np.quantile(values, [pct, 1 - pct])
     else:
@@ -80,7 +80,7 @@ def _range(values: np.ndarray, pct: float) -> tuple[float, float]:
 
 
 def natural_basis(x: np.ndarray, df: int) -> np.ndarray:
-    """Give a constant and `df` functions that span natural cubic splines with df - 1 inner knots at quantiles of `x`.
+    """Return a constant and `df` functions that span natural cubic splines with df - 1 inner knots at quantiles of `x`.
 
     The functions are those of R's ``ns``: B-splines without the first, turned so that the second derivative is 0 at
     both ends. Another basis fits the same curve; this one has R's condition number too, which decides what is
@@ -129,7 +129,7 @@ def fit_density(bins: Bins, df: int, outliers: tuple[str, str]) -> Density:
 
 
 def _poisson_regression(basis: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Give the fitted means, at least `EPSILON`, and whether at most 25 iterations sufficed."""
+    """Return the fitted means, at least `EPSILON`, and whether at most 25 iterations sufficed."""
     from statsmodels.genmod.families import Poisson, links
     from statsmodels.genmod.generalized_linear_model import GLM
 

@@ -131,7 +131,7 @@ def locfdr(values: np.ndarray, *, null: NullName = "mle", bins: int = 120, df: i
 
 
 def _bin_table(counted: Bins, density: Density, nulls: Nulls, rates: Rates) -> pd.DataFrame:
-    """Give the table of bins under R's names."""
+    """Return the table of bins under R's names."""
     import pandas as pd
 
     return pd.DataFrame(

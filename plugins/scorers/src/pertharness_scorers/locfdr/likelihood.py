@@ -108,7 +108,7 @@ def _fit_truncated(values: np.ndarray, centre: float, half: float, delta: float,
 
 
 def _truncated_moments(delta: float, sigma: float, a: float, b: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give H_k = int x^k phi(x) dx between the standardised ends (k = 0..4), and mean and covariance of (z, z^2)."""
+    """Return H_k = int x^k phi(x) dx between the standardised ends (k = 0..4), and mean and covariance of (z, z^2)."""
     low, high = np.array([a - delta, b - delta]) / sigma
     at_low, at_high = _phi(low), _phi(high)
     partial = np.empty(5)
@@ -162,7 +162,7 @@ def _with_errors(
 
 
 def log_fdr_errors(fit: TruncatedFit, x: np.ndarray, density: Density, inverse: np.ndarray) -> np.ndarray:
-    """Give the standard error of log fdr at the bin centres `x`, from Poisson counts.
+    """Return the standard error of log fdr at the bin centres `x`, from Poisson counts.
 
     log fdr = log p0 + log phi((x - delta) / sigma) - log sigma - log f; its slope with respect to the counts is that of
     the parameters times d log fdr / d(log p0, delta, sigma), less that of log f, which is B (B' diag(f) B)^-1 B'.
@@ -182,12 +182,12 @@ def log_fdr_errors(fit: TruncatedFit, x: np.ndarray, density: Density, inverse: 
 
 
 def _phi(x: float) -> float:
-    """Give the density of N(0, 1)."""
+    """Return the density of N(0, 1)."""
     return float(np.exp(-0.5 * x * x) / np.sqrt(2 * np.pi))
 
 
 def _mass(low: float, high: float) -> float:
-    """Give the mass of N(0, 1) between two values."""
+    """Return the mass of N(0, 1) between two values."""
     from scipy.special import ndtr
 
     return float(ndtr(high) - ndtr(low))

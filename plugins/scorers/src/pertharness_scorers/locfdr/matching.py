@@ -68,7 +68,7 @@ def match_centre(
 def match_theoretical(
     x: np.ndarray, density: Density, middle: np.ndarray, n: int, inverse: np.ndarray | None
 ) -> MatchedNull:
-    """Give N(0, 1) with the p0 that makes its mass in the bins `middle` that of the density."""
+    """Return N(0, 1) with the p0 that makes its mass in the bins `middle` that of the density."""
     null = null_counts(-(x**2) / 2, density.f)
     p0 = float(density.f[middle].sum() / null[middle].sum())
     error, log_fdr = NAN, np.full(len(x), NAN)
@@ -88,7 +88,7 @@ def _errors(
     inverse: np.ndarray,
     estimates: tuple[float, float, float],
 ) -> tuple[float, float, float]:
-    """Give the standard errors of delta, sigma and p0 by the delta method.
+    """Return the standard errors of delta, sigma and p0 by the delta method.
 
     With log(p0 f0) = c0 + c1 x + c2 x^2: d log p0 = (1, delta, delta^2 + sigma^2) dc, d delta = sigma^2 dc1 + 2 delta
     sigma^2 dc2, d sigma = sigma^3 dc2. A quirk of R's ``loccov2``, reproduced: its c belong to x less the mode, for
@@ -109,27 +109,27 @@ def _errors(
 
 
 def null_counts(log_f0: np.ndarray, f: np.ndarray) -> np.ndarray:
-    """Give f0 at the bin centres with the sum of `f`, from its logarithm up to a constant."""
+    """Return f0 at the bin centres with the sum of `f`, from its logarithm up to a constant."""
     f0: np.ndarray = np.exp(log_f0 - log_f0.max())
     f0 *= f.sum() / f0.sum()
     return f0
 
 
 def _multinomial_sd(slopes: np.ndarray, f: np.ndarray) -> np.ndarray:
-    """Give sqrt(sum s_k^2 f_k - (sum s_k f_k)^2 / sum f), the sd of sum s_k y_k for multinomial counts."""
+    """Return sqrt(sum s_k^2 f_k - (sum s_k f_k)^2 / sum f), the sd of sum s_k y_k for multinomial counts."""
     sd: np.ndarray = np.sqrt(np.maximum(slopes**2 @ f - (slopes @ f) ** 2 / f.sum(), 0.0))
     return sd
 
 
 def _log_fdr_errors(smoother: np.ndarray, density: Density, middle: np.ndarray, inverse: np.ndarray) -> np.ndarray:
-    """Give the standard errors of log fdr = log(p0 f0) - log f: both are linear in the coefficients of log f."""
+    """Return the standard errors of log fdr = log(p0 f0) - log f: both are linear in the coefficients of log f."""
     difference = smoother @ density.basis[middle] - density.basis
     errors: np.ndarray = np.sqrt(np.maximum(np.einsum("ki,ij,kj->k", difference, inverse, difference), 0.0))
     return errors
 
 
 def _full_rank(terms: np.ndarray) -> bool:
-    """Tell whether no column depends on those before it."""
+    """Return whether no column depends on those before it."""
     if len(terms) < terms.shape[1]:
         return False
     left = np.abs(np.diag(np.linalg.qr(terms)[1]))

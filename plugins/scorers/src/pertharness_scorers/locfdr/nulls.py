@@ -45,7 +45,7 @@ class Nulls:
 
 
 def middle_bins(values: np.ndarray, quartiles: Quartiles, x: np.ndarray) -> np.ndarray:
-    """Tell which bins have their centre between the quartiles.
+    """Return which bins have their centre between the quartiles.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def estimate_nulls(
 
 
 def _inverse(density: Density) -> np.ndarray | None:
-    """Give (B' diag(f) B)^-1, the covariance of the coefficients of log f; None where R's ``solve`` stops."""
+    """Return (B' diag(f) B)^-1, the covariance of the coefficients of log f; None where R's ``solve`` stops."""
     information = density.basis.T @ (density.f[:, None] * density.basis)
     try:
         inverse = np.linalg.inv(information)
@@ -104,14 +104,14 @@ def _inverse(density: Density) -> np.ndarray | None:
 
 
 def _differ(matched: MatchedNull | TruncatedFit, likely: TruncatedFit) -> bool:
-    """Tell whether the two estimates are so different that one of them is doubtful."""
+    """Return whether the two estimates are so different that one of them is doubtful."""
     return bool(
         abs(matched.delta - likely.delta) > DISCREPANT or abs(np.log(matched.sigma / likely.sigma)) > DISCREPANT
     )
 
 
 def _no_match(values: np.ndarray, quartiles: Quartiles, middle: np.ndarray) -> tuple[str, str]:
-    """Say why central matching failed, and what to do."""
+    """Return why central matching failed, and what to do."""
     if middle.sum() < 3:
         cause, remedy = _few_bins(values, quartiles, len(middle), int(middle.sum()))
         return cause, f"{remedy}; or take null='mle'"
@@ -133,7 +133,7 @@ def _few_bins(values: np.ndarray, quartiles: Quartiles, n_bins: int, found: int)
 
 
 def _no_likelihood(quartiles: Quartiles) -> tuple[str, str]:
-    """Say why maximum likelihood failed, and what to do."""
+    """Return why maximum likelihood failed, and what to do."""
     return (
         f"the values between the quartiles {quartiles.low:.6g} and {quartiles.high:.6g} do not look normal, or are too "
         "far from where the iteration starts, N(0, 1)",
@@ -142,7 +142,7 @@ def _no_likelihood(quartiles: Quartiles) -> tuple[str, str]:
 
 
 def null_table(nulls: Nulls, *, split: bool) -> pd.DataFrame:
-    """Give all estimates and their standard errors: rows `FP0_ROWS`, columns delta, sigma, p0 (and sigright)."""
+    """Return all estimates and their standard errors: rows `FP0_ROWS`, columns delta, sigma, p0 (and sigright)."""
     import pandas as pd
 
     rows = []

@@ -37,7 +37,7 @@ class Rates:
 
 
 def bin_rates(counted: Bins, density: Density, nulls: Nulls, name: NullName) -> Rates:
-    """Give fdr = min(p0 f0 / f, 1), the tail rates, the density of the values that are not null, and expected rates.
+    """Return fdr = min(p0 f0 / f, 1), the tail rates, the density of the values that are not null, and expected rates.
 
     fdr is set to 1 from the outermost bin left of the centre that has 1 to that right of it, and by maximum likelihood
     within one sigma of delta.
@@ -67,7 +67,7 @@ def bin_rates(counted: Bins, density: Density, nulls: Nulls, name: NullName) -> 
 
 
 def _null_density(null: MatchedNull | TruncatedFit, x: np.ndarray, f: np.ndarray) -> np.ndarray:
-    """Give f0 at the bin centres with the sum of `f`."""
+    """Return f0 at the bin centres with the sum of `f`."""
     if isinstance(null, MatchedNull):
         return null.f0
     return null_counts(-(((x - null.delta) / null.sigma) ** 2) / 2, f)
@@ -83,7 +83,7 @@ def _one_about(centre: float, x: np.ndarray, fdr: np.ndarray) -> np.ndarray:
 def _expected_rates(
     x: np.ndarray, centre: float, every: np.ndarray, fdr: np.ndarray, fdr_theoretical: np.ndarray
 ) -> dict[str, float]:
-    """Give sum fdr f1 / sum f1, in all, left and right of the centre, for both nulls; 1 where no value is not null."""
+    """Return sum fdr f1 / sum f1, in all, left and right of the centre, for both nulls; 1 if all are null."""
     sides = (np.ones(len(x), dtype=bool), x <= centre, x >= centre)
     values = []
     for rate in (fdr, fdr_theoretical):
@@ -93,7 +93,7 @@ def _expected_rates(
 
 
 def level_crossings(x: np.ndarray, fdr: np.ndarray) -> tuple[float, float]:
-    """Give where fdr falls to 0.2, left and right of its maximum; NaN where the end bin is not below."""
+    """Return where fdr falls to 0.2, left and right of its maximum; NaN where the end bin is not below."""
     top = len(fdr) - 1 - int(np.argmax(fdr[::-1]))
     left, right = slice(None, top + 1), slice(top, None)
     return (
@@ -103,13 +103,13 @@ def level_crossings(x: np.ndarray, fdr: np.ndarray) -> tuple[float, float]:
 
 
 def _crossing(x: np.ndarray, fdr: np.ndarray) -> float:
-    """Give x as a function of fdr at 0.2, linear between the bins in the order of their fdr."""
+    """Return x as a function of fdr at 0.2, linear between the bins in the order of their fdr."""
     order = np.argsort(fdr, kind="stable")
     return float(np.interp(Z2_LEVEL, fdr[order], x[order]))
 
 
 def non_null_distribution(fdr: np.ndarray, f1: np.ndarray) -> np.ndarray:
-    """Give the share of f1 with fdr at or below 0.01 .. 0.99, of that at or below 0.99; shape (99, 2); NaN if none."""
+    """Return the share of f1 with fdr <= 0.01 .. 0.99, of that <= 0.99; shape (99, 2); NaN if none."""
     levels = np.arange(1, 100) / 100
     below = np.array([f1[fdr <= level].sum() for level in levels])
     share = below / below[-1] if below[-1] > 0 else np.full(99, np.nan)

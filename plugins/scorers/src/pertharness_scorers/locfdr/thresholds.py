@@ -35,7 +35,7 @@ class Thresholds:
 
 
 def nearest_thresholds(values: np.ndarray, fdr: np.ndarray, level: float = 0.05) -> Thresholds:
-    """Give the positive and the negative value whose local fdr is nearest `level`; the first in data order on ties.
+    """Return the positive and the negative value whose local fdr is nearest `level`; the first in data order on ties.
 
     There is such a value wherever there is a positive (negative) one, tail or not: `upper_near` and `lower_near` tell
     whether its fdr is within 0.01 of `level`. The rule of doi 10.1038/s41592-025-02772-6, published code.
@@ -64,13 +64,13 @@ def nearest_thresholds(values: np.ndarray, fdr: np.ndarray, level: float = 0.05)
 
 
 def _first_nearest(distance: np.ndarray, candidates: np.ndarray) -> int | None:
-    """Give the first row with the smallest distance among the candidates."""
+    """Return the first row with the smallest distance among the candidates."""
     rows = np.flatnonzero(candidates)
     return int(rows[np.argmin(distance[rows])]) if len(rows) else None
 
 
 def tail_thresholds(result: LocalFdr, values: np.ndarray, level: float = 0.05) -> Thresholds:
-    """Give, for each tail, the threshold nearest the centre beyond which the false discovery rate is at most `level`.
+    """Return, for each tail, the threshold nearest the centre beyond which the false discovery rate is at most `level`.
 
     The rate beyond t is p0 N P0(Z > t) / #(values > t), with P0 the null of `result`; for the lower tail likewise with
     < t. Candidates are the values that are positive and above delta (negative and below) and have values beyond them.
@@ -96,7 +96,7 @@ def tail_thresholds(result: LocalFdr, values: np.ndarray, level: float = 0.05) -
 def _upper_tail(
     values: np.ndarray, delta: float, sigma: float, weight: float, level: float
 ) -> tuple[float, float, int]:
-    """Give the threshold, its rate and the number of values above it; NaN, NaN and 0 if there is none.
+    """Return the threshold, its rate and the number of values above it; NaN, NaN and 0 if there is none.
 
     Above delta the null has the density of `weight` N(delta, sigma^2), relative to all values.
     """
