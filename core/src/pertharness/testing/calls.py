@@ -210,13 +210,13 @@ def call_score(
     """
     offer: ScorerOffer = _offer_of(plugin, "scorers", name)
     caller = _caller_of(plugin, "score")
-    given = {"controls": controls, "train": train, "screen": screen}
-    for argument, value in given.items():
+    data = {"controls": controls, "train": train, "screen": screen}
+    for argument, value in data.items():
         if value is None and argument in caller.get_hookimpls()[0].argnames:
             raise ValueError(f"the hook score takes {argument!r}; give it, an AnnData of means with the genes of truth")
     scores: pd.DataFrame | Scores = caller(
         name=offer.name, truth=truth, prediction=prediction, references=references or {}, task=task or _task_of(offer),
-        params={**offer.params, **(params or {})}, seed=seed, **given,
+        params={**offer.params, **(params or {})}, seed=seed, **data,
     )  # fmt: skip
     return scores
 
@@ -233,8 +233,8 @@ def _offer_of(plugin: Any, kind: str, name: str | None) -> Any:
     if name is None and len(offers) == 1:
         return next(iter(offers.values()))
     if name not in offers:
-        asked = f"{name!r} is not among" if name else "name one of"
-        raise ValueError(f"{asked} the {kind} of the card: {', '.join(offers) or 'none'}")
+        problem = f"{name!r} is not among" if name else "name one of"
+        raise ValueError(f"{problem} the {kind} of the card: {', '.join(offers) or 'none'}")
     return offers[name]
 
 

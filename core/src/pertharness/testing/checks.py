@@ -23,7 +23,7 @@ from pertharness.testing.model_checks import MODEL_CHECKS
 from pertharness.testing.model_trial import ModelTrial
 from pertharness.testing.scorer_checks import SCORER_CHECKS
 from pertharness.testing.scorer_trial import ScorerTrial
-from pertharness.testing.subject import Subject, give
+from pertharness.testing.subject import Subject, make_extras
 from pertharness.worker.stages import Result
 
 if TYPE_CHECKING:
@@ -105,11 +105,11 @@ def run_check(
     Skip
         If the check cannot be done, with the reason.
     """
-    subject = Subject(ref, give(params=params, slots=slots, source=source, files=files))
-    known = {check.id: check for check in card_checks()}
-    if check_id not in known:
-        known = {check.id: check for check in list_checks(subject.card())}
-    check = known[check_id]
+    subject = Subject(ref, make_extras(params=params, slots=slots, source=source, files=files))
+    checks = {check.id: check for check in card_checks()}
+    if check_id not in checks:
+        checks = {check.id: check for check in list_checks(subject.card())}
+    check = checks[check_id]
     check.function(subject if check.kind == "card" else _open_trial(subject, check.kind, check.offer, check.part))
 
 
@@ -137,7 +137,7 @@ def run_check_job(job: Job, folder: Path, phases: list[Phase]) -> Result:
 def _open_trial(subject: Subject, kind: str, offer: str, part: str) -> Any:
     """Return what the checks of one offer work on."""
     offered = next(offered for offered in getattr(subject.card(), kind) if offered.name == offer)
-    changed = offered.model_copy(update={"params": offered.params | json.loads(subject.given.params)})
+    changed = offered.model_copy(update={"params": offered.params | json.loads(subject.extras.params)})
     return _TRIALS[kind](subject, changed, part)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pertharness.contract.errors import ContractError, Skip
 from pertharness.contract.protocol import PROJECT
-from pertharness.testing.failures import package_places
+from pertharness.testing.failures import package_roots
 
 WORKER_SIDE = frozenset({"anndata", "numpy", "pandas", "pluggy", "pydantic", "scipy"})
 """What a hook is handed, or needs for its answer: who requires pertharness has these."""
@@ -51,16 +51,16 @@ def check_imports_declared(module: str) -> None:
     owner = distribution_of(module)
     if owner is None:
         raise Skip(f"the module {module!r} belongs to no distribution, so nothing is declared; pip install the plugin")
-    places = package_places(module)
-    declared = _declared_by(owner) | {name for place in places for name in _locked_in(place)}
+    roots = package_roots(module)
+    declared = _declared_by(owner) | {name for root in roots for name in _locked_in(root)}
     if normalise("pertharness") in declared:
         declared |= WORKER_SIDE
-    unknown = [line for line in find_imports(places) if normalise(line.package) not in declared]
+    unknown = [line for line in find_imports(roots) if normalise(line.package) not in declared]
     owners = owners_of_packages() if unknown else {}  # it reads the metadata of all that is installed
     missing = []
     for line in unknown:
         names = {normalise(name) for name in owners.get(line.package, [line.package])}
-        if not names & declared and not _is_beside(line.package, places, owners):
+        if not names & declared and not _is_beside(line.package, roots, owners):
             missing.append((line, min(names)))
     if missing:
         lines = [
@@ -101,18 +101,18 @@ def owners_of_packages() -> dict[str, list[str]]:
     return owners
 
 
-def find_imports(places: list[Path]) -> Iterator[Import]:
+def find_imports(roots: list[Path]) -> Iterator[Import]:
     """Find what files import of other packages: all but the standard library, and imports in a try block."""
-    own = {place.stem if place.suffix == ".py" else place.name for place in places}
-    for place in places:
-        for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+    own = {root.stem if root.suffix == ".py" else root.name for root in roots}
+    for root in roots:
+        for file in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
             if file.suffix != ".py":
                 continue
             for node in _unguarded(ast.parse(file.read_bytes(), str(file))):
                 for name in _modules_of(node):
                     package = name.split(".")[0]
                     if package not in own and package not in sys.stdlib_module_names:
-                        yield Import(str(file.relative_to(place.parent)), node.lineno, package)
+                        yield Import(str(file.relative_to(root.parent)), node.lineno, package)
 
 
 def _unguarded(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
@@ -146,22 +146,22 @@ def _declared_by(owner: Distribution) -> set[str]:
     return {normalise(owner.name), *map(_name_of, owner.requires or [])}
 
 
-def _locked_in(place: Path) -> set[str]:
+def _locked_in(root: Path) -> set[str]:
     """Return the names in the locks of a plugin's environment, which lie in its package."""
-    locks = sorted(place.glob("requirements*.lock")) if place.is_dir() else []
+    locks = sorted(root.glob("requirements*.lock")) if root.is_dir() else []
     lines = [line for lock in locks for line in lock.read_text(encoding="utf-8").splitlines()]
     return {name for line in lines if (name := _name_of(line))}
 
 
-def _is_beside(package: str, places: list[Path], owners: Mapping[str, list[str]]) -> bool:
+def _is_beside(package: str, roots: list[Path], owners: Mapping[str, list[str]]) -> bool:
     """Check whether a package of no known distribution lies beside the plugin, in one folder of sources."""
-    if package in owners or not places:
+    if package in owners or not roots:
         return False
     try:
         spec = find_spec(package)
     except (ImportError, ValueError):
         return False
-    return spec is not None and spec.origin is not None and places[0].parent in Path(spec.origin).parents
+    return spec is not None and spec.origin is not None and roots[0].parent in Path(spec.origin).parents
 
 
 def normalise(name: str) -> str:

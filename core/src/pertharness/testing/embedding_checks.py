@@ -45,21 +45,28 @@ class EmbeddingTrial:
         Skip
             If the embedding needs a file that is not there.
         """
-        asked = list(self.labels if labels is None else labels)
+        queried = list(self.labels if labels is None else labels)
         references = {"planted_b": planted_means(context="planted_b")} if self.offer.takes_reference else {}
-        given = {
-            "train": (self.train if train is None else train).copy(), "references": references, "labels": list(asked),
+        arguments = {
+            "train": (self.train if train is None else train).copy(), "references": references,
+            "labels": list(queried),
             "files": self.subject.files_of(self.offer), "params": copy.deepcopy(dict(params or self.offer.params)),
         }  # fmt: skip
         source = self.subject.source_of(self.offer)
         embed = self.subject.hook("embed", self.offer.name, guarded=False)
-        before = digest_arguments(given)
+        before = digest_arguments(arguments)
         with working_folder() as workdir:
             table = embed(
-                name=self.offer.name, kind=self.kind, source=source, device="cpu", seed=seed, workdir=workdir, **given
+                name=self.offer.name,
+                kind=self.kind,
+                source=source,
+                device="cpu",
+                seed=seed,
+                workdir=workdir,
+                **arguments,
             )
-        check_embedding(table, asked, self.subject.refusal("embed", self.offer.name))
-        return table, changed_arguments(before, given)
+        check_embedding(table, queried, self.subject.refusal("embed", self.offer.name))
+        return table, changed_arguments(before, arguments)
 
     def table(self) -> pd.DataFrame:
         """Return the table of the first call."""
@@ -70,11 +77,11 @@ class EmbeddingTrial:
         return self.call(labels=labels)[0]
 
 
-def _difference(one: pd.DataFrame, other: pd.DataFrame) -> str:
+def _difference(first: pd.DataFrame, second: pd.DataFrame) -> str:
     """Return how two tables differ; empty if they do not."""
-    if list(one.index) != list(other.index):
+    if list(first.index) != list(second.index):
         return "other labels have a row"
-    return "" if np.array_equal(one.to_numpy(), other.to_numpy()) else "the numbers are others"
+    return "" if np.array_equal(first.to_numpy(), second.to_numpy()) else "the numbers are others"
 
 
 def check_table(trial: EmbeddingTrial) -> None:
@@ -110,11 +117,11 @@ def check_unknown_label(trial: EmbeddingTrial) -> None:
     """A label that nobody knows is left out, and the others keep their rows."""
     if trial.offer.any_label:
         raise Skip("the card says that it gives any label a row")
-    known = trial.table()
+    expected = trial.table()
     more = trial.embed([*trial.labels, UNSEEN])
     if UNSEEN in more.index:
         raise ContractError(f"{UNSEEN!r} has an embedding, and no such gene exists; leave unknown labels out")
-    if sorted(more.index) != sorted(known.index):
+    if sorted(more.index) != sorted(expected.index):
         raise ContractError(f"with {UNSEEN!r} among the labels, other rows come back; expected the same ones")
 
 

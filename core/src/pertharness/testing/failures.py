@@ -42,20 +42,20 @@ def _text(error: BaseException) -> str:
 
 def own_lines(error: BaseException, module: str) -> list[str]:
     """Return the lines of a traceback that stand in files of the plugin, or those of its cause."""
-    places = package_places(module)
-    seen: BaseException | None = error
-    while seen is not None:
+    roots = package_roots(module)
+    current: BaseException | None = error
+    while current is not None:
         frames = [
-            frame for frame in traceback.extract_tb(seen.__traceback__)
-            if any(place in (Path(frame.filename), *Path(frame.filename).parents) for place in places)
+            frame for frame in traceback.extract_tb(current.__traceback__)
+            if any(root in (Path(frame.filename), *Path(frame.filename).parents) for root in roots)
         ]  # fmt: skip
         if frames:
             return "".join(traceback.format_list(frames)).rstrip().splitlines()
-        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
     return []
 
 
-def package_places(module: str) -> list[Path]:
+def package_roots(module: str) -> list[Path]:
     """Return the folders of a plugin's package, or its one file, without importing it; none if it is not there."""
     try:
         spec = importlib.util.find_spec(module)
@@ -64,5 +64,5 @@ def package_places(module: str) -> list[Path]:
     if spec is None:
         return []
     if spec.submodule_search_locations:
-        return [Path(place) for place in spec.submodule_search_locations]
+        return [Path(root) for root in spec.submodule_search_locations]
     return [Path(spec.origin)] if spec.origin else []

@@ -47,7 +47,7 @@ def check_gene_order(trial: ModelTrial) -> None:
 
 
 def _check_nearer(
-    what: str,
+    quantity: str,
     first: Answer,
     second: Answer,
     order: np.ndarray,
@@ -60,8 +60,8 @@ def _check_nearer(
     allowed = max(by_place / far, min(near, by_place / FAR_CHANGES))
     if by_name > allowed:
         raise ContractError(
-            f"{WHAT}: the {what} are off by {by_name:.2g} under the same names, by {by_place:.2g} in the same places; "
-            f"expected {allowed:.2g} at most; {HINT}"
+            f"{WHAT}: the {quantity} are off by {by_name:.2g} under the same names, by {by_place:.2g} in the same "
+            f"places; expected {allowed:.2g} at most; {HINT}"
         )
 
 
@@ -78,12 +78,12 @@ def _control(answer: Answer) -> np.ndarray:
 
 
 def _distance(
-    one: Answer, other: Answer, zero: Callable[[Answer], np.ndarray | float], order: np.ndarray | slice = slice(None)
+    first: Answer, second: Answer, zero: Callable[[Answer], np.ndarray | float], order: np.ndarray | slice = slice(None)
 ) -> float:
     """Return the root mean square difference of two answers, each from its own zero, the second one in an order."""
-    means, others = one.means(), other.means()
+    means, others = first.means(), second.means()
     queries = [query for query in means if query in others]
-    differences = [(means[query] - zero(one)) - (others[query] - zero(other))[order] for query in queries]
+    differences = [(means[query] - zero(first)) - (others[query] - zero(second))[order] for query in queries]
     return float(np.sqrt(np.nanmean(np.square(differences)))) if queries else 0.0
 
 

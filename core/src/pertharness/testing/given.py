@@ -43,7 +43,7 @@ class Allotted:
     files: dict[str, Path] = field(default_factory=dict)
 
 
-def allot(card: Card, asked: Asked) -> dict[tuple[str, str], Allotted]:
+def allot(card: Card, inputs: Asked) -> dict[tuple[str, str], Allotted]:
     """Return what each offer gets, by kind (``models``) and name.
 
     Raises
@@ -53,13 +53,13 @@ def allot(card: Card, asked: Asked) -> dict[tuple[str, str], Allotted]:
     """
     offers: list[tuple[str, AnyOffer]] = [(kind, offer) for kind in KINDS for offer in getattr(card, kind)]
     allotted = {(kind, offer.name): Allotted() for kind, offer in offers}
-    for text, value in asked.params.items():
+    for text, value in inputs.params.items():
         for kind, offer, name in _owners(text, "--param", offers, lambda offer: offer.params):
             allotted[kind, offer.name].params[name] = _placed(offer, name, value)
-    for text, path in asked.slots.items():
+    for text, path in inputs.slots.items():
         for kind, offer, name in _owners(text, "--slot", offers, lambda offer: getattr(offer, "slots", {})):
             allotted[kind, offer.name].slots[name] = _existing(path, f"--slot {text}")
-    for name, path in asked.files.items():
+    for name, path in inputs.files.items():
         _allot_file(name, _existing(path, f"--file {name}"), offers, allotted)
     return allotted
 
@@ -71,8 +71,8 @@ def _owners(
     owner, _, name = text.rpartition(".")
     fit = [(kind, offer, name) for kind, offer in offers if name in names_of(offer) and owner in ("", offer.name)]
     if not fit:
-        known = sorted({f"{offer.name}.{name}" for _, offer in offers for name in names_of(offer)})
-        raise RecipeError(f"{option} {text}: no offer has it; expected one of {', '.join(known) or 'none'}")
+        available = sorted({f"{offer.name}.{name}" for _, offer in offers for name in names_of(offer)})
+        raise RecipeError(f"{option} {text}: no offer has it; expected one of {', '.join(available) or 'none'}")
     owners = sorted({offer.name for _, offer, _ in fit})
     if len(owners) > 1:
         raise RecipeError(
@@ -85,20 +85,20 @@ def _allot_file(
     name: str, path: Path, offers: list[tuple[str, AnyOffer]], allotted: Mapping[tuple[str, str], Allotted]
 ) -> None:
     """Return a file to the offers that declare it, or to the one that is made of it."""
-    taken = False
+    is_used = False
     for kind, offer in offers:
         if name in [file.wanted for file in getattr(offer, "weights", ())]:
             allotted[kind, offer.name].files[name] = path
-            taken = True
+            is_used = True
         elif name == offer.name and _made_of_a_file(offer):
             allotted[kind, offer.name].source = path
-            taken = True
-    if not taken:
-        known = {file.wanted for _, offer in offers for file in getattr(offer, "weights", ())}
-        known |= {offer.name for _, offer in offers if _made_of_a_file(offer)}
+            is_used = True
+    if not is_used:
+        available = {file.wanted for _, offer in offers for file in getattr(offer, "weights", ())}
+        available |= {offer.name for _, offer in offers if _made_of_a_file(offer)}
         raise RecipeError(
             f"--file {name}: no offer declares a file, or is made of one, of that name; "
-            f"expected one of {', '.join(sorted(known)) or 'none'}"
+            f"expected one of {', '.join(sorted(available)) or 'none'}"
         )
 
 
@@ -116,8 +116,8 @@ def _placed(offer: AnyOffer, name: str, value: Any) -> Any:
 
 def _existing(path: Path, where: str) -> Path:
     """Return the absolute path of a file that is there."""
-    placed = path.expanduser().absolute()
-    if not placed.is_file():
-        what = "is a folder" if placed.is_dir() else "is not there"
-        raise RecipeError(f"{where}: {str(path)!r} {what}; expected a file")
-    return placed
+    absolute = path.expanduser().absolute()
+    if not absolute.is_file():
+        problem = "is a folder" if absolute.is_dir() else "is not there"
+        raise RecipeError(f"{where}: {str(path)!r} {problem}; expected a file")
+    return absolute

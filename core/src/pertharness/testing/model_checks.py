@@ -22,7 +22,7 @@ from pertharness.testing.model_trial import (
     shuffle_rows,
 )
 from pertharness.testing.planted import SINGLES, UNSEEN, pose
-from pertharness.testing.subject import private_places, working_folder
+from pertharness.testing.subject import private_folders, working_folder
 from pertharness.worker import prediction_checks
 
 FLOOR = -1.0
@@ -87,9 +87,9 @@ def check_scale(trial: ModelTrial) -> None:
 
 def check_same_seed(trial: ModelTrial) -> None:
     """The same seed gives the same answer."""
-    one, other = trial.sound().means(), trial.answer().means()
-    difference = largest_difference(one, other)
-    if set(one) != set(other) or difference > TOLERANCE:
+    first, second = trial.sound().means(), trial.answer().means()
+    difference = largest_difference(first, second)
+    if set(first) != set(second) or difference > TOLERANCE:
         raise ContractError(
             f"two runs with seed {SEED} differ by up to {difference:.2g}; draw from a generator made of the argument "
             "'seed' alone, e.g. numpy.random.default_rng(seed)"
@@ -106,8 +106,8 @@ def check_another_seed(trial: ModelTrial) -> None:
 def check_no_state(trial: ModelTrial) -> None:
     """Fitted after another fit in the same process, it answers as if it were the first: nothing is kept in a module."""
 
-    def difference(one: Answer, other: Answer) -> str:
-        means = one.means(), other.means()
+    def difference(first: Answer, second: Answer) -> str:
+        means = first.means(), second.means()
         if set(means[0]) != set(means[1]):
             return "other queries are answered"
         largest = largest_difference(*means)
@@ -151,18 +151,18 @@ def check_own_folder(trial: ModelTrial) -> None:
     import importlib.util
 
     spec = importlib.util.find_spec(trial.subject.ref.module)
-    package = [Path(place) for place in (spec.submodule_search_locations if spec else None) or []]
+    package = [Path(location) for location in (spec.submodule_search_locations if spec else None) or []]
     before = _files(package)
     trial.sound()
-    with working_folder() as folder, private_places(folder) as places:
-        around = _files([folder])
+    with working_folder() as folder, private_folders(folder) as folders:
+        files_before = _files([folder])
         trial.answer()
         # Caches and settings of other packages (fonts, compiled code) go there by convention.
-        left = {path for path in _files([folder]) - around if not {".cache", ".config"} & {*path.parts}}
-        inside = {path for path in left if path.relative_to(folder).parts[0].startswith("check-")}
-    outside = sorted((left - inside) | (_files(package) - before))
+        new_files = {path for path in _files([folder]) - files_before if not {".cache", ".config"} & {*path.parts}}
+        inside = {path for path in new_files if path.relative_to(folder).parts[0].startswith("check-")}
+    outside = sorted((new_files - inside) | (_files(package) - before))
     if outside:
-        home = {path: name for name, path in places.items()}
+        home = {path: name for name, path in folders.items()}
         where = next((name for path, name in home.items() if outside[0].is_relative_to(path)), str(outside[0].parent))
         raise ContractError(
             f"{len(outside)} files were left outside the job's folder (first: {outside[0].name!r} in {where}); "

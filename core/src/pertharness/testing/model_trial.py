@@ -76,19 +76,19 @@ class ModelTrial:
             "references": {name: adata.copy() for name, adata in posed.references.items()},
             "files": self.subject.files_of(self.offer), "params": copy.deepcopy(dict(params or self.offer.params)),
         }  # fmt: skip
-        asked = list(posed.queries if queries is None else queries)
-        to_predict = {"controls": select(to_fit["train"], [CONTROL]), "queries": list(asked)}
+        requested = list(posed.queries if queries is None else queries)
+        to_predict = {"controls": select(to_fit["train"], [CONTROL]), "queries": list(requested)}
         before = digest_arguments(to_fit | to_predict)
         with working_folder() as workdir:
             model = fit(workdir=workdir, **to_fit, **common)
             prediction = predict(model=model, oracle=None, workdir=workdir, **to_predict, **common)
         prediction_checks.check_form(prediction, self.refuse)
         changed = tuple(changed_arguments(before, to_fit | to_predict))
-        return Answer(prediction, select(posed.train, [CONTROL]), asked, changed)
+        return Answer(prediction, select(posed.train, [CONTROL]), requested, changed)
 
     def _slots_given(self) -> dict[str, pd.DataFrame]:
         """Return the embeddings that the user named."""
-        return {slot: read_slot(path) for slot, path in self.subject.given.slots}
+        return {slot: read_slot(path) for slot, path in self.subject.extras.slots}
 
     def _formed(self) -> Answer:
         """Return the raw answer where it has the right form; each part of that has a check of its own."""
@@ -114,35 +114,38 @@ class ModelTrial:
             raise Skip("not tried, because values are out of range: see scale") from None
         return answer
 
-    def within(self, first: Answer, second: Answer, what: str) -> None:
+    def within(self, first: Answer, second: Answer, change: str) -> None:
         """Check two answers against each other, for the queries that both have."""
-        one, other = first.means(), second.means()
+        first_means, second_means = first.means(), second.means()
         allowed = CELLS_TOLERANCE if self.offer.input == "cells" else TOLERANCE
-        why = f"{allowed:g}"
+        allowance = f"{allowed:g}"
         if not self.offer.deterministic:
             seeds = largest_difference(self.sound().means(), self.other().means())
-            allowed, why = max(allowed, SPREAD * seeds), f"{SPREAD:g} times what another seed changes ({seeds:.2g})"
-        refuse_other_queries(one, other, second.queries, what)
-        difference = largest_difference(one, other)
+            allowed, allowance = (
+                max(allowed, SPREAD * seeds),
+                f"{SPREAD:g} times what another seed changes ({seeds:.2g})",
+            )
+        refuse_other_queries(first_means, second_means, second.queries, change)
+        difference = largest_difference(first_means, second_means)
         if difference > allowed:
-            raise ContractError(f"{what}: answers differ by up to {difference:.2g}, allowed {why}")
+            raise ContractError(f"{change}: answers differ by up to {difference:.2g}, allowed {allowance}")
 
 
 def refuse_other_queries(
-    one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray], queries: list[str], what: str
+    first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray], queries: list[str], change: str
 ) -> None:
     """Refuse answers one of which has a query that the other declines."""
-    if missing := sorted(set(queries) & (set(one) ^ set(other))):
-        raise ContractError(f"{what}: {missing[0]!r} is answered once and declined once")
+    if missing := sorted(set(queries) & (set(first) ^ set(second))):
+        raise ContractError(f"{change}: {missing[0]!r} is answered once and declined once")
 
 
-def largest_difference(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> float:
+def largest_difference(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> float:
     """Return the largest difference over the queries in both; infinity where only one of the two has a number."""
     largest = 0.0
-    for query in set(one) & set(other):
-        if (np.isnan(one[query]) != np.isnan(other[query])).any():
+    for query in set(first) & set(second):
+        if (np.isnan(first[query]) != np.isnan(second[query])).any():
             return float("inf")
-        largest = max(largest, float(np.nanmax(np.abs(one[query] - other[query]), initial=0.0)))
+        largest = max(largest, float(np.nanmax(np.abs(first[query] - second[query]), initial=0.0)))
     return largest
 
 

@@ -155,13 +155,13 @@ def pose(kind: str, level: str, seed: int = 0) -> Posed:
 
     held_out, val = (DOUBLES[4:], DOUBLES[3:4]) if kind == "double" else (SINGLES[:2], SINGLES[2:3])
     outside = {*held_out, *val}
-    kept = [
+    training = [
         label for label in (*SINGLES, *DOUBLES)
         if label not in outside and (kind == "double" or not outside & {*targets_of(label)})
     ]  # fmt: skip
     make: Any = planted_cells if level == "cells" else planted_means
     adata = make(seed)
-    train = select(adata, [CONTROL, *kept])
+    train = select(adata, [CONTROL, *training])
     return Posed(
         task=planted_task(kind), train=train, val=select(adata, list(val)), controls=select(train, [CONTROL]),
         queries=list(held_out),

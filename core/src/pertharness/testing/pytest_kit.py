@@ -61,9 +61,9 @@ def conformance(
     @pytest.mark.parametrize("check", cases)
     def test_conformance(check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
-        given = allotted.get((check.kind, check.offer), Allotted())
+        inputs = allotted.get((check.kind, check.offer), Allotted())
         try:
-            run_check(check.id, ref, given.files, params=given.params, slots=given.slots, source=given.source)
+            run_check(check.id, ref, inputs.files, params=inputs.params, slots=inputs.slots, source=inputs.source)
         except Skip as skip:
             pytest.skip(str(skip))
 

@@ -42,7 +42,7 @@ def check_table(trial: ScorerTrial) -> None:
 def check_perfect(trial: ScorerTrial) -> None:
     """A perfect prediction gets the best value that the card names."""
     trial.noisy()
-    judged = [one for one in trial.judged(trial.scores(trial.make_scene(0.0))) if one[0].best is not None]
+    judged = [entry for entry in trial.judged(trial.scores(trial.make_scene(0.0))) if entry[0].best is not None]
     if not judged:
         raise Skip("no metric has a best value")
     for metric, variant, values in judged:
@@ -71,8 +71,8 @@ def check_relabelled(trial: ScorerTrial) -> None:
     """Genes and perturbations under other names get the same values."""
     values = trial.steady().copy()
     new = new_names(trial.scene.truth)
-    told = [(relabel(p, new) if p else "", new.get(g, g), *rest) for p, g, *rest in values.index]
-    values.index = type(values.index).from_tuples(told, names=values.index.names)
+    renamed = [(relabel(p, new) if p else "", new.get(g, g), *rest) for p, g, *rest in values.index]
+    values.index = type(values.index).from_tuples(renamed, names=values.index.names)
     refuse_others(values, trial.scores(map_data(trial.scene, rename)), "under other names")
 
 
@@ -111,9 +111,9 @@ def check_inputs_unchanged(trial: ScorerTrial) -> None:
 def check_no_state(trial: ScorerTrial) -> None:
     """After another call in the same process, the values are those of a first one: nothing is kept in a module."""
 
-    def difference(one: pd.Series, other: pd.Series) -> str:
+    def difference(first: pd.Series, second: pd.Series) -> str:
         try:
-            refuse_others(one, other, "the values are others")
+            refuse_others(first, second, "the values are others")
         except ContractError as error:
             return str(error)
         return ""
@@ -130,21 +130,22 @@ def check_nan(trial: ScorerTrial) -> None:
     """NaN in, no number out: a query with missing values has no score, whether some or all of them are missing."""
     trial.noisy()
     query = QUERIES[0]
-    for share, what in ((1, "all values"), (2, "half of the values")):
+    for share, missing in ((1, "all values"), (2, "half of the values")):
         prediction = trial.scene.prediction.copy()
         row = list(prediction.obs["perturbation"]).index(query)
         prediction.X[row, ::share] = np.nan
         values = trial.scores(replace(trial.scene, prediction=prediction))
-        _no_number(values, query, f"{what} predicted for {query!r} are NaN", PARTIAL if share > 1 else ())
+        _no_number(values, query, f"{missing} predicted for {query!r} are NaN", PARTIAL if share > 1 else ())
 
 
-def _no_number(values: pd.Series, query: str, what: str, excused: tuple[str, ...] = ()) -> None:
+def _no_number(values: pd.Series, query: str, situation: str, excused: tuple[str, ...] = ()) -> None:
     """Refuse a value of a query."""
     index = values.index
-    found = (index.get_level_values("perturbation") == query) & ~index.get_level_values("variant").isin(excused)
-    if found.any():
+    has_value = (index.get_level_values("perturbation") == query) & ~index.get_level_values("variant").isin(excused)
+    if has_value.any():
         raise ContractError(
-            f"{what}, and {name_of_value(index[found][0])} is {values[found].iloc[0]!r}; expected NaN or no row"
+            f"{situation}, and {name_of_value(index[has_value][0])} is {values[has_value].iloc[0]!r}; "
+            "expected NaN or no row"
         )
 
 
@@ -152,8 +153,8 @@ def check_unanswered(trial: ScorerTrial) -> None:
     """A query without an answer gets no number, and the others get theirs."""
     trial.noisy()
     scene, query = trial.scene, QUERIES[1]
-    kept = scene.prediction[(scene.prediction.obs["perturbation"] != query).to_numpy()].copy()
-    values = trial.scores(replace(scene, prediction=kept))
+    answered = scene.prediction[(scene.prediction.obs["perturbation"] != query).to_numpy()].copy()
+    values = trial.scores(replace(scene, prediction=answered))
     _no_number(values, query, f"{query!r} is not answered")
     if trial.metrics and not len(values):
         raise ContractError(f"{query!r} is not answered, and no other query has a value either")

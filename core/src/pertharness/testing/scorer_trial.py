@@ -64,8 +64,8 @@ class ScorerTrial:
         values, _ = self.raw()
         silent = sorted({*self.metrics} - {*values.index.get_level_values("metric")})
         if silent:
-            what = f"the metric {silent[0]!r} has no value for a prediction near the truth"
-            raise ContractError(f"{what}; expected finite ones")
+            problem = f"the metric {silent[0]!r} has no value for a prediction near the truth"
+            raise ContractError(f"{problem}; expected finite ones")
         return values
 
     def _steady(self) -> pd.Series:
@@ -88,16 +88,16 @@ class ScorerTrial:
         """
         from pertharness.contract.scores import COLUMNS
 
-        given = {field.name: getattr(scene, field.name).copy() for field in fields(scene)}
-        given |= {"references": {}, "params": copy.deepcopy(dict(params or self.offer.params))}
-        before = digest_arguments(given)
+        arguments = {field.name: getattr(scene, field.name).copy() for field in fields(scene)}
+        arguments |= {"references": {}, "params": copy.deepcopy(dict(params or self.offer.params))}
+        before = digest_arguments(arguments)
         answer = self.subject.hook("score", self.offer.name, guarded=False)(
-            name=self.offer.name, task=_TASK, seed=seed, **given
+            name=self.offer.name, task=_TASK, seed=seed, **arguments
         )
         queries = [str(label) for label in scene.truth.obs["perturbation"]]
         table = check_scores(answer, self.offer, queries, self.subject.ref.name).fillna({"gene": "", "coordinate": ""})
         values: pd.Series = table.set_index(list(COLUMNS[:-1]))["value"].astype(float)
-        return values.dropna(), changed_arguments(before, given)
+        return values.dropna(), changed_arguments(before, arguments)
 
     def scores(self, scene: Scene) -> pd.Series:
         """Score, and return the values that are defined."""
@@ -114,13 +114,13 @@ class ScorerTrial:
         chosen = [metric for metric in self.offer.metrics if metric.level in OF_A_PREDICTION]
         if not chosen:
             raise Skip(f"no metric is of the level {', '.join(OF_A_PREDICTION)}")
-        index = values.index
-        found = []
+        metrics, variants = values.index.get_level_values("metric"), values.index.get_level_values("variant")
+        judged = []
         for metric in chosen:
             for variant in metric.variants:
-                mine = (index.get_level_values("metric") == metric.id) & (index.get_level_values("variant") == variant)
-                found.append((metric, variant, values[mine].to_numpy()))
-        return found
+                is_selected = (metrics == metric.id) & (variants == variant)
+                judged.append((metric, variant, values[is_selected].to_numpy()))
+        return judged
 
 
 _TASK = Task(dataset="planted", name="double", split_kind="double", split_seed=1, modality="crispra")
@@ -179,16 +179,16 @@ def relabel(label: str, new: dict[str, str]) -> str:
     return join_targets(new[target] for target in targets_of(label))
 
 
-def refuse_others(one: pd.Series, other: pd.Series, what: str) -> None:
+def refuse_others(first: pd.Series, second: pd.Series, change: str) -> None:
     """Refuse two sets of values that differ."""
-    odd = one.index.symmetric_difference(other.index)
-    if len(odd):
-        raise ContractError(f"{what}: there is a value once and none once for {name_of_value(odd[0])}")
-    differ = ~np.isclose(one, other.reindex(one.index), rtol=TOLERANCE, atol=TOLERANCE)
+    unmatched = first.index.symmetric_difference(second.index)
+    if len(unmatched):
+        raise ContractError(f"{change}: there is a value once and none once for {name_of_value(unmatched[0])}")
+    differ = ~np.isclose(first, second.reindex(first.index), rtol=TOLERANCE, atol=TOLERANCE)
     if differ.any():
-        first = one.index[differ][0]
+        key = first.index[differ][0]
         raise ContractError(
-            f"{what}: {name_of_value(first)} is {one[first]!r} and then {other[first]!r}; expected the same"
+            f"{change}: {name_of_value(key)} is {first[key]!r} and then {second[key]!r}; expected the same"
         )
 
 

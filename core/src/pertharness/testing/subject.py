@@ -42,12 +42,12 @@ class Extras:
     files: tuple[tuple[str, Path], ...] = ()
 
 
-def give(
+def make_extras(
     *, params: Mapping[str, Any] | None = None, slots: Mapping[str, Path] | None = None, source: Path | None = None,
     files: Mapping[str, Path] | None = None,
 ) -> Extras:  # fmt: skip
     """Return what an offer is checked with."""
-    pairs = (tuple(sorted((given or {}).items())) for given in (slots, files))
+    pairs = (tuple(sorted((paths or {}).items())) for paths in (slots, files))
     return Extras(canonical_json(params or {}), next(pairs), source, next(pairs))
 
 
@@ -56,7 +56,7 @@ class Subject:
     """A plugin under test, and what its user gives for one of its offers."""
 
     ref: PluginRef
-    given: Extras = Extras()
+    extras: Extras = Extras()
 
     def job(self, offer: str = "") -> Job:
         """Return a job of the plugin, as the Guard wants it."""
@@ -81,7 +81,7 @@ class Subject:
         Skip
             If one that it cannot do without is not there.
         """
-        there = dict(self.given.files)
+        there = dict(self.extras.files)
         for file in offer.weights:
             if not file.optional and file.wanted not in there:
                 raise Skip(
@@ -103,10 +103,10 @@ class Subject:
             If it takes one, and none is there.
         """
         fetched = offer.source if isinstance(offer, DatasetOffer) else None
-        if self.given.source is None and offer.takes_file:
+        if self.extras.source is None and offer.takes_file:
             raise Skip(f"it takes a file: name one with --file {offer.name}=PATH")
-        if self.given.source is not None or fetched is None:
-            return self.given.source
+        if self.extras.source is not None or fetched is None:
+            return self.extras.source
         raise Skip(f"it reads {fetched.wanted!r}: pertharness data fetch {offer.name}, or --file {offer.name}=PATH")
 
     def card(self) -> Card:
@@ -152,17 +152,17 @@ def working_folder() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def private_places(folder: Path) -> Iterator[dict[str, Path]]:
+def private_folders(folder: Path) -> Iterator[dict[str, Path]]:
     """Let home folder and folder for temporary files be new, empty ones for a while."""
-    places = {"HOME": folder / "home", "TMPDIR": folder / "tmp"}
-    before = {name: os.environ.get(name) for name in places}
-    for name, path in places.items():
+    folders = {"HOME": folder / "home", "TMPDIR": folder / "tmp"}
+    before = {name: os.environ.get(name) for name in folders}
+    for name, path in folders.items():
         path.mkdir()
         os.environ[name] = str(path)
-    kept, tempfile.tempdir = tempfile.tempdir, None
+    saved_tempdir, tempfile.tempdir = tempfile.tempdir, None
     try:
-        yield places
+        yield folders
     finally:
-        tempfile.tempdir = kept
+        tempfile.tempdir = saved_tempdir
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
