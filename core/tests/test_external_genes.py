@@ -24,7 +24,7 @@ def given(names: list[object], **columns: object) -> PredictionFile:
 
 def find(file: PredictionFile, column: str | None = None) -> tuple[list[int], str]:
     columns = find_columns(file, GENES, IDS, FileChoices(gene_column=column))
-    return columns.place.tolist(), columns.note
+    return columns.positions.tolist(), columns.note
 
 
 NUMBERS: list[object] = ["0", "1", "2", "3", "4"]
@@ -77,7 +77,7 @@ def test_names_that_are_alike_but_for_case_are_not_taken_for_each_other() -> Non
     genes = pd.Index(["Abc", "ABC", "Def"])
     file = given(["abc", "def"])
     columns = find_columns(file, genes, {}, FileChoices())
-    assert columns.place.tolist() == [-1, -1, 1]
+    assert columns.positions.tolist() == [-1, -1, 1]
 
 
 def test_a_gene_that_is_there_twice_is_refused_and_others_are_not() -> None:

@@ -45,17 +45,17 @@ def import_roots(distribution: Distribution) -> dict[str, Path]:
     distribution
         Installed in any environment: only its files are looked at.
     """
-    place = Path(str(distribution.locate_file("")))
-    named = {name.replace("/", ".").partition(".")[0] for name in _lines(distribution, "top_level.txt")}
+    location = Path(str(distribution.locate_file("")))
+    top_level = {name.replace("/", ".").partition(".")[0] for name in _lines(distribution, "top_level.txt")}
     if not _is_editable(distribution):
         roots = _recorded(distribution)
-        folders = [place]
+        folders = [location]
     else:
-        roots = _mapped(distribution, place)
-        folders = [*_folders(distribution, place), place]
+        roots = _mapped(distribution, location)
+        folders = [*_folders(distribution, location), location]
         for folder in folders[:-1]:
-            roots.update(_beside(folder, has_names=bool(named)))
-    for name in sorted(named | set(_plugin_modules(distribution))):
+            roots.update(_beside(folder, has_names=bool(top_level)))
+    for name in sorted(top_level | set(_plugin_modules(distribution))):
         if not any(root.partition(".")[0] == name for root in roots):
             roots.update(next(filter(None, (dict(_at(folder / name, name)) for folder in folders)), {}))
     return {name: roots[name] for name in sorted(roots) if not _is_below_another(name, roots)}
@@ -82,8 +82,8 @@ def _is_editable(distribution: Distribution) -> bool:
     if distribution.read_text("RECORD") is None:
         return True
     try:
-        described = json.loads(distribution.read_text("direct_url.json") or "{}")
-        return bool(described.get("dir_info", {}).get("editable"))
+        origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+        return bool(origin.get("dir_info", {}).get("editable"))
     except (ValueError, AttributeError):
         return False
 
@@ -120,7 +120,7 @@ def _is_name(part: str) -> bool:
     return part.isidentifier() and part != "__pycache__"
 
 
-def _mapped(distribution: Distribution, place: Path) -> dict[str, Path]:
+def _mapped(distribution: Distribution, location: Path) -> dict[str, Path]:
     """Return the roots that an import hook maps, such as setuptools, hatchling and scikit-build-core write.
 
     Each writes a module that pairs names with paths, in a dict or in calls.
@@ -130,7 +130,7 @@ def _mapped(distribution: Distribution, place: Path) -> dict[str, Path]:
         if len(path.parts) > 1 or path.suffix != ".py":
             continue
         try:
-            tree = ast.parse((place / path).read_bytes())
+            tree = ast.parse((location / path).read_bytes())
         except (OSError, ValueError, SyntaxError, RecursionError):
             continue
         for name, target in _pairs(tree):
@@ -152,14 +152,14 @@ def _pairs(tree: ast.AST) -> Iterator[tuple[str, str]]:
                 yield str(name.value), str(target.value)
 
 
-def _folders(distribution: Distribution, place: Path) -> list[Path]:
+def _folders(distribution: Distribution, location: Path) -> list[Path]:
     """Return the folders that the ``.pth`` files of a distribution add to the path of imports."""
     folders = []
     for path in _record(distribution):
         if len(path.parts) > 1 or path.suffix != ".pth":
             continue
         try:
-            lines = (place / path).read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = (location / path).read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
             continue
         folders += [Path(line.strip()) for line in lines if Path(line.strip()).is_absolute()]

@@ -41,6 +41,6 @@ def make_prediction(
     names: Sequence[str] = list(genes)
     rows = np.array(list(means.values()), dtype=np.float64).reshape(len(means), len(names))
     obs = pd.DataFrame({"perturbation": list(means)}, index=[str(i) for i in range(len(means))])
-    said = {"missing_genes": dict(missing_genes or {}), "notes": list(notes)}
-    uns = {"unanswered": dict(unanswered or {}), **{field: value for field, value in said.items() if value}}
+    optional = {"missing_genes": dict(missing_genes or {}), "notes": list(notes)}
+    uns = {"unanswered": dict(unanswered or {}), **{field: value for field, value in optional.items() if value}}
     return AnnData(X=rows, obs=obs, var=pd.DataFrame(index=names), uns=uns)

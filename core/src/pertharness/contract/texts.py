@@ -45,11 +45,11 @@ def shorten(text: str, limit: int) -> str:
 
 def shorten_notes(notes: Iterable[str]) -> list[str]:
     """Return notes as a record keeps them: each storable and of at most ``NOTE_LIMIT`` characters, and not too many."""
-    kept = [shorten(storable(note), NOTE_LIMIT) for note in notes]
-    if len(kept) <= NOTES_LIMIT:
-        return kept
-    left_out = len(kept) - NOTES_LIMIT + 1
-    return [*kept[: NOTES_LIMIT - 1], f"{left_out} more notes; the log has all of them"]
+    shortened = [shorten(storable(note), NOTE_LIMIT) for note in notes]
+    if len(shortened) <= NOTES_LIMIT:
+        return shortened
+    left_out = len(shortened) - NOTES_LIMIT + 1
+    return [*shortened[: NOTES_LIMIT - 1], f"{left_out} more notes; the log has all of them"]
 
 
 def _gap(left_out: int) -> str:

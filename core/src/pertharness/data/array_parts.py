@@ -23,20 +23,20 @@ class Forward:
     def __init__(self, array: Any) -> None:
         self.array = array
         self.step = array.chunks[0] if getattr(array, "chunks", None) else 1
-        self.start, self.kept = 0, np.empty(0, dtype=array.dtype)
+        self.start, self.held = 0, np.empty(0, dtype=array.dtype)
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return a part that begins where an earlier one ended, or later."""
-        known = self.start + len(self.kept)
+        held_end = self.start + len(self.held)
         end = min(-(-stop // self.step) * self.step, self.array.shape[0])
-        if start >= known:
-            self.start, known = start // self.step * self.step, start // self.step * self.step
-            self.kept = self.kept[:0]
-        if end > known:
-            rest = self.kept[start - self.start :]
-            self.kept = read_part(self.array, known, end, before=rest)
-            self.start = end - len(self.kept)
-        return self.kept[start - self.start : stop - self.start]
+        if start >= held_end:
+            self.start, held_end = start // self.step * self.step, start // self.step * self.step
+            self.held = self.held[:0]
+        if end > held_end:
+            rest = self.held[start - self.start :]
+            self.held = read_part(self.array, held_end, end, before=rest)
+            self.start = end - len(self.held)
+        return self.held[start - self.start : stop - self.start]
 
 
 def read_part(array: Any, start: int, stop: int | None, before: np.ndarray | None = None) -> np.ndarray:
@@ -61,7 +61,7 @@ def read_part(array: Any, start: int, stop: int | None, before: np.ndarray | Non
         raise damaged(array, str(error)) from error
 
 
-def damaged(array: Any, what: str) -> DataError:
+def damaged(array: Any, reason: str) -> DataError:
     """Return the error of a matrix that cannot be used."""
     where = f"{array.file.filename!r}, {array.name!r}" if hasattr(array, "file") else "a sparse matrix"
-    return DataError(f"{where} cannot be read: {what}; expected a whole h5ad file: fetch or write it again")
+    return DataError(f"{where} cannot be read: {reason}; expected a whole h5ad file: fetch or write it again")

@@ -15,7 +15,7 @@ from pertharness.contract.labels import CONTROL, targets_of
 from pertharness.data.expression import open_stored as open_stored
 from pertharness.data.expression import read as read
 from pertharness.data.expression import write as write
-from pertharness.data.streaming import place_of, row_chunks, stored_values, sum_groups
+from pertharness.data.streaming import position_of, row_chunks, stored_values, sum_groups
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,8 +95,8 @@ def _check_labels(adata: AnnData | Stored) -> str | None:
             f"obs['perturbation'] has no {CONTROL!r} (labels: {_some(labels)}); name the control with --control-label"
         )
     if len(labels) < 3:
-        found = _some([label for label in labels if label != CONTROL])
-        return f"it has {len(labels) - 1} perturbation besides the control ({found}); expected at least 2"
+        listed = _some([label for label in labels if label != CONTROL])
+        return f"it has {len(labels) - 1} perturbation besides the control ({listed}); expected at least 2"
     return None
 
 
@@ -139,10 +139,10 @@ def _check_matrix(adata: AnnData | Stored) -> str | None:
     types = ("float32", "float64") if adata.uns[KEY]["level"] == "pseudobulk" else ("float32",)
     if adata.X.dtype.name not in types:
         return f"X has the type {adata.X.dtype.name!r}; expected {' or '.join(types)}"
-    found = find_value(adata.X, lambda x: ~((x >= 0) & (x <= LOG1P_CEILING)))
-    if found is None:
+    first_bad = find_value(adata.X, lambda x: ~((x >= 0) & (x <= LOG1P_CEILING)))
+    if first_bad is None:
         return None
-    row, gene, value = found
+    row, gene, value = first_bad
     remedy = "at most log1p(10 000) = 9.21; raw counts: --scale counts --normalise"
     if not np.isfinite(value):
         remedy = "a finite number; remove the row or the gene, or set the value"
@@ -172,7 +172,7 @@ def find_value(matrix: Any, is_bad: Callable[[np.ndarray], np.ndarray]) -> tuple
         bad = is_bad(values)
         if bad.any():
             at = int(np.argmax(bad))
-            row, column = place_of(chunk, at)
+            row, column = position_of(chunk, at)
             return start + row, column, float(values[at])
     return None
 
@@ -258,8 +258,8 @@ def describe_perturbations(pseudobulk: AnnData) -> pd.DataFrame:
     on_target: list[bool | None] = []
     for row, label in enumerate(genes or labels):
         read_out = [columns[target] for target in targets_of(label) if target in columns]
-        known = bool(read_out) and direction is not None
-        on_target.append(bool((change[row, read_out] * direction > 0).all()) if known else None)
+        is_known = bool(read_out) and direction is not None
+        on_target.append(bool((change[row, read_out] * direction > 0).all()) if is_known else None)
     n_cells = pseudobulk.obs["n_cells"].to_numpy() if "n_cells" in pseudobulk.obs else [None] * len(labels)
     table: pd.DataFrame = pd.DataFrame(
         {

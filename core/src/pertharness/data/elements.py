@@ -33,10 +33,10 @@ def read_table(group: Any) -> pd.DataFrame:
     table: pd.DataFrame = read_element(group)
     if _OLD_CATEGORIES not in group:
         return table
-    kept = group[_OLD_CATEGORIES]
-    for column in [column for column in table.columns if column in kept]:
+    categories_group = group[_OLD_CATEGORIES]
+    for column in [column for column in table.columns if column in categories_group]:
         codes = table[column].to_numpy()
-        categories = np.asarray([_text(value) for value in kept[column][:]], dtype=object)
+        categories = np.asarray([_text(value) for value in categories_group[column][:]], dtype=object)
         if codes.dtype.kind in "iu" and len(codes) and codes.min() >= -1 and codes.max() < len(categories):
             table[column] = _categories_of(codes, categories)
     return table

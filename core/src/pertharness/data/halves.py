@@ -93,9 +93,9 @@ def _second_half(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     n_cells = np.bincount(groups)
     order = rng.permutation(len(groups))
     order = order[np.argsort(groups[order], kind="stable")]
-    place = np.arange(len(groups)) - np.repeat(np.cumsum(n_cells) - n_cells, n_cells)
+    rank = np.arange(len(groups)) - np.repeat(np.cumsum(n_cells) - n_cells, n_cells)
     second = np.empty(len(groups), dtype=np.intp)
-    second[order] = place >= np.repeat(n_cells // 2, n_cells)
+    second[order] = rank >= np.repeat(n_cells // 2, n_cells)
     return second
 
 
@@ -145,16 +145,16 @@ def _dense(matrix: Any) -> Any:
 
 def measured_twice(halves: AnnData) -> set[str]:
     """Return the perturbations that have halves."""
-    known = ~np.isnan(np.asarray(halves.layers["half_a"])[:, 0])
-    return {str(label) for label in halves.obs_names[known]}
+    has_halves = ~np.isnan(np.asarray(halves.layers["half_a"])[:, 0])
+    return {str(label) for label in halves.obs_names[has_halves]}
 
 
 def predict_duplicate(halves: AnnData, queries: list[str], genes: pd.Index) -> AnnData:
     """Return the technical duplicate: the first half of each query's cells as a prediction."""
-    known = measured_twice(halves)
+    measured = measured_twice(halves)
     rows = np.asarray(halves.layers["half_a"])[halves.obs_names.get_indexer(queries)]
-    means = {query: row for query, row in zip(queries, rows, strict=True) if query in known}
-    missing = [query for query in queries if query not in known]
+    means = {query: row for query, row in zip(queries, rows, strict=True) if query in measured}
+    missing = [query for query in queries if query not in measured]
     return make_prediction(means, genes, dict.fromkeys(missing, "its cells are not there in two halves"))
 
 
@@ -171,9 +171,9 @@ def with_halves(means: AnnData, halves: AnnData) -> AnnData:
 def against_half(means: AnnData, halves: AnnData) -> AnnData:
     """Return a copy of means in which each perturbation with halves has the second one's."""
     labels = means.obs["perturbation"].astype(str)
-    here = labels.isin(measured_twice(halves)).to_numpy()
+    has_half = labels.isin(measured_twice(halves)).to_numpy()
     copy = means.copy()
     values = np.array(means.X, dtype=np.float64)
-    values[here] = np.asarray(halves.layers["half_b"])[halves.obs_names.get_indexer(labels[here])]
+    values[has_half] = np.asarray(halves.layers["half_b"])[halves.obs_names.get_indexer(labels[has_half])]
     copy.X = values
     return copy

@@ -39,52 +39,52 @@ def check_structure(file: h5py.File, path: str) -> None:
     _check_group(file["/"], path, (), set())
 
 
-def _check_group(group: Any, path: str, around: tuple[Any, ...], seen: set[Any]) -> None:
-    """Check the members of a group; `around`: the groups that it is in, by their places in the file."""
+def _check_group(group: Any, path: str, enclosing: tuple[Any, ...], seen: set[Any]) -> None:
+    """Check the members of a group; `enclosing`: the groups that it is in, by their places in the file."""
     import h5py
 
     address = h5py.h5o.get_info(group.id).addr
-    if address in around:
+    if address in enclosing:
         raise DataError(f"{path}: the group {group.name!r} contains itself; write the file again, as a tree")
     if address in seen:
         return
     seen.add(address)
     for name in group:
         link = group.get(name, getlink=True)
-        place = f"{group.name.rstrip('/')}/{name}"
+        member_path = f"{group.name.rstrip('/')}/{name}"
         if isinstance(link, h5py.ExternalLink):
-            raise DataError(f"{path}: {place!r} is a link to another file, {link.filename!r}; {_ALL_IN_ONE}")
+            raise DataError(f"{path}: {member_path!r} is a link to another file, {link.filename!r}; {_ALL_IN_ONE}")
         if isinstance(link, h5py.SoftLink):
             continue  # what it names is looked at in its own place
         member = group[name]
         if isinstance(member, h5py.Group):
-            _check_group(member, path, (*around, address), seen)
+            _check_group(member, path, (*enclosing, address), seen)
         elif isinstance(member, h5py.Dataset):
-            _check_array(member, f"{path}: {place!r}")
+            _check_array(member, f"{path}: {member_path!r}")
 
 
 _ALL_IN_ONE = "expected all data in the file itself: read it with anndata where it works, and write it again"
 
 
-def _check_array(array: h5py.Dataset, what: str) -> None:
+def _check_array(array: h5py.Dataset, where: str) -> None:
     """Check where the values of an array lie, and how many there are."""
     if array.is_virtual:
         sources = ", ".join(sorted({repr(source.file_name) for source in array.virtual_sources()}))
-        raise DataError(f"{what} is made of arrays of other files ({sources}); {_ALL_IN_ONE}")
+        raise DataError(f"{where} is made of arrays of other files ({sources}); {_ALL_IN_ONE}")
     if array.external:
-        raise DataError(f"{what} has its values in another file, {array.external[0][0]!r}; {_ALL_IN_ONE}")
-    _check_filters(array, what)
+        raise DataError(f"{where} has its values in another file, {array.external[0][0]!r}; {_ALL_IN_ONE}")
+    _check_filters(array, where)
     declared = math.prod(array.shape or ()) * array.dtype.itemsize
     held = array.id.get_storage_size()
     if declared > max(SMALL, LARGEST_RATIO * held):
         shape = " x ".join(map(str, array.shape))
         raise DataError(
-            f"{what} declares {shape} values of {array.dtype.name} ({in_units(declared)}), and the file holds "
+            f"{where} declares {shape} values of {array.dtype.name} ({in_units(declared)}), and the file holds "
             f"{in_units(held)} of them; expected a file with its values: write it again"
         )
 
 
-def _check_filters(array: h5py.Dataset, what: str) -> None:
+def _check_filters(array: h5py.Dataset, where: str) -> None:
     """Check that what compressed an array can be undone here: HDF5 itself brings gzip, LZF and szip."""
     import importlib
 
@@ -100,7 +100,7 @@ def _check_filters(array: h5py.Dataset, what: str) -> None:
         if not h5py.h5z.filter_avail(code):
             shown = name.decode(errors="replace").partition(";")[0] or "unknown"
             raise DataError(
-                f"{what} is compressed with the filter {code} of HDF5 ({shown}), which is not installed here: pip "
+                f"{where} is compressed with the filter {code} of HDF5 ({shown}), which is not installed here: pip "
                 "install hdf5plugin, or write the file again with compression='gzip'"
             )
 

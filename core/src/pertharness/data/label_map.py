@@ -43,24 +43,24 @@ def read_label_map(path: Path) -> dict[str, str]:
             f"the label map {str(path)!r} has no column {missing[0]!r} (it has {list(rows.fieldnames)}); expected the "
             "columns 'label' and 'targets': pertharness data labels FILE.h5ad --out MAP.csv writes a draft"
         )
-    read: dict[str, str] = {}
+    meanings: dict[str, str] = {}
     for row in rows:
         if not any(row.get(column) for column in COLUMNS):
             continue  # a blank line
         label, targets = (clean_text(row[column] or "") for column in COLUMNS)
-        add_reading(read, label, targets, f"the label map {str(path)!r}, line {rows.line_num}")
-    return read
+        add_reading(meanings, label, targets, f"the label map {str(path)!r}, line {rows.line_num}")
+    return meanings
 
 
-def check_label_map(given: Mapping[str, str]) -> dict[str, str]:
+def check_label_map(label_map: Mapping[str, str]) -> dict[str, str]:
     """Return a label map that was given as a table, in the form of `read_label_map`; raise as it does."""
-    read: dict[str, str] = {}
-    for label, targets in given.items():
-        add_reading(read, clean_text(str(label)), clean_text(str(targets)), "the label map")
-    return read
+    meanings: dict[str, str] = {}
+    for label, targets in label_map.items():
+        add_reading(meanings, clean_text(str(label)), clean_text(str(targets)), "the label map")
+    return meanings
 
 
-def add_reading(read: dict[str, str], label: str, targets: str, where: str) -> None:
+def add_reading(meanings: dict[str, str], label: str, targets: str, where: str) -> None:
     """Add what one line of a map says, brought into form.
 
     Raises
@@ -78,8 +78,8 @@ def add_reading(read: dict[str, str], label: str, targets: str, where: str) -> N
             meaning = join_targets({clean_text(target) for target in targets.split(SEPARATOR)})
         except DataError as error:
             raise DataError(f"{where}: the targets of {label!r} are {targets!r}: {error}") from error
-    if read.setdefault(label, meaning) != meaning:
-        raise DataError(f"{where}: the label {label!r} means {meaning!r}, but {read[label]!r} before; name it once")
+    if meanings.setdefault(label, meaning) != meaning:
+        raise DataError(f"{where}: the label {label!r} means {meaning!r}, but {meanings[label]!r} before; name it once")
 
 
 def write_label_map(rows: Iterable[tuple[str, str, int, str]], path: Path) -> None:

@@ -134,7 +134,7 @@ def to_memory(matrix: Any) -> Any:
     return sparse.vstack(chunks, format="csr") if chunks else sparse.csr_matrix(source.shape, dtype=source.dtype)
 
 
-def place_of(chunk: Any, at: int) -> tuple[int, int]:
+def position_of(chunk: Any, at: int) -> tuple[int, int]:
     """Return row and column of the stored value number `at` of a chunk of rows."""
     if isinstance(chunk, np.ndarray):
         row, column = divmod(at, chunk.shape[1])
@@ -215,16 +215,16 @@ def _row_adder(values: np.ndarray, indices: np.ndarray, indptr: np.ndarray) -> C
         return lambda row, array: np.add.at(
             array, indices[indptr[row] : indptr[row + 1]], values[indptr[row] : indptr[row + 1]]
         )
-    one = np.ones(1)
-    return lambda row, array: csc_matvec(len(array), 1, indptr[row : row + 2], indices, values, one, array)
+    unit = np.ones(1)
+    return lambda row, array: csc_matvec(len(array), 1, indptr[row : row + 2], indices, values, unit, array)
 
 
 def _add_columns(sums: np.ndarray, columns: Any, groups: np.ndarray) -> None:
     """Add the columns of a CSC matrix to the sums, shape (n_groups, number of these columns)."""
     n_groups, n_columns = sums.shape
-    places = np.repeat(np.arange(n_columns) * n_groups, np.diff(columns.indptr))
-    places += groups[columns.indices]
-    sums += np.bincount(places, columns.data, minlength=sums.size).reshape(n_columns, n_groups).T
+    cells = np.repeat(np.arange(n_columns) * n_groups, np.diff(columns.indptr))
+    cells += groups[columns.indices]
+    sums += np.bincount(cells, columns.data, minlength=sums.size).reshape(n_columns, n_groups).T
 
 
 def _view_chunks(view: View, n_bytes: int) -> Iterator[tuple[int, Any]]:
@@ -276,18 +276,18 @@ def _rows_of_columns(source: Compressed, rows: np.ndarray, n_bytes: int) -> Comp
     """Return some rows of a CSC matrix as CSR in memory; nothing of the others is kept."""
     from scipy import sparse
 
-    place = np.full(source.shape[0], -1, dtype=np.int32 if len(rows) <= np.iinfo(np.int32).max else np.int64)
-    place[rows] = np.arange(len(rows))
-    values, indices, ends = [np.empty(0, source.dtype)], [np.empty(0, place.dtype)], [np.zeros(1, dtype=np.int64)]
+    position = np.full(source.shape[0], -1, dtype=np.int32 if len(rows) <= np.iinfo(np.int32).max else np.int64)
+    position[rows] = np.arange(len(rows))
+    values, indices, ends = [np.empty(0, source.dtype)], [np.empty(0, position.dtype)], [np.zeros(1, dtype=np.int64)]
     for _, columns in _compressed_chunks(source, n_bytes):
-        at = place[columns.indices]
-        wanted = at >= 0
-        values.append(columns.data[wanted])
-        indices.append(at[wanted])
-        ends.append(ends[-1][-1] + np.concatenate([[0], np.cumsum(wanted)])[columns.indptr[1:]])
+        new_rows = position[columns.indices]
+        is_selected = new_rows >= 0
+        values.append(columns.data[is_selected])
+        indices.append(new_rows[is_selected])
+        ends.append(ends[-1][-1] + np.concatenate([[0], np.cumsum(is_selected)])[columns.indptr[1:]])
     parts = np.concatenate(values), np.concatenate(indices), np.concatenate(ends)
-    made: Compressed = as_source(sparse.csc_matrix(parts, shape=(len(rows), source.shape[1])).tocsr())
-    return made
+    csr: Compressed = as_source(sparse.csc_matrix(parts, shape=(len(rows), source.shape[1])).tocsr())
+    return csr
 
 
 def _compressed_chunks(
@@ -305,9 +305,9 @@ def _compressed_chunks(
             stop = min(end, max(stop, start + 1))
             low, high = int(indptr[start]), int(indptr[stop])
             parts = data.read(low, high), indices.read(low, high), indptr[start : stop + 1] - low
-            across = source.shape[1 if source.format == "csr" else 0]
-            if high > low and not 0 <= parts[1].min() <= parts[1].max() < across:
-                raise damaged(source.indices, f"it has an index that is not below {across}")
+            width = source.shape[1 if source.format == "csr" else 0]
+            if high > low and not 0 <= parts[1].min() <= parts[1].max() < width:
+                raise damaged(source.indices, f"it has an index that is not below {width}")
             if source.format == "csr":
                 yield start, sparse.csr_matrix(parts, shape=(stop - start, source.shape[1]))
             else:

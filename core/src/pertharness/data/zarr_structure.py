@@ -100,11 +100,11 @@ def _check_files(path: Path, sizes: Mapping[str, int], read: Callable[[str], byt
         if base not in (".zarray", "zarr.json"):
             continue
         try:
-            described = json.loads(read(name))
+            metadata = json.loads(read(name))
         except (ValueError, RecursionError) as error:
             raise DataError(f"{str(path)!r}: {name!r} is no JSON ({error}); copy or write it again") from None
-        if isinstance(described, dict) and (base == ".zarray" or described.get("node_type") == "array"):
-            _check_array(f"{str(path)!r}: {'/' + folder!r}", described, held.get(folder, (0, 0)), folder)
+        if isinstance(metadata, dict) and (base == ".zarray" or metadata.get("node_type") == "array"):
+            _check_array(f"{str(path)!r}: {'/' + folder!r}", metadata, held.get(folder, (0, 0)), folder)
 
 
 def _held_by_folder(sizes: Mapping[str, int]) -> dict[str, tuple[int, int]]:
@@ -121,46 +121,46 @@ def _held_by_folder(sizes: Mapping[str, int]) -> dict[str, tuple[int, int]]:
     return held
 
 
-def _check_array(what: str, described: Mapping[str, Any], held: tuple[int, int], folder: str) -> None:
+def _check_array(where: str, metadata: Mapping[str, Any], held: tuple[int, int], folder: str) -> None:
     """Check codecs, size and pieces of one array."""
-    odd = sorted({str(codec) for codec in _codecs(described)} - _CODECS)
-    if odd:
+    unknown = sorted({str(codec) for codec in _codecs(metadata)} - _CODECS)
+    if unknown:
         raise DataError(
-            f"{what} is packed with {', '.join(map(repr, odd))}, which is not read; expected what anndata writes: "
+            f"{where} is packed with {', '.join(map(repr, unknown))}, which is not read; expected what anndata writes: "
             "write it again, without a codec of its own"
         )
     try:
-        shape = [int(n) for n in described["shape"]]
-        grid = described.get("chunk_grid", {}).get("configuration", {}).get("chunk_shape")
-        pieces = [int(n) for n in (described.get("chunks", grid))]
-        itemsize = _itemsize(described.get("dtype", described.get("data_type")))
-        if len(pieces) != len(shape) or any(n < 0 for n in shape) or any(n < 1 for n in pieces):
-            raise ValueError(f"pieces of {pieces} in {shape}")
+        shape = [int(n) for n in metadata["shape"]]
+        grid = metadata.get("chunk_grid", {}).get("configuration", {}).get("chunk_shape")
+        chunks = [int(n) for n in (metadata.get("chunks", grid))]
+        itemsize = _itemsize(metadata.get("dtype", metadata.get("data_type")))
+        if len(chunks) != len(shape) or any(n < 0 for n in shape) or any(n < 1 for n in chunks):
+            raise ValueError(f"pieces of {chunks} in {shape}")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{what} is not described as an array ({error}); copy or write it again") from None
-    n_held, n_bytes = held
+        raise DataError(f"{where} is not described as an array ({error}); copy or write it again") from None
+    n_chunks, n_bytes = held
     declared = math.prod(shape) * itemsize
-    largest = max(declared, math.prod(pieces) * itemsize)
+    largest = max(declared, math.prod(chunks) * itemsize)
     if largest > max(SMALL, LARGEST_RATIO * n_bytes):
         raise DataError(
-            f"{what} declares {' x '.join(map(str, shape))} values ({in_units(largest)}), and the store holds "
+            f"{where} declares {' x '.join(map(str, shape))} values ({in_units(largest)}), and the store holds "
             f"{in_units(n_bytes)} of them; expected a store with its values: write it again"
         )
-    _check_pieces(what, shape, pieces, n_held, folder.rpartition("/")[2])
+    _check_chunks(where, shape, chunks, n_chunks, folder.rpartition("/")[2])
 
 
-def _check_pieces(what: str, shape: list[int], pieces: list[int], n_held: int, name: str) -> None:
+def _check_chunks(where: str, shape: list[int], chunks: list[int], n_chunks: int, name: str) -> None:
     """Refuse values or indices of a sparse matrix that are not all there.
 
     A piece of zeros alone may be left out. Those of a sparse matrix have none, but for the index of one last value.
     """
     if name not in ("data", "indices") or len(shape) != 1:
         return
-    expected = -(-shape[0] // pieces[0])
-    may_lack = int(name == "indices" and shape[0] - (expected - 1) * pieces[0] == 1)
-    if n_held < expected - may_lack:
+    expected = -(-shape[0] // chunks[0])
+    may_lack = int(name == "indices" and shape[0] - (expected - 1) * chunks[0] == 1)
+    if n_chunks < expected - may_lack:
         raise DataError(
-            f"{what} has {n_held} of {expected} pieces: the others would be read as zeros; copy or write it again"
+            f"{where} has {n_chunks} of {expected} pieces: the others would be read as zeros; copy or write it again"
         )
 
 
@@ -174,11 +174,11 @@ def _itemsize(dtype: Any) -> int:
     return 8
 
 
-def _codecs(described: Mapping[str, Any]) -> Iterator[Any]:
+def _codecs(metadata: Mapping[str, Any]) -> Iterator[Any]:
     """Yield the names of the codecs of an array, those within shards included."""
     for key in ("compressor", "filters", "codecs", "index_codecs"):
-        given = described.get(key)
-        for codec in given if isinstance(given, list) else [given] if given else ():
+        configured = metadata.get(key)
+        for codec in configured if isinstance(configured, list) else [configured] if configured else ():
             if not isinstance(codec, Mapping):
                 yield codec
                 continue

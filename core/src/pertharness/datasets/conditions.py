@@ -107,12 +107,12 @@ def choose_conditions(
     DataError
         If a column or a value that the user names is not there.
     """
-    given = obs if len(rows) == len(obs) else obs.iloc[rows]
-    perturbations = labels_in(given, labelling.column).map(labelling.mapping)
-    kept = _take_only(given, perturbations, options, notes)
-    if not kept.all():
-        given, rows, perturbations = given[kept], rows[kept], perturbations[kept]
-    conditions = find_conditions(given, perturbations, labelling.column)
+    used_obs = obs if len(rows) == len(obs) else obs.iloc[rows]
+    perturbations = labels_in(used_obs, labelling.column).map(labelling.mapping)
+    is_kept = _take_only(used_obs, perturbations, options, notes)
+    if not is_kept.all():
+        used_obs, rows, perturbations = used_obs[is_kept], rows[is_kept], perturbations[is_kept]
+    conditions = find_conditions(used_obs, perturbations, labelling.column)
     _check_pooled_columns(obs, options)
     open_choices = [condition for condition in conditions if condition.pooled and not _may_pool(condition, options)]
     if open_choices:
@@ -164,10 +164,10 @@ def _kind_of(column: str, values: pd.Series) -> str | None:
         return "contexts"
     if _SECOND.fullmatch(column):
         return "treatments" if values.nunique(dropna=False) <= _MOST_VALUES else None
-    for kind, known in _WORDS.items():
-        if words & known and not (kind == "times" and words & _NO_TIMES):
-            most = _MOST_BATCHES if kind == "batches" else _MOST_VALUES
-            return kind if values.nunique(dropna=False) <= most else None
+    for kind, kind_words in _WORDS.items():
+        if words & kind_words and not (kind == "times" and words & _NO_TIMES):
+            limit = _MOST_BATCHES if kind == "batches" else _MOST_VALUES
+            return kind if values.nunique(dropna=False) <= limit else None
     return "modalities" if len(_modalities(values)) > 0 else None
 
 
@@ -190,8 +190,8 @@ def _modalities(values: pd.Series) -> set[str]:
 def _modality(value: str) -> str | None:
 
     bare = re.sub(r"[_ ]", "", value.lower())
-    for modality, spelt in _MODALITIES.items():
-        if spelt.fullmatch(bare):
+    for modality, pattern in _MODALITIES.items():
+        if pattern.fullmatch(bare):
             return modality
     return CONTROL if is_control_label(value) or is_no_perturbation(value) else None
 
@@ -224,35 +224,35 @@ def _pooled(perturbations: pd.Series, values: pd.Series) -> tuple[str, ...]:
 
 def _take_only(obs: pd.DataFrame, perturbations: pd.Series, options: FileOptions, notes: list[str]) -> np.ndarray:
     """Return which rows have the values that the user asks for, as a mask."""
-    kept = np.ones(len(obs), dtype=bool)
+    is_kept = np.ones(len(obs), dtype=bool)
     is_control = (perturbations == CONTROL).to_numpy()
-    for column, wanted in (options.only or {}).items():
+    for column, chosen in (options.only or {}).items():
         if column not in obs:
             raise DataError(f"obs has no column {column!r} (--only); it has {quote(obs.columns, 20)}")
         values = _texts(obs[column])
-        absent = [value for value in wanted if not values.isin(_spellings(value)).any()]
+        absent = [value for value in chosen if not values.isin(_spellings(value)).any()]
         if absent:
             raise DataError(
                 f"obs[{column!r}] has no {absent[0]!r} (--only {column}={absent[0]}); it has {quote(_in_order(values))}"
             )
-        fits = values.isin([spelling for value in wanted for spelling in _spellings(value)]).to_numpy()
+        fits = values.isin([spelling for value in chosen for spelling in _spellings(value)]).to_numpy()
         if not (fits & is_control).any():
-            _refuse_without_controls(obs, column, wanted, values[is_control])
+            _refuse_without_controls(obs, column, chosen, values[is_control])
             fits = fits | is_control  # what pandas gives may be read-only
             notes.append(
-                f"controls: none has {quote(wanted)} in obs[{column!r}]; all {int(is_control.sum())} are taken"
+                f"controls: none has {quote(chosen)} in obs[{column!r}]; all {int(is_control.sum())} are taken"
             )
-        if n_others := int((kept & ~fits).sum()):
-            notes.append(f"left out: {n_others} rows that have other values than {quote(wanted)} in obs[{column!r}]")
-        kept &= fits
-    return kept
+        if n_others := int((is_kept & ~fits).sum()):
+            notes.append(f"left out: {n_others} rows that have other values than {quote(chosen)} in obs[{column!r}]")
+        is_kept &= fits
+    return is_kept
 
 
-def _refuse_without_controls(obs: pd.DataFrame, column: str, wanted: Sequence[str], of_controls: pd.Series) -> None:
+def _refuse_without_controls(obs: pd.DataFrame, column: str, chosen: Sequence[str], of_controls: pd.Series) -> None:
     """Refuse a selection that has no control, unless what is selected is what a control may have none of."""
     if _kind_of(column, obs[column]) not in _KEEPS_CONTROLS:
         raise DataError(
-            f"no control has {quote(wanted)} in obs[{column!r}] (--only); controls have {quote(_in_order(of_controls))}"
+            f"no control has {quote(chosen)} in obs[{column!r}] (--only); controls have {quote(_in_order(of_controls))}"
         )
 
 
@@ -319,11 +319,11 @@ def _describe(condition: Condition, perturbations: pd.Series, options: FileOptio
 def _describe_batches(condition: Condition, perturbations: pd.Series) -> str:
     """Return which batches there are, and whether controls and perturbations are spread over them."""
     batches = _in_order(condition.values)
-    words = f"batches: {len(batches)} values of obs[{condition.column!r}] ({quote(batches, 3)}) are pooled"
-    words += _lacking_controls(condition, perturbations)
+    note = f"batches: {len(batches)} values of obs[{condition.column!r}] ({quote(batches, 3)}) are pooled"
+    note += _lacking_controls(condition, perturbations)
     if not condition.pooled:
-        words += "; each perturbation is in one of them only, so that effects of batches look like its own"
-    return words
+        note += "; each perturbation is in one of them only, so that effects of batches look like its own"
+    return note
 
 
 def _lacking_controls(condition: Condition, perturbations: pd.Series) -> str:

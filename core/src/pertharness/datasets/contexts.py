@@ -72,13 +72,13 @@ def _find_column(obs: pd.DataFrame, options: FileOptions) -> str | None:
                 f"obs has no column {options.context_column!r} (--context-column); it has {quote(obs.columns, 20)}"
             )
         return options.context_column
-    known = [str(column) for column in obs.columns if str(column).lower() in CONTEXT_COLUMNS]
-    several = [column for column in known if obs[column].nunique(dropna=False) > 1]
-    if len(several) > 1:
+    candidates = [str(column) for column in obs.columns if str(column).lower() in CONTEXT_COLUMNS]
+    varying = [column for column in candidates if obs[column].nunique(dropna=False) > 1]
+    if len(varying) > 1:
         raise ChoiceError(
-            f"several columns of obs tell contexts apart: {quote(several)}; choose one with --context-column"
+            f"several columns of obs tell contexts apart: {quote(varying)}; choose one with --context-column"
         )
-    column = next(iter(several or known), None)
+    column = next(iter(varying or candidates), None)
     if column is None and options.context is not None:
         raise DataError(f"--context {options.context!r}: no column names contexts; say which with --context-column")
     return column
@@ -86,8 +86,8 @@ def _find_column(obs: pd.DataFrame, options: FileOptions) -> str | None:
 
 def _contexts_in(obs: pd.DataFrame, column: str) -> pd.Series:
     """Return the contexts of all rows as texts."""
-    given = obs[column].astype(object)
-    texts: pd.Series = given.where(given.notna(), _NO_VALUE).astype(str)
+    values = obs[column].astype(object)
+    texts: pd.Series = values.where(values.notna(), _NO_VALUE).astype(str)
     return texts
 
 

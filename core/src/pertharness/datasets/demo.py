@@ -91,10 +91,10 @@ def load_demo(name: str, source: Path | None, params: Mapping[str, Any]) -> AnnD
     counts_csr = sparse.csr_matrix(counts, dtype=np.float32)
     logs = counts_csr.astype(np.float64)
     logs.data = np.log1p(logs.data * np.repeat(1e4 / totals, np.diff(logs.indptr)))
-    given = np.array([_label_given(label) for label in model.perturbations], dtype=object)
+    labels_given = np.array([_label_given(label) for label in model.perturbations], dtype=object)
     obs = pd.DataFrame(index=pd.Index([f"CELL{i + 1:05d}" for i in range(len(groups))], dtype=object))
     obs["perturbation"] = pd.Categorical(np.array(model.perturbations, dtype=object)[groups])
-    obs["label_given"] = pd.Categorical(given[groups])
+    obs["label_given"] = pd.Categorical(labels_given[groups])
     obs["context"] = pd.Categorical(np.array(["demo"] * len(groups), dtype=object))
     obs["total_counts"] = totals
     var = pd.DataFrame(index=pd.Index(model.genes, dtype=object))

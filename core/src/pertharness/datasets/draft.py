@@ -81,13 +81,13 @@ def _line(label: str, number: int, labelling: Labelling, problem: str) -> Line:
 
 def main() -> int:
     """Write the draft that the standard input asks for; return 1 with the reason where there is none to be had."""
-    asked = json.loads(sys.stdin.read())
+    request = json.loads(sys.stdin.read())
     try:
-        lines, notes = draft_label_map(Path(asked["file"]), asked["params"])
-        if asked["out"] is not None:
-            write_label_map(lines, Path(asked["out"]))
+        lines, notes = draft_label_map(Path(request["file"]), request["params"])
+        if request["out"] is not None:
+            write_label_map(lines, Path(request["out"]))
             print(*(f"  {note}" for note in notes), sep="\n")
-            print(f"{asked['out']}: {len(lines)} labels; correct it and give it with --label-map")
+            print(f"{request['out']}: {len(lines)} labels; correct it and give it with --label-map")
         else:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder, "map.csv")
@@ -97,7 +97,7 @@ def main() -> int:
         print(str(error), file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"{asked['out']!r} cannot be written: {error.strerror or error}", file=sys.stderr)
+        print(f"{request['out']!r} cannot be written: {error.strerror or error}", file=sys.stderr)
         return 1
     return 0
 

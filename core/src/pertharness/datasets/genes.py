@@ -41,25 +41,31 @@ def name_genes(var: pd.DataFrame, options: FileOptions, notes: list[str]) -> pd.
     """
     import pandas as pd
 
-    given = var.index.astype(str).to_numpy(dtype=object)
-    symbols = given
+    var_names = var.index.astype(str).to_numpy(dtype=object)
+    symbols = var_names
     if not options.gene_column:
-        _check_unique(given, var)
-    column = _column(var, options.gene_column, "--gene-column") if options.gene_column else _symbol_column(var, given)
-    parts = _parts_of_names(given) if column is None else None
+        _check_unique(var_names, var)
+    column = (
+        _column(var, options.gene_column, "--gene-column") if options.gene_column else _symbol_column(var, var_names)
+    )
+    parts = _parts_of_names(var_names) if column is None else None
     if parts is not None:
-        symbols = _symbols(pd.Series(parts[0]), given)
+        symbols = _symbols(pd.Series(parts[0]), var_names)
         _check_unique(symbols, var)
-        notes.append(f"gene names: {symbols[0]!r} of {given[0]!r} and so on; {int(sum(symbols == given))} keep theirs")
+        notes.append(
+            f"gene names: {symbols[0]!r} of {var_names[0]!r} and so on; {int(sum(symbols == var_names))} keep theirs"
+        )
     if column is not None:
         texts = var[column].astype(object).where(var[column].notna(), "").astype(str).to_numpy(dtype=object)
-        joined = _parts_of_names(texts)
-        symbols = _symbols(var[column] if joined is None else pd.Series(joined[0]), given)
+        column_parts = _parts_of_names(texts)
+        symbols = _symbols(var[column] if column_parts is None else pd.Series(column_parts[0]), var_names)
         _check_unique(symbols, var)
-        kept = int(sum(symbols == given))
-        notes.append(f"gene names: var[{column!r}]" + (f"; {kept} genes keep their name of the file" if kept else ""))
+        n_kept = int(sum(symbols == var_names))
+        notes.append(
+            f"gene names: var[{column!r}]" + (f"; {n_kept} genes keep their name of the file" if n_kept else "")
+        )
     named: pd.DataFrame = pd.DataFrame(index=pd.Index(symbols, dtype=object))
-    ensembl = _ensembl_ids(var, given if parts is None else parts[1], options)
+    ensembl = _ensembl_ids(var, var_names if parts is None else parts[1], options)
     if ensembl is not None:
         named["ensembl_id"] = pd.Series(ensembl, index=named.index, dtype=object)
     return named
@@ -82,50 +88,50 @@ def _are_numbers(names: np.ndarray) -> bool:
     return bool(len(names)) and float(np.mean([str(name).isdigit() for name in names])) >= _SHARE
 
 
-def _parts_of_names(given: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+def _parts_of_names(names: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """Return symbols and Ensembl ids where nearly all names hold both, or symbols where all have a genome before."""
-    for spelt in (*_JOINED, _GENOME):
-        matches = [spelt.fullmatch(str(name)) for name in given]
-        if sum(match is not None for match in matches) >= _SHARE * len(given):
+    for pattern in (*_JOINED, _GENOME):
+        matches = [pattern.fullmatch(str(name)) for name in names]
+        if sum(match is not None for match in matches) >= _SHARE * len(names):
             parts = [match.groupdict() if match else {} for match in matches]
-            pairs = [(part.get("symbol", name), part.get("id", name)) for part, name in zip(parts, given, strict=True)]
+            pairs = [(part.get("symbol", name), part.get("id", name)) for part, name in zip(parts, names, strict=True)]
             symbols, ids = zip(*pairs, strict=True)
             return np.array(symbols, dtype=object), np.array(ids, dtype=object)
     return None
 
 
-def _symbol_column(var: pd.DataFrame, given: np.ndarray) -> str | None:
+def _symbol_column(var: pd.DataFrame, var_names: np.ndarray) -> str | None:
     """Find the column of symbols where the names of the file are Ensembl ids or numbers."""
-    if not (_are_ensembl(given) or _are_numbers(given)):
+    if not (_are_ensembl(var_names) or _are_numbers(var_names)):
         return None
-    found = [column for column in var.columns if str(column).lower() in SYMBOL_COLUMNS]
-    found = [column for column in found if not _are_numbers(var[column].astype(str).to_numpy(dtype=object))]
-    if any((var[column].astype(str) != var[found[0]].astype(str)).any() for column in found[1:]):
+    candidates = [column for column in var.columns if str(column).lower() in SYMBOL_COLUMNS]
+    candidates = [column for column in candidates if not _are_numbers(var[column].astype(str).to_numpy(dtype=object))]
+    if any((var[column].astype(str) != var[candidates[0]].astype(str)).any() for column in candidates[1:]):
         raise DataError(
-            f"var has several columns of gene symbols ({quote(found)}) that differ; choose with --gene-column"
+            f"var has several columns of gene symbols ({quote(candidates)}) that differ; choose with --gene-column"
         )
-    return str(found[0]) if found else None
+    return str(candidates[0]) if candidates else None
 
 
-def _symbols(column: pd.Series, given: np.ndarray) -> np.ndarray:
+def _symbols(column: pd.Series, var_names: np.ndarray) -> np.ndarray:
     """Return the symbols of a column; where there is none, or an earlier gene has it, the name of the file."""
     symbols = column.astype(object).where(column.notna(), "").astype(str).str.strip().to_numpy(dtype=object).copy()
     seen: set[str] = set()
     for i, symbol in enumerate(symbols):
         if not symbol or symbol in seen:
-            symbols[i] = given[i]
+            symbols[i] = var_names[i]
         seen.add(symbols[i])
     return np.asarray(symbols)
 
 
-def _ensembl_ids(var: pd.DataFrame, given: np.ndarray, options: FileOptions) -> np.ndarray | None:
+def _ensembl_ids(var: pd.DataFrame, var_names: np.ndarray, options: FileOptions) -> np.ndarray | None:
     """Find the Ensembl ids, versions left out."""
     ids: np.ndarray | None
     if options.ensembl_column:
         ids = var[_column(var, options.ensembl_column, "--ensembl-column")].astype(str).to_numpy(dtype=object)
     else:
-        known = [column for column in var.columns if str(column).lower() in ENSEMBL_COLUMNS]
-        columns = [given, *(var[column].astype(str).to_numpy(dtype=object) for column in known)]
+        candidates = [column for column in var.columns if str(column).lower() in ENSEMBL_COLUMNS]
+        columns = [var_names, *(var[column].astype(str).to_numpy(dtype=object) for column in candidates)]
         ids = next(filter(_are_ensembl, columns), None)
     if ids is None:
         return None

@@ -87,7 +87,9 @@ def readings(name: str) -> Iterator[tuple[tuple[bool, str], str]]:
     """Yield the ways in which a name may be that of a guide: whether it has a prefix, its kind of suffix, the rest."""
     prefix = _PREFIX.match(name)
     starts = [(False, 0)] + ([(True, prefix.end())] if prefix else [])
-    ends = [("", len(name))] + [(kind, at.start()) for kind, spelt in _SUFFIXES.items() if (at := spelt.search(name))]
+    ends = [("", len(name))] + [
+        (kind, at.start()) for kind, pattern in _SUFFIXES.items() if (at := pattern.search(name))
+    ]
     for has_prefix, start in starts:
         for kind, end in ends:
             if (has_prefix or kind) and start < end:
@@ -116,10 +118,10 @@ def _common(names: list[str], token: re.Pattern[str], genes: Container[str]) -> 
     if len(names) < _FEWEST or sum(name in genes for name in names) * 2 > len(names):
         return ""
     look_up = token.search if token is _LAST_TOKEN else token.match
-    found = Counter(match.group() for name in names if (match := look_up(name)))
-    if not found:
+    tokens = Counter(match.group() for name in names if (match := look_up(name)))
+    if not tokens:
         return ""
-    text, count = found.most_common(1)[0]
+    text, count = tokens.most_common(1)[0]
     word = text.strip("-_. :")
     return "" if count < _COMMON * len(names) or word in genes or word in names or word.isdigit() else text
 
@@ -152,11 +154,11 @@ def find_stems(names: Iterable[str], genes: Container[str]) -> frozenset[tuple[b
             is_numbered = re.search(r"\D\d{1,2}\)?$", name) and not re.fullmatch(r"(?:chr)?[\dXYM]+", rest)
             if shape == (False, "number") and is_numbered:
                 stems.setdefault(shape, []).append(rest)
-    kept = []
+    shapes = []
     for shape, rests in stems.items():
         repeated = Counter(rests)
         of_several = [rest for rest, count in repeated.items() if count > 1]
         shared = sum(repeated[rest] for rest in of_several)
         if len(rests) * 2 > len(distinct) and shared * 2 > len(distinct) and len(of_several) >= _FEWEST:
-            kept.append(shape)
-    return frozenset(kept)
+            shapes.append(shape)
+    return frozenset(shapes)

@@ -144,11 +144,11 @@ def understand_tables(adata: Stored, options: FileOptions, notes: list[str]) -> 
         var, labelling = read_names(adata.var, _rows_of_table(adata.obs, in_context), options, notes)
     rows = keep_labelled(adata.obs, in_context, labelling, notes)
     rows = choose_conditions(adata.obs, rows, labelling, options, notes)
-    given = _rows_of_table(adata.obs, rows)
-    obs = label_rows(given, labelling, notes)
+    used_obs = _rows_of_table(adata.obs, rows)
+    obs = label_rows(used_obs, labelling, notes)
     notes += note_perturbations(obs["perturbation"], labelling, set(var.index))
     level = _find_level(obs, options, notes)
-    _add_numbers(obs, given, level)
+    _add_numbers(obs, used_obs, level)
     return Tables(adata, rows, in_context, context, obs, var, labelling, level)
 
 
@@ -260,14 +260,14 @@ def _rows_of_table(table: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
     return table if len(rows) == len(table) else table.iloc[rows]
 
 
-def _add_numbers(obs: pd.DataFrame, given: pd.DataFrame, level: str) -> None:
+def _add_numbers(obs: pd.DataFrame, file_obs: pd.DataFrame, level: str) -> None:
     """Take the total counts of cells, or the number of averaged cells, where the file has them."""
     import pandas as pd
 
-    column, known = ("total_counts", TOTAL_COLUMNS) if level == "cells" else ("n_cells", N_CELLS_COLUMNS)
-    for name in (name for wanted in known for name in given.columns if str(name).lower() == wanted):
-        if pd.api.types.is_numeric_dtype(given[name].dtype) and not given[name].isna().any():
-            numbers = given[name].to_numpy()
+    column, column_names = ("total_counts", TOTAL_COLUMNS) if level == "cells" else ("n_cells", N_CELLS_COLUMNS)
+    for name in (name for lower_name in column_names for name in file_obs.columns if str(name).lower() == lower_name):
+        if pd.api.types.is_numeric_dtype(file_obs[name].dtype) and not file_obs[name].isna().any():
+            numbers = file_obs[name].to_numpy()
             obs[column] = numbers.astype(np.float64 if level == "cells" else np.int64)
             return
 
@@ -275,11 +275,11 @@ def _add_numbers(obs: pd.DataFrame, given: pd.DataFrame, level: str) -> None:
 def find_counts(adata: Stored, rows: np.ndarray, scaled: Scaled) -> tuple[dict[str, Any], np.ndarray | None]:
     """Return raw counts of some rows of a file as ``counts``, where it has them; with the sum of each row."""
     values = scaled.values
-    given = {values.where: (values, scaled.survey)}
+    candidates = {values.where: (values, scaled.survey)}
     if "counts" in adata.layers and values.where != "layers['counts']":
         layer = Values(_rows_of(adata.layers["counts"], rows), "layers['counts']", values.rows, values.genes, [])
-        given = {layer.where: survey_values(layer)} | given
-    for counts, found in given.values():
-        if not {"fraction", "negative"} & set(found.first):
-            return {"counts": as_type(counts.matrix, np.float32)}, found.sums
+        candidates = {layer.where: survey_values(layer)} | candidates
+    for counts, survey in candidates.values():
+        if not {"fraction", "negative"} & set(survey.first):
+            return {"counts": as_type(counts.matrix, np.float32)}, survey.sums
     return {}, None

@@ -104,8 +104,8 @@ def control_matcher(options: FileOptions) -> Callable[[str], bool] | None:
 
 def patterns_of(options: FileOptions) -> tuple[str, ...]:
     """Return the names and patterns of control labels that the user gives."""
-    given = options.control_label
-    return (given,) if isinstance(given, str) else tuple(given or ())
+    labels = options.control_label
+    return (labels,) if isinstance(labels, str) else tuple(labels or ())
 
 
 def _fits(label: str, pattern: str) -> bool:
@@ -132,15 +132,15 @@ def _check_meanings(label_map: Mapping[str, str], genes: Collection[str]) -> Non
         for target in () if meaning in (CONTROL, DROP) else meaning.split(SEPARATOR):
             if target in genes:
                 continue
-            wanted = ""
+            expected = ""
             if is_control_label(target):
-                wanted = f"{CONTROL!r} for a control, and nothing for a control beside a gene"
+                expected = f"{CONTROL!r} for a control, and nothing for a control beside a gene"
             elif is_no_perturbation(target):
-                wanted = f"{DROP!r} where nobody knows the perturbation"
+                expected = f"{DROP!r} where nobody knows the perturbation"
             elif any(joint in target and all(part in genes for part in target.split(joint)) for joint in JOINTS):
-                wanted = f"genes joined by {SEPARATOR!r}"
-            if wanted:
-                raise DataError(f"the label map reads {label!r} as {meaning!r}; expected {wanted}: correct it there")
+                expected = f"genes joined by {SEPARATOR!r}"
+            if expected:
+                raise DataError(f"the label map reads {label!r} as {meaning!r}; expected {expected}: correct it there")
 
 
 def _take_mapped(labels: Sequence[str], label_map: Mapping[str, str], kinds: LabelKinds) -> list[str]:

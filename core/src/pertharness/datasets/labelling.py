@@ -112,8 +112,8 @@ def find_labelling(
 
 def labels_in(obs: pd.DataFrame, column: str) -> pd.Series:
     """Return the labels of all rows as texts; of rows that have none, the empty text."""
-    given = obs[column] if column in obs else obs.index.to_series()
-    labels: pd.Series = given.astype(object).where(given.notna(), "").astype(str)
+    values = obs[column] if column in obs else obs.index.to_series()
+    labels: pd.Series = values.astype(object).where(values.notna(), "").astype(str)
     return labels
 
 
@@ -131,40 +131,46 @@ def _candidate_columns(obs: pd.DataFrame, options: FileOptions) -> list[str]:
                 "the names of its rows are --label-column index"
             )
         return [options.label_column]
-    known = [column for column in obs.columns if str(column).lower() in LABEL_COLUMNS]
-    if not known:
+    candidates = [column for column in obs.columns if str(column).lower() in LABEL_COLUMNS]
+    if not candidates:
         raise DataError(
             f"obs has no column that is known to name perturbations (columns: {quote(obs.columns, 20)}; looked for "
             f"{quote(LABEL_COLUMNS, 20)}); name it with --label-column{_other_places(obs)}, or this is an h5ad of "
             "another kind"
         )
-    labels = {column: _distinct(obs, column) for column in known}
+    labels = {column: _distinct(obs, column) for column in candidates}
     # A substitute such as DMSO may be a perturbation like others: a column that has nothing better comes second.
-    chosen = control_matcher(options)
-    for is_sought in (is_control_label, is_substitute) if chosen is None else (chosen,):
-        if usable := [column for column in known if any(map(is_sought, map(clean_text, labels[column])))]:
+    is_named_control = control_matcher(options)
+    for is_sought in (is_control_label, is_substitute) if is_named_control is None else (is_named_control,):
+        if usable := [column for column in candidates if any(map(is_sought, map(clean_text, labels[column])))]:
             return usable
     if options.label_map is not None:
         mapped = options.label_map
-        known = sorted(known, key=lambda column: -sum(clean_text(label) in mapped for label in labels[column]))
-    return known[:1]
+        candidates = sorted(
+            candidates, key=lambda column: -sum(clean_text(label) in mapped for label in labels[column])
+        )
+    return candidates[:1]
 
 
 def _other_places(obs: pd.DataFrame) -> str:
     """Return which columns of unknown names, or the names of the rows, hold a control."""
-    found = [str(column) for column in obs.columns if obs[column].dtype.name in ("object", "category", "str", "string")]
-    distinct = {column: _distinct(obs, column) for column in found}
+    text_columns = [
+        str(column) for column in obs.columns if obs[column].dtype.name in ("object", "category", "str", "string")
+    ]
+    distinct = {column: _distinct(obs, column) for column in text_columns}
     distinct["index"] = [str(name) for name in obs.index[:_LOOKED_AT]]
-    places = [name for name, labels in distinct.items() if any(map(is_control_label, labels[:_LOOKED_AT]))]
-    return f" (a control is among the values of {quote(places)})" if places else ""
+    columns = [name for name, labels in distinct.items() if any(map(is_control_label, labels[:_LOOKED_AT]))]
+    return f" (a control is among the values of {quote(columns)})" if columns else ""
 
 
 def _distinct(obs: pd.DataFrame, column: str) -> list[str]:
     """Return the labels of a column in order of first appearance."""
-    given = obs[column] if column in obs else obs.index.to_series()
-    distinct = given.drop_duplicates()
+    values = obs[column] if column in obs else obs.index.to_series()
+    distinct = values.drop_duplicates()
     return list(
-        dict.fromkeys(str(label) if known else "" for label, known in zip(distinct, distinct.notna(), strict=True))
+        dict.fromkeys(
+            str(label) if is_present else "" for label, is_present in zip(distinct, distinct.notna(), strict=True)
+        )
     )
 
 

@@ -12,7 +12,7 @@ from pertharness.datasets.multiples import TOLERANCE
 from pertharness.datasets.options import FileOptions
 from pertharness.datasets.scale import ScaleReading, have_one_total, judge, sums_of
 from pertharness.datasets.transformations import NATURAL, TOTAL, TRANSFORMATIONS
-from pertharness.datasets.values import Survey, Values, changed_values, place_words, refuse_kind
+from pertharness.datasets.values import Survey, Values, changed_values, describe_value, refuse_kind
 
 _AS_IT_IS = "or accept the values as they are with --scale log1p"
 _MOST_FOR_LOGS = 1e8
@@ -54,7 +54,7 @@ def to_log1p(
         return _from_counts(values, survey, totals, options, notes, others)
     if options.normalise:
         raise DataError(
-            f"{place_words(values, fraction)}; --normalise expected integer counts: leave it out if these are log1p "
+            f"{describe_value(values, fraction)}; --normalise expected integer counts: leave it out if these are log1p "
             f"values, add --scale counts if they are counts, take --rescale if they are logs of another total{others}"
         )
     if level == "pseudobulk":
@@ -68,9 +68,9 @@ def _from_counts(
     """Normalise counts, if that is what they are."""
     is_whole = "fraction" not in survey.first
     if not options.normalise:
-        what = "holds only integers: raw counts" if is_whole else "is declared as --scale counts"
+        state = "holds only integers: raw counts" if is_whole else "is declared as --scale counts"
         raise DataError(
-            f"{values.where} {what}, the largest {survey.largest!r}; expected log1p of counts per "
+            f"{values.where} {state}, the largest {survey.largest!r}; expected log1p of counts per "
             f"10 000: normalise it with --normalise{others}"
         )
     reading = None if is_whole else judge(survey.evidence)
@@ -103,12 +103,12 @@ def _from_logs(
     is_refused = reading.kind not in ("cp10k", "subset")
     if is_refused and not options.scale and not stated:
         if is_linear:
-            wanted = f"normalise them with --scale counts --normalise, {_AS_IT_IS}"
+            advice = f"normalise them with --scale counts --normalise, {_AS_IT_IS}"
         elif is_known or is_above:
-            wanted = f"rescale them with --rescale, {_AS_IT_IS}"
+            advice = f"rescale them with --rescale, {_AS_IT_IS}"
         else:
-            wanted = f"give the counts, {_AS_IT_IS}"
-        raise DataError(f"{values.where}: {words}; expected log1p of counts per 10 000: {wanted}{others}")
+            advice = f"give the counts, {_AS_IT_IS}"
+        raise DataError(f"{values.where}: {words}; expected log1p of counts per 10 000: {advice}{others}")
     if options.rescale and reading.kind != "cp10k":
         raise DataError(
             f"{values.where}: {words}; --rescale expected cells that add up to a total, or to the counts themselves: "
@@ -162,30 +162,30 @@ def _from_means(
 
 def _words(values: Values, reading: ScaleReading) -> str:
     """Return what was read in the values."""
-    done = TRANSFORMATIONS[reading.transformation].words
-    inverse = "expm1" if reading.transformation == NATURAL else f"the inverse of {done}"
+    transformation = TRANSFORMATIONS[reading.transformation].words
+    inverse = "expm1" if reading.transformation == NATURAL else f"the inverse of {transformation}"
     low, high = f"{reading.low:.5g}", f"{reading.high:.5g}"
-    of_total = f"{done} of counts normalised to {reading.total:.6g} in each cell"
-    said = {
+    of_total = f"{transformation} of counts normalised to {reading.total:.6g} in each cell"
+    descriptions = {
         "cp10k": "the sum of expm1 over the genes is 10 000 in each row",
         "subset": f"the sum of expm1 over the genes differs from row to row and stays below 10 000 ({low} to {high} in "
         f"90 % of {reading.n_other} rows), as where genes were left out after normalising; another total of the cells "
         "could not be seen",
         "constant": f"the sum over the genes of {inverse} is {reading.total:.6g} in the median row and does not vary "
         f"as counts would: {of_total}",
-        "whole": f"they are {done} of whole numbers: raw counts that were not normalised",
+        "whole": f"they are {transformation} of whole numbers: raw counts that were not normalised",
         "depth": f"the sum of expm1 over the genes grows with the counts of the cells ({low} to {high} in 90 % of "
-        f"{reading.n_other} rows): {done} of counts with fractions that were not normalised",
+        f"{reading.n_other} rows): {transformation} of counts with fractions that were not normalised",
         "above": f"the sum of expm1 over the genes differs from row to row and is up to {high} (first in row "
         f"{values.rows[reading.row]!r}), more than 10 000: logs of another total",
-        "other": f"they are {done} of counts times a factor that is not 10 000 over a number of counts, and genes are "
-        "missing: their total cannot be told",
+        "other": f"they are {transformation} of counts times a factor that is not 10 000 over a number of counts, and "
+        "genes are missing: their total cannot be told",
         "again": "the sum of expm1 over the genes is 10 000 in each row, but they are made of values that were log1p "
         "of counts per 10 000 before: normalised and logged twice",
     }
     if reading.factor is not None:
         return f"they are {of_total}, of which genes were left out"
-    return said[reading.kind]
+    return descriptions[reading.kind]
 
 
 def _rescale(values: Values, survey: Survey, totals: np.ndarray | None, reading: ScaleReading, notes: list[str]) -> Any:
@@ -195,13 +195,13 @@ def _rescale(values: Values, survey: Survey, totals: np.ndarray | None, reading:
     own = None
     if reading.kind in ("whole", "depth") and reading.transformation == NATURAL and totals is not None:
         own = np.maximum(totals, sums) if (totals >= sums * (1 - 1e-5) - 0.5).all() else None
-    by = "the sums over the genes of the file"
+    divisor = "the sums over the genes of the file"
     if reading.factor is not None:
-        by = f"{reading.total:.6g}"
+        divisor = f"{reading.total:.6g}"
     elif own is not None:
-        by = "the totals in obs"
+        divisor = "the totals in obs"
     notes.append(
-        f"scale: {values.where} rescaled: {_words(values, reading)}; undone, divided by {by}, times 10 000, log1p"
+        f"scale: {values.where} rescaled: {_words(values, reading)}; undone, divided by {divisor}, times 10 000, log1p"
     )
 
     def to_logs(chunk: Any, start: int) -> Any:
@@ -209,8 +209,8 @@ def _rescale(values: Values, survey: Survey, totals: np.ndarray | None, reading:
         if reading.factor is not None:
             factors = np.full(n_rows, reading.factor)
         else:
-            mine = sums_of(chunk, inverse, np.float64) if own is None else own[start : start + n_rows]
-            factors = TOTAL / np.where(mine > 0, mine, 1.0)
+            totals_of_rows = sums_of(chunk, inverse, np.float64) if own is None else own[start : start + n_rows]
+            factors = TOTAL / np.where(totals_of_rows > 0, totals_of_rows, 1.0)
         if isinstance(chunk, np.ndarray):
             return np.log1p(inverse(chunk.astype(np.float64)) * factors[:, None])
         scaled = chunk.astype(np.float64)
@@ -224,20 +224,20 @@ def _normalise(values: Values, sums: np.ndarray, totals: np.ndarray | None, note
     """Return log1p(10 000 x / total); the totals of the file count where they can be those of all genes."""
     if totals is not None and not (totals >= sums - 0.5).all():  # stored totals may be rounded
         totals = None
-    by = "the totals in obs" if totals is not None else "the sums over the genes of the file"
+    divisor = "the totals in obs" if totals is not None else "the sums over the genes of the file"
     totals = sums if totals is None else totals
     if not (totals > 0).all():
         row = values.rows[int(np.argmin(totals > 0))]
         raise DataError(f"{values.where} has no counts in row {row!r}: it cannot be normalised; remove the row")
-    notes.append(f"scale: counts of {values.where} divided by {by}, times 10 000, log1p")
+    notes.append(f"scale: counts of {values.where} divided by {divisor}, times 10 000, log1p")
     factors = 1e4 / np.maximum(totals, sums)  # no count is more than all of them
 
     def to_logs(chunk: Any, start: int) -> Any:
-        mine = factors[start : start + chunk.shape[0]]
+        factors_of_rows = factors[start : start + chunk.shape[0]]
         if isinstance(chunk, np.ndarray):
-            return np.log1p(chunk * mine[:, None])
+            return np.log1p(chunk * factors_of_rows[:, None])
         scaled = chunk.astype(np.float64)
-        scaled.data = np.log1p(scaled.data * np.repeat(mine, np.diff(scaled.indptr)))
+        scaled.data = np.log1p(scaled.data * np.repeat(factors_of_rows, np.diff(scaled.indptr)))
         return scaled
 
     return changed_values(values, np.float64, to_logs).matrix

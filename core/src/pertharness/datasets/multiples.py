@@ -25,17 +25,17 @@ _SPREAD_OF_DEPTH = 0.2
 """Standard deviation of the logarithm of what cells add up to; less is no spread of counts that are not normalised."""
 
 
-def find_by_multiples(kept: list[np.ndarray], totals: np.ndarray | None) -> dict[str, Any] | None:
+def find_by_multiples(cells: list[np.ndarray], totals: np.ndarray | None) -> dict[str, Any] | None:
     """Find the transformation after which a cell's values are whole multiples of its smallest one, a single count."""
-    shares = {name: share_of_multiples(kept, TRANSFORMATIONS[name].inverse) for name in TRANSFORMATIONS}
+    shares = {name: share_of_multiples(cells, TRANSFORMATIONS[name].inverse) for name in TRANSFORMATIONS}
     name = NATURAL if shares[NATURAL] >= 0.5 else max(shares, key=lambda name: shares[name])
     if shares[name] < 0.95:
         return None
     inverse = TRANSFORMATIONS[name].inverse
-    smallest = np.array([values.min() for values in kept])
+    smallest = np.array([values.min() for values in cells])
     single = inverse(smallest)
-    errors = rounding_errors(kept)
-    blur = np.array([error[np.argmin(values)] for values, error in zip(kept, errors, strict=True)])
+    errors = rounding_errors(cells)
+    blur = np.array([error[np.argmin(values)] for values, error in zip(cells, errors, strict=True)])
     relative = 1.5 * (inverse(smallest + blur) - single) / single
     total = _total_of(single, relative, totals)
     if total is None:
@@ -48,7 +48,7 @@ def find_by_multiples(kept: list[np.ndarray], totals: np.ndarray | None) -> dict
     return {"kind": "constant", "transformation": name, "total": total, "factor": TOTAL / total}
 
 
-def find_by_totals(kept: list[np.ndarray], totals: np.ndarray, median: float) -> dict[str, Any] | None:
+def find_by_totals(cells: list[np.ndarray], totals: np.ndarray, median: float) -> dict[str, Any] | None:
     """Find the total that makes whole numbers of log1p of counts, with the counts of each cell over all genes.
 
     This needs no value of a single count, which deep cells may lack in the genes that are left.
@@ -60,11 +60,11 @@ def find_by_totals(kept: list[np.ndarray], totals: np.ndarray, median: float) ->
     median
         Of all cells: what they were normalised to, where nothing else was named.
     """
-    errors = rounding_errors(kept)
+    errors = rounding_errors(cells)
     for total in (TOTAL, median, *_USUAL_TOTALS):  # of the first that explains the values
         n_all = 0
         whole = []
-        for values, error, of_cell in zip(kept, errors, totals, strict=True):
+        for values, error, of_cell in zip(cells, errors, totals, strict=True):
             numbers = np.expm1(values) * (of_cell / total)
             blur = 1.5 * (np.expm1(values + error) * (of_cell / total) - numbers)
             clear = blur < 0.05
@@ -78,12 +78,12 @@ def find_by_totals(kept: list[np.ndarray], totals: np.ndarray, median: float) ->
     return None
 
 
-def are_per_10_000(kept: list[np.ndarray]) -> bool:
+def are_per_10_000(cells: list[np.ndarray]) -> bool:
     """Return whether values are log1p of counts per 10 000, by the number of counts of each cell."""
-    if share_of_multiples(kept, np.expm1) < 0.95:
+    if share_of_multiples(cells, np.expm1) < 0.95:
         return False
-    single = np.expm1([values.min() for values in kept])
-    errors = [error[np.argmin(values)] for values, error in zip(kept, rounding_errors(kept), strict=True)]
+    single = np.expm1([values.min() for values in cells])
+    errors = [error[np.argmin(values)] for values, error in zip(cells, rounding_errors(cells), strict=True)]
     relative = 1.5 * np.array(errors) * (1 + single) / single
     return _total_of(single, relative, None) == TOTAL
 
@@ -140,34 +140,34 @@ def _share_of_whole(n_counts: np.ndarray, relative: np.ndarray, multiples: tuple
     return float(is_whole.mean())
 
 
-def follow_depth(sums: np.ndarray, totals: np.ndarray | None, kept: list[np.ndarray]) -> bool:
+def follow_depth(sums: np.ndarray, totals: np.ndarray | None, cells: list[np.ndarray]) -> bool:
     """Return whether what cells add up to grows with their counts, as where nothing was normalised.
 
     Counts with fractions, such as those of which ambient RNA was subtracted, show it by nothing else.
     """
-    n_clear, share = _multiples_of(kept, np.expm1)
+    n_clear, share = _multiples_of(cells, np.expm1)
     if n_clear >= _FEWEST_CLEAR and share >= 0.5:  # whole numbers, of which more can be told
         return False
     if totals is not None and (totals > 0).all():
-        depth, mine = totals, sums
+        depth, own_sums = totals, sums
     elif n_clear >= _FEWEST_CLEAR:  # the genes that are seen in a cell grow with its counts
-        depth = np.array([len(values) for values in kept], dtype=np.float64)
-        mine = np.array([np.expm1(values).sum() for values in kept])
+        depth = np.array([len(values) for values in cells], dtype=np.float64)
+        own_sums = np.array([np.expm1(values).sum() for values in cells])
     else:
         return False
-    logs, of_depth = np.log(mine[mine > 0]), np.log(depth[mine > 0])
+    logs, of_depth = np.log(own_sums[own_sums > 0]), np.log(depth[own_sums > 0])
     if len(logs) < 50 or logs.std() < _SPREAD_OF_DEPTH or of_depth.std() == 0:
         return False
     return bool(np.corrcoef(logs, of_depth)[0, 1] > 0.95)
 
 
-def was_logged_before(kept: list[np.ndarray]) -> bool:
+def was_logged_before(cells: list[np.ndarray]) -> bool:
     """Return whether values are logs of what was log1p of counts per 10 000 before it was normalised once more.
 
     They add up to 10 000, too. But only what they were made of consists of whole multiples.
     """
-    few = kept[:50]  # which mostly settle it
-    if share_of_multiples(few, np.expm1) >= 0.5 or share_of_multiples(kept, np.expm1) >= 0.5:
+    few = cells[:50]  # which mostly settle it
+    if share_of_multiples(few, np.expm1) >= 0.5 or share_of_multiples(cells, np.expm1) >= 0.5:
         return False
     before = []
     for values in few:
@@ -180,16 +180,16 @@ def was_logged_before(kept: list[np.ndarray]) -> bool:
     return bool(before) and share_of_multiples(before, np.expm1) >= 0.95
 
 
-def share_of_multiples(kept: list[np.ndarray], inverse: Callable[[np.ndarray], np.ndarray]) -> float:
+def share_of_multiples(cells: list[np.ndarray], inverse: Callable[[np.ndarray], np.ndarray]) -> float:
     """Return the share of values that are whole multiples of their cell's smallest one; 0 where too few can tell."""
-    n_clear, share = _multiples_of(kept, inverse)
+    n_clear, share = _multiples_of(cells, inverse)
     return share if n_clear >= _FEWEST_CLEAR else 0.0
 
 
-def _multiples_of(kept: list[np.ndarray], inverse: Callable[[np.ndarray], np.ndarray]) -> tuple[int, float]:
+def _multiples_of(cells: list[np.ndarray], inverse: Callable[[np.ndarray], np.ndarray]) -> tuple[int, float]:
     """Return how many values are exact enough to tell, and the share of these that are whole multiples."""
     n_near = n_all = 0
-    for values, error in zip(kept, rounding_errors(kept), strict=True):
+    for values, error in zip(cells, rounding_errors(cells), strict=True):
         numbers = inverse(values)
         relative = 1.5 * (inverse(values + error) - numbers) / numbers
         first = int(np.argmin(numbers))

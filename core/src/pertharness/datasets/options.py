@@ -100,8 +100,8 @@ def check_options(model: type[Options], dataset: str, params: Mapping[str, Any])
         first = error.errors()[0]
         name = str(first["loc"][0])
         if name not in model.model_fields:
-            known = ", ".join(model.model_fields)
-            raise DataError(f"dataset {dataset!r} has no parameter {name!r}; it has {known}") from error
+            names = ", ".join(model.model_fields)
+            raise DataError(f"dataset {dataset!r} has no parameter {name!r}; it has {names}") from error
         flag = f"--{name.replace('_', '-')}"
         reason = first["msg"].removeprefix("Value error, ")  # what pydantic puts before ours
         raise DataError(f"dataset {dataset!r}: {name} ({flag}) is {first['input']!r}: {reason}") from error

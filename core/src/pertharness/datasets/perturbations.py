@@ -75,20 +75,20 @@ def keep_labelled(obs: pd.DataFrame, rows: np.ndarray, labelling: Labelling, not
         labelled = [f"labelled {quote(filter(None, names))}"] if any(names) else []
         labelled += ["without a label"] if "" in names else []
         notes.append(f"left out: {n_rows} rows {' or '.join(labelled)}: {reason}")
-    kept: np.ndarray = rows[labels.isin(list(labelling.mapping)).to_numpy()]
-    return kept
+    labelled_rows: np.ndarray = rows[labels.isin(list(labelling.mapping)).to_numpy()]
+    return labelled_rows
 
 
-def label_rows(given: pd.DataFrame, labelling: Labelling, notes: list[str]) -> pd.DataFrame:
+def label_rows(file_obs: pd.DataFrame, labelling: Labelling, notes: list[str]) -> pd.DataFrame:
     """Return ``obs`` with the canonical labels and the labels as they came, and note what they are."""
     import pandas as pd
 
-    labels = labels_in(given, labelling.column)
+    labels = labels_in(file_obs, labelling.column)
     first: dict[str, str] = {}
     for label, canonical in labelling.mapping.items():
         first.setdefault(canonical, label)
     perturbations = labels.map(labelling.mapping)
-    obs: pd.DataFrame = pd.DataFrame(index=pd.Index(given.index.astype(str).to_numpy(dtype=object), dtype=object))
+    obs: pd.DataFrame = pd.DataFrame(index=pd.Index(file_obs.index.astype(str).to_numpy(dtype=object), dtype=object))
     obs["perturbation"] = categorical(perturbations)
     # Pooled labels: one label per perturbation, because published split rules sort them.
     obs["label_given"] = categorical(perturbations.map(first))

@@ -95,48 +95,52 @@ def read_labels(
         If it is unclear what joins targets, or which genes these are, with the flag that decides.
     """
     texts = {label: without_strand(clean_text(label)) for label in kinds.perturbations}
-    known = KnownNames(genes, columns, list(texts.values()))
-    affixes = Affixes() if options.guides == NONE else find_affixes(texts.values(), known)
+    known_names = KnownNames(genes, columns, list(texts.values()))
+    affixes = Affixes() if options.guides == NONE else find_affixes(texts.values(), known_names)
     bare = {label: affixes.bare(text) for label, text in texts.items()}
     if options.guides != NONE and options.separator is None:
-        bare = {label: part_guides(text, lambda x: x in known or kinds.is_control(x)) for label, text in bare.items()}
-    separator = _separator_of(list(bare.values()), kinds, known, options)
+        bare = {
+            label: part_guides(text, lambda x: x in known_names or kinds.is_control(x)) for label, text in bare.items()
+        }
+    separator = _separator_of(list(bare.values()), kinds, known_names, options)
     reading = Reading(separator, left_out=dict(kinds.left_out), notes=list(kinds.notes))
     parts = _targets_in(bare, separator, kinds, reading)
     names = list(dict.fromkeys(part for of_label in parts.values() for part in of_label))
-    guides = _genes_of_guides(names, known, affixes, options, reading)
+    guides = _genes_of_guides(names, known_names, affixes, options, reading)
     mapped = {label: meaning.split(SEPARATOR) for label, meaning in kinds.mapped.items()}
-    wanted = [guides.named.get(name, name) for name in names] + [
+    target_names = [guides.named.get(name, name) for name in names] + [
         name for of_label in mapped.values() for name in of_label
     ]
-    match = match_names(wanted, set(genes), columns)
+    match = match_names(target_names, set(genes), columns)
     _note_names(match, genes, options, reading)
     for label in kinds.controls:
         reading.mapping[label] = CONTROL
     for label, of_label in mapped.items():
         reading.mapping[label] = join_targets({match.symbols.get(name, name) for name in of_label})
     _join(parts, guides, match, options, reading)
-    _note_parts(bare, parts, separator, known, guides, kinds, reading)
+    _note_parts(bare, parts, separator, known_names, guides, kinds, reading)
     return reading
 
 
-def _separator_of(labels: Sequence[str], kinds: LabelKinds, known: KnownNames, options: FileOptions) -> str | None:
+def _separator_of(
+    labels: Sequence[str], kinds: LabelKinds, known_names: KnownNames, options: FileOptions
+) -> str | None:
     """Return what joins the targets of labels."""
     of_guides = options.guides != NONE
     singles = {
         label for label in labels if not any(separator in label for separator in (*SEPARATORS, *RARE_SEPARATORS[:2]))
     }
     dosed = {label for label in labels if drug_of(label) is not None} if drugs_of(labels) else set()
-    whole = Affixes(shapes=find_shapes(labels, known) if of_guides else frozenset())
+    whole = Affixes(shapes=find_shapes(labels, known_names) if of_guides else frozenset())
 
     def is_known(part: str) -> bool:
         return (
-            part in known or part in singles or kinds.is_control(part) or is_no_perturbation(part)
-            or (of_guides and is_guide(part, known))
+            part in known_names or part in singles or kinds.is_control(part) or is_no_perturbation(part)
+            or (of_guides and is_guide(part, known_names))
         ) and part != ""  # fmt: skip
 
     def is_name(label: str) -> bool:
-        return label in known or whole.gene_of(label, known) is not None or (of_guides and label in dosed)
+        return label in known_names or whole.gene_of(label, known_names) is not None or (of_guides and label in dosed)
 
     return find_separator(labels, is_known, is_name, options.separator)
 
@@ -166,7 +170,7 @@ class _Guides:
 
 
 def _genes_of_guides(
-    names: Sequence[str], known: KnownNames, affixes: Affixes, options: FileOptions, reading: Reading
+    names: Sequence[str], known_names: KnownNames, affixes: Affixes, options: FileOptions, reading: Reading
 ) -> _Guides:
     """Find the guides among the parts of labels, and note the rule."""
     if options.guides == NONE:
@@ -176,26 +180,28 @@ def _genes_of_guides(
             f"labels: {' and '.join(repr(x) for x in (affixes.prefix, affixes.suffix) if x)} dropped, which is around "
             "nearly all names"
         )
-    shapes = find_shapes(names, known)
+    shapes = find_shapes(names, known_names)
     if options.guides == "together":
-        shapes |= find_syntactic_shapes(names, known)
-    rule = Affixes(shapes=shapes or find_stems(names, known))
-    named = {name: gene for name in names if (gene := rule.gene_of(name, known))}
-    stems = {name: stem for name in names if name not in named and name not in known and (stem := rule.stem_of(name))}
+        shapes |= find_syntactic_shapes(names, known_names)
+    rule = Affixes(shapes=shapes or find_stems(names, known_names))
+    named = {name: gene for name in names if (gene := rule.gene_of(name, known_names))}
+    stems = {
+        name: stem for name in names if name not in named and name not in known_names and (stem := rule.stem_of(name))
+    }
     if options.guides == "together":
         named, stems = {**named, **stems}, {}
     shared = Counter([*stems.values(), *named.values()])
     alike = {name: stem for name, stem in stems.items() if shared[stem] > 1}
-    kept = "kept apart, on one side of every split" if options.guides == "separate" else "taken as one target"
+    treatment = "kept apart, on one side of every split" if options.guides == "separate" else "taken as one target"
     if named:
         first = next(iter(named))
         genes = len(set(named.values()))
         reading.notes.append(
             f"guides: {len(named)} names of guides of {genes} genes, such as {first!r} of {named[first]!r}; guides of "
-            f"a gene are {kept}"
+            f"a gene are {treatment}"
             + ("" if options.guides else " (--guides separate keeps them apart, --guides none takes names as they are)")
         )
-    doses = {name: drug for name, drug in drugs_of(names).items() if name not in known and name not in named}
+    doses = {name: drug for name, drug in drugs_of(names).items() if name not in known_names and name not in named}
     if doses:
         first = next(iter(doses))
         reading.notes.append(
@@ -265,19 +271,19 @@ def _in_form(name: str) -> str:
 
 
 def _note_parts(
-    bare: Mapping[str, str], parts: Mapping[str, list[str]], separator: str | None, known: KnownNames,
+    bare: Mapping[str, str], parts: Mapping[str, list[str]], separator: str | None, known_names: KnownNames,
     guides: _Guides, kinds: LabelKinds, reading: Reading,
 ) -> None:  # fmt: skip
     """Note the parts of joined labels that are no genes, since the separator may belong to their names."""
     joined = [bare[label] for label in parts]
     single = {part for of_label in parts.values() if len(of_label) == 1 for part in of_label}
-    odd = unknown_parts(
+    unknown = unknown_parts(
         joined,
         separator,
-        lambda part: part in known or part in single or part in guides.named or kinds.is_control(part),
+        lambda part: part in known_names or part in single or part in guides.named or kinds.is_control(part),
     )
-    if odd:
+    if unknown:
         reading.notes.append(
-            f"labels: {len(odd)} parts of labels joined by {separator!r} are neither genes of the file nor perturbed "
-            f"alone: {quote(odd)}; --separator {NONE} if it belongs to the names"
+            f"labels: {len(unknown)} parts of labels joined by {separator!r} are neither genes of the file nor "
+            f"perturbed alone: {quote(unknown)}; --separator {NONE} if it belongs to the names"
         )

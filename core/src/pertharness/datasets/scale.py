@@ -56,15 +56,15 @@ class Evidence:
         Of expm1 over the genes, shape (n_obs,), float64, of every cell; infinite where the values are no logarithms.
     other_sums
         Transformation -> its sums, of the rows ``sampled``: none where all expm1 add up to 10 000.
-    kept
+    row_values
         Row -> its values that are not 0, float64.
     """
 
     sums: np.ndarray
     sampled: list[np.ndarray] = field(default_factory=list)
     other_sums: dict[str, list[np.ndarray]] = field(default_factory=lambda: {name: [] for name in _OTHERS})
-    kept: dict[int, np.ndarray] = field(default_factory=dict)
-    n_kept_values: int = 0
+    row_values: dict[int, np.ndarray] = field(default_factory=dict)
+    n_values: int = 0
 
     def add(self, chunk: Any, start: int) -> None:
         """Take up rows, the first of which has the number `start`; none of their values may be below 0."""
@@ -81,10 +81,10 @@ class Evidence:
                 other_sums.append(sums_of(part, TRANSFORMATIONS[name].inverse))
         step = max(1, min(n_obs, SAMPLED_CELLS) // _KEPT_CELLS)
         for row in rows[np.arange(len(rows)) % step == 0]:
-            if self.n_kept_values < _KEPT_VALUES:
+            if self.n_values < _KEPT_VALUES:
                 values = _values_of_row(chunk, row - start)
-                self.kept[int(row)] = values[values > 0].astype(np.float64)
-                self.n_kept_values += len(self.kept[int(row)])
+                self.row_values[int(row)] = values[values > 0].astype(np.float64)
+                self.n_values += len(self.row_values[int(row)])
 
 
 def _values_of_row(chunk: Any, row: int) -> np.ndarray:
@@ -168,31 +168,31 @@ def _judge(evidence: Evidence, totals: np.ndarray | None) -> ScaleReading:
     is_other = _is_other(sums)
     n_empty = int((sums == 0).sum())
     if not is_other.any():
-        again = was_logged_before([values for values in evidence.kept.values() if len(values)])
+        again = was_logged_before([values for values in evidence.row_values.values() if len(values)])
         return ScaleReading("again" if again else "cp10k", n_empty=n_empty)
     others = sums[is_other]
     low, high = np.quantile(others, (0.05, 0.95), method="nearest")
-    seen = {
+    facts = {
         "low": float(low), "high": float(high), "row": int(np.argmax(is_other)), "n_other": len(others),
         "n_empty": n_empty,
     }  # fmt: skip
-    kept = [values for row, values in evidence.kept.items() if is_other[row] and len(values)]
-    found = _find_constant(evidence, is_other, kept) or _find_whole(kept)
-    if found is None:
-        rows = [row for row in evidence.kept if is_other[row] and len(evidence.kept[row])]
+    cells = [values for row, values in evidence.row_values.items() if is_other[row] and len(values)]
+    explanation = _find_constant(evidence, is_other, cells) or _find_whole(cells)
+    if explanation is None:
+        rows = [row for row in evidence.row_values if is_other[row] and len(evidence.row_values[row])]
         if totals is not None:
-            found = find_by_totals(kept, totals[rows], float(np.median(totals)))
-        found = found or find_by_multiples(kept, None if totals is None else totals[rows])
-    is_natural = found is None or (found["kind"] == "other" and found["transformation"] == NATURAL)
+            explanation = find_by_totals(cells, totals[rows], float(np.median(totals)))
+        explanation = explanation or find_by_multiples(cells, None if totals is None else totals[rows])
+    is_natural = explanation is None or (explanation["kind"] == "other" and explanation["transformation"] == NATURAL)
     if is_natural and others.max() > TOTAL * (1 + TOLERANCE):  # the total is not known, but can be done without
         first = int(np.argmax(sums > TOTAL * (1 + TOLERANCE)))
-        found = {"kind": "above", "row": first, "high": float(others.max())}
-    if found is None and follow_depth(sums, totals, kept):
-        found = {"kind": "depth"}
-    return ScaleReading(**{"kind": "subset", **seen, **(found or {})})
+        explanation = {"kind": "above", "row": first, "high": float(others.max())}
+    if explanation is None and follow_depth(sums, totals, cells):
+        explanation = {"kind": "depth"}
+    return ScaleReading(**{"kind": "subset", **facts, **(explanation or {})})
 
 
-def _find_constant(evidence: Evidence, is_other: np.ndarray, kept: list[np.ndarray]) -> dict[str, Any] | None:
+def _find_constant(evidence: Evidence, is_other: np.ndarray, cells: list[np.ndarray]) -> dict[str, Any] | None:
     """Find the transformation whose inverses add up to one total in each cell, or to one of a few."""
     sampled = np.concatenate(evidence.sampled)
     # Rows next to 10 000 belong to the others where these are most: without them, those would seem to end there.
@@ -201,9 +201,9 @@ def _find_constant(evidence: Evidence, is_other: np.ndarray, kept: list[np.ndarr
     few = False
     spreads: dict[str, tuple[float, float]] = {}
     for name in TRANSFORMATIONS:
-        most = 4 * _noise(kept, TRANSFORMATIONS[name].inverse)
+        most = 4 * _noise(cells, TRANSFORMATIONS[name].inverse)
         if name == NATURAL:
-            sums, noise, least = evidence.sums[is_meant], most, _least_spread(kept)
+            sums, noise, least = evidence.sums[is_meant], most, _least_spread(cells)
             most = max(_SPREAD, min(noise, least))
             # Where rounding hides how sums vary, kinds of cells look like batches.
             is_clear = noise < least / 3
@@ -219,31 +219,31 @@ def _find_constant(evidence: Evidence, is_other: np.ndarray, kept: list[np.ndarr
     if spreads:  # of values far below 1, several transformations are next to nothing
         name = min(spreads, key=lambda name: spreads[name])
         return {"kind": "constant", "transformation": name, "total": spreads[name][1]}
-    few = few and not are_per_10_000(kept)  # of cells that have as many counts each, sums are few, too
+    few = few and not are_per_10_000(cells)  # of cells that have as many counts each, sums are few, too
     return {"kind": "constant", "total": float(np.median(evidence.sums[is_other]))} if few else None
 
 
-def _least_spread(kept: list[np.ndarray]) -> float:
+def _least_spread(cells: list[np.ndarray]) -> float:
     """Return a spread that sums of log1p of counts per 10 000 exceed, relative, where genes were left out.
 
     How many of the counts of a cell fall to these genes varies at least as a binomial number does; the smallest value
     of a cell tells how many counts it has. A third of that, so that a few cells suffice to tell.
     """
-    if len(kept) < 10:
+    if len(cells) < 10:
         return np.inf
-    left = np.array([np.expm1(values).sum() for values in kept]) / TOTAL
-    n_counts = TOTAL / np.expm1([values.min() for values in kept])
-    share = float(np.clip(np.median(left), 1e-6, 1))
+    shares = np.array([np.expm1(values).sum() for values in cells]) / TOTAL
+    n_counts = TOTAL / np.expm1([values.min() for values in cells])
+    share = float(np.clip(np.median(shares), 1e-6, 1))
     return float(np.sqrt((1 - share) / (share * np.median(n_counts))) / 3)
 
 
-def _noise(kept: list[np.ndarray], inverse: Callable[[np.ndarray], np.ndarray]) -> float:
+def _noise(cells: list[np.ndarray], inverse: Callable[[np.ndarray], np.ndarray]) -> float:
     """Return by how much rounding of the values moves a cell's sum, relative: one standard deviation."""
-    if not kept:
+    if not cells:
         return 0.0
-    errors = rounding_errors(kept)
-    moved = [inverse(x + e) - inverse(x) for x, e in zip(kept, errors, strict=True)]
-    noise = [np.sqrt((m**2).sum() / 3) / inverse(x).sum() for x, m in zip(kept, moved, strict=True)]
+    errors = rounding_errors(cells)
+    moved = [inverse(x + e) - inverse(x) for x, e in zip(cells, errors, strict=True)]
+    noise = [np.sqrt((m**2).sum() / 3) / inverse(x).sum() for x, m in zip(cells, moved, strict=True)]
     middle = float(np.median(noise))
     return middle if np.isfinite(middle) else 0.0
 
@@ -284,13 +284,13 @@ def _is_of_few(sums: np.ndarray, spread: float, apart: float = 20) -> bool:
     return bool(np.mean((near >= 5) & (near >= 0.8 * around)) >= 0.9)
 
 
-def _find_whole(kept: list[np.ndarray]) -> dict[str, Any] | None:
+def _find_whole(cells: list[np.ndarray]) -> dict[str, Any] | None:
     """Find the transformation that whole numbers went through: nothing was normalised."""
-    errors = rounding_errors(kept)
+    errors = rounding_errors(cells)
     for name in (name for name in TRANSFORMATIONS if name != "none"):
         inverse = TRANSFORMATIONS[name].inverse
         n_near = n_all = n_distinct = divisor = 0
-        for values, error in zip(kept, errors, strict=True):
+        for values, error in zip(cells, errors, strict=True):
             numbers = inverse(values)
             blur = 1.5 * (inverse(values + error) - numbers)
             clear = blur < 0.05

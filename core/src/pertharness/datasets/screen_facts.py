@@ -122,13 +122,13 @@ def _describe_matrix(matrix: Any) -> dict[str, Any]:
 
 def _describe_tables(tables: Tables, options: FileOptions) -> dict[str, Any]:
     """Return what the tables of a file say."""
-    labelling, given = tables.labelling, tables.adata.obs
-    labels = labels_in(given, labelling.column)
+    labelling, file_obs = tables.labelling, tables.adata.obs
+    labels = labels_in(file_obs, labelling.column)
     n_rows = labels.iloc[tables.rows].value_counts()
     perturbations = _list_perturbations(tables)
-    genes = [gene for one in perturbations for gene in targets_of(one["genes"])]
+    genes = [gene for perturbation in perturbations for gene in targets_of(perturbation["genes"])]
     distinct = dict.fromkeys(genes)
-    known = set(tables.var.index)
+    genes_of_file = set(tables.var.index)
     return {
         "n_in_context": len(tables.in_context),
         "n_used": len(tables.rows),
@@ -144,8 +144,8 @@ def _describe_tables(tables: Tables, options: FileOptions) -> dict[str, Any]:
         "genes": {"ensembl_ids": "ensembl_id" in tables.var},
         "targets": {
             "n": len(distinct),
-            "n_genes": sum(gene in known for gene in distinct),
-            "absent": sorted(gene for gene in distinct if gene not in known),
+            "n_genes": sum(gene in genes_of_file for gene in distinct),
+            "absent": sorted(gene for gene in distinct if gene not in genes_of_file),
         },
         "has_totals": "total_counts" in tables.obs,
         "has_halves": {"half_a", "half_b"} <= {*tables.adata.layers},
@@ -160,7 +160,7 @@ def _list_perturbations(tables: Tables) -> list[dict[str, Any]]:
     obs, genes = tables.obs, tables.labelling.genes
     codes, names = pd.factorize(obs["perturbation"].astype(object))
     first = np.unique(codes, return_index=True)[1]
-    given = obs["label_given"].astype(object).to_numpy()[first]
+    labels_given = obs["label_given"].astype(object).to_numpy()[first]
     n_cells: Sequence[Any] = [None] * len(names)
     if tables.level == "cells":
         n_cells = np.bincount(codes).tolist()
@@ -168,7 +168,7 @@ def _list_perturbations(tables: Tables) -> list[dict[str, Any]]:
         n_cells = obs["n_cells"].to_numpy()[first].tolist()
     return [
         {"perturbation": str(name), "label_given": str(label), "genes": genes.get(name, str(name)), "n_cells": number}
-        for name, label, number in zip(names, given, n_cells, strict=True)
+        for name, label, number in zip(names, labels_given, n_cells, strict=True)
     ]
 
 
@@ -187,9 +187,9 @@ def _list_left_out(labels: pd.Series, tables: Tables) -> list[dict[str, Any]]:
 
 def main() -> int:
     """Write the facts of the file that the standard input names."""
-    asked = json.loads(sys.stdin.read())
+    request = json.loads(sys.stdin.read())
     with contextlib.redirect_stdout(sys.stderr):  # libraries print, too
-        facts = read_facts(Path(asked["file"]), asked["params"])
+        facts = read_facts(Path(request["file"]), request["params"])
     print(json.dumps(facts))
     return 0
 

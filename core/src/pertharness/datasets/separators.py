@@ -31,7 +31,7 @@ def find_separator(
     labels: Sequence[str],
     is_known: Callable[[str], bool],
     is_name: Callable[[str], bool],
-    wanted: str | None,
+    chosen: str | None,
 ) -> str | None:
     """Return what joins the targets of some labels; None: nothing does.
 
@@ -43,7 +43,7 @@ def find_separator(
         Whether a part of a label is a target or a control.
     is_name
         Whether a whole label is a gene, or a guide of one.
-    wanted
+    chosen
         What the user says; None: it is to be found.
 
     Raises
@@ -51,18 +51,18 @@ def find_separator(
     ChoiceError
         If it is unclear, with the flag that decides.
     """
-    if wanted is not None:
-        return None if wanted == NONE else wanted
+    if chosen is not None:
+        return None if chosen == NONE else chosen
     fitting: list[str] = []
     unclear: dict[str, list[str]] = {}
     for separator in (*SEPARATORS, *RARE_SEPARATORS):
         joined = [label for label in labels if separator in label and not is_name(label)]
-        odd = [label for label in joined if not all(map(is_known, parts_of(label, separator)))]
-        if joined and (not odd or separator == "+"):  # no gene name has a `+`
+        unknown = [label for label in joined if not all(map(is_known, parts_of(label, separator)))]
+        if joined and (not unknown or separator == "+"):  # no gene name has a `+`
             _refuse_torn(joined, separator)
             fitting.append(separator)
-        elif odd and separator in SEPARATORS:
-            unclear[separator] = odd
+        elif unknown and separator in SEPARATORS:
+            unclear[separator] = unknown
     if len(fitting) > 1:
         raise ChoiceError(
             f"labels are joined in several ways: {quote(fitting)}; labels: {quote(labels)}; say what joins targets "
@@ -72,8 +72,8 @@ def find_separator(
     if not fitting and not unclear:
         return _last_separator(labels, is_known, is_name)
     if not fitting:
-        separator, odd = next(iter(unclear.items()))
-        raise ChoiceError(_unclear(separator, odd))
+        separator, unknown = next(iter(unclear.items()))
+        raise ChoiceError(_unclear(separator, unknown))
     return fitting[0]
 
 

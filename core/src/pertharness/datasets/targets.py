@@ -46,9 +46,9 @@ def key_of_name(name: str) -> str:
     """Return a name in the form in which it is looked up: Ensembl ids without version, whole numbers as such."""
     if not (name[:3] == "ENS" or name[:1].isdigit()):  # as most names of a large file
         return name
-    for spelt in (_ENSEMBL, _NUMBER):
-        if found := spelt.fullmatch(name):
-            return found.group(1)
+    for pattern in (_ENSEMBL, _NUMBER):
+        if match := pattern.fullmatch(name):
+            return match.group(1)
     return name
 
 
@@ -58,7 +58,9 @@ def are_ids(names: Collection[str]) -> bool:
     return len(names) > 0 and ids >= _SHARE_OF_IDS * len(names)
 
 
-def names_by_column(var: pd.DataFrame, symbols: Sequence[str], wanted: str | None = None) -> dict[str, dict[str, str]]:
+def names_by_column(
+    var: pd.DataFrame, symbols: Sequence[str], target_column: str | None = None
+) -> dict[str, dict[str, str]]:
     """Return, for each column of ``var`` that may name genes, name -> gene.
 
     Parameters
@@ -67,7 +69,7 @@ def names_by_column(var: pd.DataFrame, symbols: Sequence[str], wanted: str | Non
         Of the file, as it came.
     symbols
         The genes as the dataset is to name them, in the order of `var`.
-    wanted
+    target_column
         The one column to look at, ``none`` for no column; None: all that hold texts or whole numbers.
 
     Raises
@@ -75,15 +77,17 @@ def names_by_column(var: pd.DataFrame, symbols: Sequence[str], wanted: str | Non
     DataError
         If the wanted column is not there.
     """
-    if wanted == NONE:
+    if target_column == NONE:
         return {}
-    if wanted is not None and wanted not in var:
-        raise DataError(f"var has no column {wanted!r} (--target-column); it has {[str(name) for name in var.columns]}")
-    if wanted is not None:
-        return {wanted: _table(var[wanted].astype(object).to_numpy(), symbols)}
-    given = {NAMES_OF_FILE: var.index.to_numpy(dtype=object)}
-    given |= {str(name): var[name].astype(object).to_numpy() for name in var.columns if _may_name(var[name])}
-    tables = {name: _table(values, symbols) for name, values in given.items()}
+    if target_column is not None and target_column not in var:
+        raise DataError(
+            f"var has no column {target_column!r} (--target-column); it has {[str(name) for name in var.columns]}"
+        )
+    if target_column is not None:
+        return {target_column: _table(var[target_column].astype(object).to_numpy(), symbols)}
+    values_by_column = {NAMES_OF_FILE: var.index.to_numpy(dtype=object)}
+    values_by_column |= {str(name): var[name].astype(object).to_numpy() for name in var.columns if _may_name(var[name])}
+    tables = {name: _table(values, symbols) for name, values in values_by_column.items()}
     tables[WITHOUT_CASE] = _unambiguous((symbol.upper(), symbol) for symbol in symbols)
     return tables
 
@@ -130,26 +134,26 @@ def match_names(names: Iterable[str], symbols: Collection[str], columns: Mapping
         If two columns do, and mean different genes by a name.
     """
     unknown = [name for name in dict.fromkeys(names) if name not in symbols]
-    found: dict[str, dict[str, str]] = {}
+    matches: dict[str, dict[str, str]] = {}
     for column, table in columns.items():
         by_name = {name: gene for name in unknown if (gene := _look_up(name, column, table)) is not None}
         if len(by_name) * 2 > len(unknown):
-            found[column] = by_name
-    if not found:
+            matches[column] = by_name
+    if not matches:
         return Match(None, {})
-    best = max(found, key=lambda column: len(found[column]))
-    for column, by_name in found.items():
+    best = max(matches, key=lambda column: len(matches[column]))
+    for column, by_name in matches.items():
         if column == WITHOUT_CASE or best == WITHOUT_CASE:
             continue
-        differing = [name for name in by_name if by_name[name] != found[best].get(name, by_name[name])]
+        differing = [name for name in by_name if by_name[name] != matches[best].get(name, by_name[name])]
         if differing:
             name = differing[0]
             raise ChoiceError(
                 f"the target {name!r} is no gene of the file, but {_named(best)} and {_named(column)} both know it, as "
-                f"{found[best][name]!r} and as {by_name[name]!r}; say which column of var has the names that the "
+                f"{matches[best][name]!r} and as {by_name[name]!r}; say which column of var has the names that the "
                 f"labels use with --target-column (--target-column {NONE}: no column)"
             )
-    return Match(best, found[best])
+    return Match(best, matches[best])
 
 
 def _look_up(name: str, column: str, table: Mapping[str, str]) -> str | None:

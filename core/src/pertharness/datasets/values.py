@@ -19,14 +19,14 @@ from pertharness.data.streaming import (
     as_source,
     first_value,
     format_of,
-    place_of,
+    position_of,
     row_chunks,
     stored_values,
     to_memory,
 )
 from pertharness.datasets.scale import Evidence
 
-Place = tuple[int, int, float]
+LocatedValue = tuple[int, int, float]
 """Row, column and value."""
 
 
@@ -60,7 +60,7 @@ class Survey:
 
     sums: np.ndarray
     evidence: Evidence
-    first: dict[str, Place] = field(default_factory=dict)
+    first: dict[str, LocatedValue] = field(default_factory=dict)
     largest: float = 0.0
     is_sorted: bool = True
 
@@ -113,7 +113,7 @@ def _look_at(chunk: Any, start: int, survey: Survey, *, are_counts: bool) -> Non
         bad = _KINDS[kind](stored)
         if bad.any():
             at = int(np.argmax(bad))
-            row, column = place_of(chunk, at)
+            row, column = position_of(chunk, at)
             survey.first[kind] = (start + row, column, float(stored[at]))
     if are_counts or "fraction" not in survey.first:
         survey.sums[start : start + chunk.shape[0]] = np.asarray(chunk.sum(axis=1, dtype=np.float64)).ravel()
@@ -144,13 +144,13 @@ def as_type(matrix: Any, dtype: Any) -> Any:
     return View(matrix, np.dtype(dtype), change=lambda chunk, start: chunk.astype(dtype))
 
 
-def place_words(values: Values, found: Place) -> str:
+def describe_value(values: Values, located: LocatedValue) -> str:
     """Return which value is where."""
-    row, gene, value = found
+    row, gene, value = located
     return f"{values.where} has {value!r} in row {values.rows[row]!r}, gene {values.genes[gene]!r}"
 
 
 def refuse_kind(values: Values, survey: Survey, kind: str, expected: str) -> None:
     """Refuse values of which one is of a kind that cannot be used."""
     if kind in survey.first:
-        raise DataError(f"{place_words(values, survey.first[kind])}; expected {expected}")
+        raise DataError(f"{describe_value(values, survey.first[kind])}; expected {expected}")

@@ -36,7 +36,7 @@ def is_disk_full(error: BaseException) -> bool:
     error
         As it was caught; causes and contexts are followed, and the members of exception groups.
     """
-    return any(_is_full(one) for one in _chain(error))
+    return any(_is_full(linked) for linked in _chain(error))
 
 
 def mentions_full_disk(text: str) -> bool:
@@ -56,12 +56,12 @@ def _is_full(error: BaseException) -> bool:
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """Yield an error and all that it came from, each once."""
     seen: set[int] = set()
-    waiting: list[BaseException | None] = [error]
-    while waiting:
-        current = waiting.pop()
+    pending: list[BaseException | None] = [error]
+    while pending:
+        current = pending.pop()
         if current is None or id(current) in seen:
             continue
         seen.add(id(current))
         yield current
-        waiting += [current.__cause__, None if current.__suppress_context__ else current.__context__]
-        waiting += [member for member in getattr(current, "exceptions", ()) if isinstance(member, BaseException)]
+        pending += [current.__cause__, None if current.__suppress_context__ else current.__context__]
+        pending += [member for member in getattr(current, "exceptions", ()) if isinstance(member, BaseException)]

@@ -54,41 +54,41 @@ def walk(top: Path, *, unlock: bool = False) -> Iterator[Entry]:
     OSError
         If the folder where the walk is at is moved elsewhere meanwhile.
     """
-    here = _enter(str(top), None, unlock=unlock)
-    if here is None:
+    folder = _enter(str(top), None, unlock=unlock)
+    if folder is None:
         return
     trail: list[tuple[Entry, list[str], tuple[int, int]]] = []
     above: list[str] = []
-    todo, place = _names(here), _place(here)
+    todo, identity = _names(folder), _identity(folder)
     try:
         while todo or trail:
             if not todo:  # back to the folder around
-                entry, todo, around = trail.pop()
-                outer = os.open("..", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=here)
-                os.close(here)
-                here, place = outer, _place(outer)
-                if place != around:
+                entry, todo, parent_identity = trail.pop()
+                parent = os.open("..", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+                os.close(folder)
+                folder, identity = parent, _identity(parent)
+                if identity != parent_identity:
                     raise OSError(f"{entry.name!r}, somewhere in {str(top)!r}, was moved while it was looked through")
                 above.pop()
-                yield Entry(here, entry.name, entry.facts, above)
+                yield Entry(folder, entry.name, entry.facts, above)
                 continue
             name = todo.pop()
             try:
-                facts = os.stat(name, dir_fd=here, follow_symlinks=False)
+                facts = os.stat(name, dir_fd=folder, follow_symlinks=False)
             except FileNotFoundError:
                 continue
-            entry = Entry(here, name, facts, above)
-            inner = _enter(name, here, unlock=unlock) if entry.is_folder else None
+            entry = Entry(folder, name, facts, above)
+            inner = _enter(name, folder, unlock=unlock) if entry.is_folder else None
             if inner is None:
                 yield entry
                 continue
-            trail.append((entry, todo, place))
+            trail.append((entry, todo, identity))
             above.append(name)
-            os.close(here)
-            here = inner
-            todo, place = _names(here), _place(here)
+            os.close(folder)
+            folder = inner
+            todo, identity = _names(folder), _identity(folder)
     finally:
-        os.close(here)
+        os.close(folder)
 
 
 def remove_tree(path: Path) -> None:
@@ -108,16 +108,16 @@ def remove_tree(path: Path) -> None:
     if not stat.S_ISDIR(facts.st_mode):
         path.unlink(missing_ok=True)
         return
-    first: OSError | None = None
+    first_error: OSError | None = None
     for entry in walk(path, unlock=True):
         try:
             (os.rmdir if entry.is_folder else os.unlink)(entry.name, dir_fd=entry.folder)
         except FileNotFoundError:
             continue
         except OSError as error:  # the first: that a folder is not empty then follows from it
-            first = first or error
-    if first is not None:
-        raise first
+            first_error = first_error or error
+    if first_error is not None:
+        raise first_error
     with contextlib.suppress(FileNotFoundError):
         path.rmdir()
 
@@ -169,7 +169,7 @@ def _names(folder: int) -> list[str]:
     return os.listdir(folder)
 
 
-def _place(folder: int) -> tuple[int, int]:
+def _identity(folder: int) -> tuple[int, int]:
     """Return device and inode of an open folder."""
     facts = os.fstat(folder)
     return facts.st_dev, facts.st_ino

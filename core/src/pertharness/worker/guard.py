@@ -41,10 +41,10 @@ class Guard:
         Naming plugin, hook and value: the record becomes ``invalid``.
     """
 
-    def __init__(self, job: Job, known: Mapping[str, str] = MappingProxyType({})) -> None:
+    def __init__(self, job: Job, known_digests: Mapping[str, str] = MappingProxyType({})) -> None:
         self.plugin = job.plugin.name
         self.offer = job.name
-        self.known = known
+        self.known_digests = known_digests
 
     def refusal(self, hook: str) -> Refuse:
         """Return what makes the exceptions of one hook."""
@@ -52,8 +52,8 @@ class Guard:
 
     def _watch(self, hook: str, **arguments: Any) -> Generator[None, Any, Any]:
         """Let the hook run, refuse a change of its arguments, and return its answer."""
-        unknown = {name: value for name, value in arguments.items() if name not in self.known}
-        before = {**self.known, **digest_arguments(unknown)}
+        unknown = {name: value for name, value in arguments.items() if name not in self.known_digests}
+        before = {**self.known_digests, **digest_arguments(unknown)}
         answer = yield
         changed = changed_arguments(before, arguments)
         if changed:
@@ -134,9 +134,9 @@ def _check_names(card: Card, refuse: Refuse) -> None:
     """Refuse a card that names two offers of one kind alike."""
     for kind in ("datasets", "embeddings", "models", "scorers"):
         names = [offer.name for offer in getattr(card, kind)]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise refuse(f"the card's {kind} name {twice[0]!r} more than once")
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise refuse(f"the card's {kind} name {repeated[0]!r} more than once")
 
 
 def check_loaded(adata: Any, name: str, refuse: Refuse) -> None:

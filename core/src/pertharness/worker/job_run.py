@@ -116,9 +116,9 @@ def _attempt(job: Job, folder: Path, phases: list[Phase]) -> tuple[Result | None
     except BaseException as error:  # the one place where anything that a plugin does becomes a record
         if is_disk_full(error):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
-        kind = type(error).__name__
-        message = f"plugin {job.plugin.name!r}, {job.stage} {job.name!r}: {kind}: {_text(error)}"
-        return None, "failed", kind, message, traceback.format_exc()
+        name = type(error).__name__
+        message = f"plugin {job.plugin.name!r}, {job.stage} {job.name!r}: {name}: {_text(error)}"
+        return None, "failed", name, message, traceback.format_exc()
 
 
 def _text(error: BaseException) -> str:
@@ -141,7 +141,7 @@ def tail(path: Path) -> str:
 @contextlib.contextmanager
 def _logging(path: Path) -> Iterator[None]:
     """Send all that this process and its children print to the log, C code included."""
-    kept = os.dup(1), os.dup(2)
+    saved = os.dup(1), os.dup(2)
     streams = sys.stdout, sys.stderr
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
     os.dup2(descriptor, 1)
@@ -151,7 +151,7 @@ def _logging(path: Path) -> Iterator[None]:
         yield
     finally:
         sys.stdout, sys.stderr = _flushed(streams[0], 1), _flushed(streams[1], 2)
-        for number, old in zip((1, 2), kept, strict=True):
+        for number, old in zip((1, 2), saved, strict=True):
             os.dup2(old, number)
             os.close(old)
 

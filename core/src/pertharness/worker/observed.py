@@ -115,10 +115,10 @@ def _compare_with(
     halves = _read_halves(halves_path)
     if not against_half:
         return with_halves(select(means, list(queries)), halves), with_halves(means, halves)
-    known = measured_twice(halves).intersection(queries)
-    if not known:
+    measured = measured_twice(halves).intersection(queries)
+    if not measured:
         raise Skip("none of the held-out perturbations has its cells in two halves")
-    return second_half_of(select(means, sorted(known)), halves), means.copy()
+    return second_half_of(select(means, sorted(measured)), halves), means.copy()
 
 
 @functools.lru_cache(maxsize=1)

@@ -31,23 +31,25 @@ def check_form(prediction: Any, refuse: Refuse) -> None:
         raise refuse("obs has no column 'perturbation'; pertharness.make_prediction makes the right form")
 
 
-def check_genes(given: pd.Index, expected: pd.Index, refuse: Any) -> None:
+def check_genes(genes: pd.Index, expected: pd.Index, refuse: Any) -> None:
     """Raise what `refuse` makes of the first difference between two lists of genes."""
-    if list(given) == list(expected):
+    if list(genes) == list(expected):
         return
-    absent, extra = [g for g in expected if g not in set(given)], [g for g in given if g not in set(expected)]
+    absent, extra = [g for g in expected if g not in set(genes)], [g for g in genes if g not in set(expected)]
     if absent or extra:
-        what = (
+        problem = (
             f"genes are missing: {len(absent)} (first: {absent[:1]}), "
             f"and not of the dataset: {len(extra)} (first: {extra[:1]})"
         )
-    elif len(given) > len(expected):
-        twice = given[given.duplicated()][0]
-        what = f"the gene {twice!r} comes more than once"
+    elif len(genes) > len(expected):
+        repeated = genes[genes.duplicated()][0]
+        problem = f"the gene {repeated!r} comes more than once"
     else:
-        place = next(i for i, (a, b) in enumerate(zip(given, expected, strict=True)) if a != b)
-        what = f"the genes are in another order (gene {place} is {given[place]!r}, expected {expected[place]!r})"
-    raise refuse(f"{what}; var_names must equal controls.var_names")
+        position = next(i for i, (a, b) in enumerate(zip(genes, expected, strict=True)) if a != b)
+        problem = (
+            f"the genes are in another order (gene {position} is {genes[position]!r}, expected {expected[position]!r})"
+        )
+    raise refuse(f"{problem}; var_names must equal controls.var_names")
 
 
 def check_queries(prediction: AnnData, queries: list[str], refuse: Refuse) -> None:
@@ -67,11 +69,11 @@ def check_queries(prediction: AnnData, queries: list[str], refuse: Refuse) -> No
         )
 
 
-def _reasons(prediction: AnnData, field: str, what: str, refuse: Refuse) -> Mapping[str, Any]:
+def _reasons(prediction: AnnData, field: str, kind: str, refuse: Refuse) -> Mapping[str, Any]:
     """Return a field of ``uns`` that says why something is missing."""
     reasons = prediction.uns.get(field, {})
     if not isinstance(reasons, Mapping):
-        raise refuse(f"uns[{field!r}] is a {type(reasons).__name__}, expected a dict: {what} -> reason")
+        raise refuse(f"uns[{field!r}] is a {type(reasons).__name__}, expected a dict: {kind} -> reason")
     return reasons
 
 
@@ -85,9 +87,9 @@ def check_values(prediction: AnnData, refuse: Refuse) -> None:
     if unknown:
         raise refuse(f"uns['missing_genes'] names {unknown[0]!r}, which is not a gene of the dataset")
     is_missing = np.asarray(prediction.var_names.isin(list(missing)))
-    given = is_missing & ~np.isnan(values).all(axis=0)
-    if given.any():
-        gene = prediction.var_names[given][0]
+    has_values = is_missing & ~np.isnan(values).all(axis=0)
+    if has_values.any():
+        gene = prediction.var_names[has_values][0]
         raise refuse(f"uns['missing_genes'] names {gene!r}, which has values; make the whole column NaN")
     bad = ~np.isfinite(values) & ~is_missing
     if bad.any():

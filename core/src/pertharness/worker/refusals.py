@@ -15,19 +15,19 @@ Refuse = Callable[[str], ContractError]
 def refusal_of(plugin: str, hook: str, offer: str) -> Refuse:
     """Return what makes the exceptions that name this plugin, hook and offer."""
     name = f"({offer!r})" if offer else "()"
-    return lambda what: ContractError(f"plugin {plugin!r}, hook {hook}{name}: {what}")
+    return lambda problem: ContractError(f"plugin {plugin!r}, hook {hook}{name}: {problem}")
 
 
-def check_known(what: str, labels: Iterable[Any], expected: Iterable[str], refuse: Refuse) -> None:
+def check_known(kind: str, labels: Iterable[Any], expected: Iterable[str], refuse: Refuse) -> None:
     """Refuse labels that were not asked for, or come twice."""
     names = [str(label) for label in labels]
     allowed = set(expected)
     extra = [name for name in names if name not in allowed]
     if extra:
-        raise refuse(f"the {what} {extra[0]!r} was not asked for (asked: {list_some(allowed)})")
-    twice = [name for name, number in Counter(names).items() if number > 1]
-    if twice:
-        raise refuse(f"the {what} {twice[0]!r} comes more than once")
+        raise refuse(f"the {kind} {extra[0]!r} was not asked for (asked: {list_some(allowed)})")
+    repeated = [name for name, number in Counter(names).items() if number > 1]
+    if repeated:
+        raise refuse(f"the {kind} {repeated[0]!r} comes more than once")
 
 
 def check_anndata(value: Any, refuse: Refuse) -> None:

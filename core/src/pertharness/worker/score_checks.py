@@ -59,16 +59,16 @@ def _check_announced(table: pd.DataFrame, offer: ScorerOffer, queries: list[str]
         if (metric, variant) not in announced:
             raise refuse(f"metric {metric!r}, variant {variant!r} is not on the card (there: {list_some(announced)})")
     levels = {metric.id: metric.level for metric in offer.metrics}
-    known = {*queries, ""}
+    allowed = {*queries, ""}
     for metric, label in dict.fromkeys(zip(metrics, labels, strict=True)):
-        if label not in known:
+        if label not in allowed:
             raise refuse(f"the perturbation {label!r} was not asked for")
         if levels[metric] == ("task" if label else "perturbation"):
-            what = "a perturbation" if label else "no perturbation"
-            raise refuse(f"a value of {metric!r} names {what}; its level is {levels[metric]!r}")
+            subject = "a perturbation" if label else "no perturbation"
+            raise refuse(f"a value of {metric!r} names {subject}; its level is {levels[metric]!r}")
 
 
-def check_artefacts(given: Any, offer: ScorerOffer, plugin: str) -> dict[str, pd.DataFrame]:
+def check_artefacts(scores: Any, offer: ScorerOffer, plugin: str) -> dict[str, pd.DataFrame]:
     """Return the larger tables of a scorer by name, once each is a table and its name can be that of a file.
 
     Raises
@@ -78,17 +78,19 @@ def check_artefacts(given: Any, offer: ScorerOffer, plugin: str) -> dict[str, pd
     """
     import pandas as pd
 
-    tables = given.artefacts if isinstance(given, Scores) else {}
+    tables = scores.artefacts if isinstance(scores, Scores) else {}
     for name, table in tables.items():
-        what = ""
+        problem = ""
         if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name in RESERVED:
-            what = f"an artefact is called {name!r}; expected letters, digits, '_' or '-', not {list_some(RESERVED)}"
+            problem = f"an artefact is called {name!r}; expected letters, digits, '_' or '-', not {list_some(RESERVED)}"
         elif not isinstance(table, pd.DataFrame):
-            what = f"the artefact {name!r} is a {type(table).__name__}, expected a DataFrame"
+            problem = f"the artefact {name!r} is a {type(table).__name__}, expected a DataFrame"
         else:
-            what = next((_wrong_with(one, table) for one in offer.tables if one.name == name), "")
-        if what:
-            raise refusal_of(plugin, "score", offer.name)(what)
+            problem = next(
+                (_wrong_with(table_offer, table) for table_offer in offer.tables if table_offer.name == name), ""
+            )
+        if problem:
+            raise refusal_of(plugin, "score", offer.name)(problem)
     return tables
 
 

@@ -16,9 +16,9 @@ from pertharness.worker.external.file import FileChoices, open_predictions, refu
 
 def main() -> int:
     """Return 0 where nothing is wrong so far, else 1, with the reason on the standard error."""
-    asked = json.loads(sys.stdin.read())
+    request = json.loads(sys.stdin.read())
     try:
-        refuse_counts(open_predictions(Path(asked["file"]), FileChoices(**asked["choices"])))
+        refuse_counts(open_predictions(Path(request["file"]), FileChoices(**request["choices"])))
     except PertharnessError as error:
         print(str(error), file=sys.stderr)
         return 1

@@ -12,7 +12,7 @@ import numpy as np
 from pertharness.contract.errors import DataError
 from pertharness.data.canonical import LOG1P_CEILING, open_stored
 from pertharness.data.hdf5_structure import is_number
-from pertharness.data.streaming import first_value, format_of, place_of, row_chunks, stored_values
+from pertharness.data.streaming import first_value, format_of, position_of, row_chunks, stored_values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,20 +93,20 @@ def open_predictions(path: Path, choices: FileChoices) -> PredictionFile:
             raise DataError(
                 f"{str(path)!r}: there is no layer {choices.layer!r} ({LAYER_FLAG}); it has {some(layers) or 'none'}"
             )
-    given = PredictionFile(path, where, matrix, stored.obs, var)
+    file = PredictionFile(path, where, matrix, stored.obs, var)
     if matrix is None:
         others = f"; or take a layer with {LAYER_FLAG}: {some(stored.layers)}" if stored.layers else ""
-        raise given.fault(f"there is no X; give the mean log expression{others}")
+        raise file.fault(f"there is no X; give the mean log expression{others}")
     if not is_number(matrix.dtype):
-        raise given.fault(
+        raise file.fault(
             f"{where} has the type {matrix.dtype.name!r}{first_value(matrix)}; expected numbers: the mean log "
             "expression"
         )
     if not stored.n_obs or not len(var):
-        raise given.fault(f"it is empty: {stored.n_obs} rows x {len(var)} genes; expected a row per perturbation")
-    _check_column(given, given.obs, choices.label_column, "obs", LABEL_FLAG)
-    _check_column(given, given.var, choices.gene_column, "var", GENE_FLAG)
-    return given
+        raise file.fault(f"it is empty: {stored.n_obs} rows x {len(var)} genes; expected a row per perturbation")
+    _check_column(file, file.obs, choices.label_column, "obs", LABEL_FLAG)
+    _check_column(file, file.var, choices.gene_column, "var", GENE_FLAG)
+    return file
 
 
 def some(values: Iterable[object], most: int = 6) -> str:
@@ -115,19 +115,19 @@ def some(values: Iterable[object], most: int = 6) -> str:
     return ", ".join(quoted[:most]) + (", ..." if len(quoted) > most else "")
 
 
-def _check_column(given: PredictionFile, table: pd.DataFrame, column: str | None, name: str, flag: str) -> None:
+def _check_column(file: PredictionFile, table: pd.DataFrame, column: str | None, name: str, flag: str) -> None:
     """Refuse the name of a column that is not there."""
     if column is None or column in table or column in (*INDEX, table.index.name):
         return
-    raise given.fault(
+    raise file.fault(
         f"{name} has no column {column!r} ({flag}); it has {some(table.columns, 20) or 'none'}; the names of the "
         f"{'rows' if name == 'obs' else 'genes'} are {flag} index"
     )
 
 
-def refuse_counts(given: PredictionFile) -> None:
+def refuse_counts(file: PredictionFile) -> None:
     """Refuse a file whose first rows hold whole numbers alone, one of which is too high for a logarithm."""
-    matrix = given.matrix
+    matrix = file.matrix
     if format_of(matrix) == "csc":  # its first rows are all over the file
         return
     _, chunk = next(iter(row_chunks(matrix, 1 << 20)))
@@ -136,8 +136,8 @@ def refuse_counts(given: PredictionFile) -> None:
         return
     at = int(np.argmax(values))
     if values[at] > LOG1P_CEILING:
-        row, column = place_of(chunk, at)
-        raise given.fault(
-            f"{given.where} holds whole numbers, such as {float(values[at]):g} in row {str(given.obs.index[row])!r}, "
-            f"column {str(given.var.index[column])!r}: these look like counts; {AS_LOGS}"
+        row, column = position_of(chunk, at)
+        raise file.fault(
+            f"{file.where} holds whole numbers, such as {float(values[at]):g} in row {str(file.obs.index[row])!r}, "
+            f"column {str(file.var.index[column])!r}: these look like counts; {AS_LOGS}"
         )

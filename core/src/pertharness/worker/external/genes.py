@@ -26,7 +26,7 @@ class Columns:
 
     Attributes
     ----------
-    place
+    positions
         Of each gene, its column in the file, -1 where it has none; shape (n_genes,).
     names
         What the file calls its columns, for errors; shape (n_columns,).
@@ -36,7 +36,7 @@ class Columns:
         Gene -> its first two columns, where several are one gene.
     """
 
-    place: np.ndarray
+    positions: np.ndarray
     names: Sequence[str]
     note: str = ""
     twice: Mapping[str, tuple[int, int]] = field(default_factory=dict)
@@ -44,10 +44,10 @@ class Columns:
     @property
     def number(self) -> int:
         """Number of genes of the dataset that the file has."""
-        return int((self.place >= 0).sum())
+        return int((self.positions >= 0).sum())
 
 
-def find_columns(given: PredictionFile, genes: pd.Index, ids: Mapping[str, str], choices: FileChoices) -> Columns:
+def find_columns(file: PredictionFile, genes: pd.Index, ids: Mapping[str, str], choices: FileChoices) -> Columns:
     """Find the column of each gene.
 
     Parameters
@@ -62,31 +62,33 @@ def find_columns(given: PredictionFile, genes: pd.Index, ids: Mapping[str, str],
     DataError
         If the file has none of the genes, one of them twice, or different ones by two of its columns.
     """
-    found = {name: columns for name in _places(given, choices) if (columns := _match(given, name, genes, ids)).number}
-    if not found:
-        raise _no_match(given, genes, choices)
-    best = max(found, key=lambda name: found[name].number)
+    matches = {
+        name: columns for name in _gene_columns(file, choices) if (columns := _match(file, name, genes, ids)).number
+    }
+    if not matches:
+        raise _no_match(file, genes, choices)
+    best = max(matches, key=lambda name: matches[name].number)
     # What the documentation asks for is taken, unless something else fits far better.
-    if VAR_NAMES in found and found[VAR_NAMES].number * 2 >= found[best].number:
+    if VAR_NAMES in matches and matches[VAR_NAMES].number * 2 >= matches[best].number:
         best = VAR_NAMES
-    for name, columns in found.items():
-        both = (columns.place >= 0) & (found[best].place >= 0)
-        is_rival = best != VAR_NAMES and columns.number * 2 > found[best].number
-        if is_rival and (columns.place != found[best].place)[both].any():
-            gene = genes[int(np.argmax((columns.place != found[best].place) & both))]
-            raise given.fault(
+    for name, columns in matches.items():
+        both = (columns.positions >= 0) & (matches[best].positions >= 0)
+        is_rival = best != VAR_NAMES and columns.number * 2 > matches[best].number
+        if is_rival and (columns.positions != matches[best].positions)[both].any():
+            gene = genes[int(np.argmax((columns.positions != matches[best].positions) & both))]
+            raise file.fault(
                 f"{_named(best)} and {_named(name)} both hold genes of the dataset, but different ones in a column "
                 f"(such as {gene!r}); choose one with {GENE_FLAG}"
             )
-    _check_once(given, best, found[best])
-    return found[best]
+    _check_once(file, best, matches[best])
+    return matches[best]
 
 
-def _places(given: PredictionFile, choices: FileChoices) -> list[str]:
+def _gene_columns(file: PredictionFile, choices: FileChoices) -> list[str]:
     """Return where the names of genes are looked for."""
-    wanted, var = choices.gene_column, given.var
-    if wanted is not None:
-        return [wanted if wanted in var else VAR_NAMES]
+    gene_column, var = choices.gene_column, file.var
+    if gene_column is not None:
+        return [gene_column if gene_column in var else VAR_NAMES]
     return [VAR_NAMES, *(name for name in var.columns if var[name].dtype.kind in "OSUiu" or _is_text(var[name]))]
 
 
@@ -96,15 +98,15 @@ def _is_text(column: pd.Series) -> bool:
     return isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(column.dtype)
 
 
-def _match(given: PredictionFile, name: str, genes: pd.Index, ids: Mapping[str, str]) -> Columns:
+def _match(file: PredictionFile, name: str, genes: pd.Index, ids: Mapping[str, str]) -> Columns:
     """Return the columns of genes by the names in one place: as they stand, by ids, or upper and lower case aside.
 
     The first of these that finds at least half as many as the best.
     """
-    is_index = name == VAR_NAMES and VAR_NAMES not in given.var
-    column = given.var.index if is_index else given.var[name]
+    is_index = name == VAR_NAMES and VAR_NAMES not in file.var
+    column = file.var.index if is_index else file.var[name]
     texts = [str(text).strip() for text in np.asarray(column.astype(object), dtype=object)]
-    called = given.name if is_index else f"{_named(name)} of {given.name}"
+    where = file.name if is_index else f"{_named(name)} of {file.name}"
     by_name = {gene: gene for gene in genes}
     cases: dict[str, list[str]] = {}
     for gene in genes:
@@ -113,27 +115,27 @@ def _match(given: PredictionFile, name: str, genes: pd.Index, ids: Mapping[str, 
     ways = {
         f"the genes are named by {_named(name)}": [by_name.get(text) for text in texts],
         f"the genes are found by their ids in {_named(name)}": [ids.get(key_of_name(text)) for text in texts],
-        f"the genes are named by {_named(name)} in another form": _as_dataset(given, name, by_name, ids),
+        f"the genes are named by {_named(name)} in another form": _as_dataset(file, name, by_name, ids),
         f"the genes are named by {_named(name)}, upper and lower case aside": [by_case.get(x.upper()) for x in texts],
     }
     tried = {way: _columns(of_columns, genes, texts) for way, of_columns in ways.items()}
     most = max(columns.number for columns in tried.values())
     way, columns = next((way, columns) for way, columns in tried.items() if columns.number * 2 >= most)
     is_usual = is_index and way == next(iter(ways))
-    note = "" if is_usual else f"{way}: {columns.number} of {len(genes)} of the dataset are in {called}"
+    note = "" if is_usual else f"{way}: {columns.number} of {len(genes)} of the dataset are in {where}"
     return replace(columns, note=note)
 
 
 def _as_dataset(
-    given: PredictionFile, name: str, by_name: Mapping[str, str], ids: Mapping[str, str]
+    file: PredictionFile, name: str, by_name: Mapping[str, str], ids: Mapping[str, str]
 ) -> list[str | None]:
     """Return the gene of each column as a dataset with this ``var`` would name it: ``KLF1_ENSG00000105610``."""
-    column = name if name in given.var else None
-    var = given.var if column else given.var[[]]  # a column of symbols is another place
+    column = name if name in file.var else None
+    var = file.var if column else file.var[[]]  # a column of symbols is another place
     try:
         named = name_genes(var, FileOptions(gene_column=column), [])
     except DataError:  # names that are there twice: found as they stand, or not at all
-        return [None] * len(given.var)
+        return [None] * len(file.var)
     return [by_name.get(text) or ids.get(key_of_name(text)) for text in map(str, named.index)]
 
 
@@ -147,12 +149,12 @@ def _columns(of_columns: Sequence[str | None], genes: pd.Index, names: Sequence[
     return Columns(np.array([first.get(gene, -1) for gene in genes], dtype=np.intp), names, twice=twice)
 
 
-def _check_once(given: PredictionFile, name: str, columns: Columns) -> None:
+def _check_once(file: PredictionFile, name: str, columns: Columns) -> None:
     """Refuse a gene of the dataset that several columns are, by one name or by names that mean the same."""
     for gene, of_gene in columns.twice.items():
         spelt = " and ".join(dict.fromkeys(repr(columns.names[column]) for column in of_gene))
         also = "" if spelt == repr(gene) else f" ({spelt})"
-        raise given.fault(
+        raise file.fault(
             f"the gene {gene!r} comes more than once in {_named(name)}{also}; give each gene once, or name another "
             f"column of var with {GENE_FLAG}"
         )
@@ -163,19 +165,17 @@ def _named(name: str) -> str:
     return VAR_NAMES if name in (VAR_NAMES, *INDEX) else f"var[{name!r}]"
 
 
-def _no_match(given: PredictionFile, genes: pd.Index, choices: FileChoices) -> DataError:
+def _no_match(file: PredictionFile, genes: pd.Index, choices: FileChoices) -> DataError:
     """Return the error that shows the file's own genes beside those of the dataset."""
-    own = [str(name) for name in given.var.index]
+    own = [str(name) for name in file.var.index]
     column = choices.gene_column
-    if column is not None and column in given.var:
-        own = [str(name) for name in given.var[column]]
+    if column is not None and column in file.var:
+        own = [str(name) for name in file.var[column]]
     are_numbers = all(name.isdigit() for name in own)
     why = " (numbers: the file does not name its genes)" if are_numbers else ""
-    columns = (
-        f"the columns of var are {some(given.var.columns, 20)}" if len(given.var.columns) else "var has no columns"
-    )
+    columns = f"the columns of var are {some(file.var.columns, 20)}" if len(file.var.columns) else "var has no columns"
     return DataError(
-        f"{str(given.path)!r} holds none of the genes that are asked for (such as {list(genes[:3])}); "
+        f"{str(file.path)!r} holds none of the genes that are asked for (such as {list(genes[:3])}); "
         f"its own, {_named(column or VAR_NAMES)}, are {some(own)}{why}; put the dataset's genes into var_names, or "
         f"name the column of var with them with {GENE_FLAG} ({columns}), or is it for another dataset?"
     )

@@ -65,12 +65,12 @@ class LabelReader:
 
     def __init__(self, data: DataLabels) -> None:
         self.data, self.options = data, data.options
-        self.known = {*data.perturbations}
+        self.perturbations = {*data.perturbations}
         self.spellings = {clean_text(label): meaning for label, meaning in data.spellings.items()}
         self.spellings |= {key_of_name(label): meaning for label, meaning in self.spellings.items()}
-        self.singles = {label for label in self.known if SEPARATOR not in label}
-        self.targets = {target for label in self.known if label != CONTROL for target in label.split(SEPARATOR)}
-        self.cases = _unambiguous_cases(self.known)
+        self.singles = {label for label in self.perturbations if SEPARATOR not in label}
+        self.targets = {target for label in self.perturbations if label != CONTROL for target in label.split(SEPARATOR)}
+        self.cases = _unambiguous_cases(self.perturbations)
         self.is_named_control = control_matcher(self.options) or (lambda label: False)
         self.shapes = frozenset[tuple[bool, str]]()
         if self.options.guides not in (NONE, "separate"):
@@ -86,7 +86,7 @@ class LabelReader:
     def read_all(self, labels: Collection[str]) -> dict[str, str | None]:
         """Return what labels mean: a perturbation, which the dataset may lack, the control, or None for neither."""
         meanings = {label: self.read(label) for label in labels}
-        is_known = {*self.known, CONTROL}.__contains__
+        is_known = {*self.perturbations, CONTROL}.__contains__
         unknown = [clean_text(label) for label, meaning in meanings.items() if not is_known(meaning)]
         if not unknown or self.options.guides in (NONE, "separate") or self.shapes or len(unknown) > MOST_LABELS:
             return meanings
@@ -102,7 +102,7 @@ class LabelReader:
         """Return what the names of rows mean, of files with many rows only those that are labels as they stand."""
         names = [str(name) for name in obs.index]
         if len(names) > MOST_LABELS:
-            names = [name for name in names if name in self.known or name in self.spellings]
+            names = [name for name in names if name in self.perturbations or name in self.spellings]
         return self.read_all(dict.fromkeys(names))
 
     def read(self, label: str) -> str | None:
@@ -122,7 +122,7 @@ class LabelReader:
         for spelt in (text, key_of_name(text)):
             if spelt in self.spellings:
                 return self.spellings[spelt]
-        if text in self.known:
+        if text in self.perturbations:
             return text
         if self._is_control(text):
             return CONTROL
@@ -138,12 +138,12 @@ class LabelReader:
 
     def _divide(self, text: str) -> str | None:
         """Return the perturbation of the dataset that the parts of a label are the targets of."""
-        wanted = self.options.separator
-        tried = [SEPARATOR, wanted]  # `+` is the harness's own
-        if wanted is None:
-            tried = [*SEPARATORS, *RARE_SEPARATORS, *self.last_separators]
+        separator = self.options.separator
+        separators = [SEPARATOR, separator]  # `+` is the harness's own
+        if separator is None:
+            separators = [*SEPARATORS, *RARE_SEPARATORS, *self.last_separators]
         bare = self.affixes.bare(text)
-        meanings = {self._join(parts_of(bare, each)) for each in [None, *(tried if wanted != NONE else [])]}
+        meanings = {self._join(parts_of(bare, each)) for each in [None, *(separators if separator != NONE else [])]}
         meanings -= {None}
         if len(meanings) > 1:
             raise DataError(
@@ -171,7 +171,7 @@ class LabelReader:
         joined = SEPARATOR.join(sorted(set(targets))) or CONTROL
         if len(set(targets)) < len(targets) and joined not in self.spellings.values():
             return None
-        return joined if joined in self.known or joined == CONTROL else None
+        return joined if joined in self.perturbations or joined == CONTROL else None
 
     def _targets_of(self, part: str) -> list[str]:
         """Return what a part of a label is called among the targets of the dataset; itself where it is none."""

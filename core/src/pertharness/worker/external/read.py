@@ -37,7 +37,7 @@ def read_prediction(
     path: Path,
     genes: pd.Index,
     queries: list[str],
-    given: Mapping[str, str] | None = None,
+    spellings: Mapping[str, str] | None = None,
     *,
     y0: np.ndarray | None = None,
     choices: FileChoices | None = None,
@@ -57,7 +57,7 @@ def read_prediction(
         Genes of the dataset; one that the file lacks, or has only NaN for, becomes a column of NaN.
     queries
         What was held out; one that the file lacks is not answered, never filled.
-    given
+    spellings
         Label as the dataset spells it -> perturbation.
     y0
         Mean expression of the controls that models see, shape (n_genes,), log1p of counts per 10 000; None: not known,
@@ -68,7 +68,7 @@ def read_prediction(
     ensembl_ids
         Ensembl id -> gene, where the dataset has them.
     perturbations
-        All of the dataset, beside `queries` and those in `given`.
+        All of the dataset, beside `queries` and those in `spellings`.
     params
         Of the dataset: what the user said of its labels and scale.
 
@@ -87,13 +87,13 @@ def read_prediction(
     choices = choices or FileChoices()
     file = open_predictions(path, choices)
     ids = {key_of_name(name): gene for name, gene in (ensembl_ids or {}).items()}
-    labels = DataLabels.of(given or {}, {*perturbations, *queries}, set(genes), ids, params or {})
+    labels = DataLabels.of(spellings or {}, {*perturbations, *queries}, set(genes), ids, params or {})
     rows = find_rows(file, queries, labels, choices)
     columns = find_columns(file, genes, ids, choices)
     file = in_rows(file)
     values, notes = _take_values(file, rows, columns, y0, choices, is_declared=labels.options.scale == "log1p")
-    missing = {str(gene): NOT_IN_FILE for gene in genes[columns.place < 0]}
-    missing |= {str(gene): ALL_NAN for gene in genes[(columns.place >= 0) & np.isnan(values).all(axis=0)]}
+    missing = {str(gene): NOT_IN_FILE for gene in genes[columns.positions < 0]}
+    missing |= {str(gene): ALL_NAN for gene in genes[(columns.positions >= 0) & np.isnan(values).all(axis=0)]}
     unanswered = dict.fromkeys(
         (query for query in queries if query not in rows.of_query), "not in the file of predictions"
     )
@@ -124,9 +124,9 @@ def _take_values(
     numbers, groups = numbers[order], groups[order]
     labels = [queries[group] for group in groups]
     matrix = rows_of(file, numbers)
-    is_asked = np.zeros(len(columns.names), dtype=bool)
-    is_asked[columns.place[columns.place >= 0]] = True
-    survey = survey_rows(matrix, is_asked)
+    is_gene = np.zeros(len(columns.names), dtype=bool)
+    is_gene[columns.positions[columns.positions >= 0]] = True
+    survey = survey_rows(matrix, is_gene)
     is_change, insists = choices.kind == "change", choices.kind == "mean"
     refuse_values(file, numbers, labels, columns, survey, choices.kind)
     are_cells = len(numbers) > len(queries)
@@ -141,7 +141,7 @@ def _take_values(
         if are_cells:
             notes += check_cells(survey.sample, file, "its cells", is_declared=is_declared)
         notes += _check_controls(file, rows, columns, y0, is_declared=is_declared)
-    values = average(matrix, groups, len(queries), columns.place)
+    values = average(matrix, groups, len(queries), columns.positions)
     if y0 is None:
         return values, notes
     notes += check_kind(values, y0, file, choices.kind)
@@ -166,5 +166,5 @@ def _check_controls(
     notes = check_cells(survey.sample, file, "the cells of its controls", is_declared=is_declared)
     if y0 is None:
         return notes
-    mean = average(matrix, np.zeros(len(first), dtype=np.intp), 1, columns.place)[0]
+    mean = average(matrix, np.zeros(len(first), dtype=np.intp), 1, columns.positions)[0]
     return notes + describe_controls(mean, y0, file)

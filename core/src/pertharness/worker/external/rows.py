@@ -39,7 +39,7 @@ class FileRows:
     notes: list[str]
 
 
-def find_rows(given: PredictionFile, queries: list[str], data: DataLabels, choices: FileChoices) -> FileRows:
+def find_rows(file: PredictionFile, queries: list[str], data: DataLabels, choices: FileChoices) -> FileRows:
     """Find the rows of each query, and those of controls.
 
     Raises
@@ -48,9 +48,9 @@ def find_rows(given: PredictionFile, queries: list[str], data: DataLabels, choic
         If no label is one of the queries, with labels of both sides; or if two columns disagree.
     """
     reader = LabelReader(data)
-    column, meanings = _choose_column(given, queries, reader, choices)
-    _refuse_unread(given, meanings, reader)
-    labels = labels_in(given.obs, column)
+    column, meanings = _choose_column(file, queries, reader, choices)
+    _refuse_unread(file, meanings, reader)
+    labels = labels_in(file.obs, column)
     perturbations = labels.map(meanings).to_numpy(dtype=object)
     numbers = {query: number for number, query in enumerate(queries)}
     codes = np.array([numbers.get(perturbation, -1) for perturbation in perturbations], dtype=np.intp)
@@ -58,51 +58,51 @@ def find_rows(given: PredictionFile, queries: list[str], data: DataLabels, choic
     starts = np.searchsorted(codes[order], np.arange(len(queries) + 1))
     of_query = {query: order[starts[i] : starts[i + 1]] for i, query in enumerate(queries) if starts[i + 1] > starts[i]}
     controls = np.flatnonzero(perturbations == CONTROL)
-    notes = [*_other_columns(given, column, meanings, queries, reader, choices)]
+    notes = [*_other_columns(file, column, meanings, queries, reader, choices)]
     if column != USUAL_COLUMN and choices.label_column is None:
-        notes.append(f"the labels of {given.name} are {_named(given, column)}")
-    notes += reader.describe(meanings, of_query, given.name)
+        notes.append(f"the labels of {file.name} are {_named(file, column)}")
+    notes += reader.describe(meanings, of_query, file.name)
     if len(controls):
         spelt = [label for label, meaning in meanings.items() if meaning == CONTROL]
-        notes.append(f"{len(controls)} rows of {given.name} are controls ({some(spelt)}): left aside, never scored")
+        notes.append(f"{len(controls)} rows of {file.name} are controls ({some(spelt)}): left aside, never scored")
     rest = len(labels) - len(controls) - sum(map(len, of_query.values()))
     if rest:
         others = [label for label, meaning in meanings.items() if meaning not in of_query and meaning != CONTROL]
         notes.append(
-            f"{rest} rows of {given.name} ({some(others, 3)}) are not held-out perturbations of this split: left aside"
+            f"{rest} rows of {file.name} ({some(others, 3)}) are not held-out perturbations of this split: left aside"
         )
     return FileRows(of_query, controls, notes)
 
 
 def _choose_column(
-    given: PredictionFile, queries: list[str], reader: LabelReader, choices: FileChoices
+    file: PredictionFile, queries: list[str], reader: LabelReader, choices: FileChoices
 ) -> tuple[str, dict[str, str | None]]:
     """Return the column that has the labels, and what each label means."""
-    obs, wanted = given.obs, set(queries)
+    obs, query_set = file.obs, set(queries)
     if choices.label_column is not None:
-        known = [choices.label_column]
+        candidates = [choices.label_column]
     else:
-        known = [column for column in obs.columns if str(column).lower() in LABEL_COLUMNS]
-        known.sort(key=lambda column: str(column) != USUAL_COLUMN)  # what the file's documentation asks for
+        candidates = [column for column in obs.columns if str(column).lower() in LABEL_COLUMNS]
+        candidates.sort(key=lambda column: str(column) != USUAL_COLUMN)  # what the file's documentation asks for
     fitting: dict[str, dict[str, str | None]] = {}
-    for column in known:
+    for column in candidates:
         meanings = reader.read_all(dict.fromkeys(labels_in(obs, column)))
-        if wanted & set(meanings.values()):
+        if query_set & set(meanings.values()):
             fitting[column] = meanings
     if USUAL_COLUMN in fitting:
         return USUAL_COLUMN, fitting[USUAL_COLUMN]
     if not fitting and choices.label_column is None:
         names = reader.read_names(obs)
-        if wanted & set(names.values()):
+        if query_set & set(names.values()):
             return INDEX[0] if INDEX[0] not in obs else INDEX[1], names
     if not fitting:
-        raise _no_match(given, queries, reader, known)
+        raise _no_match(file, queries, reader, candidates)
     first = next(iter(fitting))
     for other in fitting:
-        if list(_only(labels_in(obs, first).map(fitting[first]), wanted)) != list(
-            _only(labels_in(obs, other).map(fitting[other]), wanted)
+        if list(_only(labels_in(obs, first).map(fitting[first]), query_set)) != list(
+            _only(labels_in(obs, other).map(fitting[other]), query_set)
         ):
-            raise given.fault(
+            raise file.fault(
                 f"obs has several columns with held-out perturbations ({some(fitting)}) and they differ; choose one "
                 f"with {LABEL_FLAG}"
             )
@@ -110,62 +110,62 @@ def _choose_column(
 
 
 def _other_columns(
-    given: PredictionFile, column: str, meanings: Mapping[str, str | None], queries: list[str], reader: LabelReader,
+    file: PredictionFile, column: str, meanings: Mapping[str, str | None], queries: list[str], reader: LabelReader,
     choices: FileChoices,
 ) -> list[str]:  # fmt: skip
     """Return a note where the usual column was taken and another one that is known by name has other perturbations."""
     if column != USUAL_COLUMN or choices.label_column is not None:
         return []
-    wanted = set(queries)
-    taken = list(_only(labels_in(given.obs, column).map(meanings), wanted))
+    query_set = set(queries)
+    taken = list(_only(labels_in(file.obs, column).map(meanings), query_set))
     others = []
-    for name in (name for name in given.obs.columns if name != column and str(name).lower() in LABEL_COLUMNS):
-        labels = labels_in(given.obs, name)
-        read = _only(labels.map(reader.read_all(dict.fromkeys(labels))), wanted)
+    for name in (name for name in file.obs.columns if name != column and str(name).lower() in LABEL_COLUMNS):
+        labels = labels_in(file.obs, name)
+        read = _only(labels.map(reader.read_all(dict.fromkeys(labels))), query_set)
         if (read != "").any() and list(read) != taken:
             others.append(name)
     if not others:
         return []
     return [
-        f"the labels of {given.name} are obs[{column!r}]; {some(others)} of obs has other perturbations: choose with "
+        f"the labels of {file.name} are obs[{column!r}]; {some(others)} of obs has other perturbations: choose with "
         f"{LABEL_FLAG}"
     ]
 
 
-def _refuse_unread(given: PredictionFile, meanings: Mapping[str, str | None], reader: LabelReader) -> None:
+def _refuse_unread(file: PredictionFile, meanings: Mapping[str, str | None], reader: LabelReader) -> None:
     """Refuse labels that cannot be read."""
     for label, fault in reader.faults.items():
         if label in meanings and meanings[label] is None:
-            raise given.fault(fault)
+            raise file.fault(fault)
 
 
-def _only(labels: pd.Series, wanted: set[str]) -> pd.Series:
+def _only(labels: pd.Series, allowed: set[str]) -> pd.Series:
     """Return labels without those that are not wanted."""
-    kept: pd.Series = labels.where(labels.isin(list(wanted)), "")
-    return kept
+    selected: pd.Series = labels.where(labels.isin(list(allowed)), "")
+    return selected
 
 
-def _named(given: PredictionFile, column: str) -> str:
+def _named(file: PredictionFile, column: str) -> str:
     """Return how a column is called in notes and errors."""
-    return f"obs[{column!r}]" if column in given.obs else "the names of its rows"
+    return f"obs[{column!r}]" if column in file.obs else "the names of its rows"
 
 
-def _no_match(given: PredictionFile, queries: list[str], reader: LabelReader, known: list[str]) -> DataError:
+def _no_match(file: PredictionFile, queries: list[str], reader: LabelReader, candidates: list[str]) -> DataError:
     """Return the error that shows the file's own labels beside those that are asked for."""
-    obs, wanted = given.obs, set(queries)
-    shown = known[0] if known else INDEX[0]
+    obs, query_set = file.obs, set(queries)
+    shown = candidates[0] if candidates else INDEX[0]
     labels = list(dict.fromkeys(labels_in(obs, shown)))
-    _refuse_unread(given, dict.fromkeys(labels), reader)
-    texts = [column for column in obs.columns if column not in known and obs[column].nunique() <= MOST_LABELS]
+    _refuse_unread(file, dict.fromkeys(labels), reader)
+    texts = [column for column in obs.columns if column not in candidates and obs[column].nunique() <= MOST_LABELS]
     other = [
-        column for column in texts if wanted & set(reader.read_all(dict.fromkeys(labels_in(obs, column))).values())
+        column for column in texts if query_set & set(reader.read_all(dict.fromkeys(labels_in(obs, column))).values())
     ]
-    where = f"its labels, {_named(given, shown)}, are {some(labels)}"
+    where = f"its labels, {_named(file, shown)}, are {some(labels)}"
     columns = f"the columns of obs are {some(obs.columns, 20)}" if len(obs.columns) else "obs has no columns"
     remedy = f"name the column with the labels with {LABEL_FLAG} ({columns})"
     if other:
         remedy = f"obs[{other[0]!r}] has some of them: take it with {LABEL_FLAG} {other[0]}"
     return DataError(
-        f"{str(given.path)!r} holds none of the perturbations that are asked for (such as {queries[:3]}); {where}; "
+        f"{str(file.path)!r} holds none of the perturbations that are asked for (such as {queries[:3]}); {where}; "
         f"{remedy}, or is it for another dataset?"
     )

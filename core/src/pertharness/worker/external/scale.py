@@ -36,7 +36,7 @@ _FEWEST_GENES = 20
 _INSISTS = "or say --prediction-kind mean if these are means of log1p of counts per 10 000"
 
 
-def check_kind(values: np.ndarray, y0: np.ndarray, given: PredictionFile, kind: str | None) -> list[str]:
+def check_kind(values: np.ndarray, y0: np.ndarray, file: PredictionFile, kind: str | None) -> list[str]:
     """Refuse changes that are not said to be, and means that are said to be changes.
 
     A mean is like that of the controls, a change is not, and becomes so by adding it. What decides is the median over
@@ -56,19 +56,19 @@ def check_kind(values: np.ndarray, y0: np.ndarray, given: PredictionFile, kind: 
     """
     alone, added = _median_correlation(values, y0), _median_correlation(values + y0, y0)
     if kind is None and alone < _NOT_ALIKE and added > _ALIKE:
-        raise given.fault(
+        raise file.fault(
             "it holds changes from the control, it seems: the median correlation of a row with the mean of "
             f"the controls is {alone:.2f}, and {added:.2f} once that is added; expected the mean log-normalised "
             "expression: have it added with --prediction-kind change, or say --prediction-kind mean if these are means"
         )
     if kind == "change" and alone > _ALIKE:
-        raise given.fault(
+        raise file.fault(
             "it holds means, not changes (--prediction-kind change): the median correlation of a row with "
             f"the mean of the controls is {alone:.2f}; leave --prediction-kind out"
         )
     if kind is None and alone < _NOT_ALIKE and np.isfinite(values).all(axis=0).sum() >= _FEWEST_GENES:
         return [
-            f"the rows of {given.name} are not like the mean of the controls (median correlation {alone:.2f}): are "
+            f"the rows of {file.name} are not like the mean of the controls (median correlation {alone:.2f}): are "
             "these log1p of counts per 10 000, and the genes those that they are called?"
         ]
     return []
@@ -81,8 +81,8 @@ def _median_correlation(values: np.ndarray, y0: np.ndarray) -> float:
 
 def _correlation(row: np.ndarray, other: np.ndarray) -> float:
     """Return the correlation of two rows over the genes that the first one has; 0 where one is constant."""
-    known = np.isfinite(row)
-    x, y = row[known], other[known]
+    is_finite = np.isfinite(row)
+    x, y = row[is_finite], other[is_finite]
     varies = len(x) > 2 and np.ptp(x) > 0 and np.ptp(y) > 0
     return float(np.corrcoef(x, y)[0, 1]) if varies else 0.0
 
@@ -115,8 +115,8 @@ class Level:
 
 def level_of(row: np.ndarray, y0: np.ndarray) -> Level:
     """Return how a row lies to the control mean, over the genes that it has."""
-    known = np.isfinite(row)
-    x, y = y0[known], row[known]
+    is_finite = np.isfinite(row)
+    x, y = y0[is_finite], row[is_finite]
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return Level(0.0, 1.0, 1.0, -1.0)
     plain, ranked, unlogged = _correlation(y, x), _correlation(_ranks(y), _ranks(x)), _correlation(y, np.expm1(x))
@@ -134,7 +134,7 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 
 def check_level(
-    values: np.ndarray, y0: np.ndarray, given: PredictionFile, labels: Sequence[str], columns: Columns
+    values: np.ndarray, y0: np.ndarray, file: PredictionFile, labels: Sequence[str], columns: Columns
 ) -> list[str]:
     """Refuse means that are like the control mean, but at less than half or more than twice its level.
 
@@ -150,23 +150,23 @@ def check_level(
     """
     levels = [level_of(row, y0) for row in values]
     middle = Level(*(float(np.median([getattr(each, name) for each in levels])) for name in Level.__annotations__))
-    words = (
+    measured = (
         f"the median correlation of a row with the mean of the controls is {middle.likeness:.2f}, the slope of the "
         f"line through the genes {middle.slope:.2g}, the ratio of the sums {middle.ratio:.2g}"
     )
     if middle.counts > _MORE_LIKE_COUNTS:
-        raise given.fault(
+        raise file.fault(
             "its values have no logarithm, it seems: they are more like the expm1 of the mean of the controls than "
-            f"like that mean ({words}); {AS_LOGS}, {_INSISTS}"
+            f"like that mean ({measured}); {AS_LOGS}, {_INSISTS}"
         )
     if middle.is_off(_OTHER_LEVEL):
-        raise given.fault(
-            f"its values are on another scale than log1p of counts per 10 000, it seems: {words}, expected about 1; "
+        raise file.fault(
+            f"its values are on another scale than log1p of counts per 10 000, it seems: {measured}, expected about 1; "
             f"{AS_LOGS}, {_INSISTS}"
         )
-    _refuse_single_rows(levels, middle, values, given, labels, columns)
+    _refuse_single_rows(levels, middle, values, file, labels, columns)
     if middle.is_off(_NOTED_LEVEL):
-        return [f"{given.name} may be on another scale than the dataset: {words}, expected about 1"]
+        return [f"{file.name} may be on another scale than the dataset: {measured}, expected about 1"]
     return []
 
 
@@ -174,7 +174,7 @@ def _refuse_single_rows(
     levels: Sequence[Level],
     middle: Level,
     values: np.ndarray,
-    given: PredictionFile,
+    file: PredictionFile,
     labels: Sequence[str],
     columns: Columns,
 ) -> None:
@@ -182,33 +182,33 @@ def _refuse_single_rows(
     for row, level in enumerate(levels):
         if level.is_off(_OTHER_LEVEL) or level.counts > _ROW_MORE_LIKE_COUNTS:
             largest = int(np.nanargmax(values[row]))
-            raise given.fault(
+            raise file.fault(
                 f"the rows are on different scales, it seems: that of the perturbation {labels[row]!r} has the slope "
                 f"{level.slope:.2g} and {level.ratio:.2g} times the sum of the mean of the controls, the median row "
                 f"{middle.slope:.2g} and {middle.ratio:.2g} (its largest value is {values[row, largest]:g}, gene "
-                f"{columns.names[columns.place[largest]]!r}); {AS_LOGS}, {_INSISTS}"
+                f"{columns.names[columns.positions[largest]]!r}); {AS_LOGS}, {_INSISTS}"
             )
 
 
-def describe_controls(mean: np.ndarray, y0: np.ndarray, given: PredictionFile) -> list[str]:
+def describe_controls(mean: np.ndarray, y0: np.ndarray, file: PredictionFile) -> list[str]:
     """Return a note where the controls of a file, which are no prediction, are at another level than the dataset's."""
     level = level_of(mean, y0)
     if level.likeness <= _ALIKE or 1 / _NOTED_LEVEL <= level.ratio <= _NOTED_LEVEL:
         return []
     return [
-        f"{given.name} may be on another scale than the dataset: the mean of its own controls has {level.ratio:.2g} "
+        f"{file.name} may be on another scale than the dataset: the mean of its own controls has {level.ratio:.2g} "
         "times the sum of that of the dataset's controls"
     ]
 
 
-def check_cells(sample: Any, given: PredictionFile, what: str, *, is_declared: bool) -> list[str]:
+def check_cells(sample: Any, file: PredictionFile, subject: str, *, is_declared: bool) -> list[str]:
     """Refuse cells that add up to another total than 10 000, or to no total because they were raw counts.
 
     Parameters
     ----------
     sample
         Some cells with all genes of the file, a CSR matrix of shape (n_cells, n_columns).
-    what
+    subject
         Which these are, for the message.
     is_declared
         Whether the scale of the dataset was declared, and so not checked: then neither is this one, but it is said.
@@ -222,21 +222,21 @@ def check_cells(sample: Any, given: PredictionFile, what: str, *, is_declared: b
     if reading is None or reading.kind not in ("constant", "whole", "again"):
         return []
     done = TRANSFORMATIONS[reading.transformation].words
-    constant = f"expm1 of {what} adds up to {reading.total:.6g} in each cell, not to 10 000"
+    constant = f"expm1 of {subject} adds up to {reading.total:.6g} in each cell, not to 10 000"
     if reading.transformation != NATURAL:  # whatever the total, which may well be 10 000
-        constant = f"{what} are {done}, whose inverse adds up to {reading.total:.6g} in each cell, not log1p"
-    said = {
+        constant = f"{subject} are {done}, whose inverse adds up to {reading.total:.6g} in each cell, not log1p"
+    finding = {
         "constant": constant,
-        "whole": f"{what} are {done} of whole numbers: raw counts that were not normalised",
-        "again": f"{what} were normalised and logged twice",
+        "whole": f"{subject} are {done} of whole numbers: raw counts that were not normalised",
+        "again": f"{subject} were normalised and logged twice",
     }[reading.kind]
     if is_declared:
-        return [f"{given.name}: {said}; taken as it is, since the scale of the dataset was declared"]
+        return [f"{file.name}: {finding}; taken as it is, since the scale of the dataset was declared"]
     remedy = AS_LOGS
     if reading.kind == "constant" and reading.transformation == NATURAL:
         total = f"{reading.total:.6g}"
         remedy = f"rescale them: adata.X = numpy.log1p(numpy.expm1(adata.X) * {TOTAL:.0f} / {total})"
-    raise given.fault(f"{given.where}: {said}; expected log1p of counts per 10 000: {remedy}, {_INSISTS}")
+    raise file.fault(f"{file.where}: {finding}; expected log1p of counts per 10 000: {remedy}, {_INSISTS}")
 
 
 def read_cells(sample: Any) -> ScaleReading | None:

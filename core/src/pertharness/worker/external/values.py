@@ -15,7 +15,7 @@ from pertharness.data.streaming import (
     View,
     as_source,
     format_of,
-    place_of,
+    position_of,
     row_chunks,
     stored_values,
     sum_groups,
@@ -69,14 +69,14 @@ class RowSurvey:
     sample: Any = None
 
 
-def survey_rows(matrix: Any, is_asked: np.ndarray) -> RowSurvey:
+def survey_rows(matrix: Any, is_gene: np.ndarray) -> RowSurvey:
     """Go over rows once.
 
     Parameters
     ----------
     matrix
         Shape (n_rows, n_columns), see ``pertharness.data.streaming``.
-    is_asked
+    is_gene
         Whether a column is a gene of the dataset, shape (n_columns,); the others are not looked at for faults.
     """
     from scipy import sparse
@@ -89,19 +89,19 @@ def survey_rows(matrix: Any, is_asked: np.ndarray) -> RowSurvey:
     step, sample = max(1, -(-n_rows // SAMPLED_ROWS)), []
     for start, chunk in row_chunks(matrix, _CHUNK_BYTES):
         values, columns = stored_values(chunk).astype(np.float64), _columns_of(chunk)
-        asked = is_asked[columns]
+        in_gene_column = is_gene[columns]
         for kind, is_bad in kinds.items():
-            bad = is_bad(values) & asked
+            bad = is_bad(values) & in_gene_column
             if kind == "nan" and bad.any():
                 survey.n_nan += np.bincount(columns[bad], minlength=n_columns)
             if bad.any() and kind not in survey.first:
                 at = int(np.argmax(bad))
-                row, column = place_of(chunk, at)
+                row, column = position_of(chunk, at)
                 survey.first[kind] = (start + row, column, float(values[at]))
-        _look_for_counts(survey, start, chunk, np.where(asked, values, 0.0))
+        _look_for_counts(survey, start, chunk, np.where(in_gene_column, values, 0.0))
         rows = np.arange(start, start + chunk.shape[0])
-        if (kept := np.flatnonzero(rows % step == 0)).size:
-            sample.append(sparse.csr_matrix(chunk[kept], dtype=np.float64))
+        if (sampled := np.flatnonzero(rows % step == 0)).size:
+            sample.append(sparse.csr_matrix(chunk[sampled], dtype=np.float64))
     survey.sample = sparse.vstack(sample, format="csr")
     return survey
 
@@ -127,8 +127,8 @@ def _look_for_counts(survey: RowSurvey, start: int, chunk: Any, values: np.ndarr
     ends = np.concatenate([[0], np.cumsum(lengths)])
 
     def largest_of(row: int) -> tuple[int, int, float]:
-        at = int(ends[row] + np.nanargmax(values[ends[row] : ends[row + 1]]))
-        return start + row, place_of(chunk, at)[1], float(values[at])
+        index = int(ends[row] + np.nanargmax(values[ends[row] : ends[row + 1]]))
+        return start + row, position_of(chunk, index)[1], float(values[index])
 
     if survey.counts is None and are_counts.any():
         survey.counts = largest_of(int(np.argmax(are_counts)))
@@ -136,7 +136,7 @@ def _look_for_counts(survey: RowSurvey, start: int, chunk: Any, values: np.ndarr
         survey.logs = largest_of(int(np.argmax(has_fraction)))
 
 
-def refuse_sums(values: np.ndarray, given: PredictionFile, queries: list[str], columns: Columns) -> None:
+def refuse_sums(values: np.ndarray, file: PredictionFile, queries: list[str], columns: Columns) -> None:
     """Refuse changes that, with the mean of the controls added, are no log1p of counts per 10 000.
 
     Parameters
@@ -147,15 +147,15 @@ def refuse_sums(values: np.ndarray, given: PredictionFile, queries: list[str], c
     is_bad = np.abs(values) > LOG1P_CEILING
     if is_bad.any():
         row, gene = np.argwhere(is_bad)[0]
-        raise given.fault(
-            f"the change of the perturbation {queries[row]!r}, gene {columns.names[columns.place[gene]]!r}, with the "
-            f"mean of the controls added, is {values[row, gene]:g}; expected log1p of counts per 10 000, "
+        raise file.fault(
+            f"the change of the perturbation {queries[row]!r}, gene {columns.names[columns.positions[gene]]!r}, with "
+            f"the mean of the controls added, is {values[row, gene]:g}; expected log1p of counts per 10 000, "
             f"{-LOG1P_CEILING:.2f} to {LOG1P_CEILING:.2f}: give changes of these"
         )
 
 
 def refuse_values(
-    given: PredictionFile, rows: np.ndarray, labels: list[str], columns: Columns, survey: RowSurvey, kind: str | None
+    file: PredictionFile, rows: np.ndarray, labels: list[str], columns: Columns, survey: RowSurvey, kind: str | None
 ) -> None:
     """Refuse values that are no log1p of counts per 10 000, with row, column and what to do.
 
@@ -178,11 +178,11 @@ def refuse_values(
     def fault(at: tuple[int, int, float], remedy: str) -> DataError:
         row, column, value = at
         return DataError(
-            f"{str(given.path)!r} holds {value:g} for the perturbation {labels[row]!r}, gene {columns.names[column]!r} "
-            f"(row {str(given.obs.index[rows[row]])!r} of {given.where}); {remedy}"
+            f"{str(file.path)!r} holds {value:g} for the perturbation {labels[row]!r}, gene {columns.names[column]!r} "
+            f"(row {str(file.obs.index[rows[row]])!r} of {file.where}); {remedy}"
         )
 
-    if (at := _nan_in_part(given, rows, columns, survey)) is not None:
+    if (at := _nan_in_part(file, rows, columns, survey)) is not None:
         raise fault(at, _LEAVE_OUT)
     for name, remedy in _FAULTS.items():
         if name in survey.first and not (kind == "change" and name != "infinite"):
@@ -190,34 +190,34 @@ def refuse_values(
     if survey.counts is not None and kind is None:
         also = "this row holds only whole numbers"
         if survey.logs is not None:
-            also += f", row {str(given.obs.index[rows[survey.logs[0]]])!r} does not: counts and logarithms are mixed"
+            also += f", row {str(file.obs.index[rows[survey.logs[0]]])!r} does not: counts and logarithms are mixed"
         insist = "or say --prediction-kind mean if these are means of logarithms"
         raise fault(survey.counts, f"{also}: these look like counts; {AS_LOGS}, {insist}")
 
 
 def _nan_in_part(
-    given: PredictionFile, rows: np.ndarray, columns: Columns, survey: RowSurvey
+    file: PredictionFile, rows: np.ndarray, columns: Columns, survey: RowSurvey
 ) -> tuple[int, int, float] | None:
     """Return the first NaN of a gene that has values, too, or of a file of NaN alone; None if there is none."""
-    place = columns.place[columns.place >= 0]
+    used_columns = columns.positions[columns.positions >= 0]
     in_part = (survey.n_nan > 0) & (survey.n_nan < survey.n_rows)
     if not in_part.any():
-        return survey.first["nan"] if (survey.n_nan[place] == survey.n_rows).all() else None
+        return survey.first["nan"] if (survey.n_nan[used_columns] == survey.n_rows).all() else None
     first = survey.first["nan"]
-    return first if in_part[first[1]] else _first_nan(given, rows, np.flatnonzero(in_part))
+    return first if in_part[first[1]] else _first_nan(file, rows, np.flatnonzero(in_part))
 
 
-def _first_nan(given: PredictionFile, rows: np.ndarray, columns: np.ndarray) -> tuple[int, int, float]:
+def _first_nan(file: PredictionFile, rows: np.ndarray, columns: np.ndarray) -> tuple[int, int, float]:
     """Return the first NaN in some columns."""
-    for start, chunk in row_chunks(rows_of(given, rows), _CHUNK_BYTES):
+    for start, chunk in row_chunks(rows_of(file, rows), _CHUNK_BYTES):
         bad = np.isnan(stored_values(chunk).astype(np.float64)) & np.isin(_columns_of(chunk), columns)
         if bad.any():
-            row, column = place_of(chunk, int(np.argmax(bad)))
+            row, column = position_of(chunk, int(np.argmax(bad)))
             return start + row, column, float("nan")
     raise AssertionError("a column was NaN before")  # the file has changed while it was read
 
 
-def average(matrix: Any, groups: np.ndarray, n_groups: int, place: np.ndarray) -> np.ndarray:
+def average(matrix: Any, groups: np.ndarray, n_groups: int, positions: np.ndarray) -> np.ndarray:
     """Return the mean of the rows of each group in the dataset's genes, NaN where the file lacks one.
 
     Parameters
@@ -226,7 +226,7 @@ def average(matrix: Any, groups: np.ndarray, n_groups: int, place: np.ndarray) -
         Shape (n_rows, n_columns), log1p of counts per 10 000.
     groups
         Of each row, its group; shape (n_rows,).
-    place
+    positions
         Of each gene, its column, -1 where it has none; shape (n_genes,).
 
     Returns
@@ -235,17 +235,17 @@ def average(matrix: Any, groups: np.ndarray, n_groups: int, place: np.ndarray) -
         Shape (n_groups, n_genes), float64, accumulated in float64.
     """
     sums = sum_groups(matrix, groups, n_groups) / np.bincount(groups, minlength=n_groups)[:, None]
-    means = np.full((n_groups, len(place)), np.nan)
-    means[:, place >= 0] = sums[:, place[place >= 0]]
+    means = np.full((n_groups, len(positions)), np.nan)
+    means[:, positions >= 0] = sums[:, positions[positions >= 0]]
     return means
 
 
-def in_rows(given: PredictionFile) -> PredictionFile:
+def in_rows(file: PredictionFile) -> PredictionFile:
     """Return a file whose matrix can be gone over by rows: CSC is turned into CSR, in memory."""
-    source = as_source(given.matrix)
-    return replace(given, matrix=as_source(to_memory(source)) if format_of(source) == "csc" else source)
+    source = as_source(file.matrix)
+    return replace(file, matrix=as_source(to_memory(source)) if format_of(source) == "csc" else source)
 
 
-def rows_of(given: PredictionFile, rows: np.ndarray) -> View:
+def rows_of(file: PredictionFile, rows: np.ndarray) -> View:
     """Return some rows of a file, ascending, without reading them."""
-    return View(given.matrix, np.dtype(given.matrix.dtype), rows)
+    return View(file.matrix, np.dtype(file.matrix.dtype), rows)
