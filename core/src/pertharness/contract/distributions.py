@@ -1,4 +1,4 @@
-"""What a distribution brings that can be imported, read from its metadata and files; nothing is imported for it."""
+"""The modules that a distribution installs, found from its metadata and files without importing anything."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from pathlib import Path, PurePosixPath
 from pertharness.contract.protocol import PROJECT
 
 SUFFIXES = (".py", ".so", ".pyd", ".pyc")
-"""Of files that can be imported; a ``.pyc`` outside of ``__pycache__`` can be without its source."""
+"""Suffixes of files that can be imported; a ``.pyc`` outside ``__pycache__`` needs no source."""
 _PREFERRED = (".so", ".pyd", ".py", ".pyc")
-"""Which of several files of one module is imported."""
+"""Suffixes in the order in which Python prefers them if a module has several files."""
 PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg")
 NOT_SHIPPED = frozenset({
     "benchmark", "benchmarks", "build", "ci", "dist", "doc", "docs", "example", "examples", "scripts", "site", "test",
     "tests", "tools", "venv",
 })  # fmt: skip
-"""Folders that lie beside a package in a project and belong to no wheel, by convention (setuptools leaves them out)."""
+"""Folders of a project that are not part of its wheel by convention (setuptools excludes them)."""
 DEEPEST_NAMESPACE = 4
-"""Levels of folders without ``__init__.py`` that are looked into for packages."""
+"""Number of nested folders without ``__init__.py`` that are searched for packages."""
 
 
 def top_level_modules(distribution: Distribution) -> list[str]:
-    """Return the names of the top-level modules and packages that a distribution brings, sorted.
+    """Return the names of the top-level modules and packages of a distribution, sorted.
 
-    Those of its plugins among them, wherever they lie.
+    The modules of its plugins are included, wherever they are.
     """
     return sorted({name.partition(".")[0] for name in import_roots(distribution)} | set(_plugin_modules(distribution)))
 
 
 def import_roots(distribution: Distribution) -> dict[str, Path]:
-    """Return what a distribution brings that can be imported: full name -> folder of a package, or file of a module.
+    """Return the packages and modules of a distribution: full name -> folder of the package, or file of the module.
 
-    Of a namespace package, which may be shared with other distributions, the packages and modules below it. Of one that
-    is installed to be edited, all that is beside its packages in a folder of sources; where this folder is that of the
-    project, what ``top_level.txt`` names, or else the packages, those of tests and the like left out.
+    A namespace package may be shared with other distributions, so the packages and modules in it are returned instead.
+    For an editable install, everything in its source folder is returned. If the source folder is the project's own
+    folder, the names in ``top_level.txt`` are returned, or else all packages except tests and the like.
 
     Parameters
     ----------
     distribution
-        Installed in any environment: only its files are looked at.
+        Distribution of any environment; only its files are read.
     """
     location = Path(str(distribution.locate_file("")))
     top_level = {name.replace("/", ".").partition(".")[0] for name in _lines(distribution, "top_level.txt")}
@@ -73,12 +73,12 @@ def _plugin_modules(distribution: Distribution) -> list[str]:
 
 
 def _lines(distribution: Distribution, name: str) -> list[str]:
-    """Return the lines of a file of the metadata, none where it is not there."""
+    """Return the lines of a metadata file; none if the file is missing."""
     return [line.strip() for line in (distribution.read_text(name) or "").splitlines() if line.strip()]
 
 
 def _is_editable(distribution: Distribution) -> bool:
-    """Return whether a distribution's files lie elsewhere; one without a RECORD is a folder of sources itself."""
+    """Return whether a distribution is an editable install; one without a RECORD is a source folder."""
     if distribution.read_text("RECORD") is None:
         return True
     try:
@@ -89,14 +89,14 @@ def _is_editable(distribution: Distribution) -> bool:
 
 
 def _record(distribution: Distribution) -> list[PurePosixPath]:
-    """Return the paths that a distribution's RECORD names below the folder of packages."""
+    """Return the paths in a distribution's RECORD that are below site-packages."""
     rows = csv.reader(_lines(distribution, "RECORD"))
     paths = [PurePosixPath(row[0]) for row in rows if row]
     return [path for path in paths if not path.is_absolute() and ".." not in path.parts]
 
 
 def _recorded(distribution: Distribution) -> dict[str, Path]:
-    """Return the roots among the files that were installed."""
+    """Return the roots among the installed files."""
     paths = [
         path for path in _record(distribution)
         if path.suffix in SUFFIXES and "__pycache__" not in path.parts and all(map(_is_name, _parts(path)))
@@ -111,7 +111,7 @@ def _recorded(distribution: Distribution) -> dict[str, Path]:
 
 
 def _parts(path: PurePosixPath) -> list[str]:
-    """Return the parts of a module's name; the last part of a file's loses its suffixes, such as ``.abi3.so``."""
+    """Return the parts of a module's name, without suffixes such as ``.abi3.so``."""
     *parents, last = path.parts
     return [*parents, last.partition(".")[0] if last.endswith(SUFFIXES) else last]
 
@@ -121,9 +121,9 @@ def _is_name(part: str) -> bool:
 
 
 def _mapped(distribution: Distribution, location: Path) -> dict[str, Path]:
-    """Return the roots that an import hook maps, such as setuptools, hatchling and scikit-build-core write.
+    """Return the roots that an editable install maps by an import hook.
 
-    Each writes a module that pairs names with paths, in a dict or in calls.
+    setuptools, hatchling and scikit-build-core each write a module that pairs names with paths, in a dict or in calls.
     """
     roots: dict[str, Path] = {}
     for path in _record(distribution):
@@ -140,7 +140,7 @@ def _mapped(distribution: Distribution, location: Path) -> dict[str, Path]:
 
 
 def _pairs(tree: ast.AST) -> Iterator[tuple[str, str]]:
-    """Yield the pairs of texts in dicts, and those that calls begin with."""
+    """Yield the pairs of texts in dicts, and the first two arguments of calls."""
     for node in ast.walk(tree):
         pairs: list[tuple[ast.expr | None, ast.expr]] = []
         if isinstance(node, ast.Dict):
@@ -153,7 +153,7 @@ def _pairs(tree: ast.AST) -> Iterator[tuple[str, str]]:
 
 
 def _folders(distribution: Distribution, location: Path) -> list[Path]:
-    """Return the folders that the ``.pth`` files of a distribution add to the path of imports."""
+    """Return the folders that a distribution's ``.pth`` files add to ``sys.path``."""
     folders = []
     for path in _record(distribution):
         if len(path.parts) > 1 or path.suffix != ".pth":
@@ -167,12 +167,12 @@ def _folders(distribution: Distribution, location: Path) -> list[Path]:
 
 
 def _beside(folder: Path, *, has_names: bool) -> Iterator[tuple[str, Path]]:
-    """Yield what can be imported from a folder that a distribution is edited in.
+    """Yield the packages and modules in the source folder of an editable install.
 
     Parameters
     ----------
     has_names
-        Whether ``top_level.txt`` names what the distribution brings, so that in a project's folder nothing is guessed.
+        Whether ``top_level.txt`` names the modules; then nothing is guessed in a project's own folder.
     """
     if next(folder.glob("*.dist-info"), None) is not None:  # other distributions are installed in it
         return
@@ -192,9 +192,9 @@ def _module_name(path: Path) -> str:
 
 
 def _at(path: Path, name: str, depth: int = 0) -> Iterator[tuple[str, Path]]:
-    """Yield the roots at a path, which may be a folder, a file, or a file without its suffixes.
+    """Yield the roots at a path: a folder, a file, or a file given without its suffixes.
 
-    Of a folder without ``__init__.py``, a namespace package, those in it.
+    A folder without ``__init__.py`` is a namespace package; the roots in it are yielded.
     """
     if path.name.startswith("__init__.") and path.is_file():
         yield name, path.parent
@@ -214,5 +214,5 @@ def _at(path: Path, name: str, depth: int = 0) -> Iterator[tuple[str, Path]]:
 
 
 def is_package(folder: Path) -> bool:
-    """Return whether a folder is a package that belongs to one distribution, not a part of a namespace package."""
+    """Return whether a folder is a regular package, not a namespace package."""
     return any(path.suffix in SUFFIXES for path in folder.glob("__init__.*"))

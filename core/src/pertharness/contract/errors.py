@@ -1,26 +1,29 @@
-"""The exceptions of pertharness: what a user or a plugin author is told, and the state that a record gets."""
+"""The exceptions of pertharness, and the state that each gives to a record."""
 
 from __future__ import annotations
 
 
 class PertharnessError(Exception):
-    """Tell a user what was wrong, with the offending value, what was expected and what to do."""
+    """Base of all errors that are shown to a user.
+
+    The message names what was wrong, the offending value, what was expected, and what to do.
+    """
 
 
 class DataError(PertharnessError):
-    """A dataset is not what it has to be."""
+    """A dataset does not have the required form."""
 
 
 class ChoiceError(DataError):
-    """A file may be read in several ways, and the user has to say in which."""
+    """A file can be read in several ways, and the user has to choose one."""
 
 
 class SplitError(PertharnessError):
-    """A split cannot be made of, or used with, these perturbations."""
+    """A split cannot be made from these perturbations, or does not fit them."""
 
 
 class RecipeError(PertharnessError):
-    """A recipe or an option says something that cannot be carried out."""
+    """A recipe or an option asks for something that cannot be done."""
 
 
 class StoreError(PertharnessError):
@@ -28,7 +31,7 @@ class StoreError(PertharnessError):
 
 
 class FetchError(PertharnessError):
-    """A file could not be brought from its source, or is not the one that was expected."""
+    """A file could not be fetched, or is not the expected one."""
 
 
 class BuildError(PertharnessError):
@@ -36,8 +39,8 @@ class BuildError(PertharnessError):
 
 
 class ContractError(PertharnessError):
-    """A plugin broke a contract: the record becomes ``invalid``."""
+    """A plugin broke a contract; the record becomes ``invalid``."""
 
 
 class Skip(PertharnessError):
-    """Raised by a plugin that cannot do a job here: the record becomes ``skipped``, with this reason."""
+    """A plugin cannot do a job here; the record becomes ``skipped``, with this reason."""

@@ -16,12 +16,12 @@ SEPARATOR = "+"
 
 
 def join_targets(targets: Iterable[str]) -> str:
-    """Return the label of the perturbation of these targets; of none, ``control``.
+    """Return the label of the perturbation with these targets, or ``control`` if there are none.
 
     Raises
     ------
     DataError
-        If a target is empty, is ``control``, holds a ``+`` or white space at its ends, or is named twice.
+        If a target is empty, is ``control``, contains ``+``, begins or ends with white space, or occurs twice.
     """
     names = sorted(targets)
     for name in names:
@@ -34,12 +34,12 @@ def join_targets(targets: Iterable[str]) -> str:
 
 
 def targets_of(perturbation: str) -> tuple[str, ...]:
-    """Return the targets of a perturbation, sorted; of ``control``, none.
+    """Return the targets of a perturbation, sorted; ``control`` has none.
 
     Raises
     ------
     DataError
-        If the label is not in the canonical form.
+        If the label is not canonical.
     """
     if perturbation == CONTROL:
         return ()
@@ -50,12 +50,14 @@ def targets_of(perturbation: str) -> tuple[str, ...]:
 
 
 def target_genes(obs: pd.DataFrame) -> dict[str, tuple[str, ...]]:
-    """Return perturbation -> the genes of its targets: those of ``obs["genes"]`` where targets are guides of genes.
+    """Return a mapping of each perturbation to the genes that it targets.
+
+    The genes come from ``obs["genes"]`` where the targets are guides, and else from the label.
 
     Parameters
     ----------
     obs
-        Of a dataset, or of a selection of it, with ``perturbation``.
+        Table of a dataset, or of some of its rows, with the column ``perturbation``.
     """
     labels = obs["perturbation"].astype(object)
     genes = obs["genes"].astype(object) if "genes" in obs else labels

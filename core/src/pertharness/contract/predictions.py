@@ -15,7 +15,7 @@ def make_prediction(
     means: Mapping[str, np.ndarray], genes: Iterable[str], unanswered: Mapping[str, str] | None = None,
     missing_genes: Mapping[str, str] | None = None, notes: Sequence[str] = (),
 ) -> AnnData:  # fmt: skip
-    """Return a prediction in the form that ``predict`` has to return.
+    """Return a prediction in the form that ``predict`` must return.
 
     Parameters
     ----------
@@ -24,11 +24,11 @@ def make_prediction(
     genes
         Genes of the dataset, in its order.
     unanswered
-        Query -> why the model does not answer it.
+        Query -> reason why the model does not answer it.
     missing_genes
-        Gene -> why the model cannot predict it; NaN in every row of `means`.
+        Gene -> reason why the model cannot predict it; its column must be NaN in all of `means`.
     notes
-        What else a reader of the results should know, such as training cells that were left aside; a line each.
+        Remarks for readers of the results, such as training cells that were not used; one line each.
 
     Returns
     -------

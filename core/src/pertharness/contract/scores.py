@@ -9,19 +9,19 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("perturbation", "gene", "metric", "variant", "coordinate", "value")
-"""Of a score table; ``gene`` and ``coordinate`` are empty where they mean nothing, e.g. for an l2 of a perturbation."""
+"""Columns of a score table; ``gene`` and ``coordinate`` are empty where they do not apply, e.g. for an l2 distance."""
 
 TABLE_COLUMNS = ("dataset", "task", "plugin", "model", "params", "split", "seed", "training_seed")
-"""Columns that the harness puts before those of a table beside the scores; no table has one of that name itself."""
+"""Columns that the harness adds in front of an artefact table; the table itself must not use these names."""
 
 COMMON_GENES = "common-genes"
-"""Variant over the genes that all compared models predict: asked for by a job of its own, where one of them lacks some;
-``truth.var["common"]`` then tells these genes."""
+"""Variant over the genes that all compared models predict. A separate job computes it if a model lacks some genes;
+``truth.var["common"]`` then marks the common ones."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """A score table with larger tables beside it, each written as a file of the record.
+    """A score table with further tables, each written as a file of the record.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""A dataset that stays on disk, as a plugin may return one in place of an AnnData."""
+"""A dataset that stays on disk; a plugin may return one in place of an AnnData."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 
 class Streamed(Protocol):
-    """The parts of an AnnData, whose matrices are read a few megabytes at a time.
+    """The parts of an AnnData, with matrices that are read a few megabytes at a time.
 
-    ``pertharness.data.canonical.open_stored`` opens a file as one.
+    ``pertharness.data.canonical.open_stored`` opens a file in this form.
     """
 
     X: Any
@@ -22,5 +22,5 @@ class Streamed(Protocol):
     layers: dict[str, Any]
 
     def to_memory(self) -> AnnData:
-        """Read everything."""
+        """Read the whole dataset into memory."""
         ...

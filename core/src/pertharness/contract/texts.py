@@ -1,37 +1,37 @@
-"""Texts of plugins in the form and length in which a record keeps them."""
+"""Texts from plugins, in the form and length in which a record stores them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 MESSAGE_LIMIT = 4_000
-"""Characters of a record's message; the log has all of it."""
+"""Largest number of characters of a record's message; the log has the full text."""
 NOTE_LIMIT = 1_000
-"""Characters of one note, and of the reason for a query that is not answered."""
+"""Largest number of characters of a note, and of the reason for an unanswered query."""
 NOTES_LIMIT = 100
-"""Notes of a record."""
+"""Largest number of notes of a record."""
 TRACEBACK_LIMIT = 40_000
-"""Characters of a traceback: some hundred frames, of which Python itself shortens recursions."""
+"""Largest number of characters of a traceback: a few hundred frames. Python itself shortens recursions."""
 _SHARE_OF_END = 4
-"""A quarter of what `shorten` keeps is the end: of a traceback it names the error."""
+"""`shorten` takes a quarter of the result from the end: the end of a traceback names the error."""
 
 
 def storable(text: str) -> str:
-    r"""Return a text that JSON in UTF-8, CSV and h5ad files can hold.
+    r"""Return a text that JSON in UTF-8, CSV and h5ad files can store.
 
-    Half surrogates, as in the names of odd files, and NUL, at which C code ends a text, are spelled out: ``\udcff``,
+    Lone surrogates (from file names that are not UTF-8) and NUL (which ends a text in C) are escaped: ``\udcff``,
     ``\x00``.
     """
     return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
 
 
 def shorten(text: str, limit: int) -> str:
-    """Return a text of at most `limit` characters: itself, or its beginning and end with the number left out between.
+    """Return a text of at most `limit` characters: the whole text, or its beginning and its end.
 
     Raises
     ------
     ValueError
-        If `limit` leaves no room for the words on what was left out.
+        If `limit` is too short for the remark on how many characters were left out.
     """
     if len(text) <= limit:
         return text
@@ -44,7 +44,7 @@ def shorten(text: str, limit: int) -> str:
 
 
 def shorten_notes(notes: Iterable[str]) -> list[str]:
-    """Return notes as a record keeps them: each storable and of at most ``NOTE_LIMIT`` characters, and not too many."""
+    """Return at most ``NOTES_LIMIT`` notes, each storable and of at most ``NOTE_LIMIT`` characters."""
     shortened = [shorten(storable(note), NOTE_LIMIT) for note in notes]
     if len(shortened) <= NOTES_LIMIT:
         return shortened

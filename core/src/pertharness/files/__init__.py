@@ -1,1 +1,1 @@
-"""Files and folders of any kind: whole or absent, hashed, and what a full disk does to them."""
+"""Files and folders: atomic writes, hashes, walking of trees, and errors of a full disk."""

@@ -1,4 +1,4 @@
-"""Errors of a full disk, however the library that met one words it."""
+"""Recognise the errors of a full disk, whichever library raised them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""Numbers of the errors that say that there is no room: on the disk, for this user, or in one file (``ulimit -f``)."""
+"""Error numbers for no space left: on the disk, in the user's quota, or in one file (``ulimit -f``)."""
 _NUMBERS = "|".join(str(number) for number in sorted(FULL))
 _WORDS = re.compile(
     "|".join(
@@ -25,22 +25,21 @@ _WORDS = re.compile(
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Return whether an error, or one that it was raised from, is that of a full disk.
+    """Return whether an error, or one of its causes, was raised because the disk is full.
 
-    h5py gives the number of the system's error only where a write fails. Where a file is closed, the error is a
-    RuntimeError whose text holds the number; numpy gives no number at all. What is raised ``from None`` hides the
-    error before it from this function, too.
+    h5py sets the error number only if a write fails. If closing a file fails, it raises a RuntimeError with the number
+    in its text. numpy gives no number at all. An error raised ``from None`` hides its cause from this function, too.
 
     Parameters
     ----------
     error
-        As it was caught; causes and contexts are followed, and the members of exception groups.
+        The error that was caught. Its causes, its contexts and the members of exception groups are examined, too.
     """
     return any(_is_full(linked) for linked in _chain(error))
 
 
 def mentions_full_disk(text: str) -> bool:
-    """Return whether a text, such as what another program printed, names the error of a full disk."""
+    """Return whether a text, such as the output of a program, reports a full disk."""
     return bool(_WORDS.search(text))
 
 
@@ -49,12 +48,12 @@ def _is_full(error: BaseException) -> bool:
         return error.errno in FULL
     try:
         return isinstance(error, Exception) and mentions_full_disk(str(error))
-    except Exception:  # noqa: BLE001 - the text of an exception is made by the code of whoever defined it
+    except Exception:  # noqa: BLE001 - str() runs code of whoever defined the exception
         return False
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and all that it came from, each once."""
+    """Yield an error and all its causes, each once."""
     seen: set[int] = set()
     pending: list[BaseException | None] = [error]
     while pending:

@@ -1,4 +1,4 @@
-"""Folders of any depth, walked and removed whatever lies in them; links are never followed."""
+"""Walk and remove folders of any depth and content; links are never followed."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Entry:
-    """Something that lies in a folder, while `walk` is at it.
+    """An entry of a folder that `walk` is visiting.
 
     Attributes
     ----------
     folder
-        Descriptor of the folder that it lies in; a name may be longer from the root than the system takes.
+        Descriptor of the folder; an absolute path may be longer than the system allows.
     name, facts
-        Its name there, and what the system says of it, not of what it may be a link to.
+        Name of the entry, and the result of ``lstat`` for it.
     above
-        Names of the folders between the top and it; the same list for every entry, valid until the next one.
+        Names of the folders between the top and the entry. The list is shared by all entries and valid until the next.
     """
 
     folder: int
@@ -31,28 +31,28 @@ class Entry:
 
     @property
     def is_folder(self) -> bool:
-        """Whether it is a folder itself, and no link to one."""
+        """Whether the entry is a folder, not a link to one."""
         return stat.S_ISDIR(self.facts.st_mode)
 
 
 def walk(top: Path, *, unlock: bool = False) -> Iterator[Entry]:
-    """Yield all that lies in a folder, at any depth; what is in a folder before that folder.
+    """Yield all entries below a folder; the content of a folder comes before the folder itself.
 
     Links are yielded and never followed. `os.walk`, `os.fwalk` and `shutil.rmtree` recurse, keep a descriptor for each
-    level, or put together paths: a process that makes some thousand folders in one another ends all of them. Here one
-    descriptor is open at a time, and names are looked up in it. What is gone meanwhile is left out.
+    level, or join paths, so they all fail on a few thousand nested folders. This function keeps one descriptor open and
+    looks names up in it. Entries that disappear during the walk are left out.
 
     Parameters
     ----------
     top
-        A folder; nothing is yielded where it is none.
+        Folder to walk; if it is not a folder, nothing is yielded.
     unlock
-        Give folders that cannot be entered the permissions for it; else they are yielded, and not what is in them.
+        Whether to add permissions to folders that cannot be entered; otherwise they are yielded without their content.
 
     Raises
     ------
     OSError
-        If the folder where the walk is at is moved elsewhere meanwhile.
+        If the folder that is being visited is moved during the walk.
     """
     folder = _enter(str(top), None, unlock=unlock)
     if folder is None:
@@ -62,7 +62,7 @@ def walk(top: Path, *, unlock: bool = False) -> Iterator[Entry]:
     todo, identity = _names(folder), _identity(folder)
     try:
         while todo or trail:
-            if not todo:  # back to the folder around
+            if not todo:  # back to the parent folder
                 entry, todo, parent_identity = trail.pop()
                 parent = os.open("..", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
                 os.close(folder)
@@ -92,14 +92,14 @@ def walk(top: Path, *, unlock: bool = False) -> Iterator[Entry]:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a file, a link, or a folder with all that is in it, whatever its depth and the permissions in it.
+    """Remove a file, a link, or a folder with its content, whatever its depth and permissions.
 
-    What is not there counts as removed. Of links the link is removed, and nothing that it leads to is touched.
+    A missing path counts as removed. A link is removed, its target is not touched.
 
     Raises
     ------
     OSError
-        If something cannot be removed; all that can be is.
+        If an entry cannot be removed. All other entries are removed first.
     """
     try:
         facts = path.lstat()
@@ -114,7 +114,7 @@ def remove_tree(path: Path) -> None:
             (os.rmdir if entry.is_folder else os.unlink)(entry.name, dir_fd=entry.folder)
         except FileNotFoundError:
             continue
-        except OSError as error:  # the first: that a folder is not empty then follows from it
+        except OSError as error:  # later ones, such as a folder that is not empty, follow from the first
             first_error = first_error or error
     if first_error is not None:
         raise first_error
@@ -123,19 +123,19 @@ def remove_tree(path: Path) -> None:
 
 
 def unlock_folder(name: str, parent: int | None = None) -> bool:
-    """Let the owner of a folder, no link to one, read, enter and change it; return whether there is such a folder.
+    """Allow the owner of a folder to read, enter and change it; return whether it is a folder, not a link to one.
 
     Raises
     ------
     OSError
-        If the folder is another user's.
+        If the folder belongs to another user.
     """
     if not hasattr(os, "O_PATH"):  # macOS
         if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
             return False
         os.chmod(name, 0o700, dir_fd=parent, follow_symlinks=False)
         return True
-    try:  # Linux sets no mode of a name without following links, but of what is open, by this detour
+    try:  # Linux cannot change the mode of a name without following links, but can do so through /proc/self/fd
         descriptor = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     except (FileNotFoundError, NotADirectoryError):
         return False
@@ -149,7 +149,7 @@ def unlock_folder(name: str, parent: int | None = None) -> bool:
 
 
 def _enter(name: str, parent: int | None, *, unlock: bool) -> int | None:
-    """Return the descriptor of a folder, and None where it cannot be read or entered, or is none."""
+    """Return the descriptor of a folder; None if it cannot be read or entered, or is not a folder."""
     descriptor = -1
     try:
         if unlock:
@@ -157,7 +157,7 @@ def _enter(name: str, parent: int | None, *, unlock: bool) -> int | None:
                 unlock_folder(name, parent)
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(name, flags, dir_fd=parent)
-        os.stat(".", dir_fd=descriptor)  # also the way back is closed where it may be read and not entered
+        os.stat(".", dir_fd=descriptor)  # fails if the folder can be read but not entered, so that ".." would fail later
     except OSError:
         if descriptor >= 0:
             os.close(descriptor)
@@ -170,6 +170,6 @@ def _names(folder: int) -> list[str]:
 
 
 def _identity(folder: int) -> tuple[int, int]:
-    """Return device and inode of an open folder."""
+    """Return the device and inode of an open folder."""
     facts = os.fstat(folder)
     return facts.st_dev, facts.st_ino

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, hashes of their content, JSON in one canonical form."""
+"""Atomic writes of files, hashes of their content, and canonical JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pertharness.files.trees import walk
 
 
 def canonical_json(value: Any) -> str:
-    """Return the one JSON text of a value: keys sorted, no spaces, no NaN, ASCII only."""
+    """Return the canonical JSON text of a value: keys sorted, no spaces, no NaN, ASCII only."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -26,7 +26,7 @@ def sha256_text(text: str) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """Return the sha256 of a file's content, read in pieces of 1 MiB; of a folder, that of all names and contents."""
+    """Return the sha256 of a file's content, or of all names and contents of a folder; files are read by 1 MiB."""
     if path.is_dir():
         return _sha256_folder(path)
     digest = hashlib.sha256()
@@ -37,7 +37,7 @@ def sha256_file(path: Path) -> str:
 
 
 def _sha256_folder(top: Path) -> str:
-    """Return the sha256 of what lies in a folder; of a link where it leads, not what lies there."""
+    """Return the sha256 of a folder's content; a link counts by its target path, not by the target's content."""
     sums = []
     for entry in walk(top):
         name = "/".join([*entry.above, entry.name])
@@ -55,10 +55,10 @@ def _sha256_folder(top: Path) -> str:
 
 @contextlib.contextmanager
 def replacing(path: Path, *, mode: int = 0o644, synced: bool = True) -> Iterator[Path]:
-    """Return a temporary path beside `path`, which takes its place when the block ends without an error.
+    """Yield a temporary path beside `path`, and rename it to `path` if the block ends without an error.
 
-    A reader sees the old file or the new one, never a half; after a crash the old one is still there. Without `synced`
-    that holds for a crash of the process, but not of the machine.
+    A reader sees either the old file or the new one, never a part of it. After a crash the old file is still there.
+    Without `synced` this holds for a crash of the process, but not of the machine.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -76,6 +76,6 @@ def replacing(path: Path, *, mode: int = 0o644, synced: bool = True) -> Iterator
 
 
 def write_text(path: Path, text: str, *, synced: bool = True) -> None:
-    """Write a text file, whole or not at all; see `replacing`."""
+    """Write a text file atomically; see `replacing`."""
     with replacing(path, synced=synced) as temporary:
         temporary.write_text(text, encoding="utf-8")
