@@ -1,1 +1,1 @@
-"""Expression in memory and on disk: the canonical form, its means, and the files that hold it."""
+"""Expression data in memory and on disk: the canonical form, its means, and its files."""

@@ -1,4 +1,4 @@
-"""One array of a file, in memory or compressed, read a part at a time."""
+"""Read one array of a file a part at a time."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import numpy as np
 from pertharness.contract.errors import DataError
 
 _DAMAGES = (OSError, RuntimeError, ValueError, EOFError, zlib.error, zipfile.BadZipFile)
-"""What h5py, and zarr with its codecs, raise at values that cannot be read."""
+"""Errors that h5py, zarr and its codecs raise for values that cannot be read."""
 
 
 class Forward:
-    """Reads a one-dimensional array from front to back, each stored chunk once.
+    """Reads a one-dimensional array from front to back, and each stored chunk only once.
 
-    HDF5 keeps a megabyte of decompressed chunks; one that two reads share would mostly be decompressed twice.
+    HDF5 caches only a megabyte of decompressed chunks. Without this class, a chunk that two reads share would mostly be
+    decompressed twice.
     """
 
     def __init__(self, array: Any) -> None:
@@ -26,7 +27,7 @@ class Forward:
         self.start, self.held = 0, np.empty(0, dtype=array.dtype)
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Return a part that begins where an earlier one ended, or later."""
+        """Return the values from `start` to `stop`; `start` must not be before the end of the last part."""
         held_end = self.start + len(self.held)
         end = min(-(-stop // self.step) * self.step, self.array.shape[0])
         if start >= held_end:
@@ -40,7 +41,7 @@ class Forward:
 
 
 def read_part(array: Any, start: int, stop: int | None, before: np.ndarray | None = None) -> np.ndarray:
-    """Read a part of an array of a file behind other values, or return that of one in memory without a copy.
+    """Read a part of an array, appended to the values in `before`; a part of an array in memory is not copied.
 
     Raises
     ------
@@ -62,6 +63,6 @@ def read_part(array: Any, start: int, stop: int | None, before: np.ndarray | Non
 
 
 def damaged(array: Any, reason: str) -> DataError:
-    """Return the error of a matrix that cannot be used."""
+    """Return the error for a matrix that cannot be read."""
     where = f"{array.file.filename!r}, {array.name!r}" if hasattr(array, "file") else "a sparse matrix"
     return DataError(f"{where} cannot be read: {reason}; expected a whole h5ad file: fetch or write it again")

@@ -1,6 +1,6 @@
-"""The canonical dataset: its checks, its means, the leak-free selections of it.
+"""The canonical dataset: its checks, its means, and selections without leaks.
 
-An AnnData with log1p of counts per 10 000 in ``X`` (docs/data.md). anndata and pandas are loaded when first needed.
+It is an AnnData with log1p of counts per 10 000 in ``X`` (docs/data.md). anndata and pandas are imported when needed.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ if TYPE_CHECKING:
 
 Dataset = TypeVar("Dataset", "AnnData", "Stored")
 KEY = "pertharness"
-"""Where ``uns`` keeps name, level, scale, modality and origin."""
+"""Key of ``uns`` with the name, level, scale, modality and origin."""
 SCALE = "log1p CP10k"
 LEVELS = ("cells", "pseudobulk")
 MODALITIES = {"crispra": 1.0, "crispri": -1.0, "ko": -1.0}
-"""Modality -> the direction in which it moves the expression of its targets."""
+"""Modality -> direction in which it changes the expression of its targets."""
 LOG1P_CEILING = float(np.log1p(1e4)) + 1e-2
-"""A gene that has all 10 000 counts of a cell has log1p(10 000) = 9.21; the margin is for float16 and rounding."""
+"""Largest value: log1p(10 000) = 9.21, if one gene has all counts of a cell; the margin is for float16 and rounding."""
 EFFECT_PANEL = 1000
-"""Genes with the highest control mean over which an effect is measured (doi 10.1038/s41592-025-02772-6)."""
+"""Number of genes with the highest control mean that the effect is measured over (doi 10.1038/s41592-025-02772-6)."""
 _SHARED_FIELDS = ("name", "level", "scale", "modality", "origin")
 _JOB_OBS = ("perturbation", "label_given", "context", "total_counts", "n_cells", "genes")
 
 
 def check_dataset(adata: AnnData | Stored, name: str, *, with_values: bool = True) -> None:
-    """Check that a dataset has the canonical form, its values in one pass over them.
+    """Check that a dataset has the canonical form, in one pass over its values.
 
     Raises
     ------
     DataError
-        At the first breach, with the value and what to do.
+        For the first problem, with the value and what to do.
     """
     for check in _CHECKS if with_values else _CHECKS[:-1]:
         problem = check(adata)
@@ -53,14 +53,14 @@ def check_dataset(adata: AnnData | Stored, name: str, *, with_values: bool = Tru
 
 
 def _check_shape(adata: AnnData | Stored) -> str | None:
-    """Find empty data."""
+    """Return the problem if there are no rows or no genes."""
     if adata.n_obs == 0 or adata.n_vars == 0 or adata.X is None:
         return f"it is empty ({adata.n_obs} rows x {adata.n_vars} genes); expected at least one row and one gene"
     return None
 
 
 def _check_fields(adata: AnnData | Stored) -> str | None:
-    """Find missing or unknown fields of ``uns``."""
+    """Return the problem if a field of ``uns`` is missing or has an unknown value."""
     fields = adata.uns.get(KEY)
     if not isinstance(fields, Mapping):
         return (
@@ -77,7 +77,7 @@ def _check_fields(adata: AnnData | Stored) -> str | None:
 
 
 def _check_labels(adata: AnnData | Stored) -> str | None:
-    """Find labels that are missing or not canonical, and a dataset with too few of them."""
+    """Return the problem if labels are missing, not canonical, or too few."""
     for column in ("perturbation", "label_given"):
         if column not in adata.obs:
             return f"obs[{column!r}] is missing (columns: {_some(adata.obs.columns)}); name it with --label-column"
@@ -101,7 +101,7 @@ def _check_labels(adata: AnnData | Stored) -> str | None:
 
 
 def _check_genes(adata: AnnData | Stored) -> str | None:
-    """Find genes that are named twice or not at all."""
+    """Return the problem if a gene name is duplicated or empty."""
     doubled = adata.var_names[adata.var_names.duplicated()].unique()
     if len(doubled):
         return (
@@ -114,7 +114,7 @@ def _check_genes(adata: AnnData | Stored) -> str | None:
 
 
 def _check_context(adata: AnnData | Stored) -> str | None:
-    """Find a second context."""
+    """Return the problem if there is more than one context."""
     contexts = list(adata.obs["context"].unique()) if "context" in adata.obs else []
     if len(contexts) > 1:
         return f"obs['context'] has {len(contexts)} values ({_some(contexts)}); expected one: choose it with --context"
@@ -122,7 +122,7 @@ def _check_context(adata: AnnData | Stored) -> str | None:
 
 
 def _check_level(adata: AnnData | Stored) -> str | None:
-    """Find a perturbation with several rows at level pseudobulk."""
+    """Return the problem if a perturbation has several rows at level pseudobulk."""
     labels = adata.obs["perturbation"]
     if adata.uns[KEY]["level"] == "pseudobulk" and labels.duplicated().any():
         label = labels[labels.duplicated()].iloc[0]
@@ -131,11 +131,11 @@ def _check_level(adata: AnnData | Stored) -> str | None:
 
 
 def _check_matrix(adata: AnnData | Stored) -> str | None:
-    """Find a matrix of another type, and values that log1p of counts per 10 000 cannot have."""
+    """Return the problem if the matrix has another type, or values that log1p of counts per 10 000 cannot have."""
     is_dense = isinstance(adata.X, np.ndarray) or hasattr(adata.X, "chunks")  # in memory, or in a file
     if not is_dense and getattr(adata.X, "format", None) not in ("csr", "dense"):
         return f"X is a {type(adata.X).__name__}; expected a numpy array or a scipy CSR matrix"
-    # Means are float64 (design: float32 rounding would give the additive model an interaction curve).
+    # Means are float64: with float32, rounding alone would look like interactions to the additive model.
     types = ("float32", "float64") if adata.uns[KEY]["level"] == "pseudobulk" else ("float32",)
     if adata.X.dtype.name not in types:
         return f"X has the type {adata.X.dtype.name!r}; expected {' or '.join(types)}"
@@ -151,21 +151,21 @@ def _check_matrix(adata: AnnData | Stored) -> str | None:
     return f"X has {value!r} in row {adata.obs_names[row]!r}, gene {adata.var_names[gene]!r}; expected {remedy}"
 
 
-# In this order: a later check relies on the earlier ones.
+# The order matters: a check relies on those before it.
 _CHECKS: tuple[Callable[[Any], str | None], ...] = (
     _check_shape, _check_fields, _check_labels, _check_genes, _check_context, _check_level, _check_matrix,
 )  # fmt: skip
 
 
 def find_value(matrix: Any, is_bad: Callable[[np.ndarray], np.ndarray]) -> tuple[int, int, float] | None:
-    """Find the first stored value that is bad, in row order: row, column, value; None if there is none.
+    """Return row, column and value of the first bad value, in row order; None if there is none.
 
     Parameters
     ----------
     matrix
-        Shape (n_obs, n_genes), see ``pertharness.data.streaming``; of a sparse matrix only the stored values count.
+        Shape (n_obs, n_genes), see ``pertharness.data.streaming``; of a sparse matrix the stored values are tested.
     is_bad
-        Takes an array, gives a boolean one of its shape.
+        Function of an array that returns a boolean array of the same shape.
     """
     for start, chunk in row_chunks(matrix):
         values = stored_values(chunk)
@@ -178,7 +178,7 @@ def find_value(matrix: Any, is_bad: Callable[[np.ndarray], np.ndarray]) -> tuple
 
 
 def _some(values: Iterable[Any], most: int = 5) -> str:
-    """Quote the first few of some values."""
+    """Return the first few values, quoted."""
     quoted = [repr(value) for value in values]
     return ", ".join(quoted[:most]) + (", ..." if len(quoted) > most else "") or "none"
 
@@ -191,15 +191,15 @@ def _group_means(matrix: Any, groups: np.ndarray, n_groups: int) -> np.ndarray:
 
 
 def pseudobulk(adata: AnnData | Stored) -> AnnData:
-    """Return the mean expression of each perturbation, control included, in the order in which they first appear.
+    """Return the mean expression of each perturbation, including the control, in order of first appearance.
 
-    A backed AnnData or one of ``open_stored`` is gone over once, a few megabytes at a time.
+    A dataset on disk is read once, a few megabytes at a time.
 
     Returns
     -------
     AnnData
-        Shape (n_perturbations, n_genes), float64, log1p CP10k; ``obs_names`` are the perturbations, ``obs["n_cells"]``
-        the number of averaged cells where known. A dataset of level pseudobulk keeps its values.
+        Shape (n_perturbations, n_genes), float64, log1p CP10k. ``obs_names`` are the perturbations; ``obs["n_cells"]``
+        is the number of averaged cells, if it is available. The values of a dataset of level pseudobulk do not change.
     """
     import pandas as pd
     from anndata import AnnData
@@ -225,7 +225,13 @@ def pseudobulk(adata: AnnData | Stored) -> AnnData:
 
 
 def control_mean(adata: AnnData | Stored) -> np.ndarray:
-    """Return the mean expression of the controls, shape (n_genes,), float64, log1p CP10k, at any level."""
+    """Return the mean expression of the controls, shape (n_genes,), float64, log1p CP10k; for either level.
+
+    Raises
+    ------
+    DataError
+        If there are no controls.
+    """
     rows = np.flatnonzero((adata.obs["perturbation"] == CONTROL).to_numpy())
     if not len(rows):
         raise DataError(
@@ -236,15 +242,15 @@ def control_mean(adata: AnnData | Stored) -> np.ndarray:
 
 
 def describe_perturbations(pseudobulk: AnnData) -> pd.DataFrame:
-    """Describe each perturbation of a pseudobulk, in its order, control included.
+    """Return a table that describes each perturbation of a pseudobulk, including the control, in the same order.
 
     Returns
     -------
     DataFrame
-        perturbation; label_given; n_cells (empty if unknown); n_targets; effect: l2 norm of the difference from the
-        control over the 1000 genes with the highest control mean, ties by data order; on_target: whether every target
-        that is among the genes moved in the modality's direction, empty where no target is or the modality is unknown;
-        genes: those of the guides that are the targets, joined by ``+``, only where ``obs`` has them.
+        Columns: perturbation; label_given; n_cells (empty if unknown); n_targets; effect: l2 norm of the difference
+        from the control over the 1000 genes with the highest control mean (ties in data order); on_target: whether all
+        measured targets changed in the modality's direction, empty if no target is measured or the modality is unknown;
+        genes: target genes joined by ``+``, only if ``obs`` has them (the targets are guides then).
     """
     import pandas as pd
 
@@ -277,12 +283,13 @@ def describe_perturbations(pseudobulk: AnnData) -> pd.DataFrame:
 
 
 def select(adata: Dataset, perturbations: list[str]) -> Dataset:
-    """Return a copy with the rows of these perturbations and nothing that was derived from any other row.
+    """Return a copy with the rows of some perturbations, and nothing derived from other rows.
 
-    Row order is kept. ``obs`` keeps perturbation, label_given, context, total_counts, n_cells and genes, ``var`` the
-    Ensembl ids, ``layers`` the counts, ``uns`` name, level, scale, modality and origin. Rows are numbered anew (gaps in
-    the old names would tell how many cells were left out); a pseudobulk's rows are named by their perturbation. Of a
-    dataset of ``open_stored`` the matrices stay on disk: they are copied when the selection is written.
+    The order of rows does not change. The copy has these fields only: perturbation, label_given, context, total_counts,
+    n_cells and genes in ``obs``, Ensembl ids in ``var``, counts in ``layers``, and name, level, scale, modality and
+    origin in ``uns``. Rows of cells are renumbered, because gaps in the old names would reveal how many cells were left
+    out; rows of a pseudobulk are named after their perturbations. Matrices on disk stay there until the selection is
+    written.
 
     Raises
     ------
@@ -313,18 +320,18 @@ def select(adata: Dataset, perturbations: list[str]) -> Dataset:
 
 
 def _rows_of(adata: AnnData | Stored) -> Callable[[Any, np.ndarray], Any]:
-    """Return what takes rows of a dataset's matrices: a copy of those in memory, a view of those on disk."""
+    """Return a function that selects rows of a matrix: a copy of one in memory, a view of one on disk."""
     from pertharness.data.stored import Stored, take_rows
 
     return take_rows if isinstance(adata, Stored) else lambda matrix, rows: matrix[rows].copy()
 
 
 def _bare_var(adata: AnnData | Stored) -> pd.DataFrame:
-    """Return a copy of ``var`` with no column but the Ensembl ids."""
+    """Return a copy of ``var`` with the Ensembl ids as the only column."""
     var: pd.DataFrame = adata.var[[column for column in ("ensembl_id",) if column in adata.var]].copy()
     return var
 
 
 def _shared_fields(adata: AnnData | Stored) -> dict[str, Any]:
-    """Return the fields of ``uns`` that say nothing of single rows."""
+    """Return the fields of ``uns`` that do not depend on single rows."""
     return {field: adata.uns[KEY][field] for field in _SHARED_FIELDS if field in adata.uns[KEY]}

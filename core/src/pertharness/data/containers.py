@@ -1,4 +1,4 @@
-"""Kinds of files that hold expression: which of them are read, and the line that converts one of the others."""
+"""Recognise kinds of expression files, and show the command that converts an unsupported one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from pertharness.contract.errors import DataError
 
 ZARR_MARKS = (".zgroup", "zarr.json")
-"""One of them is in the top folder of a zarr store, of format 2 or 3."""
+"""Files of which one is in the top folder of a zarr store: format 2, format 3."""
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _UNPACK = MappingProxyType(
     {
@@ -21,7 +21,7 @@ _UNPACK = MappingProxyType(
         b"\xfd7zXZ": ("xz", "xz -dk {path}"),
     }
 )
-"""First bytes of a packed file -> what packed it, and what unpacks it."""
+"""First bytes of a compressed file -> the compressor, and the command that decompresses it."""
 _SUFFIXES = MappingProxyType(
     {
         ".csv": 'python -c "import anndata.io as io; io.read_csv({path!r}).write_h5ad({target!r})"',
@@ -32,14 +32,14 @@ _SUFFIXES = MappingProxyType(
         "Seurat::as.SingleCellExperiment(readRDS('{path}')), '{target}')\"",
     }
 )
-"""Ending of a file that is no HDF5 -> what makes an h5ad of it."""
+"""Suffix of a file that is not HDF5 -> command that converts it to h5ad."""
 _TENX = 'python -c "import scanpy; scanpy.read_10x_h5({path!r}).write_h5ad({target!r})"'
 _LOOM = 'python -c "import anndata.io as io; io.read_loom({path!r}).write_h5ad({target!r})"'
 _SEURAT = "Rscript -e \"SeuratDisk::Convert('{path}', dest = 'h5ad')\""
 
 
 def is_zarr(path: Path) -> bool:
-    """Return whether a path is a zarr store: a folder of the format, or a zip file of such a folder."""
+    """Return whether a path is a zarr store, as a folder or as a zip file."""
     if path.is_dir():
         return any((path / mark).is_file() for mark in ZARR_MARKS)
     if not path.is_file() or not zipfile.is_zipfile(path):
@@ -52,7 +52,7 @@ def is_zarr(path: Path) -> bool:
 
 
 def name_container(path: Path) -> str:
-    """Return the kind of a file or folder that was opened before: ``h5ad``, ``h5mu``, ``zarr folder``, ..."""
+    """Return the kind of a readable file or folder: ``h5ad``, ``h5mu``, ``zarr folder`` or ``zarr in a zip file``."""
     if is_zarr(path):
         return "zarr folder" if path.is_dir() else "zarr in a zip file"
     import h5py
@@ -62,12 +62,12 @@ def name_container(path: Path) -> str:
 
 
 def refuse_other(path: Path) -> None:
-    """Refuse a path that is neither HDF5 nor zarr, with the line that makes one of it where that is known.
+    """Raise an error for a path that is neither HDF5 nor zarr, with the command that converts it if there is one.
 
     Raises
     ------
     DataError
-        If it is absent, packed, a table, or a folder of another kind; nothing where it may be HDF5.
+        If the path is missing, compressed, a table, or another kind of folder.
     """
     if path.is_dir():
         if (path / ".zattrs").exists() or path.suffix == ".zarr":
@@ -98,7 +98,7 @@ def refuse_other(path: Path) -> None:
 
 
 def describe_other(members: Mapping[str, Any], path: Path) -> str | None:
-    """Return what an HDF5 file is that is no h5ad, with the line that converts it; None where that is not known."""
+    """Return the kind of an HDF5 file that is not h5ad, with the command that converts it; None if it is unknown."""
     names = set(members)
     if {"row_attrs", "col_attrs", "matrix"} <= names:
         return f"is a loom file; {_convert(_LOOM, path)}"
@@ -110,14 +110,14 @@ def describe_other(members: Mapping[str, Any], path: Path) -> str | None:
 
 
 def _convert(line: str, path: Path) -> str:
-    """Return in words how to make an h5ad of a file."""
+    """Return advice on how to convert a file to h5ad."""
     target = str(path.with_suffix(".h5ad"))
     filled = line.format(path=str(path), target=target, folder=str(path.parent))
     return f"make an h5ad of it, and name the perturbation of each cell in a column of obs: {filled}"
 
 
 def _quoted(path: Path) -> str:
-    """Return a path as a shell takes it."""
+    """Return a path quoted for a shell."""
     import shlex
 
     return shlex.quote(str(path))

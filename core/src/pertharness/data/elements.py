@@ -1,4 +1,4 @@
-"""The tables of a file of anndata, ``obs`` and ``var``, and what else is read whole."""
+"""Read the tables ``obs`` and ``var``, and other small elements, of an anndata file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _OLD_CATEGORIES = "__categories"
-"""Group of a table in which anndata 0.6 and SeuratDisk keep the categories of its columns of codes."""
+"""Group of a table in which anndata 0.6 and SeuratDisk store the categories of coded columns."""
 
 
 def read_element(element: Any) -> Any:
@@ -24,12 +24,12 @@ def read_element(element: Any) -> Any:
 
 
 def is_null(element: Any) -> bool:
-    """Return whether an element of a file says that there is nothing."""
+    """Return whether an element of a file stands for None."""
     return str(element.attrs.get("encoding-type", "")) == "null"
 
 
 def read_table(group: Any) -> pd.DataFrame:
-    """Read a table; columns that SeuratDisk wrote as codes come as the categories that it keeps beside them."""
+    """Read a table, and decode the categorical columns of SeuratDisk."""
     table: pd.DataFrame = read_element(group)
     if _OLD_CATEGORIES not in group:
         return table
@@ -43,26 +43,26 @@ def read_table(group: Any) -> pd.DataFrame:
 
 
 def _categories_of(codes: np.ndarray, categories: np.ndarray) -> pd.Categorical:
-    """Return codes as categories; -1 is empty."""
+    """Return a categorical of codes; the code -1 means missing."""
     import pandas as pd
 
     return pd.Categorical.from_codes(codes, categories=pd.Index(categories, dtype=object))
 
 
 def _text(value: Any) -> Any:
-    """Return bytes as a text, anything else as it is."""
+    """Return bytes decoded as UTF-8; return other values unchanged."""
     return value.decode("utf-8") if isinstance(value, bytes) else value
 
 
 def take_shared(obs: pd.DataFrame, shared: pd.DataFrame, modality: str, modalities: Collection[str]) -> pd.DataFrame:
-    """Return the table of a modality with the columns that a MuData keeps for all of them.
+    """Return the table of a modality, extended by the columns that a MuData stores for all modalities.
 
     Parameters
     ----------
     obs
-        Of the modality; a column of its own is kept.
+        Table of the modality; its own columns take precedence.
     shared
-        Of the MuData. Its columns ``MODALITY:NAME`` are of one modality.
+        Table of the MuData. A column ``MODALITY:NAME`` belongs to one modality.
     """
     if not obs.index.is_unique or not shared.index.is_unique or not obs.index.isin(shared.index).all():
         return obs

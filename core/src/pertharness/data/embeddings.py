@@ -1,4 +1,4 @@
-"""Files of embeddings: h5ad, a row per label, a column per dimension."""
+"""Read and write embeddings: h5ad with a row per label and a column per dimension."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def write_embedding(table: pd.DataFrame, path: Path) -> None:
-    """Write an embedding, indexed by label; one with no more numbers than rows, such as an identity, sparse."""
+    """Write an embedding, indexed by label; as a sparse matrix if it has at most one non-zero value per row."""
     import pandas as pd
     from anndata import AnnData
     from scipy import sparse
@@ -26,7 +26,7 @@ def write_embedding(table: pd.DataFrame, path: Path) -> None:
 
 
 def read_embedding(path: Path) -> pd.DataFrame:
-    """Return an embedding as it was written, to the last bit.
+    """Read an embedding; the values are exactly those that were written.
 
     Raises
     ------

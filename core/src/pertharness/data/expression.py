@@ -1,4 +1,4 @@
-"""Files of expression: h5ad that every supported anndata reads, whole or absent."""
+"""Read and write expression files: h5ad that every supported version of anndata can read."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 
 def layers_of(adata: AnnData | Stored) -> dict[str, Any]:
-    """Return the layers by name; anndata 0.13 counts ``X`` as one of them, under None."""
+    """Return the layers by name; anndata 0.13 lists ``X`` among them with the name None."""
     return {str(name): matrix for name, matrix in adata.layers.items() if name is not None}
 
 
 def write(adata: AnnData | Stored, path: Path) -> None:
-    """Write ``X``, ``layers``, ``obs``, ``var`` and ``uns`` as an uncompressed h5ad, whole or not at all.
+    """Write ``X``, ``layers``, ``obs``, ``var`` and ``uns`` atomically as an uncompressed h5ad.
 
-    Only encodings that anndata 0.9 reads: texts as objects or categories, None in ``uns`` left out. Matrices on disk
-    are never in memory whole.
+    Only encodings that anndata 0.9 can read are used: texts are objects or categories, and None in ``uns`` is left out.
+    Matrices on disk are copied a chunk at a time.
     """
     import h5py
     from anndata import AnnData
@@ -48,7 +48,7 @@ def write(adata: AnnData | Stored, path: Path) -> None:
         if not streams:
             return
         with h5py.File(temporary, "a") as file:
-            if "X" in file:  # some versions write that there is none
+            if "X" in file:  # some versions write a null element
                 del file["X"]
             if adata.X is not None:
                 write_matrix(file, "X", adata.X)
@@ -57,7 +57,7 @@ def write(adata: AnnData | Stored, path: Path) -> None:
 
 
 def _plain(df: pd.DataFrame) -> pd.DataFrame:
-    """Return a copy whose texts are objects or categories of objects, as anndata 0.9 reads them."""
+    """Return a copy whose texts are objects or categories of objects, which anndata 0.9 can read."""
     import pandas as pd
 
     def plain_values(values: Any) -> Any:
@@ -72,13 +72,13 @@ def _plain(df: pd.DataFrame) -> pd.DataFrame:
             values = pd.Categorical.from_codes(values.codes, categories, ordered=bool(values.ordered))
         else:
             values = plain_values(values)
-        # A series with a type of its own: pandas would make texts nullable strings again.
+        # A Series with an explicit dtype, because pandas would convert texts to nullable strings again.
         plain[column] = pd.Series(values, index=index, dtype=values.dtype)
     return plain
 
 
 def _without_none(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of a nested mapping without its Nones."""
+    """Return a copy of a nested mapping without None values."""
     return {
         key: _without_none(value) if isinstance(value, Mapping) else value
         for key, value in fields.items()
@@ -87,12 +87,12 @@ def _without_none(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read(path: Path) -> AnnData:
-    """Read an h5ad.
+    """Read an h5ad file into memory.
 
     Raises
     ------
     DataError
-        If the file is absent, cut short, not HDF5, or HDF5 of another kind.
+        If the file is missing, truncated, not HDF5, or HDF5 of another kind.
     """
     import anndata
 
@@ -103,25 +103,27 @@ def read(path: Path) -> AnnData:
 
 
 def open_stored(path: Path, modality_key: str | None = None) -> Stored:
-    """Open an h5ad, an h5mu or a zarr store whose matrices stay on disk.
+    """Open an h5ad, an h5mu or a zarr store, and leave the matrices on disk.
 
-    One that an anndata before 0.8 wrote is read whole.
+    A file written by anndata before 0.8 is read into memory.
 
     Parameters
     ----------
     modality_key
-        Which modality of an h5mu is meant; None: the only one.
+        Modality of an h5mu; None if it has only one.
 
     Raises
     ------
     DataError
-        If the file is absent, cut short, not HDF5 or zarr, or of another kind: with the line that converts it, where
-        that is known.
+        If the file is missing, truncated, not HDF5 or zarr, or of another kind. The message shows the command that
+        converts the file, if there is one.
+    ChoiceError
+        If an h5mu has several modalities and `modality_key` is None.
     """
     from pertharness.data.stored import Raw, Stored
 
     if is_zarr(path):
-        with _faults_in_words(path, "zarr"):
+        with _wrapping_errors(path, "zarr"):
             stored = _open_group(open_zarr(path), path, modality_key)
         if stored is None:
             raise DataError(f"{str(path)!r} has matrices that are not of anndata 0.8 or later; write it again")
@@ -137,7 +139,7 @@ def open_stored(path: Path, modality_key: str | None = None) -> Stored:
 
 
 def _open_group(group: Any, path: Path, modality_key: str | None) -> Stored | None:
-    """Return what a group holds, or the modality of it that is meant."""
+    """Return the dataset in a group, or in its chosen modality."""
     from pertharness.data.elements import read_table, take_shared
     from pertharness.data.stored import open_parts
 
@@ -150,7 +152,7 @@ def _open_group(group: Any, path: Path, modality_key: str | None) -> Stored | No
 
 
 def _choose_modality(group: Any, path: Path, modality_key: str | None) -> Any:
-    """Return the part of a file that is an AnnData: all of it, or one modality of a MuData."""
+    """Return the group that is an AnnData: the file itself, or one modality of a MuData."""
     if "mod" not in group or not hasattr(group["mod"], "keys"):
         if modality_key is not None:
             raise DataError(f"{str(path)!r} has no modalities; leave out --modality-key {modality_key}")
@@ -172,7 +174,7 @@ def _choose_modality(group: Any, path: Path, modality_key: str | None) -> Any:
 
 
 def _check_is_anndata(group: Any, path: Path) -> None:
-    """Refuse a file without the tables of an AnnData."""
+    """Raise an error for a file without ``obs`` or ``var``."""
     absent = sorted({"obs", "var"} - set(group))
     if not absent:
         return
@@ -189,33 +191,33 @@ _FAULTS = (
     OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, AssertionError, OverflowError,
     EOFError, zlib.error, zipfile.BadZipFile,
 )  # fmt: skip
-"""What h5py, zarr and anndata raise at files that are damaged, or made to mislead."""
+"""Errors that h5py, zarr and anndata raise for files that are damaged or malicious."""
 
 
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[Any]:
-    """Open an h5ad with h5py, and put whatever goes wrong while it is read into words."""
+    """Open an h5ad with h5py, and turn errors while it is read into `DataError`."""
     import h5py
 
     refuse_other(path)
-    with _faults_in_words(path, "h5ad"):
+    with _wrapping_errors(path, "h5ad"):
         file = h5py.File(path, "r")
         check_structure(file, repr(str(path)))
         yield file
 
 
 @contextlib.contextmanager
-def _faults_in_words(path: Path, kind: str) -> Iterator[None]:
-    """Put into words what goes wrong while a file is read."""
-    from anndata._io.specs.registry import IORegistryError  # of an encoding that this anndata does not know
+def _wrapping_errors(path: Path, kind: str) -> Iterator[None]:
+    """Turn errors while a file is read into `DataError`."""
+    from anndata._io.specs.registry import IORegistryError  # raised for unknown encodings
 
     try:
         with warnings.catch_warnings():
-            # Of files of older versions, and of names that occur twice: those are checked with a better message.
+            # Warnings on files of older versions and on duplicate names; our own checks have better messages.
             warnings.simplefilter("ignore")
             yield
     except (*_FAULTS, IORegistryError) as error:
-        # anndata 0.9 wraps it.
+        # anndata 0.9 wraps the error.
         unknown = next((each for each in (error, error.__cause__) if isinstance(each, IORegistryError)), None)
         if unknown is not None:
             raise DataError(
@@ -223,7 +225,7 @@ def _faults_in_words(path: Path, kind: str) -> Iterator[None]:
                 f"one of its time: {_NEWER}"
             ) from error
         size = "a folder" if path.is_dir() else f"{path.stat().st_size} bytes"
-        # anndata 0.9 names the key in its own error and the reason in the error's cause.
+        # anndata 0.9 gives the key in its own error and the reason in the error's cause.
         cause = f" ({error.__cause__})" if error.__cause__ else ""
         whole = "a whole HDF5 file" if kind == "h5ad" else "a whole zarr store"
         raise DataError(

@@ -1,6 +1,6 @@
-"""Each perturbation's cells in two random halves: what the data say of themselves, which scores are calibrated by.
+"""Split each perturbation's cells into two random halves, which serve to calibrate scores.
 
-Only score jobs, and the prediction of the technical duplicate, which no plugin makes, ever read what is made here.
+The halves are read by score jobs and by the prediction of the technical duplicate only, never by a model.
 """
 
 from __future__ import annotations
@@ -23,35 +23,35 @@ if TYPE_CHECKING:
 HALVES = ("half_a", "half_b")
 VARIANCE = "variance"
 FEWEST_CELLS = 2
-"""Of which each half gets one, and a variance has its one degree of freedom."""
+"""Fewest cells of a perturbation with halves: one for each half, and one degree of freedom for the variance."""
 
 
 def halve(adata: AnnData | Stored, rng: np.random.Generator) -> AnnData:
-    """Return the means over two disjoint random halves of each perturbation's cells, and the variance over all of them.
+    """Return the means of two random halves of each perturbation's cells, and the variance of all its cells.
 
-    Cells are gone over twice, a few megabytes at a time. Of a dataset of means its own such layers are taken.
+    Cells are read twice, a few megabytes at a time. For a dataset of means, its own layers of these names are used.
 
     Parameters
     ----------
     adata
         Canonical dataset.
     rng
-        Deals the cells of each perturbation out; of an odd number the second half gets one more.
+        Generator that assigns cells to halves; if their number is odd, the second half gets one more.
 
     Returns
     -------
     AnnData
-        Without X; a row per perturbation, control included, in the order in which they first appear.
-        ``layers["half_a"]``, ``layers["half_b"]``: shape (n_perturbations, n_genes), float64, log1p CP10k, NaN for a
-        perturbation with fewer than 2 cells; ``layers["variance"]``: per gene over the cells (n - 1), where it can be
-        known; ``obs["n_cells"]`` where known.
+        No X; a row per perturbation, including the control, in order of first appearance. ``layers["half_a"]``,
+        ``layers["half_b"]``: shape (n_perturbations, n_genes), float64, log1p CP10k, NaN for a perturbation with fewer
+        than 2 cells. ``layers["variance"]``: variance of each gene over the cells (n - 1), if available.
+        ``obs["n_cells"]``: number of cells, if available.
 
     Raises
     ------
     Skip
-        If there are neither cells nor halves of them.
+        If the dataset has neither cells nor layers with halves.
     DataError
-        If halves or variances that came with the data cannot be such.
+        If layers of halves or variances have impossible values.
     """
     import pandas as pd
     from anndata import AnnData
@@ -70,7 +70,7 @@ def halve(adata: AnnData | Stored, rng: np.random.Generator) -> AnnData:
 
 
 def _halves_of_cells(matrix: Any, groups: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Return the layers: means of the halves, and variance of the whole, of each group."""
+    """Return the layers: the means of both halves, and the variance, of each group of cells."""
     n_cells = np.bincount(groups)
     halves = 2 * groups + _second_half(groups, rng)
     sums = sum_groups(matrix, halves, 2 * len(n_cells))
@@ -78,7 +78,7 @@ def _halves_of_cells(matrix: Any, groups: np.ndarray, rng: np.random.Generator) 
     squares = sum_groups(View(as_source(matrix), np.dtype(np.float64), change=_square), groups, len(n_cells))
     n_halves = np.bincount(halves, minlength=2 * len(n_cells))[:, None]
     few = n_cells < FEWEST_CELLS
-    with np.errstate(invalid="ignore", divide="ignore"):  # of too few cells, which become NaN below
+    with np.errstate(invalid="ignore", divide="ignore"):  # groups with too few cells become NaN below
         variance = squares - (sums[0::2] + sums[1::2]) ** 2 / n_cells[:, None]
         variance = np.maximum(variance, 0.0) / (n_cells[:, None] - 1)
         means = sums / n_halves
@@ -89,7 +89,7 @@ def _halves_of_cells(matrix: Any, groups: np.ndarray, rng: np.random.Generator) 
 
 
 def _second_half(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return which rows are in the second half of their group, shape (n_rows,)."""
+    """Return 1 for rows in the second half of their group, else 0; shape (n_rows,)."""
     n_cells = np.bincount(groups)
     order = rng.permutation(len(groups))
     order = order[np.argsort(groups[order], kind="stable")]
@@ -104,13 +104,13 @@ def _square(chunk: Any, start: int) -> Any:
     exact = chunk.astype(np.float64)
     if isinstance(exact, np.ndarray):
         return np.square(exact)
-    exact.sum_duplicates()  # the square of a sum, where a column comes twice
+    exact.sum_duplicates()  # a column that occurs twice counts as the sum of its values
     exact.data **= 2
     return exact
 
 
 def _halves_as_given(adata: AnnData | Stored) -> dict[str, np.ndarray]:
-    """Return the layers that came with a dataset of means."""
+    """Return the layers of halves and variances of a dataset of means."""
     if not {*HALVES} <= {*adata.layers}:
         raise Skip(
             "the dataset holds means and no cells, and no layers 'half_a' and 'half_b' with the means of two halves of "
@@ -138,7 +138,7 @@ def _halves_as_given(adata: AnnData | Stored) -> dict[str, np.ndarray]:
 
 
 def _dense(matrix: Any) -> Any:
-    """Read a matrix as a numpy array."""
+    """Return a matrix as a numpy array in memory."""
     values = to_memory(matrix)
     return values.toarray() if hasattr(values, "toarray") else values.copy()
 
@@ -159,7 +159,7 @@ def predict_duplicate(halves: AnnData, queries: list[str], genes: pd.Index) -> A
 
 
 def with_halves(means: AnnData, halves: AnnData) -> AnnData:
-    """Return a copy of means with the layers of the halves, and the variance where it is known."""
+    """Return a copy of means with the layers of the halves, and with the variance if available."""
     rows = halves.obs_names.get_indexer(means.obs["perturbation"].astype(str))
     copy = means.copy()
     for name in halves.layers:
@@ -169,7 +169,7 @@ def with_halves(means: AnnData, halves: AnnData) -> AnnData:
 
 
 def against_half(means: AnnData, halves: AnnData) -> AnnData:
-    """Return a copy of means in which each perturbation with halves has the second one's."""
+    """Return a copy of means with the values of the second half for each perturbation that has halves."""
     labels = means.obs["perturbation"].astype(str)
     has_half = labels.isin(measured_twice(halves)).to_numpy()
     copy = means.copy()

@@ -1,4 +1,4 @@
-"""What an HDF5 file is made of, looked at before anything of it is read: links, places of its data, sizes."""
+"""Check the structure of an HDF5 file before reading it: links, location of the data, and sizes."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ if TYPE_CHECKING:
     import h5py
 
 LARGEST_RATIO = 1100
-"""Bytes that an array may declare for each one that the file holds of it; deflate reaches 1032:1 (RFC 1951)."""
+"""Largest ratio of an array's declared size to its stored size; deflate reaches 1032:1 (RFC 1951)."""
 SMALL = 1 << 30
-"""Bytes: an array of up to this size is read whatever the file holds of it, such as zeros that were never written."""
+"""Bytes up to which an array is read whatever its stored size, since zeros need not be stored."""
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def check_structure(file: h5py.File, path: str) -> None:
-    """Check that a file holds all that it shows, in itself, and about as much as it declares.
+    """Check that a file contains all its data, and about as much as it declares.
 
-    No value is read. Links within the file are allowed, as anndata follows them.
+    No values are read. Links within the file are allowed, because anndata follows them.
 
     Parameters
     ----------
     file
-        Open for reading.
+        File opened for reading.
     path
-        How messages name it.
+        Name of the file in messages.
 
     Raises
     ------
     DataError
-        At the first link to another file, array whose values lie in other files, group that contains itself, or array
-        that declares far more values than the file holds.
+        If there is a link to another file, an array with values in other files, a group that contains itself, an array
+        that declares far more values than the file stores, or a compression filter that is not installed.
     """
     _check_group(file["/"], path, (), set())
 
 
 def _check_group(group: Any, path: str, enclosing: tuple[Any, ...], seen: set[Any]) -> None:
-    """Check the members of a group; `enclosing`: the groups that it is in, by their places in the file."""
+    """Check the members of a group; `enclosing` are the addresses of the groups that contain it."""
     import h5py
 
     address = h5py.h5o.get_info(group.id).addr
@@ -55,7 +55,7 @@ def _check_group(group: Any, path: str, enclosing: tuple[Any, ...], seen: set[An
         if isinstance(link, h5py.ExternalLink):
             raise DataError(f"{path}: {member_path!r} is a link to another file, {link.filename!r}; {_ALL_IN_ONE}")
         if isinstance(link, h5py.SoftLink):
-            continue  # what it names is looked at in its own place
+            continue  # the target is checked where it is defined
         member = group[name]
         if isinstance(member, h5py.Group):
             _check_group(member, path, (*enclosing, address), seen)
@@ -67,7 +67,7 @@ _ALL_IN_ONE = "expected all data in the file itself: read it with anndata where 
 
 
 def _check_array(array: h5py.Dataset, where: str) -> None:
-    """Check where the values of an array lie, and how many there are."""
+    """Check that the values of an array are in the file, and not far fewer than declared."""
     if array.is_virtual:
         sources = ", ".join(sorted({repr(source.file_name) for source in array.virtual_sources()}))
         raise DataError(f"{where} is made of arrays of other files ({sources}); {_ALL_IN_ONE}")
@@ -85,7 +85,7 @@ def _check_array(array: h5py.Dataset, where: str) -> None:
 
 
 def _check_filters(array: h5py.Dataset, where: str) -> None:
-    """Check that what compressed an array can be undone here: HDF5 itself brings gzip, LZF and szip."""
+    """Check that the compression filters of an array are installed; HDF5 itself has gzip, LZF and szip."""
     import importlib
 
     import h5py
@@ -95,7 +95,7 @@ def _check_filters(array: h5py.Dataset, where: str) -> None:
     if all(h5py.h5z.filter_avail(code) for code, *_ in filters):
         return
     with contextlib.suppress(ImportError):
-        importlib.import_module("hdf5plugin")  # makes zstd, blosc, lz4 and others known to HDF5
+        importlib.import_module("hdf5plugin")  # registers zstd, blosc, lz4 and others with HDF5
     for code, _, _, name in filters:
         if not h5py.h5z.filter_avail(code):
             shown = name.decode(errors="replace").partition(";")[0] or "unknown"
@@ -106,11 +106,11 @@ def _check_filters(array: h5py.Dataset, where: str) -> None:
 
 
 def in_units(n_bytes: int) -> str:
-    """Return a number of bytes in the unit in which it has up to four digits: ``29.1 TiB``."""
+    """Return a number of bytes in the largest fitting unit: ``29.1 TiB``."""
     exponent = min(len(_UNITS) - 1, max(0, n_bytes.bit_length() - 1) // 10)
     return f"{n_bytes / 1024**exponent:.{1 if exponent else 0}f} {_UNITS[exponent]}"
 
 
 def is_number(dtype: Any) -> bool:
-    """Return whether values of a type are real numbers: not truth values, complex ones, texts or names of a list."""
+    """Return whether a type is integer or float: not boolean, complex, text or an enumeration."""
     return dtype.kind in "iuf" and "enum" not in (dtype.metadata or {})

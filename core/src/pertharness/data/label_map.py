@@ -1,4 +1,4 @@
-"""The label map: a CSV in which a user says what each label of a file means, as a table of texts."""
+"""Read and write label maps: a CSV in which a user gives the targets of each label of a file."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from pertharness.contract.errors import DataError
 from pertharness.contract.labels import CONTROL, SEPARATOR, join_targets
 
 DROP = "drop"
-"""Says of a label that its rows are left out."""
+"""Value of ``targets`` for a label whose rows are left out."""
 COLUMNS = ("label", "targets")
-"""Columns that a map must have; others, such as those of a draft, are not looked at."""
-_DELIMITERS = (",", ";", "\t")  # spreadsheets write what the language of the system separates lists by
+"""Required columns; others, such as those of a draft, are ignored."""
+_DELIMITERS = (",", ";", "\t")  # spreadsheets use the list separator of the system's language
 
 
 def clean_text(text: str) -> str:
-    """Return a text without white space at its ends, no-break and zero-width space included."""
+    """Return a text stripped of white space, including no-break and zero-width spaces."""
     return text.strip(" \t\r\n\f\v\u00a0\u1680\u2007\u202f\u200b\u200c\u200d\u2060\ufeff").strip()
 
 
 def read_label_map(path: Path) -> dict[str, str]:
-    """Return what a label map says: label -> targets joined by ``+``, ``control`` or ``drop``.
+    """Read a label map: label -> targets joined by ``+``, ``control`` or ``drop``.
 
     Raises
     ------
     DataError
-        If the file cannot be read, lacks a column, or a line says nothing, what cannot be, or contradicts another one.
+        If the file cannot be read or lacks a column, or if a line has no targets, has invalid targets, or contradicts
+        another line.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines(keepends=True)
@@ -53,7 +54,7 @@ def read_label_map(path: Path) -> dict[str, str]:
 
 
 def check_label_map(label_map: Mapping[str, str]) -> dict[str, str]:
-    """Return a label map that was given as a table, in the form of `read_label_map`; raise as it does."""
+    """Return a label map that was passed as a mapping, checked and normalised as by `read_label_map`."""
     meanings: dict[str, str] = {}
     for label, targets in label_map.items():
         add_reading(meanings, clean_text(str(label)), clean_text(str(targets)), "the label map")
@@ -61,12 +62,12 @@ def check_label_map(label_map: Mapping[str, str]) -> dict[str, str]:
 
 
 def add_reading(meanings: dict[str, str], label: str, targets: str, where: str) -> None:
-    """Add what one line of a map says, brought into form.
+    """Add one line of a map to `meanings`, in the canonical form.
 
     Raises
     ------
     DataError
-        If the targets cannot be read, or the label has another meaning already.
+        If the targets are missing or invalid, or if the label already has another meaning.
     """
     if not targets:
         raise DataError(
@@ -83,7 +84,7 @@ def add_reading(meanings: dict[str, str], label: str, targets: str, where: str) 
 
 
 def write_label_map(rows: Iterable[tuple[str, str, int, str]], path: Path) -> None:
-    """Write a map of label, targets, number of rows and how the label was read."""
+    """Write rows of label, targets, number of rows, and how the label was read."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*COLUMNS, "rows", "reading"])

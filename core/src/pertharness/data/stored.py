@@ -1,6 +1,6 @@
-"""Datasets that stay on disk: an h5ad whose matrices are opened, not read, and written again a few megabytes at a time.
+"""Datasets that stay on disk: their matrices are opened, and read or copied a few megabytes at a time.
 
-What anndata calls backed, but for ``layers``, too, and for selections: of these, anndata reads the layers whole.
+This is like the backed mode of anndata, but it includes ``layers`` and selections of rows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Raw:
-    """What ``adata.raw`` of a file holds: values of its own genes, for the same rows."""
+    """The part ``adata.raw`` of a file: values for the same rows and its own genes."""
 
     X: Any
     var: pd.DataFrame
@@ -29,7 +29,7 @@ class Raw:
 
 @dataclass
 class Stored:
-    """A dataset with the parts of an AnnData whose matrices are streamed: see ``pertharness.data.streaming``."""
+    """A dataset with the parts of an AnnData, with matrices on disk; see ``pertharness.data.streaming``."""
 
     X: Any
     obs: pd.DataFrame
@@ -37,7 +37,7 @@ class Stored:
     uns: dict[str, Any]
     layers: dict[str, Any] = field(default_factory=dict)
     raw: Raw | None = None
-    """Read from files; never written."""
+    """Set when a file is opened; never written."""
 
     @property
     def n_obs(self) -> int:
@@ -60,7 +60,7 @@ class Stored:
         return self.var.index
 
     def to_memory(self) -> AnnData:
-        """Read everything."""
+        """Read the whole dataset into memory."""
         from anndata import AnnData
 
         layers = {name: to_memory(matrix) for name, matrix in self.layers.items()}
@@ -69,15 +69,15 @@ class Stored:
 
 
 def take_rows(matrix: Any, rows: np.ndarray) -> View:
-    """Return some rows of a matrix, in ascending order, without reading them."""
+    """Return a view of some rows of a matrix, in ascending order; no values are read."""
     source = as_source(matrix)
     return View(source, np.dtype(source.dtype), rows)
 
 
 def open_parts(file: Any) -> Stored | None:
-    """Return what an open h5ad or zarr group holds, its matrices left on disk.
+    """Return the dataset in an open h5ad or zarr group, with its matrices left on disk.
 
-    None if it is of an anndata before 0.8.
+    None if the file was written by anndata before 0.8.
     """
     tables = [file[name] for name in ("obs", "var")]
     if not all("encoding-type" in table.attrs and hasattr(table, "keys") for table in tables):
@@ -85,9 +85,9 @@ def open_parts(file: Any) -> Stored | None:
     matrices = {name: file["layers"][name] for name in file.get("layers", ())}
     if "X" in file:
         matrices["X"] = file["X"]
-        if (n_dimensions := getattr(file["X"], "ndim", 2)) != 2:  # releases of anndata differ in what they make of it
+        if (n_dimensions := getattr(file["X"], "ndim", 2)) != 2:  # versions of anndata read it differently
             raise ValueError(f"X is {n_dimensions}-dimensional; expected it to be 2-dimensional, rows x genes")
-        if is_null(file["X"]):  # how some releases write that there is none
+        if is_null(file["X"]):  # some versions write a null element
             del matrices["X"]
     if not all(_is_matrix(matrix) for matrix in matrices.values()):
         return None
@@ -100,7 +100,7 @@ def open_parts(file: Any) -> Stored | None:
 
 
 def _open_raw(file: Any, n_obs: int) -> Raw | None:
-    """Return what ``raw`` holds; None if there is none, or none that can be streamed."""
+    """Return the part ``raw``; None if it is missing or cannot be streamed."""
     group = file.get("raw")
     if not hasattr(group, "keys") or not {"X", "var"} <= set(group) or not _is_matrix(group["X"]):
         return None
@@ -110,7 +110,7 @@ def _open_raw(file: Any, n_obs: int) -> Raw | None:
 
 
 def _check_shape(name: str, source: Any, n_obs: int, n_vars: int) -> None:
-    """Refuse a matrix that does not fit the tables."""
+    """Raise an error for a matrix that does not match the tables."""
     if tuple(source.shape) != (n_obs, n_vars):
         shape = " x ".join(map(str, source.shape))
         raise ValueError(f"{name} has the shape {shape}, obs has {n_obs} rows and var {n_vars}")
@@ -119,13 +119,13 @@ def _check_shape(name: str, source: Any, n_obs: int, n_vars: int) -> None:
 
 
 def _is_matrix(element: Any) -> bool:
-    """Return whether an element of a file is one that can be streamed."""
+    """Return whether an element of a file is a matrix that can be streamed."""
     kinds = ("csr_matrix", "csc_matrix") if hasattr(element, "keys") else ("array",)
     return str(element.attrs.get("encoding-type", "")) in kinds and getattr(element, "ndim", 2) == 2
 
 
 def write_matrix(parent: h5py.Group, name: str, matrix: Any) -> None:
-    """Write a matrix into a file, uncompressed, a chunk at a time, in the encoding of anndata 0.7 and later."""
+    """Write a matrix to a file, uncompressed and a chunk at a time, in the encoding of anndata 0.7 and later."""
     source = as_source(matrix)
     if format_of(source) == "dense":
         dataset = parent.create_dataset(name, source.shape, source.dtype)
@@ -135,7 +135,7 @@ def write_matrix(parent: h5py.Group, name: str, matrix: Any) -> None:
         return
     source = as_source(to_memory(source)) if format_of(source) == "csc" else source
     indptr = np.concatenate([[0], np.cumsum(row_lengths(source))])
-    # One type for both, as scipy has it; 32 bits while they do.
+    # scipy uses one type for indices and indptr; 32 bits if they suffice.
     integer = np.dtype(np.int32 if max(indptr[-1], source.shape[1]) <= np.iinfo(np.int32).max else np.int64)
     group = parent.create_group(name)
     group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": source.shape})

@@ -1,7 +1,7 @@
-"""Matrices that may not fit into memory: gone over a few megabytes at a time, from memory, an h5ad or a zarr store.
+"""Read matrices that may not fit into memory a few megabytes at a time, from memory, an h5ad or a zarr store.
 
 A matrix here is a numpy array, a scipy CSR or CSC matrix, the ``X`` of a backed AnnData, an array or group of the h5ad
-format in HDF5 or zarr, or what this module makes of one: ``Compressed`` and ``View``. scipy is loaded when needed.
+format in HDF5 or zarr, or a ``Compressed`` or ``View`` of this module. scipy is imported when needed.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import numpy as np
 from pertharness.data.array_parts import Forward, damaged, read_part
 
 CHUNK_BYTES = 16 << 20
-"""Stored bytes that are taken at a time: enough for calls to cost little, so few that copies of them need little."""
+"""Bytes per chunk: enough that the cost of a call does not matter, and few enough that copies need little memory."""
 GAP_BYTES = 256 << 10
-"""Stored bytes between the rows of a view from which these are not read: a call takes as long as reading so many."""
+"""Gaps between rows of a view are skipped from this size on; a call takes as long as reading this many bytes."""
 
 
 @dataclass(frozen=True)
 class Compressed:
-    """A CSR or CSC matrix whose values and indices are in memory or on disk; ``indptr`` is in memory."""
+    """A CSR or CSC matrix with values and indices in memory or on disk, and ``indptr`` in memory."""
 
     format: str
     data: Any
@@ -32,21 +32,21 @@ class Compressed:
 
     @property
     def dtype(self) -> Any:
-        """The type of the values."""
+        """Type of the values."""
         return self.data.dtype
 
 
 @dataclass(frozen=True)
 class View:
-    """Some rows of a matrix, changed while they are gone over; of a file, others are not read where they are many.
+    """Some rows of a matrix, transformed when they are read; long runs of other rows are skipped.
 
     Attributes
     ----------
     rows
-        Ascending; None: all.
+        Row indices, ascending; None for all rows.
     change
-        Takes the rows of a chunk and the number of the first one in this view; gives as many rows with as many stored
-        values.
+        Function of the rows of a chunk and the index of the first of them in this view. It must return as many rows
+        with as many stored values.
     """
 
     source: Any
@@ -62,18 +62,18 @@ class View:
 
     @property
     def format(self) -> str:
-        """``csr`` or ``dense``, as the chunks are."""
+        """Format of the chunks: ``csr`` or ``dense``."""
         return format_of(self.source)
 
 
 def as_source(matrix: Any) -> Any:
-    """Return a numpy array, an HDF5 dataset, a ``Compressed`` or a ``View`` of any matrix, reading no values."""
+    """Return any matrix as a numpy array, an HDF5 dataset, a ``Compressed`` or a ``View``; no values are read."""
     if isinstance(matrix, (np.ndarray, Compressed, View)):
         return matrix
     if hasattr(matrix, "indptr") and hasattr(matrix, "format") and isinstance(matrix.indptr, np.ndarray):
         plain = matrix if matrix.format in ("csr", "csc") else matrix.tocsr()
         return Compressed(plain.format, plain.data, plain.indices, plain.indptr, plain.shape)
-    if hasattr(matrix, "group"):  # of a backed AnnData
+    if hasattr(matrix, "group"):  # X of a backed AnnData
         return as_source(matrix.group)
     if hasattr(matrix, "attrs") and hasattr(matrix, "keys"):
         # Up to anndata 0.7 the attributes had other names.
@@ -85,7 +85,7 @@ def as_source(matrix: Any) -> Any:
 
 
 def _checked(source: Compressed) -> Compressed:
-    """Refuse pointers of a file that point nowhere: scipy would follow them."""
+    """Raise an error for an invalid ``indptr``, which scipy would use unchecked."""
     indptr, n = source.indptr, source.shape[0 if source.format == "csr" else 1]
     right = len(indptr) == n + 1 and indptr[0] == 0 and (np.diff(indptr) >= 0).all()
     if not right or indptr[-1] > min(source.data.shape[0], source.indices.shape[0]):
@@ -99,15 +99,15 @@ def format_of(matrix: Any) -> str:
 
 
 def row_chunks(matrix: Any, n_bytes: int = CHUNK_BYTES) -> Iterator[tuple[int, Any]]:
-    """Go over the rows: the number of the first row of a chunk, and its rows as a numpy array or scipy CSR matrix.
+    """Yield chunks of rows: the index of the first row, and the rows as a numpy array or scipy CSR matrix.
 
-    A chunk has about `n_bytes` of stored values, at least a row. Compressed chunks of a file are decompressed once
-    each; of a dense matrix, a row of them at a time. CSC is turned into CSR first, in memory.
+    A chunk has about `n_bytes` of stored values, and at least one row. Each compressed chunk of a file is decompressed
+    only once. CSC is first converted to CSR in memory.
 
     Raises
     ------
     DataError
-        If a file is damaged.
+        If the file is damaged.
     """
     source = as_source(matrix)
     if isinstance(source, View):
@@ -120,7 +120,7 @@ def row_chunks(matrix: Any, n_bytes: int = CHUNK_BYTES) -> Iterator[tuple[int, A
 
 
 def to_memory(matrix: Any) -> Any:
-    """Return a numpy array, or a scipy CSR matrix of whatever was sparse."""
+    """Return a matrix in memory: a numpy array, or a scipy CSR matrix if it is sparse."""
     from scipy import sparse
 
     source = as_source(matrix)
@@ -135,7 +135,7 @@ def to_memory(matrix: Any) -> Any:
 
 
 def position_of(chunk: Any, at: int) -> tuple[int, int]:
-    """Return row and column of the stored value number `at` of a chunk of rows."""
+    """Return the row and the column of the stored value number `at` of a chunk."""
     if isinstance(chunk, np.ndarray):
         row, column = divmod(at, chunk.shape[1])
         return row, column
@@ -143,13 +143,13 @@ def position_of(chunk: Any, at: int) -> tuple[int, int]:
 
 
 def stored_values(chunk: Any) -> np.ndarray:
-    """Return the values that a chunk stores, in the order of rows."""
+    """Return the stored values of a chunk, in the order of rows."""
     values: np.ndarray = chunk.ravel() if isinstance(chunk, np.ndarray) else chunk.data
     return values
 
 
 def first_value(matrix: Any) -> str:
-    """Return the first stored value in words for a message, such as `` (first value: 'a')``; nothing of none."""
+    """Return the first stored value for a message: `` (first value: 'a')``; empty if there is none."""
     source = as_source(matrix)
     while isinstance(source, View):
         source = source.source
@@ -169,14 +169,14 @@ def row_lengths(matrix: Any) -> np.ndarray:
 
 
 def sum_groups(matrix: Any, groups: np.ndarray, n_groups: int, n_bytes: int = CHUNK_BYTES) -> np.ndarray:
-    """Sum the rows of each group in one pass, each value added in the order of rows whatever the chunks.
+    """Return the sum of the rows of each group, in one pass and independent of the size of chunks.
 
     Parameters
     ----------
     matrix
         Shape (n_rows, n_columns).
     groups
-        The group of each row, integers from 0; shape (n_rows,).
+        Group of each row, integers from 0; shape (n_rows,).
 
     Returns
     -------
@@ -195,7 +195,7 @@ def sum_groups(matrix: Any, groups: np.ndarray, n_groups: int, n_bytes: int = CH
 
 
 def _add_rows(sums: np.ndarray, rows: Any, groups: np.ndarray) -> None:
-    """Add rows to the sums of their groups, one group after the other: its sums then stay in the processor's cache."""
+    """Add rows to the sums of their groups, group by group, so that the sums stay in the processor's cache."""
     order = np.argsort(groups, kind="stable").tolist()
     if isinstance(rows, np.ndarray):
         for row in order:
@@ -207,9 +207,9 @@ def _add_rows(sums: np.ndarray, rows: Any, groups: np.ndarray) -> None:
 
 
 def _row_adder(values: np.ndarray, indices: np.ndarray, indptr: np.ndarray) -> Callable[[int, np.ndarray], None]:
-    """Return a function that adds a row to an array; unlike ``array[indices] += values`` also columns that repeat."""
+    """Return a function that adds a row to an array; unlike ``array[indices] += values``, it sums repeated columns."""
     try:
-        # A row as the one column of a matrix, times 1. Not public: twice as fast as numpy, ten times as numpy < 1.25.
+        # The row is the only column of a matrix, times 1. Private, but twice as fast as numpy (ten times numpy < 1.25).
         from scipy.sparse._sparsetools import csc_matvec
     except ImportError:
         return lambda row, array: np.add.at(
@@ -220,7 +220,7 @@ def _row_adder(values: np.ndarray, indices: np.ndarray, indptr: np.ndarray) -> C
 
 
 def _add_columns(sums: np.ndarray, columns: Any, groups: np.ndarray) -> None:
-    """Add the columns of a CSC matrix to the sums, shape (n_groups, number of these columns)."""
+    """Add the columns of a CSC matrix to the sums, shape (n_groups, n_columns)."""
     n_groups, n_columns = sums.shape
     cells = np.repeat(np.arange(n_columns) * n_groups, np.diff(columns.indptr))
     cells += groups[columns.indices]
@@ -228,7 +228,7 @@ def _add_columns(sums: np.ndarray, columns: Any, groups: np.ndarray) -> None:
 
 
 def _view_chunks(view: View, n_bytes: int) -> Iterator[tuple[int, Any]]:
-    """Go over the rows of a view; no further than its last one."""
+    """Yield chunks of the rows of a view, up to its last row."""
     source, rows = as_source(view.source), view.rows
     if rows is not None and isinstance(source, Compressed) and source.format == "csc":
         source, rows = _rows_of_columns(source, rows, n_bytes), None
@@ -245,7 +245,7 @@ def _view_chunks(view: View, n_bytes: int) -> Iterator[tuple[int, Any]]:
 
 
 def _chunks_around(source: Any, rows: np.ndarray | None, n_bytes: int) -> Iterator[tuple[int, Any]]:
-    """Go over the rows of a matrix that some rows lie in: not over long gaps between these."""
+    """Yield chunks of a matrix that contain `rows`, without long gaps between them."""
     if rows is None or isinstance(source, View):
         yield from row_chunks(source, n_bytes)
     elif isinstance(source, Compressed):
@@ -259,9 +259,9 @@ def _chunks_around(source: Any, rows: np.ndarray | None, n_bytes: int) -> Iterat
 
 
 def _runs(rows: np.ndarray, starts: np.ndarray, stops: np.ndarray, source: Any) -> list[tuple[int, int]]:
-    """Return from where to where rows are to be read, those with little between them together.
+    """Return the ranges of rows to read; rows with small gaps between them share a range.
 
-    `starts`, `stops`: of the stored values of each row, or of those that are read with it.
+    `starts` and `stops` are the positions of the stored values of each row, or of the block that is read with it.
     """
     if not len(rows):
         return []
@@ -273,7 +273,7 @@ def _runs(rows: np.ndarray, starts: np.ndarray, stops: np.ndarray, source: Any) 
 
 
 def _rows_of_columns(source: Compressed, rows: np.ndarray, n_bytes: int) -> Compressed:
-    """Return some rows of a CSC matrix as CSR in memory; nothing of the others is kept."""
+    """Return some rows of a CSC matrix as CSR in memory; values of other rows are dropped at once."""
     from scipy import sparse
 
     position = np.full(source.shape[0], -1, dtype=np.int32 if len(rows) <= np.iinfo(np.int32).max else np.int64)
@@ -293,7 +293,7 @@ def _rows_of_columns(source: Compressed, rows: np.ndarray, n_bytes: int) -> Comp
 def _compressed_chunks(
     source: Compressed, n_bytes: int, runs: Sequence[tuple[int, int]] | None = None
 ) -> Iterator[tuple[int, Any]]:
-    """Go over the rows of a CSR or the columns of a CSC matrix; `runs`: from where to where, ascending."""
+    """Yield chunks of the rows of a CSR or the columns of a CSC matrix, in the ascending ranges `runs`."""
     from scipy import sparse
 
     data, indices = Forward(source.data), Forward(source.indices)
@@ -318,7 +318,7 @@ def _compressed_chunks(
 def _dense_chunks(
     source: Any, n_bytes: int, runs: Sequence[tuple[int, int]] | None = None
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Go over the rows of a dense matrix, whole rows of stored chunks at a time; `runs`: from where to where."""
+    """Yield chunks of the rows of a dense matrix, aligned to stored chunks, in the ascending ranges `runs`."""
     n_rows, n_columns = source.shape
     stored = _rows_at_a_time(source)
     step = max(1, n_bytes // max(1, n_columns * source.dtype.itemsize) // stored) * stored

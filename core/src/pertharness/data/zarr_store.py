@@ -1,4 +1,4 @@
-"""Stores of zarr, opened as HDF5 files are: groups with arrays that are read a piece at a time."""
+"""Open zarr stores."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pertharness.data.zarr_structure import check_zarr
 
 
 def open_zarr(path: Path) -> Any:
-    """Open the top group of a zarr store for reading, a folder or a zip file, once its structure is checked.
+    """Check the structure of a zarr store, a folder or a zip file, and open its root group for reading.
 
     Raises
     ------
     DataError
-        If zarr is not installed, too old for the format of the store, or the store must not be read.
+        If zarr is not installed or too old for the store's format, or if a check of the structure fails.
     """
     check_zarr(path)
     try:
@@ -32,7 +32,7 @@ def open_zarr(path: Path) -> Any:
             f"{str(path)!r} is of zarr format 3, and zarr {zarr.__version__} reads format 2: zarr 3 needs Python 3.11 "
             "or newer; use such a Python, or make an h5ad of it where it is: anndata.read_zarr(...).write_h5ad(...)"
         )
-    # The gathered copy of the metadata is left aside: what was checked is each array's own.
+    # Consolidated metadata are ignored, because the checks read the metadata of each array.
     consolidated: dict[str, Any] = {"use_consolidated": False} if is_new else {}
     if path.is_dir():
         return zarr.open_group(str(path), mode="r", **consolidated)
@@ -40,7 +40,7 @@ def open_zarr(path: Path) -> Any:
 
 
 def _is_format_3(path: Path) -> bool:
-    """Return whether the top of a store is of format 3."""
+    """Return whether a store has zarr format 3."""
     if path.is_dir():
         return (path / "zarr.json").is_file()
     import zipfile

@@ -1,4 +1,4 @@
-"""What a zarr store is made of, looked at before it is read: links, names, codecs, sizes, lacking pieces."""
+"""Check the structure of a zarr store before reading it: links, names, codecs, sizes and missing chunks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pertharness.files.trees import walk
 
 _METADATA = (".zarray", ".zgroup", ".zattrs", ".zmetadata", "zarr.json")
 _MOST_METADATA = 64 << 20
-"""Bytes of one file of metadata; those of anndata have some hundred, or some thousand where all are gathered."""
+"""Largest size of a metadata file in bytes; anndata writes some hundred bytes, or some thousand if consolidated."""
 _CODECS = frozenset(
     {
         "adler32", "astype", "bitround", "blosc", "bytes", "bz2", "crc32", "crc32c", "delta", "endian",
@@ -26,24 +26,24 @@ _CODECS = frozenset(
         "sharding_indexed", "shuffle", "transpose", "vlen-array", "vlen-bytes", "vlen-utf8", "zfpy", "zlib", "zstd",
     }
 )  # fmt: skip
-"""Codecs that make numbers and texts of bytes, and nothing else. Others, such as pickle, run what they read."""
+"""Codecs that only decode numbers and texts. Others, such as pickle, may run code."""
 
 
 def check_zarr(path: Path) -> None:
-    """Check that a store holds all that it shows, in itself, and about as much as it declares.
+    """Check that a store contains all its data, and about as much as it declares.
 
-    No value is read.
+    No values are read.
 
     Parameters
     ----------
     path
-        A folder or a zip file.
+        Folder or zip file.
 
     Raises
     ------
     DataError
-        At the first link, name that leads out of a zip file, codec that might run something, array that declares far
-        more values than the store holds, or sparse matrix of which pieces are missing: these would be read as zeros.
+        If there is a link, a name that leads out of the zip file, a codec that might run code, an array that declares
+        far more values than the store contains, or a sparse matrix with missing chunks, which would be read as zeros.
     """
     if path.is_dir():
         _check_files(path, _list_folder(path), lambda name: (path / name).read_bytes())
@@ -53,7 +53,7 @@ def check_zarr(path: Path) -> None:
 
 
 def _list_folder(path: Path) -> dict[str, int]:
-    """Return the sizes of the files of a folder; refuse links and what is no file."""
+    """Return the sizes of the files in a folder; raise an error for links and special files."""
     sizes = {}
     for entry in walk(path):
         name = "/".join([*entry.above, entry.name])
@@ -66,7 +66,7 @@ def _list_folder(path: Path) -> dict[str, int]:
 
 
 def _list_zip(path: Path, file: zipfile.ZipFile) -> dict[str, int]:
-    """Return the sizes of the members of a zip file, as they are packed; refuse names that lead elsewhere."""
+    """Return the compressed sizes of the members of a zip file; raise an error for unsafe names."""
     sizes: dict[str, int] = {}
     for member in file.infolist():
         parts = member.filename.split("/")
@@ -89,7 +89,7 @@ def _list_zip(path: Path, file: zipfile.ZipFile) -> dict[str, int]:
 
 
 def _check_files(path: Path, sizes: Mapping[str, int], read: Callable[[str], bytes]) -> None:
-    """Check all arrays that the metadata of a store describe."""
+    """Check all arrays in the metadata of a store."""
     held = _held_by_folder(sizes)
     for name in sorted(sizes):
         folder, _, base = name.rpartition("/")
@@ -108,7 +108,7 @@ def _check_files(path: Path, sizes: Mapping[str, int], read: Callable[[str], byt
 
 
 def _held_by_folder(sizes: Mapping[str, int]) -> dict[str, tuple[int, int]]:
-    """Return number and bytes of the pieces in each folder and below it."""
+    """Return the number and the bytes of the chunks in each folder and below it."""
     held: dict[str, tuple[int, int]] = {}
     for name, size in sizes.items():
         parts = name.split("/")
@@ -122,7 +122,7 @@ def _held_by_folder(sizes: Mapping[str, int]) -> dict[str, tuple[int, int]]:
 
 
 def _check_array(where: str, metadata: Mapping[str, Any], held: tuple[int, int], folder: str) -> None:
-    """Check codecs, size and pieces of one array."""
+    """Check the codecs, the size and the chunks of one array."""
     unknown = sorted({str(codec) for codec in _codecs(metadata)} - _CODECS)
     if unknown:
         raise DataError(
@@ -150,9 +150,9 @@ def _check_array(where: str, metadata: Mapping[str, Any], held: tuple[int, int],
 
 
 def _check_chunks(where: str, shape: list[int], chunks: list[int], n_chunks: int, name: str) -> None:
-    """Refuse values or indices of a sparse matrix that are not all there.
+    """Raise an error if chunks of a sparse matrix's values or indices are missing.
 
-    A piece of zeros alone may be left out. Those of a sparse matrix have none, but for the index of one last value.
+    zarr may omit a chunk of zeros only. A sparse matrix stores no zeros, so only an index chunk of one value can be 0.
     """
     if name not in ("data", "indices") or len(shape) != 1:
         return
@@ -165,7 +165,7 @@ def _check_chunks(where: str, shape: list[int], chunks: list[int], n_chunks: int
 
 
 def _itemsize(dtype: Any) -> int:
-    """Return the bytes of a value; of texts those of their place."""
+    """Return the bytes per value; texts count as pointers of 8 bytes."""
     if isinstance(dtype, str):
         try:
             return int(np.dtype(dtype).itemsize)
@@ -175,7 +175,7 @@ def _itemsize(dtype: Any) -> int:
 
 
 def _codecs(metadata: Mapping[str, Any]) -> Iterator[Any]:
-    """Yield the names of the codecs of an array, those within shards included."""
+    """Yield the names of the codecs of an array, including those within shards."""
     for key in ("compressor", "filters", "codecs", "index_codecs"):
         configured = metadata.get(key)
         for codec in configured if isinstance(configured, list) else [configured] if configured else ():

@@ -157,7 +157,7 @@ def _enter(name: str, parent: int | None, *, unlock: bool) -> int | None:
                 unlock_folder(name, parent)
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(name, flags, dir_fd=parent)
-        os.stat(".", dir_fd=descriptor)  # fails if the folder can be read but not entered, so that ".." would fail later
+        os.stat(".", dir_fd=descriptor)  # fails if the folder cannot be entered, as ".." would later
     except OSError:
         if descriptor >= 0:
             os.close(descriptor)
