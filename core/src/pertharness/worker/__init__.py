@@ -1,1 +1,1 @@
-"""The worker: runs jobs in a plugin's own interpreter. ``PYTHON -I -m pertharness.worker JOB.json [JOB.json ...]``."""
+"""The worker runs jobs in a plugin's own interpreter: ``PYTHON -I -m pertharness.worker JOB.json [JOB.json ...]``."""

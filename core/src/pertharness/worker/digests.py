@@ -1,4 +1,4 @@
-"""Digests of what a hook is given, so that a change is noticed: of values, labels and names, one pass over each."""
+"""Compute digests of the arguments of hooks, to detect changes of values, labels and names."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CHUNK_BYTES = 16 << 20
-"""Bytes of an array that are hashed at a time: an array whose rows do not lie one after the other is copied so."""
+"""Bytes of an array that are hashed at a time; an array that is not contiguous is copied in such parts."""
 _ALIGNED = ("obsm", "varm", "obsp", "varp")
 
 
 def digest(value: Any) -> str:
-    """Return a hash of a dataset, a table, an array, or a mapping or list of such.
+    """Return a hash of a dataset, a table, an array, or a mapping or list of these.
 
-    Two values have one digest where they hold the same values, labels and names; whether texts are categories or
-    objects does not matter, since writing an AnnData turns one into the other. Matrices on disk are left out.
+    Objects with the same values, labels and names have the same digest. Categories and objects of the same texts are
+    equal, because writing an AnnData converts one to the other. Matrices on disk are ignored.
     """
     hasher = hashlib.sha256()
     _add(hasher, value)
@@ -30,7 +30,7 @@ def digest(value: Any) -> str:
 
 
 def digest_arguments(arguments: Mapping[str, Any]) -> dict[str, str]:
-    """Return the digest of each argument of a hook; of a mapping, those of its items and of their names."""
+    """Return the digest of each argument of a hook; the items of a mapping have digests of their own."""
     digests = {}
     for argument, value in arguments.items():
         if isinstance(value, Mapping) and any(_is_data(item) for item in value.values()):
@@ -42,13 +42,13 @@ def digest_arguments(arguments: Mapping[str, Any]) -> dict[str, str]:
 
 
 def changed_arguments(before: Mapping[str, str], arguments: Mapping[str, Any]) -> list[str]:
-    """Return the names of the arguments, or of items of them, whose digest is not the one that was taken before."""
+    """Return the names of the arguments, or of their items, whose digest has changed."""
     now = digest_arguments(arguments)
     return [name for name, old in before.items() if now.get(name) != old]
 
 
 def copy_hint(argument: str) -> str:
-    """Return the line that makes a copy of an argument, as the author of a plugin writes it."""
+    """Return the line of code with which a plugin copies an argument."""
     return f"adata = {argument}.copy()" if "[" in argument else f"{argument} = {argument}.copy()"
 
 
@@ -79,7 +79,7 @@ def _add(hasher: Any, value: Any) -> None:
 
 
 def _add_dataset(hasher: Any, adata: Any) -> None:
-    """Add an AnnData, or what is in memory of one whose matrices stay on disk."""
+    """Add an AnnData; matrices on disk are left out."""
     values = adata.X
     if values is None or isinstance(values, np.ndarray) or hasattr(values, "sum_duplicates"):
         for name, matrix in (("X", values), *sorted(layers_of(adata).items())):
@@ -96,7 +96,7 @@ def _add_matrix(hasher: Any, matrix: Any) -> None:
     """Add a numpy array or a compressed sparse matrix."""
     hasher.update(repr((getattr(matrix, "format", "dense"), matrix.shape, str(matrix.dtype))).encode())
     if hasattr(matrix, "indptr"):
-        matrix.sum_duplicates()  # done by many a reading method of scipy: no change of values
+        matrix.sum_duplicates()  # many methods of scipy do so, too; values do not change
         for part in (matrix.data, matrix.indices, matrix.indptr):
             hasher.update(np.ascontiguousarray(part).data)
     elif matrix.dtype.kind not in "biufc":
@@ -110,7 +110,7 @@ def _add_matrix(hasher: Any, matrix: Any) -> None:
 
 
 def _add_table(hasher: Any, table: pd.DataFrame) -> None:
-    """Add a table: names of its rows and columns, and its values."""
+    """Add a table: the names of its rows and columns, and its values."""
     hasher.update(repr((table.shape, list(table.columns))).encode())
     _add_labels(hasher, table.index)
     types = list(table.dtypes)
@@ -126,14 +126,14 @@ def _is_numeric(dtype: Any) -> bool:
 
 
 def _add_labels(hasher: Any, labels: Any) -> None:
-    """Add an index or a column; texts count alike as objects and as categories."""
+    """Add an index or a column; objects and categories of the same texts are equal."""
     if _is_numeric(labels.dtype):
         _add_matrix(hasher, labels.to_numpy())
         return
     items = labels.tolist()
     try:
         text = "\0".join(items)
-    except TypeError:  # not of texts alone
+    except TypeError:  # not all are texts
         text = repr(items)
     hasher.update(f"{len(items)}:".encode())
     hasher.update(text.encode("utf-8", "surrogatepass"))

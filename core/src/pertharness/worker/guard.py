@@ -1,4 +1,4 @@
-"""The Guard: the contracts of every hook, checked on what goes in and what comes out."""
+"""The Guard: checks the contract of every hook on its arguments and its result."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 class Guard:
     """A pluggy wrapper around every hook of one job's plugin.
 
-    Of all that a hook is given, digests are taken before and after the call: data that it works on in place would reach
-    whoever reads them next.
+    Digests of all arguments are compared before and after the call, because data that a hook changes in place would
+    reach later readers.
 
     Parameters
     ----------
-    known
-        Digests of arguments, by name, that were taken before, when several jobs were given the same object.
+    known_digests
+        Digests of arguments, by name, that were computed earlier because several jobs share the objects.
 
     Raises
     ------
     ContractError
-        Naming plugin, hook and value: the record becomes ``invalid``.
+        If a contract is broken; it names the plugin, the hook and the value. The record becomes ``invalid``.
     """
 
     def __init__(self, job: Job, known_digests: Mapping[str, str] = MappingProxyType({})) -> None:
@@ -47,11 +47,11 @@ class Guard:
         self.known_digests = known_digests
 
     def refusal(self, hook: str) -> Refuse:
-        """Return what makes the exceptions of one hook."""
+        """Return a function that makes the exceptions of one hook."""
         return refusal_of(self.plugin, hook, self.offer)
 
     def _watch(self, hook: str, **arguments: Any) -> Generator[None, Any, Any]:
-        """Let the hook run, refuse a change of its arguments, and return its answer."""
+        """Run the hook, check that its arguments did not change, and return its result."""
         unknown = {name: value for name, value in arguments.items() if name not in self.known_digests}
         before = {**self.known_digests, **digest_arguments(unknown)}
         answer = yield
@@ -62,7 +62,7 @@ class Guard:
 
     @hookimpl(wrapper=True)
     def describe(self) -> Generator[None, Any, Any]:
-        """Check that there is a card, of a protocol that this version speaks."""
+        """Check that the result is a card with a supported hook protocol."""
         from pertharness.contract.cards import Card
 
         card = yield
@@ -79,7 +79,7 @@ class Guard:
 
     @hookimpl(wrapper=True)
     def load_dataset(self, name: str, params: Mapping[str, Any]) -> Generator[None, Any, Any]:
-        """Check the canonical form."""
+        """Check that the dataset is canonical."""
         adata = yield from self._watch("load_dataset", params=params)
         check_loaded(adata, name, self.refusal("load_dataset"))
         return adata
@@ -89,7 +89,7 @@ class Guard:
         self, train: AnnData, references: Mapping[str, AnnData], labels: list[str], files: Mapping[str, Path],
         params: Mapping[str, Any],
     ) -> Generator[None, Any, Any]:  # fmt: skip
-        """Check that rows are labels, each once, and values numbers."""
+        """Check that each row is a requested label, without duplicates, and that values are finite numbers."""
         table = yield from self._watch(
             "embed", train=train, references=references, labels=labels, files=files, params=params
         )
@@ -101,7 +101,7 @@ class Guard:
         self, train: AnnData, val: AnnData | None, embeddings: Mapping[str, pd.DataFrame],
         references: Mapping[str, AnnData], files: Mapping[str, Path], params: Mapping[str, Any],
     ) -> Generator[None, Any, Any]:  # fmt: skip
-        """Check that there is a model."""
+        """Check that the result is a model."""
         model = yield from self._watch(
             "fit", train=train, val=val, embeddings=embeddings, references=references, files=files, params=params
         )
@@ -111,7 +111,7 @@ class Guard:
 
     @hookimpl(wrapper=True)
     def predict(self, controls: AnnData, queries: list[str], oracle: AnnData | None) -> Generator[None, Any, Any]:
-        """Check genes, order, queries and values."""
+        """Check the genes and their order, the queries, and the values of the prediction."""
         prediction = yield from self._watch("predict", controls=controls, queries=queries, oracle=oracle)
         check_prediction(prediction, controls, queries, self.refusal("predict"))
         return prediction
@@ -121,7 +121,7 @@ class Guard:
         self, truth: AnnData, prediction: AnnData, controls: AnnData, train: AnnData, screen: AnnData,
         references: Mapping[str, AnnData], params: Mapping[str, Any],
     ) -> Generator[None, Any, Any]:  # fmt: skip
-        """Check that no input is changed; the table is checked with the card's offer, see ``score_checks``."""
+        """Check that no argument has changed; ``score_checks`` checks the table."""
         return (
             yield from self._watch(
                 "score", truth=truth, prediction=prediction, controls=controls, train=train, screen=screen,
@@ -131,7 +131,7 @@ class Guard:
 
 
 def _check_names(card: Card, refuse: Refuse) -> None:
-    """Refuse a card that names two offers of one kind alike."""
+    """Raise an error for a card with two offers of one kind and name."""
     for kind in ("datasets", "embeddings", "models", "scorers"):
         names = [offer.name for offer in getattr(card, kind)]
         repeated = sorted({name for name in names if names.count(name) > 1})
@@ -140,7 +140,7 @@ def _check_names(card: Card, refuse: Refuse) -> None:
 
 
 def check_loaded(adata: Any, name: str, refuse: Refuse) -> None:
-    """Refuse a dataset that is not in the canonical form."""
+    """Raise an error for a dataset that is not canonical."""
     from pertharness.data.canonical import check_dataset
     from pertharness.data.stored import Stored
 
@@ -153,7 +153,7 @@ def check_loaded(adata: Any, name: str, refuse: Refuse) -> None:
 
 
 def check_embedding(table: Any, labels: list[str], refuse: Refuse) -> None:
-    """Refuse an embedding with rows that are no labels, or values that are no numbers."""
+    """Raise an error for an embedding with unknown labels, or with values that are not finite numbers."""
     import pandas as pd
 
     if not isinstance(table, pd.DataFrame) or not len(table.columns):

@@ -1,4 +1,4 @@
-"""One job with its own log, and a claim of how it ended whatever the plugin does."""
+"""Run one job with its own log, and write a claim of how it ended, whatever the plugin does."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 USAGE = 2
 DISK_FULL = 28
-"""Exit status when the disk is full (the number of ENOSPC): no status is written, the next run goes on from here."""
+"""Exit status if the disk is full (the number of ENOSPC). No claim is written, so that the next run does the job."""
 LOG_TAIL = 4000
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -31,7 +31,7 @@ THREAD_VARIABLES = (
 
 
 def run_job(path: Path) -> int:
-    """Carry out the job of a file and leave the claim of how it ended; return the exit status of its process."""
+    """Run the job of a file, write the claim of how it ended, and return the exit status of the process."""
     from pertharness.contract.jobs import Job, describe_invalid
     from pertharness.files.full_disk import is_disk_full
 
@@ -40,7 +40,7 @@ def run_job(path: Path) -> int:
     except ValueError as error:
         print(f"not a job file, or of another version of pertharness: {describe_invalid(error)}", file=sys.stderr)
         return USAGE
-    for variable in THREAD_VARIABLES:  # before numpy is imported, which reads them once
+    for variable in THREAD_VARIABLES:  # before the import of numpy, which reads them once
         os.environ.setdefault(variable, str(job.threads))
     try:
         _carry_out(job, path.parent)
@@ -53,7 +53,7 @@ def run_job(path: Path) -> int:
 
 
 def _carry_out(job: Job, folder: Path) -> None:
-    """Do one job in its folder: log, scratch folder as working directory, artefacts, and the claim last of all."""
+    """Run one job in its folder, with a log and a scratch folder; write the claim last."""
     from pertharness.contract.jobs import CLAIM, LOG, OUT, SCRATCH, Claim
     from pertharness.contract.texts import MESSAGE_LIMIT, NOTE_LIMIT, TRACEBACK_LIMIT, shorten, shorten_notes, storable
 
@@ -80,18 +80,18 @@ def _carry_out(job: Job, folder: Path) -> None:
 
 
 def _print_whole(message: str, notes: list[str], trace: str) -> None:
-    """Print to the log what the record keeps in part alone."""
+    """Print to the log all texts that the record stores shortened."""
     from pertharness.contract.texts import MESSAGE_LIMIT, NOTE_LIMIT, NOTES_LIMIT, TRACEBACK_LIMIT
 
     long_notes = notes if len(notes) > NOTES_LIMIT else [note for note in notes if len(note) > NOTE_LIMIT]
     for text, limit in ((message, MESSAGE_LIMIT), (trace, TRACEBACK_LIMIT), *((note, 0) for note in long_notes)):
         if len(text) > limit:
-            with contextlib.suppress(OSError, ValueError, AttributeError):  # of a stream that the plugin closed
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # the plugin may have closed the stream
                 print(text, file=sys.stderr)
 
 
 def _attempt(job: Job, folder: Path, phases: list[Phase]) -> tuple[Result | None, State, str, str, str]:
-    """Return what the stage gave, and how it ended: state, class of the exception, message, traceback."""
+    """Return the result of the stage, and how it ended: state, class of the exception, message, traceback."""
     from pertharness.contract.errors import ChoiceError, ContractError, DataError, Skip
     from pertharness.contract.protocol import PROTOCOL
     from pertharness.files.full_disk import is_disk_full
@@ -103,7 +103,7 @@ def _attempt(job: Job, folder: Path, phases: list[Phase]) -> tuple[Result | None
                 f"the job speaks hook protocol {job.protocol}, the pertharness of this environment speaks {PROTOCOL}; "
                 "install the same version of pertharness on both sides"
             )
-        with warnings.catch_warnings():  # what a plugin does to the filters ends with its job
+        with warnings.catch_warnings():  # a plugin's warning filters end with its job
             return run_stage(job, folder, phases), "done", "", "", ""
     except Skip as skip:
         return None, "skipped", "Skip", _text(skip), ""
@@ -113,7 +113,7 @@ def _attempt(job: Job, folder: Path, phases: list[Phase]) -> tuple[Result | None
         return None, "failed", "DataError", _text(error), ""
     except ContractError as error:
         return None, "invalid", "ContractError", _text(error), ""
-    except BaseException as error:  # the one place where anything that a plugin does becomes a record
+    except BaseException as error:  # whatever a plugin raises becomes a record
         if is_disk_full(error):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         name = type(error).__name__
@@ -122,15 +122,15 @@ def _attempt(job: Job, folder: Path, phases: list[Phase]) -> tuple[Result | None
 
 
 def _text(error: BaseException) -> str:
-    """Return the text of an exception, also of one that cannot be put into words."""
+    """Return the text of an exception, even if its ``__str__`` fails."""
     try:
         return str(error)
-    except BaseException as other:  # noqa: BLE001 - it runs a plugin's code, and the record must be written
+    except BaseException as other:  # noqa: BLE001 - str() runs the plugin's code, and the record must be written
         return f"(an exception whose text cannot be had: {type(other).__name__})"
 
 
 def tail(path: Path) -> str:
-    """Return the end of a log; nothing where there is none."""
+    """Return the end of a log; empty if there is no log."""
     if not path.exists():
         return ""
     with path.open("rb") as file:
@@ -140,7 +140,7 @@ def tail(path: Path) -> str:
 
 @contextlib.contextmanager
 def _logging(path: Path) -> Iterator[None]:
-    """Send all that this process and its children print to the log, C code included."""
+    """Redirect the output of this process and its children, including C code, to the log."""
     saved = os.dup(1), os.dup(2)
     streams = sys.stdout, sys.stderr
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
@@ -157,7 +157,7 @@ def _logging(path: Path) -> Iterator[None]:
 
 
 def _flushed(stream: TextIO, number: int) -> TextIO:
-    """Flush a stream for the next job; in place of one that a plugin closed or detached, give a new one."""
+    """Flush a stream and return it; return a new one if the plugin closed or detached it."""
     try:
         stream.flush()
     except (ValueError, OSError):
@@ -167,7 +167,7 @@ def _flushed(stream: TextIO, number: int) -> TextIO:
 
 @contextlib.contextmanager
 def _chdir(folder: Path) -> Iterator[None]:
-    """Work in a folder for a while (`contextlib.chdir` needs Python 3.11)."""
+    """Change the working directory for the block (`contextlib.chdir` needs Python 3.11)."""
     before = Path.cwd()
     os.chdir(folder)
     try:

@@ -1,7 +1,7 @@
-"""Landlock by system call: a process gives up what it does not need, for itself and all that it starts, for good.
+"""Landlock by system calls: a process gives up rights that it does not need, for itself and its children, for good.
 
-A ctypes module rather than a package, because the worker side runs in every plugin's environment, whose lock would
-have to name one more distribution. See landlock(7); numbers are those of ``linux/landlock.h``.
+This uses ctypes instead of a package, because the worker runs in every plugin's environment, whose lock would need one
+more distribution. See landlock(7); the numbers are those of ``linux/landlock.h``.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
-"""System calls; the same numbers on every architecture."""
+"""System calls; the numbers are the same on all architectures."""
 GET_ABI, PATH_BENEATH = 1, 1
 
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 REFER, TRUNCATE, IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
 FIRST_RIGHTS = (1 << 13) - 1
-"""Of ABI 1: all from `EXECUTE` to making symbolic links."""
+"""Rights of ABI 1: from `EXECUTE` to making symbolic links."""
 BIND_TCP, CONNECT_TCP = 1 << 0, 1 << 1
 SCOPE_ABSTRACT_SOCKETS, SCOPE_SIGNALS = 1 << 0, 1 << 1
 
 OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
-"""Rights that a rule on a file may have; the others are those of folders."""
+"""Rights that a rule for a file may have; all others are for folders."""
 READ = EXECUTE | READ_FILE | READ_DIR
 MAKE_DEVICES = (1 << 6) | (1 << 11)
 
@@ -35,18 +35,18 @@ SET_NO_NEW_PRIVS = 38
 
 @dataclass(frozen=True)
 class Grants:
-    """What a sandboxed process keeps: absolute paths of files, or of folders with all that lies beneath them.
+    """Rights of a sandboxed process: absolute paths of files, or of folders with all their content.
 
     Attributes
     ----------
     read
-        To read and execute.
+        Paths to read and execute.
     listing
-        Folders whose names may be listed, and nothing read.
+        Folders whose entries may be listed, but not read.
     write
-        To read, write, make and remove.
+        Paths to read, write, create and remove.
     devices
-        To read, write and control, e.g. ``/dev/null``.
+        Devices to read, write and control, e.g. ``/dev/null``.
     """
 
     read: tuple[str, ...] = ()
@@ -55,7 +55,7 @@ class Grants:
     devices: tuple[str, ...] = ()
 
     def __add__(self, other: Grants) -> Grants:
-        """Return what either of the two grants."""
+        """Return the union of both grants."""
         merged = {
             field.name: tuple(dict.fromkeys(getattr(self, field.name) + getattr(other, field.name)))
             for field in fields(self)
@@ -74,7 +74,7 @@ class _PathBeneathAttr(ctypes.Structure):
 
 
 def abi_version() -> int:
-    """Return the version of Landlock's interface that this kernel has; 0 where there is none."""
+    """Return the version of this kernel's Landlock interface; 0 if there is none."""
     if sys.platform != "linux":
         return 0
     version = int(_libc().syscall(CREATE_RULESET, None, ctypes.c_size_t(0), GET_ABI))
@@ -82,10 +82,10 @@ def abi_version() -> int:
 
 
 def restrict(grants: Grants, abi: int) -> None:
-    """Give up all files but `grants`, TCP, and signals and abstract sockets to processes outside, as far as `abi` goes.
+    """Restrict this process to the files in `grants`, without TCP, and without signals or abstract sockets to others.
 
-    Paths that do not exist are left out. Call it before the process starts a thread: it binds the calling thread and
-    what that starts.
+    What is restricted depends on `abi`. Paths that do not exist are ignored. Call this before the process starts a
+    thread: it affects only the calling thread and the threads and processes that it starts.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def restrict(grants: Grants, abi: int) -> None:
     attributes = _RulesetAttr(
         handled, BIND_TCP | CONNECT_TCP if abi >= 4 else 0, SCOPE_ABSTRACT_SOCKETS | SCOPE_SIGNALS if abi >= 6 else 0
     )
-    size = 24 if abi >= 6 else 16 if abi >= 4 else 8  # an older kernel refuses fields that it does not know
+    size = 24 if abi >= 6 else 16 if abi >= 4 else 8  # an older kernel rejects unknown fields
     ruleset = _checked(libc.syscall(CREATE_RULESET, ctypes.byref(attributes), ctypes.c_size_t(size), 0), "create")
     try:
         everything = handled & ~MAKE_DEVICES
@@ -112,13 +112,13 @@ def restrict(grants: Grants, abi: int) -> None:
 
 
 def handled_rights(abi: int) -> int:
-    """Return the rights on files and folders that this version of the interface knows."""
+    """Return the rights on files and folders that a version of the interface supports."""
     later = (REFER if abi >= 2 else 0) | (TRUNCATE if abi >= 3 else 0) | (IOCTL_DEV if abi >= 5 else 0)
     return FIRST_RIGHTS | later
 
 
 def forbid_new_privileges() -> None:
-    """Let no program that is executed from here on gain rights (setuid); a process without root must, to restrict."""
+    """Forbid that programs gain rights (setuid) from now on; required to restrict a process without root."""
     _checked(_libc().prctl(SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
 
 

@@ -1,4 +1,4 @@
-"""The worker's main: which jobs it is to carry out, and until when."""
+"""The main function of the worker."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pertharness.worker.job_run import USAGE, run_job
 
 
 def main(arguments: list[str]) -> int:
-    """Carry out the jobs in order, or, after ``--warm``, fork a process for each that is asked for; return 0."""
+    """Run the jobs in order, or with ``--warm`` fork a process for each requested job; return the exit status."""
     if arguments[:1] == ["--warm"] and len(arguments) == 2:
         from pertharness.worker.warm import serve
 
@@ -24,12 +24,12 @@ def main(arguments: list[str]) -> int:
         return USAGE
     if parent := os.environ.pop("PERTHARNESS_WATCHER", ""):
         threading.Thread(target=_die_with, args=(int(parent),), daemon=True).start()
-    del sys.argv[1:]  # no plugin needs to know of the other jobs
+    del sys.argv[1:]  # hides the other jobs from plugins
     return next((status for path in paths if (status := run_job(path))), 0)
 
 
 def _die_with(parent: int) -> None:
-    """End this worker and its children when its watcher is gone, where the system does not do so itself (macOS)."""
+    """Kill this worker and its children when its watcher has ended; needed where the system does not do so (macOS)."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os.killpg(os.getpgrp(), signal.SIGKILL)

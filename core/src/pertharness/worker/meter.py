@@ -1,6 +1,6 @@
-"""The Meter: what each hook costs the process that calls it.
+"""The Meter: measures the cost of each hook in the process that calls it.
 
-What the whole job costs, with all processes that it starts, its watcher measures from outside.
+The watcher measures the cost of the whole job, including all its processes, from outside.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pertharness.contract.hookspecs import hookimpl
 from pertharness.contract.jobs import Phase
 
 INTERVAL_S = 0.05
-"""Between two samples of the memory."""
+"""Time between two samples of the memory."""
 
 
 class Meter:
-    """A pluggy wrapper of every hook that costs something; appends a `Phase` to `phases` per call."""
+    """A pluggy wrapper around all costly hooks; it appends a `Phase` to `phases` per call."""
 
     def __init__(self, phases: list[Phase]) -> None:
         self.phases = phases
@@ -66,7 +66,7 @@ class Meter:
 
 
 class _Peak:
-    """The largest resident size of this process, sampled by a thread until `stop`."""
+    """Samples the resident memory of this process in a thread until `stop`; `rss` is the largest value."""
 
     def __init__(self) -> None:
         self.process = psutil.Process()
@@ -83,14 +83,14 @@ class _Peak:
             self.rss = max(self.rss, self._now())
 
     def stop(self) -> None:
-        """End the sampling with a last sample."""
+        """Take a last sample and stop."""
         self._done.set()
         self._thread.join()
         self.rss = max(self.rss, self._now())
 
 
 def _cpu_s() -> float:
-    """Return the CPU seconds of this process and of its children that have ended."""
+    """Return the CPU time of this process and its finished children, in seconds."""
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return float(sum(usage.ru_utime + usage.ru_stime for usage in usages))
 
@@ -102,7 +102,7 @@ def _reset_gpu() -> None:
 
 
 def _gpu_mb() -> float | None:
-    """Return the peak memory that PyTorch took on the GPU; None where it was not imported, or there is no GPU."""
+    """Return the peak GPU memory of PyTorch; None if PyTorch is not imported or there is no GPU."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         return None

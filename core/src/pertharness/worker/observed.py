@@ -1,4 +1,7 @@
-"""What a prediction is scored against: read once for all score jobs of a split, by the process that forks theirs."""
+"""Read the observations that a prediction is scored against, once for all score jobs of a split.
+
+The process that forks these jobs reads them.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +30,13 @@ class Observed:
     ----------
     truth, screen
         Means of the queries, and of all perturbations of the dataset, shape (n_perturbations, n_genes), log1p CP10k;
-        with the layers of the halves where the job names these.
+        with the layers of the halves if the job has a file of halves.
     train, controls
         Means of the training side.
     queries
-        What is scored, in the order of the split.
+        Perturbations to score, in the order of the split.
     digests
-        Of the four by name, taken before any scorer saw them.
+        Digests of the four datasets by name, computed before any scorer received them.
     """
 
     truth: AnnData
@@ -46,7 +49,7 @@ class Observed:
 
 @dataclass(frozen=True)
 class Predicted:
-    """A prediction and its digest, taken before any scorer saw it."""
+    """A prediction, and its digest computed before any scorer received it."""
 
     prediction: AnnData
     digest: str
@@ -58,7 +61,7 @@ def read_observed(job: Job) -> Observed:
     Raises
     ------
     Skip
-        If none of the queries has its cells in two halves, and the job is to score against the second.
+        If the job scores against the second halves and no query has halves.
     """
     return _read(
         job.inputs["pseudobulk"], job.inputs["split"], job.inputs.get("halves"), tuple(job.options["score_on"]),
@@ -67,14 +70,14 @@ def read_observed(job: Job) -> Observed:
 
 
 def forget_given() -> None:
-    """Forget what a scorer was given: a job of the same process that is no fork reads it again."""
+    """Clear the cached data of a scorer, so that another job in the same process reads them again."""
     _read.cache_clear()
     read_predicted.cache_clear()
 
 
 @functools.lru_cache(maxsize=1)
 def read_predicted(path: Path) -> Predicted:
-    """Return a prediction; the jobs of all scorers read the same one."""
+    """Return a prediction; it is cached for the jobs of all scorers."""
     from pertharness.data.canonical import read
 
     prediction = read(path)
@@ -102,9 +105,9 @@ def _compare_with(
 ) -> tuple[AnnData, AnnData]:
     """Return truth and screen.
 
-    They are the means over all cells, with the layers of the halves where the job names these. Against the half, the
-    truth is that of the second half of the cells, of the queries that have one; the screen stays whole, since what
-    singles add up to must be what models that add them up have learnt from.
+    Both are means over all cells, with the layers of the halves if `halves_path` is given. With `against_half`, the
+    truth is the mean of the second half of the cells, for all queries that have halves. The screen still has the means
+    over all cells, because additive models have learnt from these.
     """
     from pertharness.data.canonical import select
     from pertharness.data.halves import against_half as second_half_of

@@ -1,4 +1,4 @@
-"""The contract of ``predict``: form, genes, queries, values and notes of a prediction."""
+"""Check the contract of ``predict``: form, genes, queries, values and notes of a prediction."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def check_prediction(prediction: Any, controls: AnnData, queries: list[str], refuse: Refuse) -> None:
-    """Refuse a prediction that breaks any part of the contract."""
+    """Raise an error for a prediction that breaks the contract."""
     check_form(prediction, refuse)
     check_genes(prediction.var_names, controls.var_names, refuse)
     check_queries(prediction, queries, refuse)
@@ -25,14 +25,14 @@ def check_prediction(prediction: Any, controls: AnnData, queries: list[str], ref
 
 
 def check_form(prediction: Any, refuse: Refuse) -> None:
-    """Refuse what is no AnnData whose rows have labels."""
+    """Raise an error for a prediction that is not an AnnData with labelled rows."""
     check_anndata(prediction, refuse)
     if "perturbation" not in prediction.obs:
         raise refuse("obs has no column 'perturbation'; pertharness.make_prediction makes the right form")
 
 
 def check_genes(genes: pd.Index, expected: pd.Index, refuse: Any) -> None:
-    """Raise what `refuse` makes of the first difference between two lists of genes."""
+    """Raise an error for the first difference between the genes of a prediction and the expected ones."""
     if list(genes) == list(expected):
         return
     absent, extra = [g for g in expected if g not in set(genes)], [g for g in genes if g not in set(expected)]
@@ -53,7 +53,7 @@ def check_genes(genes: pd.Index, expected: pd.Index, refuse: Any) -> None:
 
 
 def check_queries(prediction: AnnData, queries: list[str], refuse: Refuse) -> None:
-    """Refuse a query that is answered twice, or neither answered nor declined with a reason, or was not asked."""
+    """Raise an error for queries that are answered twice, neither answered nor declined, or not requested."""
     answered = [str(label) for label in prediction.obs["perturbation"]]
     check_known("query", answered, queries, refuse)
     unanswered = _reasons(prediction, "unanswered", "query", refuse)
@@ -70,7 +70,7 @@ def check_queries(prediction: AnnData, queries: list[str], refuse: Refuse) -> No
 
 
 def _reasons(prediction: AnnData, field: str, kind: str, refuse: Refuse) -> Mapping[str, Any]:
-    """Return a field of ``uns`` that says why something is missing."""
+    """Return a field of ``uns`` with the reasons why something is missing."""
     reasons = prediction.uns.get(field, {})
     if not isinstance(reasons, Mapping):
         raise refuse(f"uns[{field!r}] is a {type(reasons).__name__}, expected a dict: {kind} -> reason")
@@ -78,7 +78,7 @@ def _reasons(prediction: AnnData, field: str, kind: str, refuse: Refuse) -> Mapp
 
 
 def check_values(prediction: AnnData, refuse: Refuse) -> None:
-    """Refuse values that are no finite numbers, but for genes that the prediction says it lacks."""
+    """Raise an error for values that are not finite, except for genes in ``uns["missing_genes"]``."""
     values = as_matrix(prediction)
     if values.dtype.kind not in "fiu":
         raise refuse(f"X holds values of the type {values.dtype.name!r}, expected numbers")
@@ -102,9 +102,10 @@ def check_values(prediction: AnnData, refuse: Refuse) -> None:
 
 
 def check_bounds(prediction: AnnData, refuse: Refuse) -> None:
-    """Refuse values that no log1p of counts per 10 000 has, nor a difference of two such.
+    """Raise an error for values that are too large for log1p of counts per 10 000, or for a difference of two of them.
 
-    Models that add changes up may end a little below 0, which is allowed; see `describe_negative_values`.
+    Negative values are allowed, because models that add up changes may predict values a little below 0; see
+    `describe_negative_values`.
     """
     from pertharness.data.canonical import LOG1P_CEILING
 
@@ -121,14 +122,14 @@ def check_bounds(prediction: AnnData, refuse: Refuse) -> None:
 
 
 def check_notes(prediction: AnnData, refuse: Refuse) -> None:
-    """Refuse notes that are no list of texts."""
+    """Raise an error for notes that are not a list of texts."""
     notes = prediction.uns.get("notes", [])
     if not isinstance(notes, (list, tuple)) or not all(isinstance(note, str) for note in notes):
         raise refuse(f"uns['notes'] is {notes!r:.200}, expected a list of texts")
 
 
 def describe_negative_values(prediction: AnnData) -> list[str]:
-    """Return a note that counts the values below 0 and names the lowest; no note where there is none."""
+    """Return a note with the number of negative values and the lowest one; no note if there are none."""
     values = as_matrix(prediction)
     below = values < 0
     if not below.any():
@@ -141,7 +142,7 @@ def describe_negative_values(prediction: AnnData) -> list[str]:
 
 
 def _place(prediction: AnnData, row: int, column: int) -> str:
-    """Return the names of a value's row and column."""
+    """Return the query and the gene of a value, for messages."""
     return f"the query {str(prediction.obs['perturbation'].iloc[row])!r}, gene {str(prediction.var_names[column])!r}"
 
 

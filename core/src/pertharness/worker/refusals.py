@@ -1,4 +1,4 @@
-"""Refusals: how a broken contract is put into words, and what several contracts have in common."""
+"""Errors for broken contracts, and checks that several contracts share."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 from pertharness.contract.errors import ContractError
 
 Refuse = Callable[[str], ContractError]
-"""Makes the exception for what is wrong with an answer."""
+"""Function that makes the exception for a problem with an answer."""
 
 
 def refusal_of(plugin: str, hook: str, offer: str) -> Refuse:
-    """Return what makes the exceptions that name this plugin, hook and offer."""
+    """Return a function that makes exceptions with the names of this plugin, hook and offer."""
     name = f"({offer!r})" if offer else "()"
     return lambda problem: ContractError(f"plugin {plugin!r}, hook {hook}{name}: {problem}")
 
 
 def check_known(kind: str, labels: Iterable[Any], expected: Iterable[str], refuse: Refuse) -> None:
-    """Refuse labels that were not asked for, or come twice."""
+    """Raise an error for labels that were not requested, or that are duplicated."""
     names = [str(label) for label in labels]
     allowed = set(expected)
     extra = [name for name in names if name not in allowed]
@@ -31,7 +31,7 @@ def check_known(kind: str, labels: Iterable[Any], expected: Iterable[str], refus
 
 
 def check_anndata(value: Any, refuse: Refuse) -> None:
-    """Refuse what is no AnnData."""
+    """Raise an error for a value that is not an AnnData."""
     from anndata import AnnData
 
     if not isinstance(value, AnnData):
@@ -39,6 +39,6 @@ def check_anndata(value: Any, refuse: Refuse) -> None:
 
 
 def list_some(values: Iterable[Any], most: int = 5) -> str:
-    """Return the first few of some values in alphabetical order, with commas between them."""
+    """Return the first few values in alphabetical order, separated by commas."""
     shown = sorted(map(str, values))
     return ", ".join(shown[:most]) + (", ..." if len(shown) > most else "")

@@ -1,4 +1,4 @@
-"""The contract of ``score``: what a table of scores, and the tables beside it, have to be."""
+"""Check the contract of ``score``: the score table and its artefacts."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ if TYPE_CHECKING:
     from pertharness.contract.cards import ScorerOffer, TableOffer
 
 RESERVED = ("scores", "curves")
-"""Names of tables that the harness writes itself."""
+"""Names of tables that the harness writes itself; no artefact may use them."""
 
 
 def check_scores(table: Any, offer: ScorerOffer, queries: list[str], plugin: str) -> pd.DataFrame:
-    """Return a score table with its columns in order, once it keeps the contract.
+    """Check a score table, and return it with its columns in order.
 
     Raises
     ------
     ContractError
-        If a column is missing, a metric, variant or perturbation is not one that was announced, or a score comes twice.
+        If a column is missing, a metric or variant is not on the card, a perturbation was not requested, a score is
+        duplicated, or a value is not a number.
     """
     import pandas as pd
 
@@ -52,7 +53,7 @@ def check_scores(table: Any, offer: ScorerOffer, queries: list[str], plugin: str
 
 
 def _check_announced(table: pd.DataFrame, offer: ScorerOffer, queries: list[str], refuse: Refuse) -> None:
-    """Refuse metrics, variants and levels that are not on the card, and perturbations that were not asked for."""
+    """Raise an error for metrics, variants and levels that are not on the card, or perturbations not requested."""
     announced = {(metric.id, variant) for metric in offer.metrics for variant in metric.variants}
     metrics, labels = table["metric"].tolist(), table["perturbation"].tolist()
     for metric, variant in dict.fromkeys(zip(metrics, table["variant"].tolist(), strict=True)):
@@ -69,12 +70,12 @@ def _check_announced(table: pd.DataFrame, offer: ScorerOffer, queries: list[str]
 
 
 def check_artefacts(scores: Any, offer: ScorerOffer, plugin: str) -> dict[str, pd.DataFrame]:
-    """Return the larger tables of a scorer by name, once each is a table and its name can be that of a file.
+    """Check the artefacts of a scorer, and return them by name.
 
     Raises
     ------
     ContractError
-        If one is not.
+        If an artefact is not a table, has an invalid name, or does not match the card.
     """
     import pandas as pd
 
@@ -95,7 +96,7 @@ def check_artefacts(scores: Any, offer: ScorerOffer, plugin: str) -> dict[str, p
 
 
 def _wrong_with(offer: TableOffer, table: pd.DataFrame) -> str:
-    """Return why a table cannot be joined with those of other models and splits as its card asks; empty if it can."""
+    """Return why a table cannot be joined across models and splits as its card requires; empty if it can."""
     taken = [name for name in table.columns if name in TABLE_COLUMNS]
     if taken:
         return f"the table {offer.name!r} has a column {taken[0]!r}, which the harness adds; name it otherwise"

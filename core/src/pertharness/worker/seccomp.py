@@ -1,8 +1,8 @@
-"""A seccomp filter for what Landlock leaves open: sockets, shared memory of System V, times and modes of files, ...
+"""A seccomp filter for what Landlock does not cover: sockets, System V shared memory, times and modes of files, ...
 
-Built as a short classic BPF program by hand: libseccomp and its bindings would be one more requirement of every
-plugin's environment. See seccomp(2); numbers are those of ``linux/filter.h``, ``linux/seccomp.h`` and of the tables of
-system calls of each architecture.
+The filter is a short classic BPF program, built here because libseccomp would be one more requirement of every plugin's
+environment. See seccomp(2); the numbers are those of ``linux/filter.h``, ``linux/seccomp.h`` and the system call tables
+of each architecture.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ SET_SECCOMP, MODE_FILTER = 22, 2
 LOAD, JUMP_IF_EQUAL, JUMP_IF_AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
 ALLOW, REFUSE, KILL = 0x7FFF0000, 0x00050000, 0x80000000
 AT_NUMBER, AT_ARCHITECTURE, AT_ARGUMENTS = 0, 4, (16, 24)
-"""Offsets in ``struct seccomp_data``; of the arguments the low half, on machines whose bytes are in that order."""
+"""Offsets in ``struct seccomp_data``; for arguments that of the low half, on little-endian machines."""
 X32 = 0x40000000
-"""Numbers from here on are those of the x32 interface, by which a filter of names would be passed."""
+"""First number of the x32 interface, which would bypass a filter of system calls."""
 
 SHARED_MEMORY = "shmget shmat shmctl shmdt semget semop semctl semtimedop msgget msgsnd msgrcv msgctl mq_open mq_unlink"
 ATTRIBUTES = (
@@ -36,29 +36,29 @@ OTHERS = (
     "inotify_init inotify_init1 fanotify_init file_setattr "
     "sethostname setdomainname settimeofday clock_settime adjtimex clock_adjtime acct swapon swapoff quotactl syslog"
 )
-"""io_uring makes sockets and opens files without the calls above; a key ring, and what root may set of the machine, is
-memory that outlives a process; inotify and fanotify tell the names of other jobs' folders."""
+"""io_uring makes sockets and opens files without the calls above. A key ring, and settings of the machine that root may
+change, are memory that outlives a process. inotify and fanotify reveal the names of other jobs' folders."""
 MODES_AND_TIMES = "chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat utime utimes futimesat utimensat"
-"""Of any file of the user's that can be named: memory for a later job. They do nothing and report success, since much
-that copies files calls them in passing."""
+"""They could leave a message for a later job on any file of the user. They do nothing and report success, because many
+functions that copy files call them."""
 ERRORS = {**dict.fromkeys(ATTRIBUTES.split(), errno.EOPNOTSUPP), **dict.fromkeys(SHARED_MEMORY.split(), errno.ENOSYS),
           **dict.fromkeys(OTHERS.split(), errno.ENOSYS), **dict.fromkeys(MODES_AND_TIMES.split(), 0)}  # fmt: skip
 OF_OTHERS = {
     "prlimit64": (0, errno.EPERM), "sched_setaffinity": (0, 0), "sched_setparam": (0, 0), "sched_setscheduler": (0, 0),
     "sched_setattr": (0, 0), "setpriority": (1, 0), "ioprio_set": (1, 0),
 }  # fmt: skip
-"""Calls that reach any process of the user: which argument names it, 0 for the caller itself, and the error for others;
-0 where libraries name their own threads so, and lose nothing if it does nothing."""
+"""Calls that affect any process of the user -> index of the argument with the process (0: the caller), and error for
+other processes; error 0 if libraries call it for their own threads and do not need the effect."""
 FLAGS_OF_FILES = (0x40086602, 0x40087602, 0x401C5820, 0x800C6613)
 """Requests of ioctl(2): ``FS_IOC_SETFLAGS``, ``FS_IOC_SETVERSION``, ``FS_IOC_FSSETXATTR`` and
-``FS_IOC_SET_ENCRYPTION_POLICY``, which work on files that were opened to be read."""
+``FS_IOC_SET_ENCRYPTION_POLICY``, which work on files that are open for reading."""
 
 _NEW = dict(zip(ATTRIBUTES.split()[-4:], range(463, 467), strict=True)) | {
     "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "fchmodat2": 452, "file_setattr": 469,
 }  # fmt: skip
-"""From number 424 on all architectures count alike."""
+"""From 424 on, all architectures use the same numbers."""
 ABSENT = {"aarch64": {"chmod", "chown", "lchown", "utime", "utimes", "futimesat", "inotify_init"}}
-"""Older names of calls, which newer architectures never had."""
+"""Older calls that newer architectures do not have."""
 NUMBERS: dict[str, dict[str, int]] = {
     "x86_64": {
         "socket": 41, "shmget": 29, "shmat": 30, "shmctl": 31, "shmdt": 67, "semget": 64, "semop": 65, "semctl": 66,
@@ -96,12 +96,12 @@ class _Program(ctypes.Structure):
 
 
 def is_supported() -> bool:
-    """Return whether there is a filter for this machine."""
+    """Return whether a filter is available for this machine."""
     return sys.platform == "linux" and sys.byteorder == "little" and platform.machine() in NUMBERS
 
 
 def build_filter(machine: str | None = None) -> bytes:
-    """Return the program: refuse the calls above, and sockets of every family but AF_UNIX; allow the rest."""
+    """Return the filter program: it denies the calls above and all sockets but AF_UNIX, and allows the rest."""
     machine = machine or platform.machine()
     numbers = NUMBERS[machine]
     program = [_load(AT_ARCHITECTURE), *_unless_equal(ARCHITECTURES[machine], KILL), _load(AT_NUMBER)]
@@ -122,7 +122,7 @@ def build_filter(machine: str | None = None) -> bytes:
 
 
 def close_calls() -> None:
-    """Install the filter in this process and all that it starts, for good.
+    """Install the filter for good in this process and all its children.
 
     Raises
     ------
@@ -151,10 +151,10 @@ def _return(value: int) -> bytes:
 
 
 def _unless_equal(value: int, result: int) -> list[bytes]:
-    """Return `result` unless what was loaded last equals `value`."""
+    """Return instructions that return `result` unless the loaded value equals `value`."""
     return [_instruction(JUMP_IF_EQUAL, value, 1, 0), _return(result)]
 
 
 def _where_called(number: int, instructions: list[bytes]) -> list[bytes]:
-    """Carry out instructions for one system call, and allow it where they return nothing."""
+    """Return instructions for one system call, which is allowed unless they return something."""
     return [_instruction(JUMP_IF_EQUAL, number, 0, len(instructions) + 1), *instructions, _return(ALLOW)]

@@ -1,4 +1,4 @@
-"""The file of a split, as a worker reads it."""
+"""Read the file of a split."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from pathlib import Path
 
 
 def read_split(path: Path) -> dict[str, list[str]]:
-    """Return the lists of a split that the host wrote."""
+    """Return the parts of a split: name -> perturbations."""
     parts: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8"))
     return parts

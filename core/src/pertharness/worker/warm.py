@@ -1,6 +1,6 @@
-"""The warm worker: it has done the imports that all jobs share, and forks a process of its own for each of them.
+"""The warm worker: does the imports that all jobs share, and forks a process for each job.
 
-It never imports a plugin, whose import-time code could then reach what another job reads, and it starts no thread.
+It never imports a plugin, because code at import time could then affect other jobs. It starts no threads.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from pertharness.worker.landlock import Grants, restrict
 from pertharness.worker.seccomp import close_calls
 
 SET_PARENT_DEATH_SIGNAL = 1
-"""Of prctl(2)."""
+"""Option of prctl(2)."""
 
 
 class Layer(BaseModel):
-    """What the process of one job keeps of what its warm worker has."""
+    """The rights that the process of one job keeps from its warm worker."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -49,12 +49,12 @@ class Layer(BaseModel):
 
 
 class Request(BaseModel):
-    """A process to fork: that of a job, or, where no job is named, a warm worker that keeps what `layer` says.
+    """A process to fork: for a job, or without a job a further warm worker with the rights of `layer`.
 
     Attributes
     ----------
     preload
-        Modules to import before anything is forked; those of `PRELOADED` libraries alone are.
+        Modules to import before the fork; only modules of `PRELOADED` libraries are imported.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -62,22 +62,22 @@ class Request(BaseModel):
     job: Path | None = None
     layer: Layer | None = None
     filtered: bool = False
-    """Whether system calls are to be closed that Landlock leaves open."""
+    """Whether to install the seccomp filter."""
     variables: dict[str, str] = {}
-    """Of the environment, e.g. ``HOME``."""
+    """Environment variables, e.g. ``HOME``."""
     preload: tuple[str, ...] = ()
     waits: bool = False
-    """Whether the process stays this one's child, which says how it ended and what it cost, or is the watcher's."""
+    """Whether the process stays a child of this one, which reports its end and cost, or becomes one of the watcher."""
 
 
 def serve(descriptor: int) -> int:
-    """Import what jobs need, and carry out requests until the watcher closes its end."""
+    """Import the libraries that jobs need, and answer requests until the watcher closes the socket."""
     import_libraries()
     return answer_requests(socket.socket(fileno=descriptor))
 
 
 def answer_requests(control: socket.socket) -> int:
-    """Fork a process per line of requests, and answer each with its number, until the other side closes."""
+    """Fork a process per request and answer with its process id, until the other side closes the socket."""
     while True:
         line, descriptors = _receive(control)
         if not line:
@@ -88,7 +88,7 @@ def answer_requests(control: socket.socket) -> int:
         if threading.active_count() > 1:
             print(f"a warm worker must have no threads, this one has {threading.enumerate()}", file=sys.stderr)
             return 1
-        gc.freeze()  # also of what was read and imported for this job: see `import_libraries`
+        gc.freeze()  # includes objects read and imported for this job; see `import_libraries`
         pid = (_fork if request.waits else _fork_for_watcher)(request, control, descriptors)
         for received in descriptors:
             os.close(received)
@@ -104,7 +104,7 @@ def _answer(control: socket.socket, message: dict[str, float]) -> None:
 
 
 def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
-    """Return a line, and the descriptors that came with it."""
+    """Return a line, and the descriptors that were sent with it."""
     line, descriptors = b"", list[int]()
     while not line.endswith(b"\n"):
         part, more, _, _ = socket.recv_fds(control, 1 << 16, 4)
@@ -116,7 +116,7 @@ def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
 
 
 def import_libraries() -> None:
-    """Import what jobs of all stages need, and keep it out of the way of the garbage collector."""
+    """Import what jobs of all stages need, and exempt it from garbage collection."""
     import anndata  # noqa: F401
     import h5py  # noqa: F401
     import numpy as np  # noqa: F401
@@ -141,11 +141,11 @@ def import_libraries() -> None:
 
     _rehearse()
     gc.collect()
-    gc.freeze()  # forks would otherwise copy the pages that hold these objects' counters
+    gc.freeze()  # a collection in a fork would copy all pages of these objects
 
 
 def _rehearse() -> None:
-    """Write and read a table of one number, so that what libraries do when first used is done before any fork."""
+    """Write and read a tiny dataset, so that libraries do their work of a first use before any fork."""
     import numpy as np
     import pandas as pd
     from anndata import AnnData
@@ -163,31 +163,31 @@ def _rehearse() -> None:
 
 
 def _prepare(path: Path, modules: tuple[str, ...]) -> None:
-    """Import and read what the jobs of a kind share, so that forks have it already."""
+    """Import and read what similar jobs share, so that forks have it already."""
     from pertharness.worker.stages import preload
 
     job = Job.model_validate_json(path.read_bytes())
     for module in modules:
         if module not in sys.modules and module.partition(".")[0] in PRELOADED:
-            with contextlib.suppress(ImportError):  # the job that needs it says so
+            with contextlib.suppress(ImportError):  # the job that needs it will report it
                 importlib.import_module(module)
     preload(job)
 
 
 def _fork(request: Request, control: socket.socket, descriptors: list[int]) -> int:
-    """Start a process that ends with this one, and return its number."""
+    """Start a process that ends with this one, and return its process id."""
     pid = os.fork()
     if pid == 0:
         _die_with_parent()
-        _be(request, control, descriptors)
+        _run_as_child(request, control, descriptors)
     return pid
 
 
 def _fork_for_watcher(request: Request, control: socket.socket, descriptors: list[int]) -> int:
-    """Start a process whose parent is the watcher, with which it ends, and return its number.
+    """Start a process whose parent is the watcher, and which ends with it; return its process id.
 
-    It is forked by a process that ends at once, so that the watcher adopts it and sees itself how it ends and what it
-    cost, whatever this one says.
+    A process in between forks it and exits at once, so that the watcher adopts it. So the watcher measures its end and
+    its cost itself, and need not trust this process.
     """
     read_end, write_end = os.pipe()
     middle = os.fork()
@@ -199,10 +199,10 @@ def _fork_for_watcher(request: Request, control: socket.socket, descriptors: lis
             os._exit(0)
         os.close(read_end)
         os.close(write_end)
-        while os.getppid() == parent:  # else it would end with this parent
+        while os.getppid() == parent:  # until then, it would end with this parent
             time.sleep(0.0001)
         _die_with_parent()
-        _be(request, control, descriptors)
+        _run_as_child(request, control, descriptors)
     os.close(write_end)
     answer = os.read(read_end, 32)
     os.close(read_end)
@@ -211,30 +211,30 @@ def _fork_for_watcher(request: Request, control: socket.socket, descriptors: lis
 
 
 def _die_with_parent() -> None:
-    """Let the system end this process with its parent (Linux, where alone processes are forked so)."""
+    """Let the system kill this process when its parent ends (Linux; no other system forks jobs)."""
     ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
 
 
-def _be(request: Request, control: socket.socket, descriptors: list[int]) -> None:
-    """Be the new process: shed what the one that forked it has, and end when all is done."""
+def _run_as_child(request: Request, control: socket.socket, descriptors: list[int]) -> None:
+    """Run as the new process: drop what it inherited, do the work, and exit."""
     status = 1
     try:
         os.setsid()
         os.environ.update(request.variables)
-        if request.job is None:  # a warm worker: its own end of a socket, then where it prints
+        if request.job is None:  # a warm worker receives its end of a socket, and a file for its output
             control.close()
             for number in (1, 2):
                 os.dup2(descriptors[1], number)
             os.close(descriptors[1])
         else:
             control.detach()
-            os.closerange(3, 4096)  # the watcher's end among them
+            os.closerange(3, 4096)  # includes the watcher's socket
         if request.layer is not None:
             request.layer.apply()
         if request.filtered:
             close_calls()
         status = answer_requests(socket.socket(fileno=descriptors[0])) if request.job is None else run_job(request.job)
-    except BaseException:  # noqa: BLE001 - nothing of this process may go on as if it were the one that forked it
+    except BaseException:  # noqa: BLE001 - this process must never continue as its parent
         traceback.print_exc()
     finally:
         for stream in (sys.stdout, sys.stderr):

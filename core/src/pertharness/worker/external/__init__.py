@@ -1,1 +1,1 @@
-"""Predictions made elsewhere: files of means, changes or cells, brought into the form of the harness."""
+"""Read predictions that were made outside the harness: files of means, changes or cells."""

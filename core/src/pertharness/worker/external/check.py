@@ -1,7 +1,7 @@
-"""The checks of a file of predictions that need no dataset, before anything else is done.
+"""Check a file of predictions without its dataset, before anything else is done.
 
-``python -m pertharness.worker.external.check``, with a JSON object on the standard input: ``file``, and what the user
-says of it under ``choices``.
+Run as ``python -m pertharness.worker.external.check`` with a JSON object on standard input: ``file``, and the user's
+options under ``choices``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pertharness.worker.external.file import FileChoices, open_predictions, refu
 
 
 def main() -> int:
-    """Return 0 where nothing is wrong so far, else 1, with the reason on the standard error."""
+    """Return 0 if no problem was found, else 1 with the message on standard error."""
     request = json.loads(sys.stdin.read())
     try:
         refuse_counts(open_predictions(Path(request["file"]), FileChoices(**request["choices"])))

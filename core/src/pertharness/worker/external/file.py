@@ -1,4 +1,4 @@
-"""Opening a file of predictions: the matrix that is meant, its tables, and what the user says of it."""
+"""Open a file of predictions: the chosen matrix, its tables, and the user's options."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KINDS = ("mean", "change")
-"""What the rows of a file of predictions may be: means, or changes from the mean of the controls."""
+"""Kinds of rows in a file of predictions: means, or changes from the mean of the controls."""
 RAW = "raw"
-"""Layer that means ``adata.raw`` in a file without a layer of that name."""
+"""Layer name that stands for ``adata.raw`` if the file has no layer of that name."""
 INDEX = ("index", "_index")
-"""Columns that mean the names of the rows, or of the genes, in a file without a column of that name."""
+"""Column names that stand for the index of ``obs`` or ``var`` if the table has no such column."""
 LABEL_FLAG, GENE_FLAG, LAYER_FLAG = "--prediction-label-column", "--prediction-gene-column", "--prediction-layer"
 AS_LOGS = (
     "give log1p of counts per 10 000, such as scanpy.pp.normalize_total(adata, target_sum=1e4) and "
@@ -32,16 +32,16 @@ AS_LOGS = (
 
 @dataclass(frozen=True)
 class FileChoices:
-    """What the user says of a file of predictions; None: found in it, if there is no doubt.
+    """The user's options for a file of predictions; None means that the value is detected, if it is unambiguous.
 
     Attributes
     ----------
     label_column
-        Of ``obs``; ``index``: the names of the rows.
+        Column of ``obs``; ``index`` for the names of the rows.
     gene_column
-        Of ``var``; ``index``: ``var_names``.
+        Column of ``var``; ``index`` for ``var_names``.
     layer
-        In place of ``X``; ``raw``: ``adata.raw``.
+        Layer to use instead of ``X``; ``raw`` for ``adata.raw``.
     kind
         One of `KINDS`.
     """
@@ -54,7 +54,7 @@ class FileChoices:
 
 @dataclass(frozen=True)
 class PredictionFile:
-    """A file of predictions, its values on disk: ``matrix`` has the shape (n_rows, n_columns)."""
+    """A file of predictions with its values on disk; ``matrix`` has the shape (n_rows, n_columns)."""
 
     path: Path
     where: str
@@ -63,22 +63,22 @@ class PredictionFile:
     var: pd.DataFrame
 
     def fault(self, text: str) -> DataError:
-        """Return the error that says what is wrong with this file."""
+        """Return an error about this file."""
         return DataError(f"{str(self.path)!r}: {text}")
 
     @property
     def name(self) -> str:
-        """The file's name, for notes."""
+        """Name of the file, for notes."""
         return self.path.name
 
 
 def open_predictions(path: Path, choices: FileChoices) -> PredictionFile:
-    """Open a file of predictions and check all that can be checked without the dataset.
+    """Open a file of predictions, and do all checks that need no dataset.
 
     Raises
     ------
     DataError
-        If it cannot be read, has no rows, no such layer or column, or no numbers.
+        If the file cannot be read, has no rows, lacks the layer or column, or its values are not numbers.
     """
     stored = open_stored(path)
     matrix, where, var = stored.X, "X", stored.var
@@ -110,13 +110,13 @@ def open_predictions(path: Path, choices: FileChoices) -> PredictionFile:
 
 
 def some(values: Iterable[object], most: int = 6) -> str:
-    """Return the first few of some values, quoted; nothing of none."""
+    """Return the first few values, quoted; empty if there are none."""
     quoted = [repr(value) for value in values]
     return ", ".join(quoted[:most]) + (", ..." if len(quoted) > most else "")
 
 
 def _check_column(file: PredictionFile, table: pd.DataFrame, column: str | None, name: str, flag: str) -> None:
-    """Refuse the name of a column that is not there."""
+    """Raise an error if a column is missing."""
     if column is None or column in table or column in (*INDEX, table.index.name):
         return
     raise file.fault(
@@ -126,9 +126,9 @@ def _check_column(file: PredictionFile, table: pd.DataFrame, column: str | None,
 
 
 def refuse_counts(file: PredictionFile) -> None:
-    """Refuse a file whose first rows hold whole numbers alone, one of which is too high for a logarithm."""
+    """Raise an error if the first rows have only whole numbers, and one is too large for log1p of counts per 10 000."""
     matrix = file.matrix
-    if format_of(matrix) == "csc":  # its first rows are all over the file
+    if format_of(matrix) == "csc":  # the values of its first rows are spread over the whole file
         return
     _, chunk = next(iter(row_chunks(matrix, 1 << 20)))
     values = stored_values(chunk)

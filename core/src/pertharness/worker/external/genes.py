@@ -1,4 +1,4 @@
-"""Which gene of the dataset each column of a file of predictions holds."""
+"""Match the columns of a file of predictions to the genes of the dataset."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ VAR_NAMES = "var_names"
 
 @dataclass(frozen=True)
 class Columns:
-    """Where the genes of the dataset are in a file.
+    """The columns of a file that have the genes of the dataset.
 
     Attributes
     ----------
     positions
-        Of each gene, its column in the file, -1 where it has none; shape (n_genes,).
+        Column of each gene in the file, -1 if it is missing; shape (n_genes,).
     names
-        What the file calls its columns, for errors; shape (n_columns,).
+        Names of the file's columns, for messages; shape (n_columns,).
     note
-        Where the names were found, if not in ``var_names`` as they stand.
+        Remark on how the genes were matched; empty if ``var_names`` match exactly.
     twice
-        Gene -> its first two columns, where several are one gene.
+        Gene -> its first two columns, if several columns match it.
     """
 
     positions: np.ndarray
@@ -43,24 +43,24 @@ class Columns:
 
     @property
     def number(self) -> int:
-        """Number of genes of the dataset that the file has."""
+        """Number of genes of the dataset that are in the file."""
         return int((self.positions >= 0).sum())
 
 
 def find_columns(file: PredictionFile, genes: pd.Index, ids: Mapping[str, str], choices: FileChoices) -> Columns:
-    """Find the column of each gene.
+    """Return the column of each gene.
 
     Parameters
     ----------
     genes
-        Of the dataset.
+        Genes of the dataset.
     ids
-        Other names of these, such as Ensembl ids without version -> gene.
+        Other name, such as an Ensembl id without version -> gene.
 
     Raises
     ------
     DataError
-        If the file has none of the genes, one of them twice, or different ones by two of its columns.
+        If the file has none of the genes, has one of them twice, or names different genes in two columns of ``var``.
     """
     matches = {
         name: columns for name in _gene_columns(file, choices) if (columns := _match(file, name, genes, ids)).number
@@ -68,7 +68,7 @@ def find_columns(file: PredictionFile, genes: pd.Index, ids: Mapping[str, str], 
     if not matches:
         raise _no_match(file, genes, choices)
     best = max(matches, key=lambda name: matches[name].number)
-    # What the documentation asks for is taken, unless something else fits far better.
+    # var_names, which the documentation asks for, are used unless another column matches far more genes.
     if VAR_NAMES in matches and matches[VAR_NAMES].number * 2 >= matches[best].number:
         best = VAR_NAMES
     for name, columns in matches.items():
@@ -85,7 +85,7 @@ def find_columns(file: PredictionFile, genes: pd.Index, ids: Mapping[str, str], 
 
 
 def _gene_columns(file: PredictionFile, choices: FileChoices) -> list[str]:
-    """Return where the names of genes are looked for."""
+    """Return the columns of ``var`` that may have the names of the genes, or ``var_names``."""
     gene_column, var = choices.gene_column, file.var
     if gene_column is not None:
         return [gene_column if gene_column in var else VAR_NAMES]
@@ -99,9 +99,9 @@ def _is_text(column: pd.Series) -> bool:
 
 
 def _match(file: PredictionFile, name: str, genes: pd.Index, ids: Mapping[str, str]) -> Columns:
-    """Return the columns of genes by the names in one place: as they stand, by ids, or upper and lower case aside.
+    """Return the columns of genes by one set of names: exact names, ids, or names without regard to case.
 
-    The first of these that finds at least half as many as the best.
+    The first way that matches at least half as many genes as the best way is used.
     """
     is_index = name == VAR_NAMES and VAR_NAMES not in file.var
     column = file.var.index if is_index else file.var[name]
@@ -129,18 +129,18 @@ def _match(file: PredictionFile, name: str, genes: pd.Index, ids: Mapping[str, s
 def _as_dataset(
     file: PredictionFile, name: str, by_name: Mapping[str, str], ids: Mapping[str, str]
 ) -> list[str | None]:
-    """Return the gene of each column as a dataset with this ``var`` would name it: ``KLF1_ENSG00000105610``."""
+    """Return the gene of each column, with names such as ``KLF1_ENSG00000105610`` read as in a dataset."""
     column = name if name in file.var else None
-    var = file.var if column else file.var[[]]  # a column of symbols is another place
+    var = file.var if column else file.var[[]]  # a column of symbols is tried separately
     try:
         named = name_genes(var, FileOptions(gene_column=column), [])
-    except DataError:  # names that are there twice: found as they stand, or not at all
+    except DataError:  # duplicate names: only exact matches count
         return [None] * len(file.var)
     return [by_name.get(text) or ids.get(key_of_name(text)) for text in map(str, named.index)]
 
 
 def _columns(of_columns: Sequence[str | None], genes: pd.Index, names: Sequence[str]) -> Columns:
-    """Return the first column of each gene."""
+    """Return the first column of each gene, and the genes with several columns."""
     first: dict[str, int] = {}
     twice: dict[str, tuple[int, int]] = {}
     for number, gene in enumerate(of_columns):
@@ -150,7 +150,7 @@ def _columns(of_columns: Sequence[str | None], genes: pd.Index, names: Sequence[
 
 
 def _check_once(file: PredictionFile, name: str, columns: Columns) -> None:
-    """Refuse a gene of the dataset that several columns are, by one name or by names that mean the same."""
+    """Raise an error if several columns match the same gene."""
     for gene, of_gene in columns.twice.items():
         spelt = " and ".join(dict.fromkeys(repr(columns.names[column]) for column in of_gene))
         also = "" if spelt == repr(gene) else f" ({spelt})"
@@ -161,12 +161,12 @@ def _check_once(file: PredictionFile, name: str, columns: Columns) -> None:
 
 
 def _named(name: str) -> str:
-    """Return how a place of names is called in notes and errors."""
+    """Return the description of a set of names for notes and errors."""
     return VAR_NAMES if name in (VAR_NAMES, *INDEX) else f"var[{name!r}]"
 
 
 def _no_match(file: PredictionFile, genes: pd.Index, choices: FileChoices) -> DataError:
-    """Return the error that shows the file's own genes beside those of the dataset."""
+    """Return the error for a file without genes of the dataset; it shows the genes of both."""
     own = [str(name) for name in file.var.index]
     column = choices.gene_column
     if column is not None and column in file.var:

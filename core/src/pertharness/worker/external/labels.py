@@ -1,4 +1,4 @@
-"""What the labels of a file of predictions mean: they are read as those of the dataset are."""
+"""Read the labels of a file of predictions in the same way as those of the dataset."""
 
 from __future__ import annotations
 
@@ -20,28 +20,27 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_LABELS = 50_000
-"""Different texts up to which each is read; of more, such as the names of all cells, only those that are labels as
-they stand."""
+"""Most distinct texts that are all read. Of more, such as the names of cells, only exact labels are used."""
 READING = ("separator", "label_map", "control_label", "guides", "scale")
-"""Parameters of a dataset that say how its labels are read, and whether its scale was declared."""
+"""Parameters of a dataset that control how its labels are read, and whether its scale was declared."""
 
 
 @dataclass(frozen=True)
 class DataLabels:
-    """How the dataset names its perturbations.
+    """The names of perturbations and genes in the dataset.
 
     Attributes
     ----------
     spellings
-        Label as the dataset spells it -> perturbation, where the two differ.
+        Label in the dataset's file -> perturbation, if they differ.
     perturbations
-        All of the dataset, whatever part of the split they are in.
+        All perturbations of the dataset, in any part of the split.
     genes
-        Of the dataset.
+        Genes of the dataset.
     ids
-        Other names of these, such as Ensembl ids -> gene.
+        Other name, such as an Ensembl id -> gene.
     options
-        What the user said of the dataset's labels.
+        The user's options for the dataset's labels.
     """
 
     spellings: Mapping[str, str]
@@ -55,13 +54,13 @@ class DataLabels:
         cls, spellings: Mapping[str, str], perturbations: Collection[str], genes: Collection[str],
         ids: Mapping[str, str], params: Mapping[str, Any],
     ) -> DataLabels:  # fmt: skip
-        """Return them for a dataset with parameters, of which those of `READING` are looked at."""
+        """Return the names for a dataset with parameters, of which those in `READING` are used."""
         options = FileOptions(**{name: params[name] for name in READING if params.get(name) is not None})
         return cls(spellings, {*perturbations, *spellings.values()}, genes, ids, options)
 
 
 class LabelReader:
-    """Reads labels by the dataset's own: its spellings, its label map, its controls, its separator, its guides."""
+    """Reads labels with the dataset's spellings, label map, controls, separator and guides."""
 
     def __init__(self, data: DataLabels) -> None:
         self.data, self.options = data, data.options
@@ -80,17 +79,17 @@ class LabelReader:
             )
         self.affixes = Affixes()
         self.faults: dict[str, str] = {}
-        """Label that cannot be read -> why."""
+        """Label that cannot be read -> reason."""
         self.last_separators = self._find_last_separators()
 
     def read_all(self, labels: Collection[str]) -> dict[str, str | None]:
-        """Return what labels mean: a perturbation, which the dataset may lack, the control, or None for neither."""
+        """Return the meaning of labels: a perturbation (the dataset may lack it), the control, or None."""
         meanings = {label: self.read(label) for label in labels}
         is_known = {*self.perturbations, CONTROL}.__contains__
         unknown = [clean_text(label) for label, meaning in meanings.items() if not is_known(meaning)]
         if not unknown or self.options.guides in (NONE, "separate") or self.shapes or len(unknown) > MOST_LABELS:
             return meanings
-        # The dataset's labels show no guides, those of the file may: by the same rule, for most of its labels alike.
+        # The dataset's labels have no guides, but those of the file may. They are detected by the same rule.
         other = LabelReader(self.data)
         other.affixes = find_affixes(unknown, self.targets)
         other.shapes = find_shapes(map(other.affixes.bare, unknown), self.targets)
@@ -99,14 +98,14 @@ class LabelReader:
         return {label: meaning if is_known(meaning) else other.read(label) for label, meaning in meanings.items()}
 
     def read_names(self, obs: pd.DataFrame) -> dict[str, str | None]:
-        """Return what the names of rows mean, of files with many rows only those that are labels as they stand."""
+        """Return the meaning of the names of rows; in a file with many rows, only of exact labels."""
         names = [str(name) for name in obs.index]
         if len(names) > MOST_LABELS:
             names = [name for name in names if name in self.perturbations or name in self.spellings]
         return self.read_all(dict.fromkeys(names))
 
     def read(self, label: str) -> str | None:
-        """Return what one label means; None where nobody knows, and where it cannot be read, which is kept."""
+        """Return the meaning of one label; None if it is unknown, or cannot be read (see `faults`)."""
         try:
             return self._read(clean_text(label))
         except DataError as error:
@@ -131,13 +130,13 @@ class LabelReader:
         return self._divide(text) or self.cases.get(text.upper()) or self._as_it_stands(text)
 
     def _is_control(self, text: str) -> bool:
-        """Return whether a label is one of controls; a gene is one only by the plain spellings."""
+        """Return whether a label means controls; a gene does so only in a plain spelling such as ``CTRL``."""
         if self.is_named_control(text):
             return True
         return is_control_label(text) and (is_control_word(text) or text not in self.data.genes)
 
     def _divide(self, text: str) -> str | None:
-        """Return the perturbation of the dataset that the parts of a label are the targets of."""
+        """Return the perturbation of the dataset whose targets are the parts of a label."""
         separator = self.options.separator
         separators = [SEPARATOR, separator]  # `+` is the harness's own
         if separator is None:
@@ -153,7 +152,7 @@ class LabelReader:
         return meanings.pop() if meanings else None
 
     def _find_last_separators(self) -> list[str]:
-        """Return those separators, parts of most names, that the dataset's own labels join targets with."""
+        """Return the separators in `LAST_SEPARATORS` that join targets in the dataset's own labels."""
         joint = [(clean_text(label), meaning) for label, meaning in self.data.spellings.items() if SEPARATOR in meaning]
         return [
             separator
@@ -162,7 +161,7 @@ class LabelReader:
         ]
 
     def _join(self, parts: list[str]) -> str | None:
-        """Return the perturbation of the dataset whose targets these are, controls aside; None where it has none."""
+        """Return the perturbation of the dataset with these targets, without controls; None if there is none."""
         if len(parts) > 1:
             parts = [part for part in parts if not (is_control(part) or self.is_named_control(part))]
         targets = [target for part in parts for target in self._targets_of(part)]
@@ -174,7 +173,7 @@ class LabelReader:
         return joined if joined in self.perturbations or joined == CONTROL else None
 
     def _targets_of(self, part: str) -> list[str]:
-        """Return what a part of a label is called among the targets of the dataset; itself where it is none."""
+        """Return the targets of the dataset that a part of a label means; the part itself if there are none."""
         for name in (part, key_of_name(part)):
             if name in self.targets:
                 return [name]
@@ -188,16 +187,16 @@ class LabelReader:
         return [part]
 
     def _as_it_stands(self, text: str) -> str | None:
-        """Return the canonical label of a perturbation that the dataset lacks; None where that cannot be told."""
+        """Return the canonical label of a perturbation that the dataset lacks; None if the text is not one."""
         if self.options.separator == NONE or SEPARATOR not in text:
             return None
         try:
             return join_targets(part for part in text.split(SEPARATOR) if not self._is_control(part))
-        except DataError:  # a target is named twice, or is empty: no perturbation that anybody asks for
+        except DataError:  # a target is duplicated or empty, so the label cannot be a query
             return None
 
     def describe(self, meanings: Mapping[str, str | None], of_query: Collection[str], name: str) -> list[str]:
-        """Return the note on labels that are spelt otherwise than the dataset has them."""
+        """Return a note on labels that are spelt differently from the dataset's."""
         usual = {
             SEPARATOR.join(sorted(part for part in label.split(SEPARATOR) if part not in ("ctrl", CONTROL)))
             for label in meanings
@@ -216,7 +215,7 @@ class LabelReader:
 
 
 def _unambiguous_cases(labels: Collection[str]) -> dict[str, str]:
-    """Return label in upper case -> label, of those that no other one is alike but for case."""
+    """Return label in upper case -> label, without labels that differ from another one only by case."""
     cases: dict[str, str] = {}
     unclear = set()
     for label in labels:

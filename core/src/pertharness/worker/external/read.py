@@ -1,4 +1,4 @@
-"""Predictions made elsewhere: a file of means or cells, brought into the harness's form."""
+"""Read a file of predictions that were made outside the harness."""
 
 from __future__ import annotations
 
@@ -45,44 +45,43 @@ def read_prediction(
     perturbations: Collection[str] = (),
     params: Mapping[str, Any] | None = None,
 ) -> tuple[AnnData, list[str]]:
-    """Return a prediction that was made elsewhere, and what was done to it.
+    """Read a prediction that was made outside the harness, and return it with notes on what was done.
 
     Parameters
     ----------
     path
-        An h5ad or a zarr store: a row per perturbation, or cells of it, X log1p of counts per 10 000. Rows are named as
-        those of the dataset are, or ``A``, ``A+B`` in any order, ``A+ctrl``; columns by the dataset's gene symbols, in
-        any order.
+        An h5ad or a zarr store with log1p of counts per 10 000 in X: a row per perturbation, or cells. Labels of rows
+        are spelt as in the dataset, or as ``A``, ``A+ctrl``, or ``A+B`` in any order. Columns are gene symbols of the
+        dataset in any order.
     genes
-        Genes of the dataset; one that the file lacks, or has only NaN for, becomes a column of NaN.
+        Genes of the dataset; a gene that is missing, or NaN in all rows, becomes a column of NaN.
     queries
-        What was held out; one that the file lacks is not answered, never filled.
+        Held-out perturbations; a query that is missing from the file stays unanswered.
     spellings
-        Label as the dataset spells it -> perturbation.
+        Label in the dataset's file -> perturbation.
     y0
-        Mean expression of the controls that models see, shape (n_genes,), log1p of counts per 10 000; None: not known,
-        so that neither changes nor another scale of means are recognised.
+        Mean expression of the controls that models see, shape (n_genes,), log1p of counts per 10 000. If it is None,
+        neither changes nor means on another scale are detected.
     choices
-        What the user says of the file. Its ``kind`` is one of `KINDS`: `y0` is added to a ``change``; a ``mean`` is
-        taken as it is. None: a mean, unless it looks like a change, or is on another scale, which is refused.
+        The user's options for the file. If ``kind`` is ``change``, `y0` is added; if it is ``mean``, the values are
+        used unchanged. If it is None, the values are means, and changes or another scale raise an error.
     ensembl_ids
-        Ensembl id -> gene, where the dataset has them.
+        Ensembl id -> gene, if the dataset has ids.
     perturbations
-        All of the dataset, beside `queries` and those in `spellings`.
+        Further perturbations of the dataset, besides `queries` and those in `spellings`.
     params
-        Of the dataset: what the user said of its labels and scale.
+        Parameters of the dataset: the user's options for its labels and scale.
 
     Returns
     -------
     tuple
-        Of shape (n_answered, n_genes), float64, each row the mean of the rows of a perturbation; and notes.
+        The prediction, shape (n_answered, n_genes), float64, with the mean of the rows of each perturbation; and notes.
 
     Raises
     ------
     DataError
-        If the file cannot be read, has no gene or no query of the dataset, values that are not finite, not numbers, or
-        not on the scale of log1p of counts per 10 000 where that can be told, or rows that are changes from the control
-        and not said to be, or said to be and not.
+        If the file cannot be read, or has no gene or no query of the dataset; if values are not finite numbers, or
+        recognisably not log1p of counts per 10 000; or if rows are changes but not declared as such, or the reverse.
     """
     choices = choices or FileChoices()
     file = open_predictions(path, choices)
@@ -116,7 +115,7 @@ def _take_values(
     *,
     is_declared: bool,
 ) -> tuple[np.ndarray, list[str]]:
-    """Return the mean of each query's rows, shape (n_queries, n_genes), with notes; refuse what cannot be used."""
+    """Check the values, and return the mean of each query's rows, shape (n_queries, n_genes), with notes."""
     queries, notes = list(rows.of_query), []
     numbers = np.concatenate(list(rows.of_query.values()))
     groups = np.repeat(np.arange(len(queries)), [len(of_query) for of_query in rows.of_query.values()])
@@ -157,7 +156,7 @@ def _take_values(
 def _check_controls(
     file: PredictionFile, rows: FileRows, columns: Columns, y0: np.ndarray | None, *, is_declared: bool
 ) -> list[str]:
-    """Refuse a file whose own controls are on another scale, and note controls at another level than the dataset's."""
+    """Raise an error if the file's controls are on another scale; return a note if their level differs."""
     first = rows.controls[:SAMPLED_ROWS]
     if not len(first):
         return []

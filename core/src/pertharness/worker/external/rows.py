@@ -1,4 +1,4 @@
-"""Which rows of a file of predictions are for which perturbation: finds the column of its labels and reads it."""
+"""Find the column of labels in a file of predictions, and match its rows to perturbations."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ USUAL_COLUMN = "perturbation"
 
 @dataclass(frozen=True)
 class FileRows:
-    """The rows of a file by what they are for.
+    """The rows of a file of predictions, by perturbation.
 
     Attributes
     ----------
     of_query
-        Query -> its rows, ascending.
+        Query -> indices of its rows, ascending.
     controls
-        Rows of controls.
+        Indices of the rows of controls.
     notes
-        What was done.
+        Remarks on what was done.
     """
 
     of_query: Mapping[str, np.ndarray]
@@ -40,12 +40,12 @@ class FileRows:
 
 
 def find_rows(file: PredictionFile, queries: list[str], data: DataLabels, choices: FileChoices) -> FileRows:
-    """Find the rows of each query, and those of controls.
+    """Return the rows of each query, and the rows of controls.
 
     Raises
     ------
     DataError
-        If no label is one of the queries, with labels of both sides; or if two columns disagree.
+        If no label means a query, or if two columns of labels disagree.
     """
     reader = LabelReader(data)
     column, meanings = _choose_column(file, queries, reader, choices)
@@ -77,13 +77,13 @@ def find_rows(file: PredictionFile, queries: list[str], data: DataLabels, choice
 def _choose_column(
     file: PredictionFile, queries: list[str], reader: LabelReader, choices: FileChoices
 ) -> tuple[str, dict[str, str | None]]:
-    """Return the column that has the labels, and what each label means."""
+    """Return the column of labels, and the meaning of each label."""
     obs, query_set = file.obs, set(queries)
     if choices.label_column is not None:
         candidates = [choices.label_column]
     else:
         candidates = [column for column in obs.columns if str(column).lower() in LABEL_COLUMNS]
-        candidates.sort(key=lambda column: str(column) != USUAL_COLUMN)  # what the file's documentation asks for
+        candidates.sort(key=lambda column: str(column) != USUAL_COLUMN)  # the documented column comes first
     fitting: dict[str, dict[str, str | None]] = {}
     for column in candidates:
         meanings = reader.read_all(dict.fromkeys(labels_in(obs, column)))
@@ -113,7 +113,7 @@ def _other_columns(
     file: PredictionFile, column: str, meanings: Mapping[str, str | None], queries: list[str], reader: LabelReader,
     choices: FileChoices,
 ) -> list[str]:  # fmt: skip
-    """Return a note where the usual column was taken and another one that is known by name has other perturbations."""
+    """Return a note if the usual column was used, and another label column has different perturbations."""
     if column != USUAL_COLUMN or choices.label_column is not None:
         return []
     query_set = set(queries)
@@ -133,25 +133,25 @@ def _other_columns(
 
 
 def _refuse_unread(file: PredictionFile, meanings: Mapping[str, str | None], reader: LabelReader) -> None:
-    """Refuse labels that cannot be read."""
+    """Raise an error for labels that cannot be read."""
     for label, fault in reader.faults.items():
         if label in meanings and meanings[label] is None:
             raise file.fault(fault)
 
 
 def _only(labels: pd.Series, allowed: set[str]) -> pd.Series:
-    """Return labels without those that are not wanted."""
+    """Return labels, with those that are not allowed replaced by the empty text."""
     selected: pd.Series = labels.where(labels.isin(list(allowed)), "")
     return selected
 
 
 def _named(file: PredictionFile, column: str) -> str:
-    """Return how a column is called in notes and errors."""
+    """Return the description of a column for notes and errors."""
     return f"obs[{column!r}]" if column in file.obs else "the names of its rows"
 
 
 def _no_match(file: PredictionFile, queries: list[str], reader: LabelReader, candidates: list[str]) -> DataError:
-    """Return the error that shows the file's own labels beside those that are asked for."""
+    """Return the error for a file without queries; it shows the file's labels and the queries."""
     obs, query_set = file.obs, set(queries)
     shown = candidates[0] if candidates else INDEX[0]
     labels = list(dict.fromkeys(labels_in(obs, shown)))

@@ -1,7 +1,7 @@
-"""What the rows of a file of predictions are: means or changes, on the scale of the dataset or on another one.
+"""Detect whether the rows of a file of predictions are means or changes, and on which scale.
 
-Cells tell their scale by what each adds up to, as those of a dataset do. Means do not: what they tell is whether they
-are like the mean of the controls in the order and in the level of the genes.
+The scale of cells shows in the total of each cell, as in a dataset. Means have no such total; they can only be compared
+with the mean of the controls, by the order and the level of the genes.
 """
 
 from __future__ import annotations
@@ -18,41 +18,43 @@ from pertharness.worker.external.file import AS_LOGS, PredictionFile
 from pertharness.worker.external.genes import Columns
 
 _NOT_ALIKE, _ALIKE = 0.5, 0.9
-"""Correlations with the control mean: of changes below, of means above. Perturbed cells are mostly like others."""
+"""Correlations with the control mean: changes are below the first, means above the second. Most perturbed cells are
+similar to controls."""
 _OTHER_LEVEL = 2.0
-"""By how much values that are like the control mean have to be off it, up or down, to be of another scale: log10 lies
-at 0.43 of log1p of counts per 10 000, counts per million at 3 to 5 times. No perturbation of the screens of Norman et
-al. (doi 10.1126/science.aax4438) is off by more than 1.3."""
+"""Factor between values and the control mean, up or down, from which values are on another scale. log10 is at 0.43 of
+log1p of counts per 10 000, counts per million at 3 to 5. No perturbation in the screens of Norman et al. (doi
+10.1126/science.aax4438) exceeds 1.3."""
 _NOTED_LEVEL = 1.25
-"""From here on it is said: log2 lies at 1.44, another total than 10 000 at 0.5 to 1.3."""
+"""Factor from which a note is made: log2 is at 1.44, totals other than 10 000 at 0.5 to 1.3."""
 _LIKE_COUNTS, _MORE_LIKE_COUNTS, _ROW_MORE_LIKE_COUNTS = 0.85, 0.03, 0.1
-"""Correlation with the expm1 of the control mean, and by how much more than with the control mean itself, from which
-values have no logarithm. In the median row of logarithms it is 0.05 to 0.2 less; single perturbations that move the
-strongest genes come to 0.02 more in the screen of Norman et al., so that a single row needs more to be refused."""
+"""Values have no logarithm if their correlation with the expm1 of the control mean is above the first number, and
+exceeds that with the control mean by the second. For logarithms it is 0.05 to 0.2 less in the median row. Single
+perturbations of the strongest genes reach 0.02 more in the screen of Norman et al., so that the limit for a single row,
+the third number, is higher."""
 _FEWEST_CELLS = 10
-"""Different rows from which a scale is judged."""
+"""Fewest distinct rows from which a scale is detected."""
 _FEWEST_GENES = 20
-"""Genes in common from which it is said that rows are like nothing."""
+"""Fewest common genes for a note that rows are not similar to the controls."""
 _INSISTS = "or say --prediction-kind mean if these are means of log1p of counts per 10 000"
 
 
 def check_kind(values: np.ndarray, y0: np.ndarray, file: PredictionFile, kind: str | None) -> list[str]:
-    """Refuse changes that are not said to be, and means that are said to be changes.
+    """Raise an error for changes that are not declared, and for means that are declared as changes.
 
-    A mean is like that of the controls, a change is not, and becomes so by adding it. What decides is the median over
-    the perturbations; single values, and their signs, decide nothing.
+    A mean is similar to that of the controls. A change is not, but becomes so if the mean of the controls is added. The
+    median over the perturbations decides; single values and their signs do not matter.
 
     Parameters
     ----------
     values
-        A row per perturbation, shape (n_perturbations, n_genes); NaN where the file lacks a gene.
+        A row per perturbation, shape (n_perturbations, n_genes); NaN if the file lacks a gene.
     y0
         Mean of the controls, shape (n_genes,), log1p of counts per 10 000.
 
     Returns
     -------
     list
-        A note where the rows are like neither.
+        A note if the rows look like neither.
     """
     alone, added = _median_correlation(values, y0), _median_correlation(values + y0, y0)
     if kind is None and alone < _NOT_ALIKE and added > _ALIKE:
@@ -75,12 +77,12 @@ def check_kind(values: np.ndarray, y0: np.ndarray, file: PredictionFile, kind: s
 
 
 def _median_correlation(values: np.ndarray, y0: np.ndarray) -> float:
-    """Return the median over the rows of their correlation with `y0` over the genes that they have, constants as 0."""
+    """Return the median over the rows of their correlation with `y0`; see `_correlation`."""
     return float(np.median([_correlation(row, y0) for row in values]))
 
 
 def _correlation(row: np.ndarray, other: np.ndarray) -> float:
-    """Return the correlation of two rows over the genes that the first one has; 0 where one is constant."""
+    """Return the correlation of two rows over the finite values of the first; 0 if one of them is constant."""
     is_finite = np.isfinite(row)
     x, y = row[is_finite], other[is_finite]
     varies = len(x) > 2 and np.ptp(x) > 0 and np.ptp(y) > 0
@@ -89,17 +91,17 @@ def _correlation(row: np.ndarray, other: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Level:
-    """How a row lies to the control mean.
+    """How a row compares with the control mean.
 
     Attributes
     ----------
     likeness
         The larger of the correlations of the values and of their ranks.
     slope, ratio
-        Of the least-squares line through the genes, and of the sums over them: 1 for values on the same scale. A shift
-        of all genes changes the ratio alone, a model that draws them to their mean the slope alone.
+        Slope of the least-squares line over the genes, and ratio of the sums: 1 for values on the same scale. A shift
+        of all genes changes only the ratio; a model that shrinks genes to their mean changes only the slope.
     counts
-        By how much the row is more like the expm1 of the control mean than like that; -1 if it is not like it.
+        Correlation with the expm1 of the control mean, minus that with the control mean; -1 if the first is low.
     """
 
     likeness: float
@@ -108,13 +110,13 @@ class Level:
     counts: float
 
     def is_off(self, factor: float) -> bool:
-        """Return whether both slope and ratio are off by a factor, in the same direction, of a row that is alike."""
+        """Return whether a similar row is off by a factor, in both slope and ratio and in the same direction."""
         off = max(self.slope, self.ratio) < 1 / factor or min(self.slope, self.ratio) > factor
         return self.likeness > _ALIKE and off
 
 
 def level_of(row: np.ndarray, y0: np.ndarray) -> Level:
-    """Return how a row lies to the control mean, over the genes that it has."""
+    """Return how a row compares with the control mean, over its finite values."""
     is_finite = np.isfinite(row)
     x, y = y0[is_finite], row[is_finite]
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
@@ -126,7 +128,7 @@ def level_of(row: np.ndarray, y0: np.ndarray) -> Level:
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """Return the ranks of values, those of equal ones averaged."""
+    """Return the ranks of values; ties have their average rank."""
     from scipy.stats import rankdata
 
     ranks: np.ndarray = rankdata(values)
@@ -136,17 +138,17 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 def check_level(
     values: np.ndarray, y0: np.ndarray, file: PredictionFile, labels: Sequence[str], columns: Columns
 ) -> list[str]:
-    """Refuse means that are like the control mean, but at less than half or more than twice its level.
+    """Raise an error for means that are similar to the control mean, but below half or above twice its level.
 
     Returns
     -------
     list
-        A note where the level is off by less than that.
+        A note if the level is off by less than that.
 
     Raises
     ------
     DataError
-        If most rows are so, or values without a logarithm; or some rows are, which are then on a scale of their own.
+        If most rows are off, if values have no logarithm, or if single rows are on another scale than the others.
     """
     levels = [level_of(row, y0) for row in values]
     middle = Level(*(float(np.median([getattr(each, name) for each in levels])) for name in Level.__annotations__))
@@ -178,7 +180,7 @@ def _refuse_single_rows(
     labels: Sequence[str],
     columns: Columns,
 ) -> None:
-    """Refuse a row that is on another scale where most are not."""
+    """Raise an error for a single row that is on another scale than the others."""
     for row, level in enumerate(levels):
         if level.is_off(_OTHER_LEVEL) or level.counts > _ROW_MORE_LIKE_COUNTS:
             largest = int(np.nanargmax(values[row]))
@@ -191,7 +193,7 @@ def _refuse_single_rows(
 
 
 def describe_controls(mean: np.ndarray, y0: np.ndarray, file: PredictionFile) -> list[str]:
-    """Return a note where the controls of a file, which are no prediction, are at another level than the dataset's."""
+    """Return a note if the level of the file's own controls differs from that of the dataset's controls."""
     level = level_of(mean, y0)
     if level.likeness <= _ALIKE or 1 / _NOTED_LEVEL <= level.ratio <= _NOTED_LEVEL:
         return []
@@ -202,28 +204,28 @@ def describe_controls(mean: np.ndarray, y0: np.ndarray, file: PredictionFile) ->
 
 
 def check_cells(sample: Any, file: PredictionFile, subject: str, *, is_declared: bool) -> list[str]:
-    """Refuse cells that add up to another total than 10 000, or to no total because they were raw counts.
+    """Raise an error for cells with another total than 10 000, and for raw counts that were not normalised.
 
     Parameters
     ----------
     sample
         Some cells with all genes of the file, a CSR matrix of shape (n_cells, n_columns).
     subject
-        Which these are, for the message.
+        Description of the cells for messages.
     is_declared
-        Whether the scale of the dataset was declared, and so not checked: then neither is this one, but it is said.
+        Whether the scale of the dataset was declared instead of checked; then a note is returned instead.
 
     Raises
     ------
     DataError
-        If it can be told, with what brings them to the scale of the dataset.
+        If another scale was detected; the message shows how to convert the values.
     """
     reading = read_cells(sample)
     if reading is None or reading.kind not in ("constant", "whole", "again"):
         return []
     done = TRANSFORMATIONS[reading.transformation].words
     constant = f"expm1 of {subject} adds up to {reading.total:.6g} in each cell, not to 10 000"
-    if reading.transformation != NATURAL:  # whatever the total, which may well be 10 000
+    if reading.transformation != NATURAL:  # even if the total is 10 000
         constant = f"{subject} are {done}, whose inverse adds up to {reading.total:.6g} in each cell, not log1p"
     finding = {
         "constant": constant,
@@ -240,9 +242,9 @@ def check_cells(sample: Any, file: PredictionFile, subject: str, *, is_declared:
 
 
 def read_cells(sample: Any) -> ScaleReading | None:
-    """Return what some cells are, by what they add up to; None where too few differ, or they are no logarithms.
+    """Detect the scale of some cells by their totals; None if too few are distinct, or they are not logarithms.
 
-    Rows that are alike, such as a mean that is repeated for each cell, count once: they would seem to have one total.
+    Identical rows, such as a mean that is repeated for each cell, count once, because they always have the same total.
     """
     matrix = sample.tocsr()
     matrix.eliminate_zeros()

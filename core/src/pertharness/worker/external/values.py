@@ -1,4 +1,4 @@
-"""The values of a file of predictions: gone over once for faults, and averaged, a few megabytes at a time."""
+"""Check the values of a file of predictions in one pass, and average them, a few megabytes at a time."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from pertharness.worker.external.file import AS_LOGS, PredictionFile
 from pertharness.worker.external.genes import Columns
 
 _CHUNK_BYTES = 4 << 20
-"""Of values as stored; what is worked out of them takes some times as much."""
+"""Bytes of stored values per chunk; intermediate results need several times as much."""
 SAMPLED_ROWS = 300
-"""At most about so many rows are kept to judge the scale by."""
+"""Approximate largest number of rows that the scale is detected from."""
 _FEWEST_COUNTS = 20
-"""Values above 0 that a row has to have before whole numbers alone make it counts: no logarithms are all whole."""
+"""Fewest positive values of a row of counts: so many logarithms are never all whole numbers."""
 _LEAVE_OUT = "leave such perturbations or genes out"
 _FAULTS = MappingProxyType({
     "infinite": _LEAVE_OUT,
@@ -38,27 +38,27 @@ _FAULTS = MappingProxyType({
     "low": f"expected at least {-LOG1P_CEILING:.2f}: give the mean of the log-normalised expression, not a change, a "
     "z-score or a logarithm of something else",
 })  # fmt: skip
-"""Kind of value that no log1p of counts per 10 000 has -> what to do."""
+"""Kind of value that log1p of counts per 10 000 cannot have -> what to do."""
 
 
 @dataclass
 class RowSurvey:
-    """What one pass over the rows that are asked for finds.
+    """The results of one pass over the rows of the queries.
 
     Attributes
     ----------
     n_rows
-        How many there are.
+        Number of rows.
     n_nan
-        Rows in which a column of the file is NaN, shape (n_columns,).
+        Number of rows in which each column of the file is NaN, shape (n_columns,).
     first
-        Kind of fault -> row among those asked for, column of the file, value of its first occurrence.
+        Kind of fault -> index among the rows, column of the file, and value of its first occurrence.
     counts
-        First row that holds whole numbers alone, with its largest value, likewise.
+        Index, column and largest value of the first row with whole numbers only.
     logs
-        First row with fractions.
+        Index, column and largest value of the first row with fractions.
     sample
-        Rows of the file, all columns, as a CSR matrix of float64.
+        Some rows with all columns, as a CSR matrix of float64.
     """
 
     n_rows: int
@@ -70,14 +70,14 @@ class RowSurvey:
 
 
 def survey_rows(matrix: Any, is_gene: np.ndarray) -> RowSurvey:
-    """Go over rows once.
+    """Return a survey of the values, from one pass over the rows.
 
     Parameters
     ----------
     matrix
         Shape (n_rows, n_columns), see ``pertharness.data.streaming``.
     is_gene
-        Whether a column is a gene of the dataset, shape (n_columns,); the others are not looked at for faults.
+        Whether a column is a gene of the dataset, shape (n_columns,); faults in other columns are ignored.
     """
     from scipy import sparse
 
@@ -115,7 +115,7 @@ def _columns_of(chunk: Any) -> np.ndarray:
 
 
 def _look_for_counts(survey: RowSurvey, start: int, chunk: Any, values: np.ndarray) -> None:
-    """Note the first row of whole numbers alone, and the first with fractions."""
+    """Record the first row of whole numbers only, and the first row with fractions."""
     n_rows = chunk.shape[0]
     lengths = np.full(n_rows, chunk.shape[1]) if isinstance(chunk, np.ndarray) else np.diff(chunk.indptr)
     row_of = np.repeat(np.arange(n_rows), lengths)
@@ -137,12 +137,12 @@ def _look_for_counts(survey: RowSurvey, start: int, chunk: Any, values: np.ndarr
 
 
 def refuse_sums(values: np.ndarray, file: PredictionFile, queries: list[str], columns: Columns) -> None:
-    """Refuse changes that, with the mean of the controls added, are no log1p of counts per 10 000.
+    """Raise an error for changes that are out of range once the mean of the controls is added.
 
     Parameters
     ----------
     values
-        With the mean added, shape (n_queries, n_genes).
+        Changes with the mean added, shape (n_queries, n_genes).
     """
     is_bad = np.abs(values) > LOG1P_CEILING
     if is_bad.any():
@@ -157,22 +157,21 @@ def refuse_sums(values: np.ndarray, file: PredictionFile, queries: list[str], co
 def refuse_values(
     file: PredictionFile, rows: np.ndarray, labels: list[str], columns: Columns, survey: RowSurvey, kind: str | None
 ) -> None:
-    """Refuse values that are no log1p of counts per 10 000, with row, column and what to do.
+    """Raise an error for values that cannot be log1p of counts per 10 000.
 
     Parameters
     ----------
     rows
-        Of the file, those that are asked for.
+        Indices of the rows of the queries in the file.
     labels
-        Of these, their perturbations.
+        Perturbations of these rows.
     kind
-        What the user says that the rows are: whole numbers are not taken for counts then, and changes may be of any
-        size.
+        Kind of rows that the user declared, or None. If given, whole numbers are accepted; changes may have any size.
 
     Raises
     ------
     DataError
-        At the first fault.
+        For the first fault, with row, column and what to do.
     """
 
     def fault(at: tuple[int, int, float], remedy: str) -> DataError:
@@ -198,7 +197,7 @@ def refuse_values(
 def _nan_in_part(
     file: PredictionFile, rows: np.ndarray, columns: Columns, survey: RowSurvey
 ) -> tuple[int, int, float] | None:
-    """Return the first NaN of a gene that has values, too, or of a file of NaN alone; None if there is none."""
+    """Return the first NaN of a gene that also has values, or of a file of NaN only; None if there is none."""
     used_columns = columns.positions[columns.positions >= 0]
     in_part = (survey.n_nan > 0) & (survey.n_nan < survey.n_rows)
     if not in_part.any():
@@ -208,26 +207,26 @@ def _nan_in_part(
 
 
 def _first_nan(file: PredictionFile, rows: np.ndarray, columns: np.ndarray) -> tuple[int, int, float]:
-    """Return the first NaN in some columns."""
+    """Return row, column and value of the first NaN in some columns."""
     for start, chunk in row_chunks(rows_of(file, rows), _CHUNK_BYTES):
         bad = np.isnan(stored_values(chunk).astype(np.float64)) & np.isin(_columns_of(chunk), columns)
         if bad.any():
             row, column = position_of(chunk, int(np.argmax(bad)))
             return start + row, column, float("nan")
-    raise AssertionError("a column was NaN before")  # the file has changed while it was read
+    raise AssertionError("a column was NaN before")  # only if the file was changed during reading
 
 
 def average(matrix: Any, groups: np.ndarray, n_groups: int, positions: np.ndarray) -> np.ndarray:
-    """Return the mean of the rows of each group in the dataset's genes, NaN where the file lacks one.
+    """Return the mean of the rows of each group, for the genes of the dataset; NaN if the file lacks a gene.
 
     Parameters
     ----------
     matrix
         Shape (n_rows, n_columns), log1p of counts per 10 000.
     groups
-        Of each row, its group; shape (n_rows,).
+        Group of each row, integers from 0; shape (n_rows,).
     positions
-        Of each gene, its column, -1 where it has none; shape (n_genes,).
+        Column of each gene, -1 if it is missing; shape (n_genes,).
 
     Returns
     -------
@@ -241,11 +240,11 @@ def average(matrix: Any, groups: np.ndarray, n_groups: int, positions: np.ndarra
 
 
 def in_rows(file: PredictionFile) -> PredictionFile:
-    """Return a file whose matrix can be gone over by rows: CSC is turned into CSR, in memory."""
+    """Return a file whose matrix can be read by rows; CSC is converted to CSR in memory."""
     source = as_source(file.matrix)
     return replace(file, matrix=as_source(to_memory(source)) if format_of(source) == "csc" else source)
 
 
 def rows_of(file: PredictionFile, rows: np.ndarray) -> View:
-    """Return some rows of a file, ascending, without reading them."""
+    """Return a view of some rows of a file, ascending; no values are read."""
     return View(file.matrix, np.dtype(file.matrix.dtype), rows)
