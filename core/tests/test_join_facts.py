@@ -13,7 +13,7 @@ from pertharness.data.canonical import write
 from pertharness.files.whole import sha256_file
 from pertharness.host.execution.nodes import Node, Outcome
 from pertharness.host.join.facts import FOLDER, join_facts
-from pertharness.host.leaderboard.tells import ModelFacts
+from pertharness.host.leaderboard.model_facts import ModelFacts
 from pertharness.host.plan import Attempt, Plan
 from pertharness.host.recipe import TaskChoice
 from pertharness.host.store.records import Store

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pertharness.contract.cards import MetricOffer
 from pertharness.host.leaderboard import calibrate
-from pertharness.host.leaderboard.calibrate import COLUMNS, NO_RANGE, add_positions, place
+from pertharness.host.leaderboard.calibrate import COLUMNS, NO_RANGE, add_positions, compute_positions
 from pertharness.host.leaderboard.compare import build_leaderboard
 from pertharness.host.leaderboard.markdown import as_markdown
 from pertharness.host.leaderboard.settings import DUPLICATE, Comparison, TaskSettings
@@ -74,8 +74,8 @@ def test_position_is_the_way_from_the_reference_to_the_duplicate() -> None:
 
 def test_a_model_better_than_the_duplicate_is_above_1_and_one_worse_than_the_reference_below_0() -> None:
     # Lower is better: reference 6, duplicate 3. Higher: reference 0.2, duplicate 0.6.
-    lower = place(np.array([[6.0], [3.0], [1.5], [7.5]]), 0, 1, -1.0)
-    higher = place(np.array([[0.2], [0.6], [0.8], [0.0]]), 0, 1, 1.0)
+    lower = compute_positions(np.array([[6.0], [3.0], [1.5], [7.5]]), 0, 1, -1.0)
+    higher = compute_positions(np.array([[0.2], [0.6], [0.8], [0.0]]), 0, 1, 1.0)
     assert lower.position == pytest.approx([0, 1, 1.5, -0.5])
     assert higher.position == pytest.approx([0, 1, 1.5, -0.5])
     assert (lower.has_range, higher.has_range) == ("yes", "yes")
@@ -83,14 +83,14 @@ def test_a_model_better_than_the_duplicate_is_above_1_and_one_worse_than_the_ref
 
 def test_a_model_is_placed_on_the_rows_that_all_three_have() -> None:
     answers = np.array([[4.0, 6.0, np.nan, 9.0], [2.0, 2.0, 1.0, np.nan], [np.nan, 3.0, 0.0, 0.0]])
-    places = place(answers, 0, 1, -1.0)
+    places = compute_positions(answers, 0, 1, -1.0)
     # The third has row 1 with both: (3 - 6) / (2 - 6); reference and duplicate have rows 0 and 1.
     assert places.position == pytest.approx([0, 1, 0.75])
     assert places.value == pytest.approx([5, 2, 3])
 
 
 def test_a_model_whose_own_rows_have_no_range_has_no_position() -> None:
-    places = place(np.array([[4.0, 6.0], [5.0, 2.0], [3.0, np.nan]]), 0, 1, -1.0)
+    places = compute_positions(np.array([[4.0, 6.0], [5.0, 2.0], [3.0, np.nan]]), 0, 1, -1.0)
     assert places.has_range == "yes"
     assert np.isnan(places.position[2])
 
@@ -105,13 +105,13 @@ def test_a_model_whose_own_rows_have_no_range_has_no_position() -> None:
 def test_there_is_a_range_if_the_duplicate_is_better_by_more_than_rounding(
     reference: float, duplicate: float, sign: float, known: str
 ) -> None:
-    places = place(np.array([[reference], [duplicate], [2.0]]), 0, 1, sign)
+    places = compute_positions(np.array([[reference], [duplicate], [2.0]]), 0, 1, sign)
     assert places.has_range == known
     assert np.isfinite(places.position).all() == (known == "yes")
 
 
 def test_without_the_reference_no_range_is_known() -> None:
-    assert place(np.array([[1.0], [2.0]]), None, 1, 1.0).has_range == ""
+    assert compute_positions(np.array([[1.0], [2.0]]), None, 1, 1.0).has_range == ""
 
 
 @settings(max_examples=40, deadline=None)
@@ -123,8 +123,8 @@ def test_positions_do_not_depend_on_unit_and_origin_of_a_metric(
         return
     sign = np.sign(values[1] - values[0])
     column = np.array(values)[:, None]
-    one, other = (place(x, 0, 1, sign).position for x in (column, column * scale + shift))
-    flipped = place(-column, 0, 1, -sign).position
+    one, other = (compute_positions(x, 0, 1, sign).position for x in (column, column * scale + shift))
+    flipped = compute_positions(-column, 0, 1, -sign).position
     assert one == pytest.approx(other, abs=1e-6)
     assert one == pytest.approx(flipped)
 

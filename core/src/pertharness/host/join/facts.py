@@ -15,8 +15,8 @@ from pertharness.contract.errors import DataError
 from pertharness.contract.jobs import Isolation
 from pertharness.files.whole import canonical_json, sha256_text, write_text
 from pertharness.host.execution.nodes import Outcome
+from pertharness.host.leaderboard.model_facts import Key, ModelFacts
 from pertharness.host.leaderboard.prediction_facts import Means, PredictionFacts, describe_prediction, open_means
-from pertharness.host.leaderboard.tells import Key, ModelFacts
 from pertharness.host.plan import Attempt, Plan
 from pertharness.host.store.records import Store
 

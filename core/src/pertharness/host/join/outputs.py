@@ -112,7 +112,7 @@ def _write_files(
 ) -> None:  # fmt: skip
     """Join the records and write the files; `memory` is told of each."""
     from pertharness.host.join import beside, collect_scores, costs, dataset_notes, facts, reasons, records
-    from pertharness.host.leaderboard import compare, curves, pooled, score_file, settings, tables, tells, write
+    from pertharness.host.leaderboard import compare, curves, model_facts, pooled, score_file, settings, tables, write
     from pertharness.host.report import write_report
 
     joined, metrics = collect_scores.join_scores(plan, outcomes, store), beside.metrics_of(plan)
@@ -138,13 +138,13 @@ def _write_files(
     )  # fmt: skip
     leaderboard = _with_positions(leaderboard, recipe, plan, outcomes, store, folder, comparison)
     known = facts.join_facts(plan, outcomes, store)
-    leaderboard = tells.add_tells(leaderboard, known)
+    leaderboard = model_facts.add_model_facts(leaderboard, known)
     leaderboard = records.with_records(leaderboard, plan, outcomes)
     shown = tables.make_tables(leaderboard, metrics, beside.settings_of(plan), comparison, write.summarise_costs(spent))
     of_data = dataset_notes.footer_notes(
         *(manifest.get(name, {}) for name in ("dataset_notes", "prediction_notes", "left_out"))
     )
-    notes = [*tables.not_scored(skipped), *tells.make_notes(leaderboard, known, metrics), *of_data]
+    notes = [*tables.not_scored(skipped), *model_facts.make_notes(leaderboard, known, metrics), *of_data]
     write.write_leaderboard(leaderboard, folder, shown, notes)
     write_report(shown, {**manifest, "tables": memory.tables}, folder / "report", notes=notes)
     names = [

@@ -1,5 +1,5 @@
-"""From the scores of a run to its leaderboard: pure functions on tables, without a look at the store.
+"""Turn the scores of a run into its leaderboard: pure functions on tables that never read the store.
 
-``settings`` says how to compare and imports nothing heavy; ``compare`` makes the leaderboard, ``write`` its files,
-``tables`` the tables that a reader sees, ``terminal`` and ``markdown`` (and ``report``) show them.
+``settings`` holds the rules of comparison and imports nothing heavy. ``compare`` makes the leaderboard, ``write`` its
+files, and ``tables`` the tables that ``terminal``, ``markdown`` and ``report`` show.
 """

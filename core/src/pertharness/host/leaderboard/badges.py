@@ -1,4 +1,4 @@
-"""The badges of the column ``tells``, and the signs that stand for them where there is no room for words."""
+"""The badges of the column ``tells``, and the signs for them where words do not fit."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterable
 TOO_GOOD, ALIKE, COPIES = "too good", "all alike", "copies training"
 CONSTANT, COPIES_BY_DESIGN = "constant by design", "copies by design"
 SUSPECT = (TOO_GOOD, ALIKE, COPIES)
-"""Badges that ask for a second look; the others say what a model is, by its card."""
+"""Badges that call for a second look; the others repeat what the model's card declares."""
 
 SIGN = "!"
-"""Behind a score that is too good, and behind the name of a model with another badge that asks for a second look."""
+"""Follows a score that is too good, and the name of a model with another badge of `SUSPECT`."""
 PARTIAL_SIGN = "~"
-"""Behind a score of a model that does not predict all genes."""
+"""Follows a score of a model that does not predict all genes."""
 _SEPARATOR = "; "
 
 
@@ -22,5 +22,5 @@ def join_badges(badges: Iterable[str]) -> str:
 
 
 def split_badges(cell: object) -> tuple[str, ...]:
-    """Return the badges of a cell of the column ``tells``, of an empty or absent one none."""
+    """Return the badges of a cell of the column ``tells``; none for an empty or absent cell."""
     return tuple(cell.split(_SEPARATOR)) if isinstance(cell, str) and cell else ()

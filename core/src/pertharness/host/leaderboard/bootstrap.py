@@ -1,8 +1,8 @@
 """The bootstrap over perturbations, its intervals and p values, and Holm's correction.
 
 A resample of n perturbations is a vector of n counts that sum to n; the mean of a model in all resamples is then one
-matrix product. The counts depend on the seed and n alone, so that all models on the same perturbations are resampled
-alike (paired), and one model more or less changes nothing for the others.
+matrix product. The counts depend on the seed and n alone, so all models on the same perturbations share their resamples
+(paired), and adding or removing a model does not change the others.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Bootstrap:
         values
             Shape (n_models, n_rows), no NaN.
         units
-            What is drawn: the unit of each row, shape (n_rows,). A drawn unit brings all its rows.
+            Unit of each row, shape (n_rows,). Units are drawn, and a drawn unit brings all its rows.
         """
         _, unit = np.unique(units, return_inverse=True)
         counts = np.bincount(unit)
@@ -49,7 +49,7 @@ class Bootstrap:
         return np.concatenate([(sums @ piece.T) / (piece @ counts) for piece in pieces], axis=1)
 
     def interval(self, samples: np.ndarray, *, whole: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """Return the ends of the percentile interval of each row of samples; if `whole`, as values that occur."""
+        """Return the ends of the percentile interval of each row of samples; if `whole`, take values that occur."""
         tail = (1 - self.confidence) / 2
         low, high = np.quantile(samples, [tail, 1 - tail], axis=1, method="inverted_cdf" if whole else "linear")
         return low, high
@@ -77,7 +77,7 @@ def two_sided_p(differences: np.ndarray, tolerance: float) -> np.ndarray:
     differences
         Shape (n_models, resamples).
     tolerance
-        A difference up to this is zero; so the order of a sum cannot decide a tie.
+        Differences up to this count as zero, so that the order of a sum cannot decide a tie.
     """
     below = (differences <= tolerance).sum(axis=1)
     above = (differences >= -tolerance).sum(axis=1)
@@ -86,7 +86,7 @@ def two_sided_p(differences: np.ndarray, tolerance: float) -> np.ndarray:
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Correct p values for their number (Holm 1979, Scand. J. Stat. 6: 65-70); a NaN is no test and stays NaN."""
+    """Correct p values for their number (Holm 1979, Scand. J. Stat. 6: 65-70); a NaN is not counted and stays NaN."""
     order = np.argsort(p, kind="stable")[: np.isfinite(p).sum()]
     corrected = np.full(p.shape, np.nan)
     steps = np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1))

@@ -1,4 +1,4 @@
-"""Columns as integers, by which millions of rows are sorted and grouped: positions among sorted distinct values."""
+"""Columns as integers, positions among sorted distinct values, by which millions of rows are sorted and grouped."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Coded(NamedTuple):
 
     def find(self, value: object) -> int:
         """Return the position of a value, -1 if it does not occur."""
-        places = np.flatnonzero(self.values == value)
-        return int(places[0]) if len(places) else -1
+        positions = np.flatnonzero(self.values == value)
+        return int(positions[0]) if len(positions) else -1
 
     def cells(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Return the values of rows."""
@@ -33,29 +33,29 @@ class Coded(NamedTuple):
 
 
 def code(column: pd.Series) -> Coded:
-    """Return a column as integers; NaN is no value and has the code -1.
+    """Return a column as integers; NaN has the code -1.
 
-    A column of the dtype ``category`` is not read cell by cell.
+    A column of the dtype ``category`` is converted by its categories, not cell by cell.
     """
     if not isinstance(column.dtype, pd.CategoricalDtype):
         codes, values = pd.factorize(column, sort=True)
         return Coded(codes.astype(np.min_scalar_type(-len(values) - 1)), np.asarray(values))
-    given = column.cat.codes.to_numpy()
+    category_codes = column.cat.codes.to_numpy()
     names = np.asarray(column.cat.categories, dtype=object)
-    used = np.flatnonzero(np.bincount(given[given >= 0], minlength=len(names)))
+    used = np.flatnonzero(np.bincount(category_codes[category_codes >= 0], minlength=len(names)))
     ordered = np.array(sorted(used, key=names.__getitem__), dtype=np.intp)
-    place = np.full(len(names) + 1, -1, dtype=given.dtype)  # the last for -1
-    place[ordered] = np.arange(len(ordered))
-    return Coded(place[given], names[ordered])
+    new_code = np.full(len(names) + 1, -1, dtype=category_codes.dtype)  # the last entry is for -1
+    new_code[ordered] = np.arange(len(ordered))
+    return Coded(new_code[category_codes], names[ordered])
 
 
 def combine(*columns: tuple[np.ndarray, int]) -> np.ndarray:
-    """Return one integer per row that sorts as the rows do: by the first column, within it by the next, and so on.
+    """Return one integer per row that sorts as the rows do: by the first column, then by the next, and so on.
 
     Parameters
     ----------
     columns
-        Codes, shape (n_rows,), from 0 to below the number beside them.
+        Pairs of codes, shape (n_rows,), and a number above all of them; codes start at 0.
     """
     key = np.zeros(len(columns[0][0]), dtype=np.int64)
     span = 1

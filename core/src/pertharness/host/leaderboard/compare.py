@@ -1,7 +1,7 @@
-"""Scores in, leaderboard out: common sets, intervals, verdicts and ranks.
+"""Make the leaderboard from scores: common sets, intervals, verdicts and ranks.
 
-The rules are those of ``docs/leaderboard.md``. Each step below gives some of the leaderboard's columns for all models
-of one dataset, task, metric, variant and stratum, as arrays with one entry per model.
+``docs/leaderboard.md`` explains the rules. Each step below returns some of the leaderboard's columns for all models of
+one dataset, task, metric, variant and stratum, as arrays with one entry per model.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pandas as pd
 from pertharness.contract.cards import MetricOffer
 from pertharness.host.leaderboard.bootstrap import Bootstrap, holm, two_sided_p
 from pertharness.host.leaderboard.cube import NOT_EXPECTED, STATES, Cube, build_cubes, mean_of_finite
-from pertharness.host.leaderboard.notes import tell
+from pertharness.host.leaderboard.notes import model_notes
 from pertharness.host.leaderboard.settings import ALPHA, FEWEST_PERTURBATIONS, Comparison, TaskSettings
 
 KEYS = ("dataset", "task", "plugin", "model", "params", "metric", "variant", "stratum")
@@ -50,7 +50,7 @@ def build_leaderboard(
     scores
         A row per expected value: dataset, task, split, seed, training_seed, plugin, model, params, perturbation, gene,
         metric, variant, coordinate, value (NaN unless scored), state, part (``test`` or ``val``), selected_on_scored.
-        Values of a gene or at a coordinate are no business of a leaderboard and are passed over.
+        Values of single genes and coordinates are ignored.
     metrics
         Metric -> its offer.
     settings
@@ -58,8 +58,8 @@ def build_leaderboard(
     strata
         Columns dataset, perturbation, effect (NaN if unknown) and on_target (``yes``, ``no`` or empty).
     reasons
-        (dataset, task, model label, metric), or without the metric for all others -> why the model's worst record is
-        not done; goes into the note.
+        (dataset, task, model label, metric), or the first three for all other metrics -> the reason why the model's
+        worst record is not done. The reason goes into the note.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def build_leaderboard(
     Raises
     ------
     DataError
-        If a metric is on no card or a state is unknown.
+        If no card declares a metric, or if a state is unknown.
     """
     bootstrap = Bootstrap(comparison.resamples, comparison.seed, comparison.confidence)
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
@@ -77,10 +77,10 @@ def build_leaderboard(
         return _frame(columns)
     for cube in build_cubes(scores, metrics):
         task = settings.get((cube.dataset, cube.task), TaskSettings())
-        places = [(cube.dataset, cube.task, model.label) for model in cube.models]
-        why = [reasons.get((*place, cube.metric), reasons.get(place, "")) for place in places]
+        model_keys = [(cube.dataset, cube.task, model.label) for model in cube.models]
+        model_reasons = [reasons.get((*model_key, cube.metric), reasons.get(model_key, "")) for model_key in model_keys]
         for stratum, inside in each_stratum(cube, strata):
-            compared = _compare(cube, inside, task, comparison, bootstrap, why)
+            compared = _compare(cube, inside, task, comparison, bootstrap, model_reasons)
             compared |= {"stratum": [stratum] * len(cube.models)}
             for name, column in columns.items():
                 column.extend(compared[name])
@@ -106,7 +106,7 @@ def _rounded(value: float) -> float:
 
 
 def each_stratum(cube: Cube, strata: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the strata that have a perturbation, as masks over the rows of the cube."""
+    """Yield each non-empty stratum, with a mask over the rows of the cube."""
     table = strata[strata["dataset"] == cube.dataset].drop_duplicates("perturbation").set_index("perturbation")
     effects = table["effect"].reindex(np.unique(cube.perturbation)).astype("float64").dropna()
     strong = effects.index[effects >= effects.median()]
@@ -118,9 +118,14 @@ def each_stratum(cube: Cube, strata: pd.DataFrame) -> Iterator[tuple[str, np.nda
 
 
 def _compare(
-    cube: Cube, inside: np.ndarray, task: TaskSettings, comparison: Comparison, bootstrap: Bootstrap, why: list[str]
+    cube: Cube,
+    inside: np.ndarray,
+    task: TaskSettings,
+    comparison: Comparison,
+    bootstrap: Bootstrap,
+    model_reasons: list[str],
 ) -> Columns:
-    """Return all columns but the stratum, for the rows `inside`."""
+    """Return all columns except the stratum, for the rows `inside`."""
     answers = cube.answers()
     rows = np.arange(len(inside))
     alone = comparison.bootstrap == "rows" and not cube.whole_splits
@@ -138,19 +143,19 @@ def _compare(
     sets = columns.pop("sets")
     columns |= _intervals(answers, sets, units, bootstrap)
     columns |= _ranks(answers, columns, common, units, sign, bootstrap)
-    # The list binds its own models; another is compared with the reference on all that both answered.
+    # Models outside the list are compared with the reference on all rows that both answered.
     pairs = np.where(listed[:, None], sets, np.isfinite(answers) & inside)
     columns |= _differences(cube, answers, pairs, units, sign, _find(labels, task.reference), bootstrap)
     columns |= _filled(answers, inside, sign, _find(labels, comparison.fill))
     columns["reference"] = [task.reference] * len(labels)
     columns["selected_on_scored"] = ["yes" if selected else "" for selected in cube.selected]
-    columns["note"] = tell(cube, inside, columns, task, why)
+    columns["note"] = model_notes(cube, inside, columns, task, model_reasons)
     columns |= _of_whole_splits(columns) if cube.whole_splits else {"se": [np.nan] * len(labels)}
     return columns | (_unmatched(columns) if cube.unranked else {})
 
 
 def _unmatched(columns: Columns) -> Columns:
-    """Blank what compares models, of a variant whose values are no match."""
+    """Return blank columns in place of comparisons, for a variant whose values are not comparable between models."""
     none = [np.nan] * len(columns["value"])
     compared = ("rank", "difference", "p_holm", "filled")
     blank = [name for name in columns if name.startswith(compared)]
@@ -158,9 +163,9 @@ def _unmatched(columns: Columns) -> Columns:
 
 
 def _of_whole_splits(columns: Columns) -> Columns:
-    """Return the columns that are others where a split has one value: its standard error, and nothing of perturbations.
+    """Return the columns that differ where each split has one value: a standard error in place of perturbations.
 
-    The splits of a screen overlap and are few: they are no sample that could be drawn from again for an interval.
+    The splits of a screen are few and overlap, so resampling them would not give an interval.
     """
     none = [np.nan] * len(columns["value"])
     n = np.maximum(columns["n_splits"], 1)
@@ -175,7 +180,7 @@ def _find(labels: list[str], label: str) -> int | None:
 
 
 def _rank(values: np.ndarray, sign: float) -> np.ndarray:
-    """Rank along the first axis: 1 + the number that are better; ties share the smallest, a NaN has none."""
+    """Rank along the first axis: 1 + the number of better values. Ties share the smallest rank; NaN has no rank."""
     oriented = sign * values
     tolerance = 1e-12 * np.abs(np.nan_to_num(values)).max(initial=0.0)
     ranks = 1.0 + (oriented[None] > oriented[:, None] + tolerance).sum(axis=1)
@@ -183,10 +188,10 @@ def _rank(values: np.ndarray, sign: float) -> np.ndarray:
 
 
 def _counts(cube: Cube, inside: np.ndarray) -> Columns:
-    """Count what was expected and scored, and give the worst state of the records."""
+    """Count the expected and the scored values, and return them with the worst state of the records."""
     named = inside & ((cube.perturbation != "") | cube.whole_splits)
     expected = (cube.states[:, :, named] != NOT_EXPECTED).sum(axis=(1, 2))
-    # A model without any entry was in the run but not asked: it is shown with all that it did not answer.
+    # A model without any entry was not asked for this metric. Show it with the full number of expected values.
     worst = cube.states.max(axis=(1, 2))
     worst[worst == NOT_EXPECTED] = STATES.index("skipped")
     return {
@@ -197,20 +202,20 @@ def _counts(cube: Cube, inside: np.ndarray) -> Columns:
 
 
 def _own_values(cube: Cube, answers: np.ndarray, common: np.ndarray, alike: np.ndarray) -> Columns:
-    """Return each model's mean over its part of the common set, and how it varies with the seeds."""
+    """Return each model's mean over its part of the common set, and its variation between seeds."""
     sets = np.isfinite(answers) & common
     n = sets.sum(axis=1)
     whole = (n == common.sum()) & (n > 0) & alike
-    kept = np.where(sets, answers, np.nan)
+    common_values = np.where(sets, answers, np.nan)
     return {
         "sets": sets,
         "set": np.where(whole, "common", np.where(n > 0, "own", "")),
         "n": n,
         "n_perturbations": [len(set(cube.perturbation[chosen])) for chosen in sets],
         "n_splits": [len(set(cube.split[chosen])) for chosen in sets],
-        "value": mean_of_finite(kept, axis=1),
-        "value_test_only": mean_of_finite(np.where(cube.test, kept, np.nan), axis=1),
-        "sd_split": [_sd_split(row, cube.split) for row in kept],
+        "value": mean_of_finite(common_values, axis=1),
+        "value_test_only": mean_of_finite(np.where(cube.test, common_values, np.nan), axis=1),
+        "sd_split": [_sd_split(row, cube.split) for row in common_values],
         "sd_training": [_sd_training(values[:, chosen]) for values, chosen in zip(cube.values, sets, strict=True)],
     }
 
@@ -224,14 +229,14 @@ def _sd_split(row: np.ndarray, split: np.ndarray) -> float:
 
 
 def _sd_training(values: np.ndarray) -> float:
-    """Return the sd (n - 1) over training seeds of the mean over the rows that all of them scored."""
+    """Return the sd (n - 1) over training seeds of the mean over the rows that every seed scored."""
     used = values[np.isfinite(values).any(axis=1)]
     shared = used[:, np.isfinite(used).all(axis=0)]
     return float(shared.mean(axis=1).std(ddof=1)) if len(shared) > 1 and shared.shape[1] else np.nan
 
 
 def _alike(masks: np.ndarray, units: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the models that have the same rows, with these rows; not those with fewer than two units to draw."""
+    """Yield groups of models with the same rows, and these rows; skip rows of fewer than two units."""
     groups: dict[bytes, list[int]] = {}
     for position, mask in enumerate(masks):
         groups.setdefault(mask.tobytes(), []).append(position)
@@ -253,7 +258,7 @@ def _intervals(answers: np.ndarray, sets: np.ndarray, units: np.ndarray, bootstr
 def _ranks(
     answers: np.ndarray, columns: Columns, common: np.ndarray, units: np.ndarray, sign: float, bootstrap: Bootstrap
 ) -> Columns:
-    """Rank the models that scored the whole common set, and say how firm the rank is over the resamples."""
+    """Rank the models that scored the whole common set, and return how stable the rank is over resamples."""
     ranked = np.flatnonzero(columns["set"] == "common")
     rank, low, high, stability = np.full((4, len(answers)), np.nan)
     rank[ranked] = _rank(columns["value"][ranked], sign)
@@ -273,7 +278,7 @@ def _differences(
     reference: int | None,
     bootstrap: Bootstrap,
 ) -> Columns:
-    """Compare each model with the reference on those of its rows `pairs` that the reference scored too."""
+    """Compare each model with the reference on the rows in `pairs` that the reference scored too."""
     shared = np.zeros_like(pairs) if reference is None else pairs & np.isfinite(answers[reference])
     change = answers - answers[reference or 0]
     difference = mean_of_finite(np.where(shared, change, np.nan), axis=1)
@@ -302,10 +307,10 @@ def _differences(
 
 
 def _filled(answers: np.ndarray, inside: np.ndarray, sign: float, fill: int | None) -> Columns:
-    """Return the means over all held-out rows, with the fill baseline's score where a model has none."""
+    """Return the means over all held-out rows, with the fill baseline's score where a model's is missing."""
     rows = np.zeros_like(inside) if fill is None else inside & np.isfinite(answers[fill])
     scored = np.isfinite(answers)
-    present = (scored & rows).any(axis=1)  # A model that scored nothing is not given the baseline's score.
+    present = (scored & rows).any(axis=1)  # A model without any score does not get the baseline's.
     value = mean_of_finite(np.where(rows, np.where(scored, answers, answers[fill or 0]), np.nan), axis=1)
     value = np.where(present, value, np.nan)
     return {

@@ -15,7 +15,7 @@ from pertharness.host.leaderboard.coded import Coded, code, combine
 from pertharness.host.leaderboard.settings import model_label
 
 STATES = ("done", "unanswered", "undefined", "skipped", "invalid", "failed", "timeout", "crashed")
-"""States of an expected value, the worst last; those from ``skipped`` on are states of its record."""
+"""States of an expected value, from best to worst; from ``skipped`` on, they are states of its record."""
 
 NOT_EXPECTED = -1
 
@@ -29,7 +29,7 @@ class Model(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The name under which a recipe and a reader know it."""
+        """The name of the model in recipes and tables."""
         return model_label(self.model, self.params)
 
 
@@ -44,8 +44,8 @@ class Cube:
     states : np.ndarray
         Same shape; position in `STATES`, or `NOT_EXPECTED`.
     perturbation : np.ndarray
-        Name of the perturbation of each row, shape (n_rows,); empty where a row is a whole split, and where a split
-        could not be made, so that nothing is known but the state.
+        Name of the perturbation of each row, shape (n_rows,). It is empty where a row is a whole split, and where a
+        split could not be made, so that only the state is known.
     split : np.ndarray
         Number of the split (split and seed) of each row.
     test : np.ndarray
@@ -53,12 +53,12 @@ class Cube:
     selected : np.ndarray
         Per model: whether it was selected on data that is scored here.
     unranked : bool
-        Whether the values of two models are no match, by the metric's card.
+        Whether the metric's card declares that values of two models cannot be compared.
     whole_splits : bool
         Whether a row is a split, scored as a whole: a metric of the level ``task``.
     answered : np.ndarray
-        Of whole splits: which of the predictions behind each row a model gave, shape (n_models, n_predictions); empty
-        if no metric of single predictions tells.
+        For whole splits: which of the predictions behind each row a model gave, shape (n_models, n_predictions). It is
+        empty if no metric scores single predictions.
     behind : np.ndarray
         The row of each of these predictions.
     """
@@ -81,25 +81,25 @@ class Cube:
     behind: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
 
     def alike(self, named: np.ndarray) -> np.ndarray:
-        """Tell, per model, whether in each split it answered just what all models of the common set answered.
+        """Return, per model, whether it answered in each split exactly what all models of the common set answered.
 
-        A value of a whole split is over what a model answered there: values over other predictions are no match.
-        ``named`` says which models make up the common set; of none: it is all that the splits hold out.
+        The value of a whole split covers what a model answered there, so values over different predictions cannot be
+        compared. ``named`` marks the models of the common set; if it marks none, all held-out predictions form it.
         """
         if not self.answered.size:
             return np.ones(len(self.models), dtype=bool)
-        wanted = self.answered[named & self.answered.any(axis=1)].all(axis=0)
+        common_answers = self.answered[named & self.answered.any(axis=1)].all(axis=0)
         scored = np.isfinite(self.answers())[:, self.behind]
-        same: np.ndarray = ((self.answered == wanted) | ~scored).all(axis=1)
+        same: np.ndarray = ((self.answered == common_answers) | ~scored).all(axis=1)
         return same
 
     def answers(self) -> np.ndarray:
-        """Return one value per model and row, the mean over the training seeds that have one; else NaN."""
+        """Return one value per model and row: the mean over the training seeds with a value, else NaN."""
         return mean_of_finite(self.values, axis=1)
 
 
 def mean_of_finite(values: np.ndarray, axis: int) -> np.ndarray:
-    """Return the mean of what is not NaN along an axis; NaN, without a warning, where nothing is."""
+    """Return the mean of finite values along an axis; NaN, without a warning, where all are NaN."""
     scored = np.isfinite(values)
     n = scored.sum(axis=axis)
     total = np.where(scored, values, 0.0).sum(axis=axis)
@@ -126,21 +126,21 @@ class _Scores(NamedTuple):
     selected: np.ndarray
 
     def groups(self, rows: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
-        """Yield dataset and task, in this order, with those of the rows that are of both."""
+        """Yield each dataset and task, in this order, with their rows."""
         key = combine((self.dataset.codes[rows], self.dataset.size), (self.task.codes[rows], self.task.size))
         for number in np.flatnonzero(np.bincount(key)):
             dataset, task = divmod(int(number), self.task.size)
             yield self.dataset.values[dataset], self.task.values[task], rows[key == number]
 
     def row_keys(self, rows: np.ndarray) -> np.ndarray:
-        """Return a number for split, seed and perturbation of each row, which sorts as these do."""
+        """Return one number for split, seed and perturbation of each row, which sorts as these do."""
         return combine(
             (self.split.codes[rows], self.split.size), (self.perturbation.codes[rows], self.perturbation.size)
         )
 
 
-class _Held(NamedTuple):
-    """What the cubes of a task have in common: as in a `Cube`."""
+class _RowFacts(NamedTuple):
+    """The fields of a `Cube` that all cubes of a task share."""
 
     perturbation: np.ndarray
     split: np.ndarray
@@ -149,7 +149,7 @@ class _Held(NamedTuple):
 
 
 Answered = dict[tuple[str, str], tuple[np.ndarray, np.ndarray, int]]
-"""(dataset, task) -> answered and behind, as in a `Cube`, and the number of splits."""
+"""(dataset, task) -> `Cube.answered`, `Cube.behind`, and the number of splits."""
 
 
 def build_cubes(scores: pd.DataFrame, metrics: Mapping[str, MetricOffer]) -> Iterator[Cube]:
@@ -158,13 +158,13 @@ def build_cubes(scores: pd.DataFrame, metrics: Mapping[str, MetricOffer]) -> Ite
     Raises
     ------
     DataError
-        If a metric is on no card or a state is unknown.
+        If no card declares a metric, or if a state is unknown.
     """
     metric, state = code(scores["metric"]), code(scores["state"])
-    for column, values, known in (("metric", metric.values, tuple(metrics)), ("state", state.values, STATES)):
-        unknown = sorted(set(values) - set(known))
+    for column, values, allowed in (("metric", metric.values, tuple(metrics)), ("state", state.values, STATES)):
+        unknown = sorted(set(values) - set(allowed))
         if unknown:
-            raise DataError(f"scores: unknown {column} {unknown[0]!r}; expected one of {', '.join(map(repr, known))}")
+            raise DataError(f"scores: unknown {column} {unknown[0]!r}; expected one of {', '.join(map(repr, allowed))}")
     table, models = _read(scores, metric, state)
     levels = np.array([metrics[name].level for name in metric.values], dtype=object)
     bare = _empty(scores["gene"]) & _empty(scores["coordinate"])
@@ -174,9 +174,9 @@ def build_cubes(scores: pd.DataFrame, metrics: Mapping[str, MetricOffer]) -> Ite
     named = table.perturbation.codes != table.perturbation.find("")
     answered = _answered(table, np.flatnonzero(single & named), len(models)) if len(whole) else {}
     for cube in _cubes_of(table, whole, metrics, models):
-        given, behind, n_splits = answered.get((cube.dataset, cube.task), (cube.answered, cube.behind, -1))
-        # Otherwise some split has no metric of single predictions.
-        yield replace(cube, answered=given, behind=behind) if n_splits == len(cube.split) else cube
+        was_answered, behind, n_splits = answered.get((cube.dataset, cube.task), (cube.answered, cube.behind, -1))
+        # If the numbers differ, some split has no metric of single predictions.
+        yield replace(cube, answered=was_answered, behind=behind) if n_splits == len(cube.split) else cube
 
 
 def _read(scores: pd.DataFrame, metric: Coded, state: Coded) -> tuple[_Scores, tuple[Model, ...]]:
@@ -206,29 +206,29 @@ def _read(scores: pd.DataFrame, metric: Coded, state: Coded) -> tuple[_Scores, t
 
 
 def _ranked(keys: np.ndarray) -> Coded:
-    """Return numbers as positions among the sorted distinct ones, in as few bytes as these need."""
+    """Return numbers as positions among the sorted distinct numbers, in the smallest dtype that fits."""
     codes, values = pd.factorize(keys, sort=True)
     return Coded(codes.astype(np.min_scalar_type(max(len(values) - 1, 0))), values)
 
 
 def _empty(column: pd.Series) -> np.ndarray:
-    """Return which cells hold nothing."""
+    """Return which cells are empty."""
     nothing = column.isna() if column.dtype.kind == "f" else column.isna() | (column == "")
     empty: np.ndarray = nothing.to_numpy()
     return empty
 
 
 def _answered(table: _Scores, rows: np.ndarray, n_models: int) -> Answered:
-    """Return which predictions each model gave, as the metrics of single predictions know it."""
+    """Return which predictions each model gave, from the metrics of single predictions."""
     answered = {}
-    given = (table.state == STATES.index("done")) | (table.state == STATES.index("undefined"))
+    is_answer = (table.state == STATES.index("done")) | (table.state == STATES.index("undefined"))
     for dataset, task, here in table.groups(rows):
-        places, keys = pd.factorize(table.row_keys(here), sort=True)
-        was_given = np.zeros((n_models, len(keys)), dtype=bool)
-        chosen = given[here]
-        was_given[table.model[here][chosen], places[chosen]] = True
+        positions, keys = pd.factorize(table.row_keys(here), sort=True)
+        mask = np.zeros((n_models, len(keys)), dtype=bool)
+        chosen = is_answer[here]
+        mask[table.model[here][chosen], positions[chosen]] = True
         splits, behind = np.unique(keys // table.perturbation.size, return_inverse=True)
-        answered[dataset, task] = was_given, behind, len(splits)
+        answered[dataset, task] = mask, behind, len(splits)
     return answered
 
 
@@ -237,32 +237,32 @@ def _cubes_of(
 ) -> Iterator[Cube]:
     """Yield the cubes of metrics of one level."""
     for dataset, task, here in table.groups(rows):
-        place, keys = pd.factorize(table.row_keys(here), sort=True)
+        row_index, keys = pd.factorize(table.row_keys(here), sort=True)
         training = pd.factorize(table.training_seed.codes[here], sort=True)[0]
-        held = _held(table, here, place, keys, len(models))
+        row_facts = _row_facts(table, here, row_index, keys, len(models))
         shape = (len(models), int(training.max(initial=0)) + 1, len(keys))
         which = combine((table.metric.codes[here], table.metric.size), (table.variant.codes[here], table.variant.size))
         for number in np.flatnonzero(np.bincount(which)):
             metric, variant = (int(position) for position in divmod(number, table.variant.size))
-            mine = np.flatnonzero(which == number)
-            at = table.model[here[mine]], training[mine], place[mine]
+            of_metric = np.flatnonzero(which == number)
+            at = table.model[here[of_metric]], training[of_metric], row_index[of_metric]
             values, states = np.full(shape, np.nan), np.full(shape, NOT_EXPECTED, dtype=np.int8)
-            values[at], states[at] = table.value[here[mine]], table.state[here[mine]]
+            values[at], states[at] = table.value[here[of_metric]], table.state[here[of_metric]]
             states[(states == 0) & ~np.isfinite(values)] = STATES.index("undefined")
             names = table.metric.values[metric], table.variant.values[variant]
             offer = metrics[names[0]]
             yield Cube(
                 dataset, task, *names, offer.direction, models, np.where(np.isfinite(values), values, np.nan),
-                states, **held._asdict(), unranked=names[1] in offer.unranked, whole_splits=offer.level == "task",
+                states, **row_facts._asdict(), unranked=names[1] in offer.unranked, whole_splits=offer.level == "task",
             )  # fmt: skip
 
 
-def _held(table: _Scores, here: np.ndarray, place: np.ndarray, keys: np.ndarray, n_models: int) -> _Held:
-    """Return what is so of all cubes of a task."""
+def _row_facts(table: _Scores, here: np.ndarray, row_index: np.ndarray, keys: np.ndarray, n_models: int) -> _RowFacts:
+    """Return the facts on rows and models that all cubes of a task share."""
     split, perturbation = np.divmod(keys, table.perturbation.size)
     test = np.ones(len(keys), dtype=bool)
-    test[place] = table.test[here]
+    test[row_index] = table.test[here]
     selected = np.zeros(n_models, dtype=bool)
     selected[table.model[here][table.selected[here]]] = True
     names = table.perturbation.values[perturbation].astype(object)
-    return _Held(names, np.unique(split, return_inverse=True)[1], test, selected)
+    return _RowFacts(names, np.unique(split, return_inverse=True)[1], test, selected)

@@ -1,4 +1,4 @@
-"""The mean curves: what metrics give point by point, averaged over splits."""
+"""The mean curves: values of metrics along a coordinate, averaged over splits."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from pertharness.host.leaderboard.coded import code
 CURVES = "curves"
 """Name of the table of mean curves."""
 _CURVE_KEYS = ["dataset", "task", "plugin", "model", "params", "metric", "variant", "coordinate"]
-_DIGITS = 12  # As on the leaderboard: sums differ beyond this between machines.
+_DIGITS = 12  # As on the leaderboard: more digits of a sum differ between machines.
 
 
 def average_curves(scores: pd.DataFrame, metrics: Mapping[str, MetricOffer]) -> pd.DataFrame:
-    """Return the mean over splits of every curve, with its standard error, point by point.
+    """Return the mean over splits and its standard error, for every point of every curve.
 
     Parameters
     ----------
     scores
         From `pertharness.host.join.collect_scores.join_scores`; training seeds are averaged within a split first.
     metrics
-        Metric -> its offer; those of the level ``curve`` count.
+        Metric -> its offer; only those of the level ``curve`` are used.
 
     Returns
     -------
     pandas.DataFrame
         dataset, task, plugin, model, params, metric, variant, coordinate, mean, se (sd with n - 1 over splits, divided
-        by sqrt(n_splits); NaN for one split), n_splits; sorted. A split without a value at a point is not counted.
+        by sqrt(n_splits); NaN for one split), n_splits; sorted. Splits without a value at a point are not counted.
     """
     none = pd.DataFrame(columns=[*_CURVE_KEYS, "mean", "se", "n_splits"])
     if scores.empty:
@@ -40,7 +40,7 @@ def average_curves(scores: pd.DataFrame, metrics: Mapping[str, MetricOffer]) -> 
     if points.empty:
         return none
     points = points.astype({"coordinate": float, "value": float})
-    # By integers that sort as the names do: of millions of points the names are compared once.
+    # Sort by integers that sort as the names do, so that names are not compared for millions of points.
     names = {name: code(points[name]) for name in (*_CURVE_KEYS[:-1], "split")}
     points = points.assign(**{name: column.codes.astype(np.intp) for name, column in names.items()})
     ordered = points.sort_values([*_CURVE_KEYS, "split", "seed", "training_seed"])

@@ -1,4 +1,4 @@
-"""Tables on a terminal, in columns that leave names their room: words are broken before numbers are cut."""
+"""Tables on a terminal whose columns leave room for names: words are broken before numbers are cut."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 NAME_WIDTH = 12
-"""Columns of the screen that names have at least, or as many as they need, however wide the numbers beside them are."""
+"""Least width of the column of names, or the width they need if that is less, however wide the numbers are."""
 
 Rows = Sequence[Sequence[Text]]
 
 
 def make_grid(header: Sequence[str], rows: Rows, greyed: Sequence[bool], room: int) -> Grid:
-    """Return a grid without lines between rows; greyed columns are dim.
+    """Return a grid without lines between rows, with greyed columns dim.
 
     Parameters
     ----------
@@ -28,12 +28,12 @@ def make_grid(header: Sequence[str], rows: Rows, greyed: Sequence[bool], room: i
     greyed
         Whether each column is greyed.
     room
-        Columns of the screen.
+        Width of the screen in columns.
     """
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name, grey, width in zip(header, greyed, _widths(header, rows, room), strict=True):
         words = _is_text(name)
-        # Names fold; a number is never broken, and where there is no room for it, an ellipsis says so.
+        # Names fold. A number is never broken; one that does not fit is cut with an ellipsis.
         how: OverflowMethod = "fold" if words else "ellipsis"
         grid.add_column(
             Text(name, overflow="fold"), justify="left" if words else "right", overflow=how, no_wrap=not words,
@@ -50,17 +50,17 @@ def fits(header: Sequence[str], rows: Rows, room: int) -> bool:
 
 
 def _inner(header: Sequence[str], room: int) -> int:
-    """Return the columns of the screen that cells have together: a space and a padding stand beside each."""
+    """Return the width that all cells share: each cell has a space and a padding beside it."""
     return room - 2 * len(header)
 
 
 def _is_text(column: str) -> bool:
-    """Return whether a column holds words, which may be broken into lines, and no numbers."""
+    """Return whether a column holds words, which may be broken into lines, rather than numbers."""
     return column in ("model", "isolation") or column.startswith("vs ")
 
 
 def _columns(header: Sequence[str], rows: Rows) -> list[list[Text]]:
-    """Return the cells of each column, its name among them."""
+    """Return the cells of each column, starting with its name."""
     return [[Text(name), *(row[i] for row in rows)] for i, name in enumerate(header)]
 
 
@@ -70,7 +70,7 @@ def _natural(header: Sequence[str], rows: Rows) -> list[int]:
 
 
 def _unbroken(header: Sequence[str], rows: Rows) -> list[int]:
-    """Return the widths at which no number and no word is broken, but for long names."""
+    """Return the widths at which no number and no word is broken, except long names."""
     columns, widths = _columns(header, rows), _natural(header, rows)
     for i, (name, column) in enumerate(zip(header, columns, strict=True)):
         if _is_text(name):
@@ -81,7 +81,7 @@ def _unbroken(header: Sequence[str], rows: Rows) -> list[int]:
 
 
 def _widths(header: Sequence[str], rows: Rows, room: int) -> list[int]:
-    """Return widths that fit: first lines are broken between words, then words and numbers, the widest first."""
+    """Return widths that fit: break lines between words first, then words and numbers, the widest column first."""
     widths, unbroken = _natural(header, rows), _unbroken(header, rows)
     least = [width if name == "model" else 1 for name, width in zip(header, unbroken, strict=True)]
     for fewest in (unbroken, least):

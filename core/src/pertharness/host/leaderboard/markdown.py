@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from pertharness.host.leaderboard.badges import PARTIAL_SIGN, SIGN, SUSPECT
-from pertharness.host.leaderboard.tables import NONE, Line, Note, Table
+from pertharness.host.leaderboard.number_text import NONE
+from pertharness.host.leaderboard.tables import Line, Note, Table
 from pertharness.host.text.printable import printable
 
 LEGEND = (
@@ -40,7 +41,7 @@ _ESCAPES = {
 
 
 def legend(tables: Iterable[Table]) -> str:
-    """Return what the signs in tables mean; those that are not always there only where they are."""
+    """Return the meaning of the signs in tables; a sign that no table uses is left out."""
     shown = list(tables)
     parts = {
         _GREYED: any(table.greyed for table in shown), _PARTIAL: any(table.partial for table in shown),
@@ -56,7 +57,7 @@ def footer(notes: Iterable[Note]) -> list[str]:
 
 
 def more_columns(table: Table) -> list[tuple[str, Callable[[Line], str]]]:
-    """Return header and content of the columns of a primary metric's table that are shown only where they differ."""
+    """Return header and content of the optional columns of a primary metric's table."""
     columns: list[tuple[str, Callable[[Line], str]]] = []
     if table.partial:
         columns.append(("genes", lambda line: line.coverage))
@@ -66,16 +67,16 @@ def more_columns(table: Table) -> list[tuple[str, Callable[[Line], str]]]:
 
 
 class Section(NamedTuple):
-    """What is shown of a dataset and task, of the stratum that holds all perturbations."""
+    """The part of the page on one dataset and task, for the stratum of all perturbations."""
 
     title: str
     full: Table | None
     """The primary metric's table."""
     others: list[Table]
     splits: list[Table]
-    """Of metrics with one value per split."""
-    said: list[str]
-    """What no model has a value for, and why."""
+    """Tables of metrics with one value per split."""
+    notes: list[str]
+    """Notes, and the metrics for which no model has a value."""
 
 
 def as_markdown(tables: Iterable[Table], notes: Iterable[Note] = ()) -> str:
@@ -92,40 +93,40 @@ def as_markdown(tables: Iterable[Table], notes: Iterable[Note] = ()) -> str:
             pieces += [f"### {title}: other metrics\n", _others(section.others)]
         if section.splits:
             pieces += [f"### {title}: mean over splits ± standard error\n", _others(section.splits)]
-        pieces += ["".join(f"- {_escape(text)}\n" for text in section.said)] if section.said else []
+        pieces += ["".join(f"- {_escape(text)}\n" for text in section.notes)] if section.notes else []
     return "\n".join([*pieces, *(_escape(text) + "\n" for text in [legend(tables), *footer(notes)])])
 
 
 def sections(tables: Iterable[Table], notes: Iterable[Note] = ()) -> list[Section]:
-    """Return what is to be shown, in the order of the tables; a metric that no model has a value for is only named."""
+    """Return the sections in the order of the tables; a metric without any value is only named."""
     tasks: dict[str, list[Table]] = {}
-    said: dict[str, list[str]] = {}
+    notes_by_title: dict[str, list[str]] = {}
     for table in tables:
         if table.stratum == "all":
             tasks.setdefault(table.title, []).append(table)
     for note in notes:
         if note.title:
             tasks.setdefault(note.title, [])
-            said.setdefault(note.title, []).append(note.text)
-    return [_section(title, group, said.get(title, [])) for title, group in tasks.items()]
+            notes_by_title.setdefault(note.title, []).append(note.text)
+    return [_section(title, group, notes_by_title.get(title, [])) for title, group in tasks.items()]
 
 
-def _section(title: str, tables: list[Table], said: list[str]) -> Section:
-    """Sort the tables of a dataset and task."""
+def _section(title: str, tables: list[Table], notes: list[str]) -> Section:
+    """Return the section of a dataset and task from its tables and notes."""
     full = next((table for table in tables if table.primary), None)
     rest = [table for table in tables if table is not full]
     none = {table.metric for table in tables if table.silent}
-    # A variant goes without saying where the usual one has no value either.
+    # Do not name a variant where the usual variant has no value either.
     implied = tuple(f"{name} (" for name in none)
     silent = [table.metric for table in rest if table.silent and not table.metric.startswith(implied)]
     shown = [table for table in rest if not table.silent]
-    told = [f"no model has a value: {', '.join(_but_for(name, shown) for name in silent)}"] if silent else []
+    without_values = [f"no model has a value: {', '.join(_but_for(name, shown) for name in silent)}"] if silent else []
     splits = [table for table in shown if table.whole_splits]
-    return Section(title, full, [table for table in shown if not table.whole_splits], splits, [*said, *told])
+    return Section(title, full, [table for table in shown if not table.whole_splits], splits, [*notes, *without_values])
 
 
 def _but_for(metric: str, shown: list[Table]) -> str:
-    """Name a metric without values, with those of its variants that have some."""
+    """Return the name of a metric without values, with its variants that have values."""
     others = [
         table.metric.removeprefix(f"{metric} (")[:-1] for table in shown if table.metric.startswith(f"{metric} (")
     ]
@@ -171,7 +172,7 @@ def _full(table: Table) -> str:
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]], greyed: Sequence[bool]) -> str:
-    """Return a table; columns that are greyed in italics."""
+    """Return a Markdown table with greyed columns in italics."""
     body = [
         [f"*{_escape(cell)}*" if grey else _escape(cell) for cell, grey in zip(row, greyed, strict=True)]
         for row in rows
@@ -191,7 +192,7 @@ def grey_columns(tables: Sequence[Table]) -> list[bool]:
 
 
 def _escape(text: str) -> str:
-    """Make a text mean itself, on one line."""
+    """Escape a text so that Markdown shows it as it is, on one line."""
     text = printable(text)
     for special, escaped in _ESCAPES.items():
         text = text.replace(special, escaped)

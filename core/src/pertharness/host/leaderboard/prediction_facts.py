@@ -1,7 +1,7 @@
-"""What the file of a prediction shows beside that of the training data: worked out by the host, from files alone.
+"""Facts of a prediction, which the host computes from the files of the prediction and of the training data.
 
-Read with h5py, a few megabytes at a time, each matrix once. The truth is looked up only where there is something to
-excuse: answers that are alike, or equal to a training row, where the observations are so too.
+h5py reads each matrix once, a few megabytes at a time. The truth is read only if answers are all alike, or equal to a
+training row: the observations may be so too.
 """
 
 from __future__ import annotations
@@ -19,28 +19,29 @@ from pertharness.contract.errors import DataError
 from pertharness.data.streaming import as_source, row_chunks, to_memory
 
 TOLERANCE = 1e-6
-"""On log1p of counts per 10 000: values this near are equal, as for the metrics: so float32 rounds 9.21."""
+"""Values of log1p of counts per 10 000 that differ by less are equal, as for the metrics: float32 rounds 9.21 so."""
 
 _N_SKETCHES = 4
 _ROUNDING = 1e-12
-"""Of a mean of values below 10 in float64, whatever the order of the sum."""
+"""Rounding error of a mean of values below 10 in float64, for any order of the sum."""
 
 
 class PredictionFacts(BaseModel):
-    """What one prediction shows.
+    """Facts of one prediction.
 
     Attributes
     ----------
     n_answers
         Answered queries.
     n_values, n_predicted
-        Answered queries times genes, and how many of these values the model gave.
+        Answered queries times genes, and the number of these values that the model gave.
     alike
-        There are two answers or more, they are all equal, and the observations are not.
+        Whether all of two or more answers are equal while the observations are not.
     n_copies
-        Answers that equal the mean of a training perturbation, or of the controls, where the observation does not.
+        Number of answers that equal the mean of a training perturbation or of the controls while the observation does
+        not.
     example
-        The first of them: query and training perturbation.
+        The first copy: query and training perturbation.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -60,23 +61,23 @@ class Means:
     Attributes
     ----------
     matrix
-        Shape (n_labels, n_genes), in memory or on disk; ``matrix[i]`` is a row.
+        Shape (n_labels, n_genes), in memory or on disk; ``matrix[i]`` returns a row.
     """
 
     labels: list[str]
     matrix: Any
     _sketches: dict[bytes, np.ndarray] = field(default_factory=dict, repr=False)
 
-    def sketch(self, kept: np.ndarray) -> np.ndarray:
-        """Return weighted means of each row over the genes `kept`, shape (n_labels, 4), made once per set of genes.
+    def sketch(self, predicted: np.ndarray) -> np.ndarray:
+        """Return weighted means of each row over the genes `predicted`, shape (n_labels, 4); cached per set of genes.
 
-        The absolute weights add up to 1 at most, so that rows which are equal within a tolerance have weighted means
-        which are: a cheap test that rules out nearly all pairs.
+        The absolute weights add up to at most 1. So rows that are equal within a tolerance have means that are equal
+        within it: a cheap test that rules out nearly all pairs.
         """
-        key = np.packbits(kept).tobytes()
+        key = np.packbits(predicted).tobytes()
         if key not in self._sketches:
-            weights = _weights(len(kept)) * kept[:, None]
-            parts = [np.where(kept, rows, 0.0) @ weights for _, rows in row_chunks(self.matrix)]
+            weights = _weights(len(predicted)) * predicted[:, None]
+            parts = [np.where(predicted, rows, 0.0) @ weights for _, rows in row_chunks(self.matrix)]
             self._sketches[key] = np.concatenate(parts) if parts else np.zeros((0, _N_SKETCHES))
         return self._sketches[key]
 
@@ -103,7 +104,7 @@ def open_means(path: Path) -> Iterator[Means]:
 
 
 def _means_of(file: Any) -> Means:
-    """Return the labels of an open h5ad and its matrix; a sparse one is read whole."""
+    """Return the labels and the matrix of an open h5ad; a sparse matrix is read into memory."""
     try:
         matrix = as_source(file["X"])
         labels = _labels(file["obs"]["perturbation"])
@@ -113,68 +114,68 @@ def _means_of(file: Any) -> Means:
 
 
 def describe_prediction(prediction: Means, training: Means, open_truth: Callable[[], Means]) -> PredictionFacts:
-    """Describe a prediction: how much of it there is, and whether it answers what it was asked.
+    """Return how much a prediction covers, and whether its answers are alike or copies of training rows.
 
     Parameters
     ----------
     prediction
-        A row per answered query, NaN where the model does not predict a gene.
+        One row per answered query, NaN where the model does not predict a gene.
     training
-        A row per training perturbation and one for the controls, of the same genes.
+        One row per training perturbation and one for the controls, with the same genes.
     open_truth
-        Gives the observed means of all perturbations; called only if something has to be held against them.
+        Returns the observed means of all perturbations; called only if answers are alike or copies.
     """
     n_answers, n_genes = prediction.matrix.shape
-    kept = np.isfinite(prediction.matrix[0]) if n_answers else np.zeros(n_genes, dtype=bool)
+    predicted = np.isfinite(prediction.matrix[0]) if n_answers else np.zeros(n_genes, dtype=bool)
     n_predicted, alike = 0, n_answers > 1
     for _, rows in row_chunks(prediction.matrix):
         n_predicted += int(np.isfinite(rows).sum())
-        alike = alike and _all_equal(rows, prediction.matrix[0], kept)
+        alike = alike and _all_equal(rows, prediction.matrix[0], predicted)
     copies: list[tuple[str, str]] = []
-    if kept.any():
-        pairs = [*_equal_rows(prediction, training, kept)]
+    if predicted.any():
+        pairs = [*_equal_rows(prediction, training, predicted)]
         if alike or pairs:
             truth = open_truth()
             observed = {label: row for row, label in enumerate(truth.labels)}
-            alike = alike and not _observed_alike(prediction.labels, truth, observed, kept)
+            alike = alike and not _observed_alike(prediction.labels, truth, observed, predicted)
             copies = [
                 (prediction.labels[answer], training.labels[row])
                 for answer, row in pairs
-                if not _equal(truth.matrix[observed[prediction.labels[answer]]], training.matrix[row], kept)
+                if not _equal(truth.matrix[observed[prediction.labels[answer]]], training.matrix[row], predicted)
             ]
     return PredictionFacts(
-        n_answers=n_answers, n_values=n_answers * n_genes, n_predicted=n_predicted, alike=alike and bool(kept.any()),
-        n_copies=len(copies), example=copies[0] if copies else None,
+        n_answers=n_answers, n_values=n_answers * n_genes, n_predicted=n_predicted,
+        alike=alike and bool(predicted.any()), n_copies=len(copies), example=copies[0] if copies else None,
     )  # fmt: skip
 
 
-def _equal_rows(prediction: Means, training: Means, kept: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Yield the answers that equal a training row, each with the first such row."""
-    known = training.sketch(kept)
-    for answer, sketch in enumerate(prediction.sketch(kept)):
-        near = np.abs(known - sketch).max(axis=1, initial=0.0) <= TOLERANCE + _ROUNDING
+def _equal_rows(prediction: Means, training: Means, predicted: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Yield each answer that equals a training row, with the first such row."""
+    training_sketches = training.sketch(predicted)
+    for answer, sketch in enumerate(prediction.sketch(predicted)):
+        near = np.abs(training_sketches - sketch).max(axis=1, initial=0.0) <= TOLERANCE + _ROUNDING
         candidates = np.flatnonzero(near)
         if len(candidates):
             values = prediction.matrix[answer]
-            equal = [int(row) for row in candidates if _equal(values, training.matrix[row], kept)]
+            equal = [int(row) for row in candidates if _equal(values, training.matrix[row], predicted)]
             yield from ((answer, row) for row in equal[:1])
 
 
-def _observed_alike(labels: list[str], truth: Means, observed: dict[str, int], kept: np.ndarray) -> bool:
+def _observed_alike(labels: list[str], truth: Means, observed: dict[str, int], predicted: np.ndarray) -> bool:
     """Return whether the observations of all these perturbations are equal."""
     first = truth.matrix[observed[labels[0]]]
-    return all(_equal(truth.matrix[observed[label]], first, kept) for label in labels[1:])
+    return all(_equal(truth.matrix[observed[label]], first, predicted) for label in labels[1:])
 
 
-def _all_equal(rows: np.ndarray, row: np.ndarray, kept: np.ndarray) -> bool:
+def _all_equal(rows: np.ndarray, row: np.ndarray, predicted: np.ndarray) -> bool:
     """Return whether each of the rows equals another row."""
-    difference = rows - row if kept.all() else (rows - row)[:, kept]
+    difference = rows - row if predicted.all() else (rows - row)[:, predicted]
     return bool((np.abs(difference) <= TOLERANCE).all())
 
 
-def _equal(left: np.ndarray, right: np.ndarray, kept: np.ndarray) -> bool:
-    """Return whether two rows are equal where a gene is kept; NaN equals nothing."""
-    return bool((np.abs(left - right) <= TOLERANCE)[kept].all())
+def _equal(first: np.ndarray, second: np.ndarray, predicted: np.ndarray) -> bool:
+    """Return whether two rows are equal over the predicted genes; NaN equals nothing."""
+    return bool((np.abs(first - second) <= TOLERANCE)[predicted].all())
 
 
 def _weights(n_genes: int) -> np.ndarray:

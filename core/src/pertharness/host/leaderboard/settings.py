@@ -1,4 +1,4 @@
-"""How models are compared: what a recipe settles before any score is seen."""
+"""How models are compared; a recipe fixes this before any score is seen."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ ALPHA = 0.05
 """Level of the verdicts, after Holm's correction."""
 
 FEWEST_PERTURBATIONS = 6
-"""Below this no verdict: with n perturbations the most extreme sign pattern has p = 2 / 2**n, above 0.05 for n = 5."""
-
+"""Fewest perturbations for a verdict: with n, the most extreme sign pattern has p = 2 / 2**n, above 0.05 for n = 5."""
 
 DUPLICATE = "technical_duplicate"
-"""What the leaderboard calls one half of the cells as a prediction of the other."""
+"""Name on the leaderboard of one half of the cells as a prediction of the other half."""
 
 
 @dataclass(frozen=True)
 class TaskSettings:
-    """What a recipe says of one dataset's task; models are named by their labels.
+    """Settings of a recipe for one dataset and task; models are named by their labels.
 
     Attributes
     ----------
     reference
-        The model that the verdicts compare with; not chosen by its test scores.
+        The model that verdicts compare with. It is not chosen by its test scores.
     common_set
-        The models whose answered perturbations form the common set. Of none: all held-out perturbations.
+        The models whose answered perturbations form the common set. If empty, it is all held-out perturbations.
     """
 
     reference: str = ""
@@ -48,7 +47,7 @@ class Comparison:
     confidence
         Coverage of the intervals.
     fill
-        Label of the baseline whose score stands in for a prediction that a model did not give.
+        Label of the baseline whose score replaces that of a prediction that a model did not give.
     """
 
     metric: str
@@ -60,5 +59,5 @@ class Comparison:
 
 
 def model_label(model: str, params: str = "") -> str:
-    """Return the label of a model: its name, with the parameters that are not defaults in brackets."""
+    """Return the label of a model: its name, then in brackets the parameters that differ from the defaults."""
     return f"{model}[{params}]" if params else model

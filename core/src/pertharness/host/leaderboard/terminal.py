@@ -1,4 +1,4 @@
-"""The leaderboard on a terminal, or in a file where the output goes to one."""
+"""The leaderboard on a terminal, or in a file to which the output is redirected."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ _STYLES = {"better": "green", "worse": "red", "reference": "bold"}
 
 
 def print_leaderboard(tables: Iterable[Table], console: Console, notes: Iterable[Note] = ()) -> None:
-    """Print per dataset and task what the numbers are, the primary metric, the others, and who is missing and why.
+    """Print the tables of each dataset and task: the primary metric, the others, and the reasons for missing values.
 
-    Of the other metrics only the usual variant: all of them stand in the files and in the report.
+    Print only the usual variant of the other metrics; the files and the report have all variants.
     """
     tables, notes = list(tables), list(notes)
     for section in sections(tables, notes):
-        _say(console, section.title, "bold")
+        _print(console, section.title, "bold")
         if section.full is not None:
-            _say(console, section.full.sentence)
+            _print(console, section.full.sentence)
             _print_full(section.full, console)
         for group in (section.others, section.splits):
             for shown in _fitting([table for table in group if table.usual], console.width):
                 header, rows = other_metrics(shown)
                 cells = [[_text(_spelled(cell, console)) for cell in row] for row in rows]
                 console.print(make_grid(header, cells, grey_columns(shown), console.width))
-        for reason in (*(section.full.reasons if section.full is not None else ()), *section.said):
-            _say(console, reason, "yellow")
+        for reason in (*(section.full.reasons if section.full is not None else ()), *section.notes):
+            _print(console, reason, "yellow")
         console.print()
     for text in (legend(tables), *footer(notes)):
-        _say(console, text, "dim")
+        _print(console, text, "dim")
 
 
 def _fitting(tables: list[Table], width: int) -> Iterator[list[Table]]:
-    """Yield tables that fit beside each other in a grid of models x metrics, with a third of the width for names."""
+    """Yield groups of tables that fit into one grid of models x metrics, with a third of the width for names."""
     group: list[Table] = []
     used = width // 3
     for table in tables:
@@ -62,29 +62,29 @@ def _fitting(tables: list[Table], width: int) -> Iterator[list[Table]]:
         yield group
 
 
-def _say(console: Console, text: str, style: str = "") -> None:
-    """Print a text as it is: brackets in it are no markup."""
+def _print(console: Console, text: str, style: str = "") -> None:
+    """Print a text without reading brackets in it as markup."""
     console.print(Text(_spelled(text, console), style=style), soft_wrap=False)
 
 
 def _spelled(text: str, console: Console) -> str:
-    """Return a text of visible characters, without the one of ours that an old terminal may not have."""
+    """Return a text of visible characters, with ``±`` replaced where the terminal is not Unicode."""
     text = printable(text)
     return text if console.encoding.lower().startswith("utf") else text.replace("±", "+-")
 
 
 def _text(cell: str, style: str = "") -> Text:
-    """Return a cell that is shown as it is."""
+    """Return a cell whose text is not read as markup."""
     return Text(cell, style=style)
 
 
 def _print_full(table: Table, console: Console) -> None:
-    """Print the primary metric's table; on a narrow screen without costs and intervals, which stand in the files.
+    """Print the primary metric's table; on a narrow screen without costs and intervals, which the files have.
 
-    It fits 80 columns unless a name is long, which is then folded.
+    The table fits 80 columns; long names are folded.
     """
     more = more_columns(table)
-    # Columns that are not always there have the place of the costs.
+    # Optional columns take the room of the costs.
     costs = [] if table.calibrated else ["time", "memory"][: 2 - len(more)]
     position = ["position"] if table.calibrated else []
     left_out: list[str]
@@ -100,11 +100,11 @@ def _print_full(table: Table, console: Console) -> None:
             break
     console.print(make_grid(header, rows, [table.greyed] * len(header), console.width))
     if left_out:
-        _say(console, f"No room here for {', '.join(left_out)}: leaderboard.md has the whole table", "dim")
+        _print(console, f"No room here for {', '.join(left_out)}: leaderboard.md has the whole table", "dim")
 
 
 def _row(line: Line, contents: list[str], console: Console) -> list[Text]:
-    """Return the cells of a model, its badges in the lines below its name."""
+    """Return the cells of a model, with its badges on the lines below its name."""
     style = _STYLES.get(line.verdict, "")
     name = _text(_spelled(line.model, console), style)
     for badge in line.badges:

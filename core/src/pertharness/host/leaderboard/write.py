@@ -1,4 +1,4 @@
-"""The tables of a run as files: the same bytes for the same numbers, whatever the order in which they came."""
+"""Write the tables of a run: the same bytes for the same numbers, whatever the order of the input."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def write_leaderboard(frame: pd.DataFrame, folder: Path, tables: list[Table], no
     frame
         From `compare.build_leaderboard`.
     folder
-        Where to write; made if absent.
+        Where to write; created if absent.
     tables
         From `tables.make_tables`, of the same frame.
     notes
-        What is not scored, and why.
+        Remarks below the tables, such as scorers that were skipped.
     """
     write_text(folder / "leaderboard.csv", as_csv(frame))
     rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
@@ -44,7 +44,7 @@ def write_leaderboard(frame: pd.DataFrame, folder: Path, tables: list[Table], no
 
 
 def write_costs(costs: pd.DataFrame, path: Path) -> None:
-    """Write ``costs.csv``: what each phase of each job took. Never the same twice."""
+    """Write ``costs.csv``: the costs of each phase of each job, which differ between runs."""
     write_text(path, as_csv(costs.sort_values(_COST_KEYS, ignore_index=True)))
 
 
@@ -52,16 +52,16 @@ def write_tables(
     joined: Mapping[str, tuple[TableOffer, Sequence[Piece]]], curves: pd.DataFrame, folder: Path,
     earlier: Mapping[str, Sequence[Part]],
 ) -> tuple[dict[str, dict[str, str | int]], dict[str, list[Part]]]:  # fmt: skip
-    """Write the tables beside the scores and the mean curves, each as ``NAME.csv``, and take away what is there else.
+    """Write the tables beside the scores and the mean curves as ``NAME.csv``, and remove all other tables.
 
     Parameters
     ----------
     joined
-        Name -> what its card says, and the tables of the records; of none there is no file.
+        Name -> offer on the card, and the tables of the records. Without tables, no file is written.
     curves
         From `curves.average_curves`.
     earlier
-        Name -> the parts of the file that is there, if it is as it was written.
+        Name -> the parts of the present file, if it is unchanged.
 
     Returns
     -------
@@ -88,17 +88,17 @@ def write_tables(
 
 
 def summarise_costs(costs: pd.DataFrame) -> pd.DataFrame:
-    """Return per dataset, task and model what a typical prediction cost.
+    """Return the cost of a typical prediction per dataset, task and model.
 
     Returns
     -------
     pandas.DataFrame
         dataset, task, plugin, model, params, ``wall_s`` (median over jobs of the elapsed time), ``peak_rss_mb`` and
-        ``peak_gpu_mb`` (largest of any job). Jobs that ended early are left out.
+        ``peak_gpu_mb`` (the maximum over jobs). Jobs that did not finish are ignored.
     """
     keys = ["dataset", "task", "plugin", "model", "params"]
-    kept = costs[(costs["stage"] == "predictions") & (costs["phase"] == "job") & (costs["state"] == "done")]
-    kept = kept.astype({"wall_s": float, "peak_rss_mb": float, "peak_gpu_mb": float})
-    summary: pd.DataFrame = kept.groupby(keys)[["peak_rss_mb", "peak_gpu_mb"]].max().reset_index()
-    summary = summary.merge(kept.groupby(keys)["wall_s"].median().reset_index(), on=keys)
+    finished = costs[(costs["stage"] == "predictions") & (costs["phase"] == "job") & (costs["state"] == "done")]
+    finished = finished.astype({"wall_s": float, "peak_rss_mb": float, "peak_gpu_mb": float})
+    summary: pd.DataFrame = finished.groupby(keys)[["peak_rss_mb", "peak_gpu_mb"]].max().reset_index()
+    summary = summary.merge(finished.groupby(keys)["wall_s"].median().reset_index(), on=keys)
     return summary

@@ -55,15 +55,15 @@ def write_report(
         lstrip_blocks=True,
     )
     shown, notes = list(tables), list(notes)
-    told = {section.title: section.said for section in sections(shown, notes)}
-    tasks: dict[str, list[Table]] = {title: [] for title in told}
+    task_notes = {section.title: section.notes for section in sections(shown, notes)}
+    tasks: dict[str, list[Table]] = {title: [] for title in task_notes}
     for table in shown:
         if table.primary or not table.silent:
             tasks.setdefault(table.title, []).append(table)
     page = environment.get_template("index.html").render(
         title=title,
         tasks=tasks,
-        said=told,
+        task_notes=task_notes,
         provenance=_provenance(manifest),
         legend=legend(shown),
         footer=footer(notes),

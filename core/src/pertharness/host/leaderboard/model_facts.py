@@ -1,7 +1,7 @@
-"""Tells: what makes a reader look twice at a model. Shown as badges with an explanation, and never a reason to drop it.
+"""Facts of a model's predictions over all splits and seeds, and the badges and notes that follow from them.
 
-Beside them what else is known of a model's predictions: how many of the values it gave, and what its processes were
-kept from.
+A badge calls for a second look at a model; no model is dropped because of one. Other facts are the coverage of its
+predictions and the isolation of its processes.
 """
 
 from __future__ import annotations
@@ -43,22 +43,22 @@ _TOO_GOOD_MEANS = (
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What is known of the predictions of one model on one dataset and task, all its splits and seeds together.
+    """Facts of the predictions of one model on one dataset and task, over all splits and seeds.
 
     Attributes
     ----------
     constant, copies_training
-        What its card says.
+        What its card declares.
     n, n_alike
-        Predictions, and those with equal answers to all queries.
+        Number of predictions, and of those with the same answer to all queries.
     n_answers, n_copies, example
-        Answers, and those that equal a training row; the first: query and training perturbation.
+        Number of answers, and of those that equal a training row; the first copy: query and training perturbation.
     n_values, n_predicted
-        Answers times genes, and how many of these values the model gave.
+        Answers times genes, and the number of these values that the model gave.
     isolations
-        Of the processes behind its predictions, each kind once.
+        Isolation of the processes behind its predictions, each kind once.
     problem
-        Why a prediction could not be looked at.
+        The reason why a prediction could not be examined.
     """
 
     constant: bool = False
@@ -74,7 +74,7 @@ class ModelFacts:
     problem: str = ""
 
     def with_prediction(self, facts: PredictionFacts | str | None, isolations: Iterable[Isolation]) -> ModelFacts:
-        """Return these facts with those of one more prediction; a text says why it could not be looked at."""
+        """Return these facts with those of one more prediction, or with the reason why it could not be examined."""
         kinds = [*self.isolations, *(kind for kind in isolations if kind not in self.isolations)]
         joined = replace(self, isolations=tuple(kinds))
         if facts is None or isinstance(facts, str):
@@ -87,72 +87,72 @@ class ModelFacts:
 
     @property
     def badges(self) -> list[str]:
-        """The badges that hold for the model whatever the metric."""
+        """The badges that do not depend on the metric."""
         alike = [CONSTANT if self.constant else ALIKE] if self.n_alike else []
         return alike + ([COPIES_BY_DESIGN if self.copies_training else COPIES] if self.n_copies else [])
 
     @property
     def coverage(self) -> float:
-        """Share of the values of its answers that the model gave; NaN without an answer."""
+        """Share of the values in its answers that the model gave; NaN without answers."""
         return self.n_predicted / self.n_values if self.n_values else math.nan
 
     @property
     def isolation(self) -> str:
-        """The weakest isolation of its processes, as tables show it; empty if there were none."""
+        """The weakest isolation of its processes, as tables show it; empty without processes."""
         return min(self.isolations, key=_strength).text() if self.isolations else ""
 
 
 def _strength(isolation: Isolation) -> tuple[int, str]:
-    """Return what sorts isolations, the weakest first; of equal ones by name."""
+    """Return a sort key for isolations: the weakest first, then by name."""
     return (0 if isolation.mechanism == "none" else 1 if isolation.partial else 2), isolation.text()
 
 
-def add_tells(leaderboard: pd.DataFrame, facts: Mapping[Key, ModelFacts]) -> pd.DataFrame:
-    """Return the leaderboard with the columns of `COLUMNS`, all its other columns as they are.
+def add_model_facts(leaderboard: pd.DataFrame, facts: Mapping[Key, ModelFacts]) -> pd.DataFrame:
+    """Return the leaderboard with the columns of `COLUMNS` added.
 
     Parameters
     ----------
     leaderboard
-        From `calibrate.add_positions`; its column ``at_duplicate`` is taken up and goes.
+        From `calibrate.add_positions`; its column ``at_duplicate`` is used and removed.
     facts
-        What is known of each model; of what is not in it, such as the technical duplicate, there are no tells.
+        Facts of each model. A row without facts, such as the technical duplicate, gets no badges from them.
     """
     frame = leaderboard.drop(columns="at_duplicate", errors="ignore")
     too_good = leaderboard["at_duplicate"].eq(True) if "at_duplicate" in leaderboard else [False] * len(frame)
-    of_row = [facts.get(key, ModelFacts()) for key in frame[_KEY].itertuples(index=False, name=None)]
-    badges = [[TOO_GOOD] * good + known.badges for good, known in zip(too_good, of_row, strict=True)]
+    row_facts = [facts.get(key, ModelFacts()) for key in frame[_KEY].itertuples(index=False, name=None)]
+    badges = [[TOO_GOOD] * good + model.badges for good, model in zip(too_good, row_facts, strict=True)]
     return frame.assign(
         tells=[join_badges(names) for names in badges],
-        coverage=[float(f"{known.coverage:.9g}") for known in of_row],
-        isolation=[known.isolation for known in of_row],
+        coverage=[float(f"{model.coverage:.9g}") for model in row_facts],
+        isolation=[model.isolation for model in row_facts],
     )
 
 
 def make_notes(
     leaderboard: pd.DataFrame, facts: Mapping[Key, ModelFacts], metrics: Mapping[str, MetricOffer]
 ) -> list[Note]:
-    """Return the notes beside the tables: of tells, and of isolation.
+    """Return the notes on badges and on isolation.
 
     Parameters
     ----------
     leaderboard
-        From `add_tells`.
+        From `add_model_facts`.
     facts
-        What is known of each model.
+        Facts of each model.
     metrics
         Metric -> its offer.
     """
-    return [*tell_notes(leaderboard, facts, metrics), *isolation_notes(facts)]
+    return [*badge_notes(leaderboard, facts, metrics), *isolation_notes(facts)]
 
 
-def tell_notes(
+def badge_notes(
     leaderboard: pd.DataFrame, facts: Mapping[Key, ModelFacts], metrics: Mapping[str, MetricOffer]
 ) -> list[Note]:
-    """Return, per dataset and task, an explanation of each badge that asks for a second look."""
+    """Return an explanation of each badge that calls for a second look, per dataset and task."""
     notes = []
-    for (dataset, task, _plugin, model, params), known in sorted(facts.items()):
+    for (dataset, task, _plugin, model, params), model_facts in sorted(facts.items()):
         label = model_label(model, params)
-        notes += [Note(title_of(dataset, task), shortened(f"{label}: {text}")) for text in _explained(known)]
+        notes += [Note(title_of(dataset, task), shortened(f"{label}: {text}")) for text in _explained(model_facts)]
     whole = leaderboard[leaderboard["stratum"] == "all"]
     good = whole[np.array([TOO_GOOD in split_badges(cell) for cell in whole["tells"]], dtype=bool)]
     for (dataset, task, _plugin, model, params), rows in good.groupby(_KEY, sort=True):
@@ -163,31 +163,31 @@ def tell_notes(
     return notes
 
 
-def _explained(known: ModelFacts) -> Iterator[str]:
-    """Yield why a model has a badge that its card does not explain, and what could not be looked at."""
-    if ALIKE in known.badges:
-        where = f"in {known.n_alike} of {known.n} predictions"
+def _explained(facts: ModelFacts) -> Iterator[str]:
+    """Yield the reason for each badge that the model's card does not explain, and for a failed examination."""
+    if ALIKE in facts.badges:
+        where = f"in {facts.n_alike} of {facts.n} predictions"
         yield f"{ALIKE}: it gave all queries the same answer {where}, and its card does not say that it is constant"
-    if COPIES in known.badges and known.example:
-        query, origin = known.example
+    if COPIES in facts.badges and facts.example:
+        query, origin = facts.example
         yield (
-            f"{COPIES}: {known.n_copies} of {known.n_answers} answers equal the mean of a training perturbation or of "
+            f"{COPIES}: {facts.n_copies} of {facts.n_answers} answers equal the mean of a training perturbation or of "
             f"the controls (first: that to {query} is the mean of {origin}), and its card does not say that it copies"
         )
-    if known.problem:
-        yield f"not looked at for tells: {known.problem}"
+    if facts.problem:
+        yield f"not looked at for tells: {facts.problem}"
 
 
 def isolation_notes(facts: Mapping[Key, ModelFacts]) -> list[Note]:
-    """Return what the processes behind the predictions were kept from, for below all tables; nothing if none is known.
+    """Return the notes on the isolation of the processes behind the predictions; none if it is unknown.
 
-    One line names the isolation of most, and the models that were made with less; further ones the folders that
-    lie open where it was partial.
+    One note names the best isolation, and the models that ran with less. Another names the folders that stayed visible
+    where it was partial.
     """
-    known = {key: of_model for key, of_model in sorted(facts.items()) if of_model.isolations}
-    if not known:
+    isolated = {key: of_model for key, of_model in sorted(facts.items()) if of_model.isolations}
+    if not isolated:
         return []
-    weakest = {key: min(of_model.isolations, key=_strength) for key, of_model in known.items()}
+    weakest = {key: min(of_model.isolations, key=_strength) for key, of_model in isolated.items()}
     best = max(_strength(isolation)[0] for isolation in weakest.values())
     full: set[str] = set()
     less: dict[str, list[str]] = {}
@@ -198,7 +198,7 @@ def isolation_notes(facts: Mapping[Key, ModelFacts]) -> list[Note]:
             less.setdefault(isolation.text(), []).append(f"{model_label(model, params)} on {dataset} {task}")
     exceptions = "".join(f"; {text}: {', '.join(models)}" for text, models in sorted(less.items()))
     lines = [f"Isolation of the predictions: {' or '.join(sorted(full))}{exceptions}"]
-    kinds = [isolation for of_model in known.values() for isolation in of_model.isolations]
+    kinds = [isolation for of_model in isolated.values() for isolation in of_model.isolations]
     if folders := sorted({folder for isolation in kinds for folder in isolation.partial}):
         lines.append(f"Partial: these folders lie beneath what a job has to be given: {', '.join(folders)}")
     return [Note("", shortened(line, "status.json of the records: pertharness show KEY")) for line in lines]

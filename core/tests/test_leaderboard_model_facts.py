@@ -19,10 +19,17 @@ from pertharness.host.leaderboard.calibrate import add_positions, reaches_duplic
 from pertharness.host.leaderboard.compare import build_leaderboard
 from pertharness.host.leaderboard.grid import NAME_WIDTH
 from pertharness.host.leaderboard.markdown import as_markdown
+from pertharness.host.leaderboard.model_facts import (
+    COLUMNS,
+    Key,
+    ModelFacts,
+    add_model_facts,
+    isolation_notes,
+    make_notes,
+)
 from pertharness.host.leaderboard.prediction_facts import PredictionFacts
 from pertharness.host.leaderboard.settings import DUPLICATE, Comparison, TaskSettings
 from pertharness.host.leaderboard.tables import Note, Table, make_tables
-from pertharness.host.leaderboard.tells import COLUMNS, Key, ModelFacts, add_tells, isolation_notes, make_notes
 from pertharness.host.leaderboard.terminal import print_leaderboard
 from pertharness.host.leaderboard.write import write_leaderboard
 from pertharness.host.report import write_report
@@ -115,7 +122,7 @@ def test_a_badge_needs_a_fact_and_the_card_says_how_it_reads(known: ModelFacts, 
 
 def test_no_other_column_and_no_row_is_altered() -> None:
     before = board()
-    after = add_tells(before, {key("deep"): facts(LANDLOCK, alike=True, n_predicted=20)})
+    after = add_model_facts(before, {key("deep"): facts(LANDLOCK, alike=True, n_predicted=20)})
 
     pd.testing.assert_frame_equal(after.drop(columns=["tells", "coverage", "isolation"]), before)
     deep, rest = after[after["model"] == "deep"], after[after["model"] != "deep"]
@@ -131,7 +138,7 @@ def test_badges_stand_in_every_table_with_an_explanation(tmp_path: Path) -> None
         key("deep"): facts(alike=True, n_copies=3, example=("A+B", "B")),
         key("mean"): facts(alike=True, declared={"constant": True}),
     }
-    frame = add_tells(board(), known)
+    frame = add_model_facts(board(), known)
     notes = make_notes(frame, known, METRICS)
     why = "deep: all alike: it gave all queries the same answer in 1 of 1 predictions"
     copied = (
@@ -164,7 +171,7 @@ def test_badges_stand_in_every_table_with_an_explanation(tmp_path: Path) -> None
 
 def test_without_a_badge_tables_are_as_they_were() -> None:
     frame = board()
-    after = add_tells(frame, {key("deep"): facts()})
+    after = add_model_facts(frame, {key("deep"): facts()})
 
     assert as_markdown(tables_of(after)) == as_markdown(tables_of(frame))
     assert on_terminal(after) == on_terminal(frame)
@@ -173,13 +180,13 @@ def test_without_a_badge_tables_are_as_they_were() -> None:
 
 def test_a_prediction_that_was_not_looked_at_is_told() -> None:
     known = {key("deep"): ModelFacts().with_prediction("'prediction.h5ad' cannot be read", [])}
-    notes = make_notes(add_tells(board(), known), known, METRICS)
+    notes = make_notes(add_model_facts(board(), known), known, METRICS)
 
     assert [note.text for note in notes] == ["deep: not looked at for tells: 'prediction.h5ad' cannot be read"]
 
 
 def test_a_leaderboard_without_rows_has_the_columns_and_nothing_to_tell() -> None:
-    frame = add_tells(board(scores_of({})), {})
+    frame = add_model_facts(board(scores_of({})), {})
 
     assert {"tells", "coverage", "isolation"} <= {*frame.columns}
     assert make_notes(frame, {}, METRICS) == []
@@ -213,7 +220,7 @@ def test_too_good_is_told_by_metric_with_a_sign_at_the_score(tmp_path: Path) -> 
     )
     half.loc[half["model"] == DUPLICATE, "plugin"] = "pertharness"
     frame = board(pd.concat([scores_of(VALUES), scores_of(higher, "pearson")]), half)
-    after = add_tells(frame, {})
+    after = add_model_facts(frame, {})
     notes = make_notes(after, {}, METRICS)
 
     assert "at_duplicate" not in after
@@ -233,7 +240,7 @@ def test_where_a_metric_has_no_range_nothing_is_too_good() -> None:
     frame = board(half=half)
 
     assert set(frame["range"]) == {"no"}
-    assert set(add_tells(frame, {})["tells"]) == {""}
+    assert set(add_model_facts(frame, {})["tells"]) == {""}
 
 
 # --- coverage
@@ -241,7 +248,7 @@ def test_where_a_metric_has_no_range_nothing_is_too_good() -> None:
 
 def test_a_score_over_half_of_the_genes_does_not_look_like_any_other(tmp_path: Path) -> None:
     scores = pd.concat([scores_of(VALUES), scores_of(VALUES, variant=COMMON_GENES)])
-    frame = add_tells(board(scores), {key("deep"): facts(n_predicted=20), key("mean"): facts()})
+    frame = add_model_facts(board(scores), {key("deep"): facts(n_predicted=20), key("mean"): facts()})
     write_leaderboard(frame, tmp_path, tables_of(frame))
 
     table = pd.read_csv(tmp_path / "leaderboard.csv")
@@ -266,7 +273,7 @@ def test_a_share_is_rounded_so_that_only_all_is_all() -> None:
     shares = {1: "100 %", 0.99999: "99.9 %", 0.5: "50 %", 0.3333: "33.3 %", 0.0001: "<0.1 %", 0: "0 %"}
     for share, text in shares.items():
         many = facts(n_values=100_000, n_predicted=round(share * 100_000))
-        (table,) = tables_of(add_tells(board(), {key("deep"): many}))
+        (table,) = tables_of(add_model_facts(board(), {key("deep"): many}))
         assert {line.model: line.coverage for line in table.lines}["deep"] == text
 
 
@@ -282,7 +289,7 @@ def test_the_weakest_isolation_of_a_models_jobs_counts() -> None:
 
 def test_one_line_says_under_which_isolation_all_predictions_were_made() -> None:
     known = {key("deep"): facts(LANDLOCK), key("mean"): facts(LANDLOCK), key("from_file"): facts()}
-    frame, notes = add_tells(board(), known), isolation_notes(known)
+    frame, notes = add_model_facts(board(), known), isolation_notes(known)
 
     assert [(note.title, note.text) for note in notes] == [("", "Isolation of the predictions: landlock")]
     shown = on_terminal(frame, notes)
@@ -293,7 +300,7 @@ def test_one_line_says_under_which_isolation_all_predictions_were_made() -> None
 
 def test_models_that_were_made_under_less_are_named_and_have_a_column(tmp_path: Path) -> None:
     known = {key("deep"): facts(PARTIAL), key("mean"): facts(LANDLOCK), key("additive"): facts(LANDLOCK, Isolation())}
-    frame, notes = add_tells(board(), known), isolation_notes(known)
+    frame, notes = add_model_facts(board(), known), isolation_notes(known)
     line = (
         "Isolation of the predictions: landlock; landlock (partial): deep on demo double; none: additive on demo double"
     )
@@ -311,7 +318,7 @@ def test_nothing_is_said_of_isolation_where_no_plugin_predicted() -> None:
 
 def test_hostile_names_in_what_is_told_are_shown_and_not_obeyed(tmp_path: Path) -> None:
     known = {key(f"odd{HOSTILE}"): facts(PARTIAL, alike=True), key("mean"): facts(LANDLOCK)}
-    frame = add_tells(board(scores_of({**VALUES, f"odd{HOSTILE}": [3.0] * 4})), known)
+    frame = add_model_facts(board(scores_of({**VALUES, f"odd{HOSTILE}": [3.0] * 4})), known)
     notes = make_notes(frame, known, METRICS)
     for text in (
         in_report(tmp_path, frame, notes),
