@@ -1,4 +1,4 @@
-"""What stands beside the scores: the tables of scorers, strata of perturbations, and what the cards and recipe say."""
+"""Inputs of the leaderboard beside the scores: tables of scorers, strata of perturbations, metrics and settings."""
 
 from __future__ import annotations
 
@@ -17,25 +17,27 @@ from pertharness.host.store.records import Store
 
 
 def tables_of(plan: Plan, outcomes: Mapping[str, Outcome], store: Store) -> dict[str, tuple[TableOffer, list[Piece]]]:
-    """Return the tables beside the scores: by name, what its card says and where those of the records lie."""
-    found: dict[str, tuple[TableOffer, list[Piece]]] = {
+    """Return the tables beside the scores: name -> offer on the card, and the tables of the records."""
+    tables: dict[str, tuple[TableOffer, list[Piece]]] = {
         table.name: (table, []) for offer in plan.scorers.values() for table in offer.tables
     }
-    for one in plan.attempts:
-        whose = (one.dataset, one.task.name, one.plugin, one.model, one.params, one.training_seed)
-        for name, key in one.scores.items():
+    for attempt in plan.attempts:
+        owner = (
+            attempt.dataset, attempt.task.name, attempt.plugin, attempt.model, attempt.params, attempt.training_seed,
+        )  # fmt: skip
+        for name, key in attempt.scores.items():
             status = outcomes[key].status if is_done(outcomes, key) else None
             for table in plan.scorers[name].tables if status else ():
                 artefact = status.artefacts.get(f"{table.name}.csv")  # type: ignore[union-attr]
                 if artefact is not None:
                     path = store.record("scores", key) / f"{table.name}.csv"
-                    piece = Piece(*whose, split_label(one.task), one.seed, path, artefact.sha256)
-                    found[table.name][1].append(piece)
-    return found
+                    piece = Piece(*owner, split_label(attempt.task), attempt.seed, path, artefact.sha256)
+                    tables[table.name][1].append(piece)
+    return tables
 
 
 def settings_of(plan: Plan) -> dict[tuple[str, str], TaskSettings]:
-    """Return what the recipe settles on how the models of each dataset and task are compared."""
+    """Return the recipe's settings for the comparison of models: (dataset, task) -> settings."""
     return {
         (attempt.dataset, attempt.task.name): TaskSettings(attempt.task.reference, tuple(attempt.task.common_set))
         for attempt in plan.attempts
@@ -48,7 +50,7 @@ def metrics_of(plan: Plan) -> dict[str, MetricOffer]:
 
 
 def strata_of(plan: Plan, store: Store) -> pd.DataFrame:
-    """Return effect size and on-target state of every perturbation of every dataset whose record is there."""
+    """Return effect size and on-target state of every perturbation of each dataset with a record."""
     frames = [pd.DataFrame({"dataset": [], "perturbation": [], "effect": [], "on_target": []}, dtype=object)]
     for name, key in plan.datasets.items():
         path = store.record("datasets", key) / "perturbations.csv"

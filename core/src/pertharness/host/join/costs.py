@@ -1,4 +1,4 @@
-"""What every job cost."""
+"""Collect the costs of all jobs of a run."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ WHOLE_JOB = "job"
 
 
 def join_costs(plan: Plan, outcomes: Mapping[str, Outcome]) -> pd.DataFrame:
-    """Return what each job cost, a row with the phase ``job``, and what its worker says of its phases.
+    """Return the cost of each job, in a row with the phase ``job``, and of each of its phases.
 
-    The former is measured by the job's watcher, from outside; jobs in which no plugin took part are left out.
+    The watcher measures the job from outside; the worker reports the phases. Jobs that run no plugin are left out.
     """
     rows: list[dict[str, Any]] = []
     for attempt in plan.attempts:
-        who = {
+        owner = {
             "dataset": attempt.dataset, "task": attempt.task.name, "seed": attempt.seed,
             "training_seed": attempt.training_seed, "plugin": attempt.plugin, "model": attempt.model,
             "params": attempt.params,
@@ -30,8 +30,10 @@ def join_costs(plan: Plan, outcomes: Mapping[str, Outcome]) -> pd.DataFrame:
         keys = [*attempt.scores.values(), *attempt.common.values()]
         for stage, key in [("predictions", attempt.prediction), *(("scores", key) for key in keys)]:
             status = outcomes[key].status if key in outcomes else None
-            ended = {"device": status.device, "state": status.state, "key": key} if status else {}
-            rows.extend({**who, "stage": stage, **cost, **ended} for cost in (_costs_of(status) if status else ()))
+            outcome_cells = {"device": status.device, "state": status.state, "key": key} if status else {}
+            rows.extend(
+                {**owner, "stage": stage, **cost, **outcome_cells} for cost in (_costs_of(status) if status else ())
+            )
     columns: Sequence[str] = (
         "dataset", "task", "seed", "training_seed", "plugin", "model", "params", "stage", "phase", "wall_s", "cpu_s",
         "peak_rss_mb", "peak_gpu_mb", "device", "state", "key",
@@ -40,7 +42,7 @@ def join_costs(plan: Plan, outcomes: Mapping[str, Outcome]) -> pd.DataFrame:
 
 
 def _costs_of(status: Status) -> list[dict[str, Any]]:
-    """Return the costs of a record: by phase, and of the whole job."""
+    """Return the costs of a record, by phase and for the whole job."""
     phases = [phase.model_dump() for phase in status.phases]
     costs = [{"phase": phase.pop("name"), **phase} for phase in phases]
     if phases and status.cost is not None:

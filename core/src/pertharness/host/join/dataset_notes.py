@@ -1,4 +1,4 @@
-"""What a reader of the leaderboard has to know of the data, and of files of predictions: how they were read."""
+"""Notes for readers of the leaderboard: how datasets and files of predictions were read."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pertharness.host.leaderboard.tables import Note, shortened
 from pertharness.host.plan import Plan
 
 FILE = "file"
-"""Stands where the plugin does of predictions that were made elsewhere."""
+"""Plugin name of predictions that were read from a file."""
 _SHOWN = ("targets: ", "guides: ", "pooled: ", "doubles: ")
-"""How notes begin that bear on what the numbers mean; the others are in the manifest."""
+"""First words of the notes that affect what the numbers mean; the manifest has all notes."""
 
 
 def notes_by_dataset(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[str, list[str]]:
-    """Return what loading each dataset found and did, of those that were loaded."""
+    """Return the notes of loading each dataset, by name; datasets that were not loaded are absent."""
     statuses = {name: outcomes[key].status for name, key in plan.datasets.items() if key in outcomes}
     return {name: list(status.notes) for name, status in statuses.items() if status is not None}
 
 
 def notes_by_file(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[str, list[str]]:
-    """Return how each file of predictions was read, by the name of its model; each line once for all splits."""
+    """Return the notes of reading each file of predictions, by model; equal notes of several splits appear once."""
     lines: dict[str, dict[str, None]] = {}
     for attempt in plan.attempts:
         outcome = outcomes.get(attempt.prediction) if attempt.plugin == FILE else None
@@ -34,7 +34,7 @@ def notes_by_file(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[str, list
 def footer_notes(
     by_dataset: Mapping[str, list[str]], by_file: Mapping[str, list[str]], left_out: Mapping[str, list[str]]
 ) -> list[Note]:
-    """Return the lines below all tables, each with the name of its dataset, or of the model of a file.
+    """Return the notes below all tables, each with the name of its dataset or of the predicted model.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""From the records of a run to what is known of each model: facts of its predictions, remembered by their content."""
+"""Collect the facts of each model's predictions from the records of a run, cached by content."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from pertharness.host.plan import Attempt, Plan
 from pertharness.host.store.records import Store
 
 FOLDER = "facts"
-"""Of the store: for each training data a file with the facts of the predictions made from them. It may be deleted."""
+"""Folder of the store with one file of facts per training data. It is a cache and may be deleted."""
 VERSION = 1
-"""Raised when facts mean something else."""
+"""Version of the facts. Raise it when their meaning changes."""
 
 
 class _Memory(BaseModel):
-    """What is known of predictions that were made from the same training data, by the sha256 of their files."""
+    """Cached facts of the predictions from the same training data, by the sha256 of their files."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -38,36 +38,36 @@ class _File(NamedTuple):
     """The file of a prediction."""
 
     key: str
-    """Of its record."""
+    """Key of its record."""
     sha256: str
     path: Path
 
 
 @dataclass
 class _Group:
-    """The predictions of one split, and what they are held against: the training data and the truth."""
+    """The predictions of one split, with the training data and the truth that they are compared with."""
 
     training: Path
     truth: Path
     sums: tuple[str, str]
-    """Of these two."""
+    """sha256 of training data and truth."""
     files: list[_File] = field(default_factory=list)
 
 
 def join_facts(plan: Plan, outcomes: Mapping[str, Outcome], store: Store) -> dict[Key, ModelFacts]:
-    """Return what is known of each model of each dataset and task; without a prediction, what its card says."""
+    """Return the facts of each model of each dataset and task; without a prediction, only those on its card."""
     described = _describe_predictions(plan, outcomes, store)
     joined: dict[Key, ModelFacts] = {}
     for attempt in plan.attempts:
         key = (attempt.dataset, attempt.task.name, attempt.plugin, attempt.model, attempt.params)
-        known = joined.get(key, ModelFacts(constant=attempt.constant, copies_training=attempt.copies_training))
+        model_facts = joined.get(key, ModelFacts(constant=attempt.constant, copies_training=attempt.copies_training))
         isolations = tuple(_isolations(plan, attempt, outcomes))
-        joined[key] = known.with_prediction(described.get(attempt.prediction), isolations)
+        joined[key] = model_facts.with_prediction(described.get(attempt.prediction), isolations)
     return joined
 
 
 def _isolations(plan: Plan, attempt: Attempt, outcomes: Mapping[str, Outcome]) -> Iterator[Isolation]:
-    """Yield the isolation of the jobs of plugins behind a prediction: its own, and those of its embeddings."""
+    """Yield the isolation of the jobs behind a prediction: its own, and those of its embeddings."""
     node = plan.nodes.get(attempt.prediction)
     needs = node.needs if node else ()
     embeddings = [need for need in needs if need in plan.nodes and plan.nodes[need].stage == "embeddings"]
@@ -80,25 +80,25 @@ def _isolations(plan: Plan, attempt: Attempt, outcomes: Mapping[str, Outcome]) -
 def _describe_predictions(
     plan: Plan, outcomes: Mapping[str, Outcome], store: Store
 ) -> dict[str, PredictionFacts | str]:
-    """Return the facts of all predictions by the key of the record, or what is wrong with the file."""
+    """Return the facts of all predictions by key of the record, or the fault of a file."""
     described: dict[str, PredictionFacts | str] = {}
     for group in _groups(plan, outcomes, store):
         memory = store.root / FOLDER / f"{sha256_text(canonical_json([VERSION, *group.sums]))}.json"
-        known = _remembered(memory)
-        new = [file for file in group.files if file.sha256 not in known]
+        remembered = _read_memory(memory)
+        new = [file for file in group.files if file.sha256 not in remembered]
         for file, facts in _describe_files(group, new):
             described[file.key] = facts
             if isinstance(facts, PredictionFacts):
-                known[file.sha256] = facts
+                remembered[file.sha256] = facts
         if new:
-            with contextlib.suppress(OSError):  # it is a memory and no record
-                write_text(memory, _Memory(facts=known).model_dump_json())
-        described |= {file.key: known[file.sha256] for file in group.files if file.sha256 in known}
+            with contextlib.suppress(OSError):  # a cache that cannot be written is no fault
+                write_text(memory, _Memory(facts=remembered).model_dump_json())
+        described |= {file.key: remembered[file.sha256] for file in group.files if file.sha256 in remembered}
     return described
 
 
 def _groups(plan: Plan, outcomes: Mapping[str, Outcome], store: Store) -> list[_Group]:
-    """Return the predictions that are there, those of one split together."""
+    """Return the finished predictions, grouped by split."""
     groups: dict[tuple[str, str], _Group] = {}
     for attempt in plan.attempts:
         dataset = plan.datasets.get(attempt.dataset, "")
@@ -113,7 +113,7 @@ def _groups(plan: Plan, outcomes: Mapping[str, Outcome], store: Store) -> list[_
 
 
 def _digest(outcomes: Mapping[str, Outcome], key: str, name: str) -> str:
-    """Return the sum of a file of a record that is done; of any other, nothing."""
+    """Return the sha256 of a file of a finished record; empty for any other record."""
     outcome = outcomes.get(key)
     if outcome is None or outcome.state != "done" or outcome.status is None or name not in outcome.status.artefacts:
         return ""
@@ -121,7 +121,7 @@ def _digest(outcomes: Mapping[str, Outcome], key: str, name: str) -> str:
 
 
 def _describe_files(group: _Group, files: list[_File]) -> Iterator[tuple[_File, PredictionFacts | str]]:
-    """Yield the facts of predictions, or what is wrong with a file."""
+    """Yield the facts of each prediction, or the fault of its file."""
     with contextlib.ExitStack() as stack:
 
         @functools.cache
@@ -140,8 +140,8 @@ def _describe_files(group: _Group, files: list[_File]) -> Iterator[tuple[_File, 
                 yield file, facts
 
 
-def _remembered(path: Path) -> dict[str, PredictionFacts]:
-    """Return what is remembered; of a damaged memory nothing."""
+def _read_memory(path: Path) -> dict[str, PredictionFacts]:
+    """Return the cached facts; none if the cache is absent or damaged."""
     try:
         return _Memory.model_validate_json(path.read_bytes()).facts
     except (OSError, ValidationError):

@@ -1,4 +1,4 @@
-"""The files of a run: joined from its records, and left as they are where nothing that they are made of has changed."""
+"""Write the files of a run, joined from its records, unless their inputs are unchanged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _HOST = Path(__file__).parents[1]
 _SOURCES = tuple(_HOST / name for name in ("join", "leaderboard", "report", "text"))
 _LIBRARIES = ("pertharness", "numpy", "pandas", "jinja2", "rich")
 _OF_THIS_TIME = ("started", "finished", "command")
-"""Entries of the manifest that say when and how it was run, and nothing of what came of it."""
+"""Entries of the manifest on when and how a run was started; they do not affect its files."""
 _FILES = ("leaderboard.csv", "leaderboard.json", "leaderboard.md", "scores.csv.gz", "costs.csv", "report/index.html")
 _HALF = "scores_half.csv.gz"
 
@@ -40,7 +40,7 @@ class Board:
     memory: Memory
 
     def text(self, console: Console) -> str:
-        """Return what a terminal is to show."""
+        """Return the text for a terminal."""
         kind = f"{console.width} {console.encoding} {console.color_system} {console.legacy_windows}"
         if kind not in self.memory.printed:
             from pertharness.host.leaderboard.tables import Note, table_of
@@ -59,43 +59,40 @@ def write_outputs(
     recipe: Recipe, plan: Plan, outcomes: Mapping[str, Outcome], store: Store, folder: Path, manifest: dict[str, Any],
     memory: Memory,
 ) -> Board:  # fmt: skip
-    """Write all that a run leaves but its recipe.
+    """Write all files of a run except its recipe.
 
-    The manifest is written anew each time; the other files only where something that enters them is not what it was, or
-    one of them is not as it was written.
+    The manifest is always written. The other files are written only if an input or one of the files has changed.
 
     Parameters
     ----------
     manifest
-        Is given the names of the tables beside the scores; what it says of the data, if anything, stands below them.
+        Gets the entry ``tables``. Its notes on the data are shown below the tables.
     memory
-        Of this folder, from `pertharness.host.join.memory.read_memory`; is brought up to date.
+        The memory of this folder, from `pertharness.host.join.memory.read_memory`; is updated.
     """
-    entered = digest_of(_entering(recipe, plan, outcomes, manifest), _SOURCES)
+    entered = digest_of(_inputs(recipe, plan, outcomes, manifest), _SOURCES)
     if not memory.holds(entered, folder):
         _write_files(recipe, plan, outcomes, store, folder, manifest, memory)
-        memory.entered, memory.lacking = entered, _still_known(memory.lacking, outcomes)
+        memory.entered, memory.lacking = entered, _without_old_files(memory.lacking, outcomes)
         write_memory(memory, folder)
     manifest["tables"] = memory.tables
     write_manifest(folder, manifest)
     return Board(folder, memory)
 
 
-def _entering(
-    recipe: Recipe, plan: Plan, outcomes: Mapping[str, Outcome], manifest: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return all that the files of a run are made of."""
+def _inputs(recipe: Recipe, plan: Plan, outcomes: Mapping[str, Outcome], manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all inputs of the files of a run."""
     tasks: dict[int, Any] = {}
 
-    def described(one: Attempt) -> dict[str, Any]:
-        if id(one.task) not in tasks:
-            tasks[id(one.task)] = one.task.model_dump(mode="json")
-        return {**vars(one), "task": tasks[id(one.task)]}
+    def described(attempt: Attempt) -> dict[str, Any]:
+        if id(attempt.task) not in tasks:
+            tasks[id(attempt.task)] = attempt.task.model_dump(mode="json")
+        return {**vars(attempt), "task": tasks[id(attempt.task)]}
 
     return {
         "versions": {name: version(name) for name in _LIBRARIES} | {"python": platform.python_version()},
         "comparison": recipe.comparison.model_dump(mode="json"),
-        "attempts": [described(one) for one in [*plan.attempts, *plan.duplicates]],
+        "attempts": [described(attempt) for attempt in [*plan.attempts, *plan.duplicates]],
         "datasets": plan.datasets,
         "scorers": {name: offer.model_dump(mode="json") for name, offer in plan.scorers.items()},
         "outcomes": {
@@ -110,7 +107,7 @@ def _write_files(
     recipe: Recipe, plan: Plan, outcomes: Mapping[str, Outcome], store: Store, folder: Path, manifest: dict[str, Any],
     memory: Memory,
 ) -> None:  # fmt: skip
-    """Join the records and write the files; `memory` is told of each."""
+    """Join the records and write the files; `memory` records each."""
     from pertharness.host.join import beside, collect_scores, costs, dataset_notes, facts, reasons, records
     from pertharness.host.leaderboard import compare, curves, model_facts, pooled, score_file, settings, tables, write
     from pertharness.host.report import write_report
@@ -128,23 +125,23 @@ def _write_files(
     memory.tables, parts = write.write_tables(
         beside.tables_of(plan, outcomes, store), mean_curves, folder / "tables", earlier
     )
-    said = recipe.comparison
-    chosen = {"metric": primary_metric(plan, said.metric)}
-    comparison = settings.Comparison(**{**said.model_dump(exclude={"calibrate"}), **chosen})
+    choice = recipe.comparison
+    primary = {"metric": primary_metric(plan, choice.metric)}
+    comparison = settings.Comparison(**{**choice.model_dump(exclude={"calibrate"}), **primary})
     skipped = reasons.skipped_scorers(plan, outcomes)
     leaderboard = compare.build_leaderboard(
         reasons.without_skipped(joined, plan, skipped), metrics, beside.settings_of(plan), comparison,
         beside.strata_of(plan, store), reasons.reasons(plan, outcomes),
     )  # fmt: skip
     leaderboard = _with_positions(leaderboard, recipe, plan, outcomes, store, folder, comparison)
-    known = facts.join_facts(plan, outcomes, store)
-    leaderboard = model_facts.add_model_facts(leaderboard, known)
+    known_facts = facts.join_facts(plan, outcomes, store)
+    leaderboard = model_facts.add_model_facts(leaderboard, known_facts)
     leaderboard = records.with_records(leaderboard, plan, outcomes)
     shown = tables.make_tables(leaderboard, metrics, beside.settings_of(plan), comparison, write.summarise_costs(spent))
     of_data = dataset_notes.footer_notes(
         *(manifest.get(name, {}) for name in ("dataset_notes", "prediction_notes", "left_out"))
     )
-    notes = [*tables.not_scored(skipped), *model_facts.make_notes(leaderboard, known, metrics), *of_data]
+    notes = [*tables.not_scored(skipped), *model_facts.make_notes(leaderboard, known_facts, metrics), *of_data]
     write.write_leaderboard(leaderboard, folder, shown, notes)
     write_report(shown, {**manifest, "tables": memory.tables}, folder / "report", notes=notes)
     names = [
@@ -158,8 +155,8 @@ def _write_files(
     memory.printed = {}
 
 
-def _still_known(lacking: Mapping[str, list[str]], outcomes: Mapping[str, Outcome]) -> dict[str, list[str]]:
-    """Return what is known of the files of this run; of others it is forgotten."""
+def _without_old_files(lacking: Mapping[str, list[str]], outcomes: Mapping[str, Outcome]) -> dict[str, list[str]]:
+    """Return the lacking genes of this run's files alone."""
     statuses = [outcome.status for outcome in outcomes.values() if outcome.status is not None]
     present = {artefact.sha256 for status in statuses for artefact in status.artefacts.values()}
     return {sha256: genes for sha256, genes in lacking.items() if sha256 in present}
@@ -169,7 +166,7 @@ def _with_positions(
     leaderboard: pd.DataFrame, recipe: Recipe, plan: Plan, outcomes: Mapping[str, Outcome], store: Store, folder: Path,
     comparison: Comparison,
 ) -> pd.DataFrame:  # fmt: skip
-    """Add positions if the recipe says so, and write the scores against the second half that they are made of."""
+    """Add positions if the recipe calibrates, and write the scores against the second half behind them."""
     import pandas as pd
 
     from pertharness.host.join import beside, collect_scores, reasons

@@ -1,4 +1,4 @@
-"""Which records stand behind a row."""
+"""Find the records behind a row of the leaderboard."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ _MODEL = ["dataset", "task", "plugin", "model", "params"]
 
 
 def record_of(outcomes: Mapping[str, Outcome], *keys: str) -> str:
-    """Return the first of the keys that has a record; empty if none has."""
+    """Return the first key that has a record; empty if none has."""
     return next((key for key in keys if key in outcomes and outcomes[key].status is not None), "")
 
 
 def with_records(leaderboard: pd.DataFrame, plan: Plan, outcomes: Mapping[str, Outcome]) -> pd.DataFrame:
-    """Return the leaderboard with a column ``record``: the keys of a row's predictions, with spaces between them.
+    """Return the leaderboard with a column ``record``: the keys of a row's predictions, separated by spaces.
 
-    They are in the order of split seeds and training seeds; predictions without a record are left out.
+    Keys are in the order of split seeds and training seeds. Predictions without a record are left out.
     """
     keys: dict[tuple[str, ...], dict[str, None]] = {}
-    for one in sorted([*plan.attempts, *plan.duplicates], key=lambda one: (one.seed, one.training_seed)):
-        place = (one.dataset, one.task.name, one.plugin, one.model, one.params)
-        keys.setdefault(place, {}).update(dict.fromkeys(filter(None, [record_of(outcomes, one.prediction)])))
+    for attempt in sorted(
+        [*plan.attempts, *plan.duplicates], key=lambda attempt: (attempt.seed, attempt.training_seed)
+    ):
+        model_key = (attempt.dataset, attempt.task.name, attempt.plugin, attempt.model, attempt.params)
+        keys.setdefault(model_key, {}).update(dict.fromkeys(filter(None, [record_of(outcomes, attempt.prediction)])))
     rows = leaderboard[_MODEL].itertuples(index=False, name=None)
     return leaderboard.assign(record=[" ".join(keys.get(row, ())) for row in rows])

@@ -1,4 +1,4 @@
-"""Score tables of records as columns of integers and floats: what a run has in millions is read once and kept small."""
+"""Read score tables of records into columns of integers and floats, which keep millions of rows small."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class RecordScores(NamedTuple):
 
     @property
     def places(self) -> np.ndarray:
-        """One number for perturbation, metric and variant of each row."""
+        """One number per row for its perturbation, metric and variant."""
         return place_numbers(self.perturbation, self.metric, self.variant)
 
 
@@ -63,7 +63,7 @@ def no_scores() -> RecordScores:
 
 
 def place_numbers(perturbation: np.ndarray, metric: np.ndarray, variant: np.ndarray) -> np.ndarray:
-    """Return one number for perturbation, metric and variant of each row; of the last two there are below 65 536."""
+    """Return one number per row for its perturbation, metric and variant; the last two must be below 65 536."""
     numbers: np.ndarray = (perturbation.astype(np.int64) << 32) | (metric.astype(np.int64) << 16) | variant
     return numbers
 
@@ -76,20 +76,20 @@ def read_score_table(path: Path, words: Vocabulary, *, common: bool) -> RecordSc
     path
         A CSV file with the columns of `pertharness.contract.scores.COLUMNS`.
     words
-        Takes up new words.
+        Numbers of words; new words are added.
     common
-        Of the variant ``common-genes`` alone; else of all others.
+        Whether to read the variant ``common-genes`` alone; if not, read all others.
     """
     header, columns = _columns(path.read_bytes().decode())
-    place = {name: position for position, name in enumerate(header)}
-    variant = columns[place["variant"]]
+    position_of = {name: position for position, name in enumerate(header)}
+    variant = columns[position_of["variant"]]
     if common or COMMON_GENES in variant:
-        kept = [(cell == COMMON_GENES) == common for cell in variant]
-        columns = [list(compress(column, kept)) for column in columns]
-    cells = {name: columns[place[name]] for name in COLUMNS}
+        chosen = [(cell == COMMON_GENES) == common for cell in variant]
+        columns = [list(compress(column, chosen)) for column in columns]
+    cells = {name: columns[position_of[name]] for name in COLUMNS}
     n = len(cells["value"])
-    named = {name: getattr(words, name).codes(cells[name], n) for name in ("perturbation", "gene", "metric", "variant")}
-    return RecordScores(**named, coordinate=_numbers(cells["coordinate"]), value=_numbers(cells["value"]))
+    codes = {name: getattr(words, name).codes(cells[name], n) for name in ("perturbation", "gene", "metric", "variant")}
+    return RecordScores(**codes, coordinate=_numbers(cells["coordinate"]), value=_numbers(cells["value"]))
 
 
 def _columns(text: str) -> tuple[list[str], list[list[str]]]:
@@ -100,14 +100,14 @@ def _columns(text: str) -> tuple[list[str], list[list[str]]]:
         header, *rows = filter(None, csv.reader(io.StringIO(text, newline="")))
         columns = [list(column) for column in zip(*rows, strict=True)]
         return header, columns or [[] for _ in header]
-    # No list per row: to look through millions of these takes the garbage collector as long as all else together.
+    # Make no list per row: the garbage collector would take as long to check millions of them as all else together.
     return header, [cells[len(header) + position :: len(header)] for position in range(len(header))]
 
 
 def _numbers(cells: list[str]) -> np.ndarray:
-    """Return numbers, every digit as it is written; NaN where there is none."""
+    """Return exact numbers from texts; NaN for an empty text."""
     if not any(cells):
         return np.full(len(cells), np.nan)
-    # By Python, whose reading is exact; that of pandas before 3 is not.
+    # Use Python, which reads exactly; pandas before 3 does not.
     numbers = map(float, cells if all(cells) else (cell or "nan" for cell in cells))
     return np.fromiter(numbers, dtype=np.float64, count=len(cells))

@@ -1,4 +1,4 @@
-"""Fill the page of the report from tables and the manifest of a run."""
+"""Write the page of the report from tables and the manifest of a run."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def write_report(
     tables: Iterable[Table], manifest: Mapping[str, Any], folder: Path, title: str = "Leaderboard", *,
     notes: Iterable[Note] = (),
 ) -> None:  # fmt: skip
-    """Write ``index.html``: every table of the leaderboard, what is missing and why, and where all of it came from.
+    """Write ``index.html``: all tables of the leaderboard, the reasons for missing values, and the provenance.
 
     Parameters
     ----------
     tables
         From `pertharness.host.leaderboard.tables.make_tables`.
     manifest
-        What is shown as provenance: versions, recipe, dates; any JSON. An entry that is very long is only named.
+        Shown as provenance: versions, recipe, dates; any JSON. A very long entry is only named.
     folder
-        The folder ``report`` of a run; made if absent.
+        The folder ``report`` of a run; created if absent.
     notes
-        What is not scored, and why.
+        Remarks on datasets, tasks and the leaderboard.
     """
     environment = Environment(
         loader=PackageLoader("pertharness.host.report", "templates"),
@@ -76,12 +76,12 @@ def write_report(
 
 
 def _visible(value: Any) -> Any:
-    """Return a value of the page with its control characters and the like as visible escapes."""
+    """Return a value of the page with control characters as visible escapes."""
     return printable(value, newlines=True) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _provenance(manifest: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
-    """Return name, text and whether the text is a block of lines, for each entry of the manifest."""
+    """Return name, text and whether the text has several lines, for each entry of the manifest."""
     shown = []
     for name, value in manifest.items():
         text = value if isinstance(value, str) else json.dumps(value, indent=1, default=str, ensure_ascii=False)
