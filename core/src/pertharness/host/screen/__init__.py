@@ -1,5 +1,5 @@
-"""What a screen is and what it can show, before a run: the facts of `pertharness data check`, and their page.
+"""Facts on a screen before a run, for `pertharness data check`, and the page that shows them.
 
-``read`` has them found by a process of its own, ``record`` takes them from a dataset of the store; ``tasks`` works out
-what the splits hold out, ``gaps`` what is missing and what to change, ``page`` lays it all out.
+``inspect_file`` reads them in a process of its own, and ``record`` takes them from a dataset of the store. ``tasks``
+finds what the splits hold out, ``gaps`` what is missing and what to change, and ``page`` lays out the page.
 """

@@ -1,4 +1,4 @@
-"""All facts of a screen in one object: what reading it found, and what follows for a run."""
+"""Assemble all facts of a screen: those found by reading it, and what follows for a run."""
 
 from __future__ import annotations
 
@@ -11,24 +11,28 @@ from pertharness.host.screen.inspect_file import Facts
 from pertharness.host.screen.tasks import describe_tasks
 
 FORMAT = 1
-"""Of ``data check --json``; raised when a key changes its meaning."""
+"""Version of the output of ``data check --json``. Raise it when a key changes its meaning."""
 
 
-def assemble_facts(found: Facts, name: str) -> Facts:
+def assemble_facts(file_facts: Facts, name: str) -> Facts:
     """Return the facts of a screen with what follows from them.
 
     Parameters
     ----------
-    found
+    file_facts
         From `host.screen.inspect_file` or `host.screen.record`. With an ``error``, tasks, cells and
         gaps are left out.
     name
-        Of the dataset.
+        Name of the dataset.
     """
-    facts: Facts = {"format": FORMAT, "name": name, **found}
+    facts: Facts = {"format": FORMAT, "name": name, **file_facts}
     if "perturbations" not in facts:
         return facts
-    numbers = Counter(len(targets_of(one["genes"])) for one in facts["perturbations"] if one["genes"] != CONTROL)
+    numbers = Counter(
+        len(targets_of(perturbation["genes"]))
+        for perturbation in facts["perturbations"]
+        if perturbation["genes"] != CONTROL
+    )
     facts["n_by_targets"] = {str(n): numbers[n] for n in sorted(numbers)}
     if "error" in facts:
         return facts

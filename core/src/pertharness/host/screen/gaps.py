@@ -1,4 +1,4 @@
-"""What a screen lacks or leaves out, and what its user could say or change."""
+"""List what a screen lacks or leaves out, and what its user could change."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from pertharness.contract.labels import CONTROL
 
 FEW_CELLS = 10
-"""Cells below which a mean is off by more than a third of what single cells vary: 1 / sqrt(10) = 0.32."""
+"""With fewer cells, the standard error of a mean exceeds a third of the sd of single cells: 1 / sqrt(10) = 0.32."""
 _SHOWN = 3
 
 
 def describe_cells(perturbations: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Return how many cells the perturbations have; None where that is not known.
+    """Return the numbers of cells of the perturbations; None if they are not known.
 
     Returns
     -------
@@ -22,7 +22,7 @@ def describe_cells(perturbations: Sequence[Mapping[str, Any]]) -> dict[str, Any]
         ``control``, ``median``, ``least`` and ``most`` per perturbation, and ``few``: perturbation -> number, of those
         that have fewer than `FEW_CELLS`.
     """
-    numbers = {one["perturbation"]: one["n_cells"] for one in perturbations}
+    numbers = {perturbation["perturbation"]: perturbation["n_cells"] for perturbation in perturbations}
     if any(number is None for number in numbers.values()):
         return None
     control = numbers.pop(CONTROL)
@@ -34,12 +34,12 @@ def describe_cells(perturbations: Sequence[Mapping[str, Any]]) -> dict[str, Any]
 
 
 def list_gaps(facts: Mapping[str, Any]) -> list[str]:
-    """Return what is left out of a screen, with numbers and reasons, and what its file does not have."""
+    """Return what a run leaves out of a screen, with numbers and reasons, and what the file lacks."""
     return [*_left_out(facts), *_not_there(facts)]
 
 
 def _left_out(facts: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what a run does without."""
+    """Yield what a run leaves out."""
     yield from (note for note in facts["notes"] if note.startswith("left out: "))
     absent = facts["targets"]["absent"]
     if absent:
@@ -53,7 +53,7 @@ def _left_out(facts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _not_there(facts: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what a file does not have."""
+    """Yield what a file lacks."""
     if facts["level"] == "cells" and not facts["has_counts"]:
         yield "no raw counts: models that are trained on counts have to work them out from the logs"
     if facts["level"] == "pseudobulk" and not facts["has_halves"]:
@@ -69,7 +69,7 @@ def _not_there(facts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def list_changes(facts: Mapping[str, Any]) -> list[str]:
-    """Return what the user could say or change, each with the flag that does it."""
+    """Return the changes that the user could make, each with its flag."""
     changes = [note for note in facts["notes"] if " --" in note or "(--" in note]
     of_scale = [note for note in changes if note.startswith("scale: ")]
     changes = [note for note in changes if note not in of_scale]
@@ -87,7 +87,7 @@ def list_changes(facts: Mapping[str, Any]) -> list[str]:
 
 
 def count(number: int, noun: str) -> str:
-    """Return a number with its noun, in the plural where it is not 1."""
+    """Return a number with its noun, in the plural unless the number is 1."""
     return f"{group(number)} {noun}{'' if number == 1 else 's'}"
 
 
@@ -97,5 +97,5 @@ def group(number: float) -> str:
 
 
 def some(names: Sequence[str], most: int = _SHOWN) -> str:
-    """Quote the first few of some names."""
+    """Return the first few names, quoted."""
     return ", ".join(repr(name) for name in names[:most]) + (", ..." if len(names) > most else "")

@@ -1,4 +1,4 @@
-"""The facts of a user's file, found by a process of its own: what reads files belongs to a plugin."""
+"""Read the facts of a user's file in a process of its own, because a plugin reads files."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from pertharness.data.label_map import read_label_map
 from pertharness.host.recipe.models import LABEL_MAP
 
 Facts = dict[str, Any]
-"""As docs/data.md describes them."""
+"""The facts that docs/data.md describes."""
 
 
 def read_facts(file: Path, name: str, params: Mapping[str, Any]) -> Facts:
-    """Return what a file is and how it is read, without a dataset in the store.
+    """Return the facts of a file and how it is read, without making a dataset in the store.
 
     Parameters
     ----------
     file
-        That is there.
+        An existing file.
     name
-        Of the dataset, for messages.
+        Name of the dataset, for messages.
     params
-        How to read it, as a recipe has them.
+        Parameters of the dataset, as in a recipe.
 
     Returns
     -------
     dict
-        With ``error`` where a run could not use the file.
+        The facts, with a key ``error`` if a run could not use the file.
 
     Raises
     ------
     DataError
-        If the process that reads it ends without an answer.
+        If the process that reads the file fails.
     RecipeError
         If the label map cannot be read.
     OSError
-        If the file must not be read.
+        If the file is not readable.
     """
     if file.is_file():
         file.open("rb").close()
-    asked = json.dumps({"file": str(file.absolute()), "params": _with_label_map(params, name)})
+    request = json.dumps({"file": str(file.absolute()), "params": _with_label_map(params, name)})
     command = [sys.executable, "-I", "-W", "ignore", "-m", "pertharness.datasets.screen_facts"]
-    done = subprocess.run(command, input=asked, capture_output=True, text=True, encoding="utf-8", check=False)
+    done = subprocess.run(command, input=request, capture_output=True, text=True, encoding="utf-8", check=False)
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or [_ending(done.returncode)]
         raise DataError(f"dataset {name!r}: {str(file)!r} could not be read: {last[0]}; expected a whole h5ad file")
@@ -56,7 +56,7 @@ def read_facts(file: Path, name: str, params: Mapping[str, Any]) -> Facts:
 
 
 def _with_label_map(params: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return parameters with what a label map says in place of its path."""
+    """Return parameters with the content of a label map in place of its path."""
     if not isinstance(params.get(LABEL_MAP), str):
         return dict(params)
     try:
@@ -66,5 +66,5 @@ def _with_label_map(params: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _ending(status: int) -> str:
-    """Return in words how a process ended that said nothing."""
+    """Return how a process without a message ended."""
     return f"the reading process was ended by signal {-status}" if status < 0 else f"exit status {status}"

@@ -1,4 +1,4 @@
-"""The page on a screen: its facts in short sections, for a reader who knows the experiment and not the harness."""
+"""Lay out the page on a screen: its facts in short sections, for a reader who knows the experiment, not the harness."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from pertharness.host.screen.gaps import count, group, some
 _MARGIN, _LABEL = 2, 12
 _NO_BREAK = "\u00a0"
 _BETWEEN_DIGITS = re.compile(r"(?<=\d) (?=\d{3}\b)")
-"""Of groups of digits: no line ends there."""
+"""Space between groups of digits, at which no line may end."""
 _LONGEST = 45
-"""Lines of a page, on a screen or a sheet."""
+"""Most lines of a page, on a screen or a sheet."""
 _FITS = ((3, 8), (3, 5), (2, 6), (2, 4), (1, 5), (1, 3))
-"""Lines of an entry, and entries of a list, from the most that there is room for on; all is in ``--json``."""
+"""Most lines of an entry and most entries of a list, tried in turn until the page fits; ``--json`` has everything."""
 _WHOLE = "What it can show"
 """The section whose entries are never cut."""
 _LAYOUTS = {"csr": "sparse, by rows", "csc": "sparse, by columns", "dense": "dense"}
 _MODALITIES = {"crispra": "CRISPR activation", "crispri": "CRISPR interference", "ko": "knock-out"}
 _SHOWN_ELSEWHERE = ("context", "doubles", "level", "guides", "scale", "left out")
-"""What notes are of that stand in other places of the page."""
+"""First words of the notes that appear elsewhere on the page."""
 
 Entry = tuple[str, str]
-"""What it is of, and the text."""
+"""Label and text of an entry."""
 
 
 def write_page(facts: Mapping[str, Any], width: int) -> str:
-    """Return the page of a screen; where not all would fit, the ends of entries and of lists are left out.
+    """Return the page of a screen; entries and lists that do not fit are cut.
 
     Parameters
     ----------
     facts
-        Complete, or without what was not understood where they have an ``error``.
+        From `assemble_facts`; with an ``error`` they may be incomplete.
     width
-        Columns.
+        Width of the page in columns.
     """
     sections = [("What it is", [*_what_it_is(facts)])]
     if "perturbations" in facts:
@@ -55,7 +55,7 @@ def write_page(facts: Mapping[str, Any], width: int) -> str:
 
 
 def _lines_of(entries: list[Entry], width: int, most_lines: int, most_entries: int) -> Iterator[str]:
-    """Yield the lines of a section; of a list, or of several things of a kind, only the first ones."""
+    """Yield the lines of a section, with at most `most_entries` entries of a list or of one label."""
     kind, n_of_kind = "", 0
     for label, text in entries:
         kind, n_of_kind = (kind, n_of_kind + 1) if label in ("", kind) else (label, 1)
@@ -78,7 +78,7 @@ def _laid_out(label: str, text: str, width: int, most_lines: int) -> list[str]:
 
 
 def _what_it_is(facts: Mapping[str, Any]) -> Iterator[Entry]:
-    """Yield what the file is, by itself."""
+    """Yield the entries on the content and the format of the file."""
     rows = {"cells": "cells", "pseudobulk": "means, one of each perturbation,"}.get(facts.get("level", ""), "rows")
     yield "content", f"{group(facts['n_obs'])} {rows} x {group(facts['n_genes'])} genes"
     parts = [f"{facts['container']}, {group(facts['size_mb'])} MB"]
@@ -98,7 +98,7 @@ def _what_it_is(facts: Mapping[str, Any]) -> Iterator[Entry]:
 
 
 def _what_was_understood(facts: Mapping[str, Any]) -> Iterator[Entry]:
-    """Yield how labels, genes and values were read."""
+    """Yield the entries on how labels, genes and values were read."""
     labels, targets, notes = facts["labels"], facts["targets"], _other_notes(facts)
     column = labels.get("column")
     where = "" if column is None else "names of the rows: " if column == "index" else f"obs[{column!r}]: "
@@ -121,7 +121,7 @@ def _what_was_understood(facts: Mapping[str, Any]) -> Iterator[Entry]:
 
 
 def _other_notes(facts: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the notes that stand nowhere else on the page, by what they are of."""
+    """Return the notes that appear nowhere else on the page, by their first word."""
     notes: dict[str, list[str]] = {}
     for note in facts["notes"]:
         kind, _, text = note.partition(": ")
@@ -132,7 +132,7 @@ def _other_notes(facts: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def _scale(scale: Mapping[str, Any] | None) -> Iterator[Entry]:
-    """Yield what the values are taken for, and how many cells were looked at."""
+    """Yield the entries on the scale of the values and the number of cells that were examined."""
     if not scale or not scale["read_as"]:
         return
     yield "scale", scale["read_as"]
@@ -142,7 +142,7 @@ def _scale(scale: Mapping[str, Any] | None) -> Iterator[Entry]:
 
 
 def _kinds_of_perturbations(facts: Mapping[str, Any]) -> str:
-    """Return how many perturbations there are, by number of targets."""
+    """Return the number of perturbations, by number of targets."""
     numbers = facts["n_by_targets"]
     kinds = [count(numbers[n], noun) for n, noun in (("1", "single"), ("2", "double")) if numbers.get(n)]
     larger = sum(number for n, number in numbers.items() if int(n) > 2)
@@ -151,25 +151,25 @@ def _kinds_of_perturbations(facts: Mapping[str, Any]) -> str:
 
 
 def _controls(facts: Mapping[str, Any]) -> str:
-    """Return the control labels with their rows."""
+    """Return the control labels with their numbers of rows."""
     noun = "cell" if facts["level"] == "cells" else "row"
-    controls = sorted(facts["labels"]["controls"], key=lambda one: -one["n_rows"])
-    shown = ", ".join(f"{one['label']!r} ({count(one['n_rows'], noun)})" for one in controls[:4])
+    controls = sorted(facts["labels"]["controls"], key=lambda control: -control["n_rows"])
+    shown = ", ".join(f"{control['label']!r} ({count(control['n_rows'], noun)})" for control in controls[:4])
     if len(controls) == 1:
         return shown
     rest = f" and {len(controls) - 4} more labels" if len(controls) > 4 else ""
-    total = sum(one["n_rows"] for one in controls)
+    total = sum(control["n_rows"] for control in controls)
     return f"{shown}{rest}; {count(total, noun)} in all, pooled"
 
 
 def _what_it_can_show(facts: Mapping[str, Any]) -> Iterator[Entry]:
-    """Yield what each task holds out and whether that tells models apart, and of how many cells."""
-    for task, held in facts["tasks"].items():
-        yield task, _what_is_held_out(task, held)
-        if held["n_answerable"] is not None and held["n_perturbations"]:
-            yield "", _what_additive_can_answer(held)
-        if not held["problem"]:
-            yield "", _whether_models_differ(held)
+    """Yield the entries on what each task holds out, whether that can separate models, and the numbers of cells."""
+    for task, task_facts in facts["tasks"].items():
+        yield task, _what_is_held_out(task, task_facts)
+        if task_facts["n_answerable"] is not None and task_facts["n_perturbations"]:
+            yield "", _what_additive_can_answer(task_facts)
+        if not task_facts["problem"]:
+            yield "", _whether_models_differ(task_facts)
     cells = facts["cells"]
     if cells is None:
         yield "cells", "how many were averaged is not known"
@@ -178,45 +178,52 @@ def _what_it_can_show(facts: Mapping[str, Any]) -> Iterator[Entry]:
         yield "cells", f"median {spread}; {group(cells['control'])} control cells, from whose mean changes are measured"
 
 
-def _what_is_held_out(task: str, held: Mapping[str, Any]) -> str:
-    """Return how many perturbations the splits of a task hold out."""
-    if not held["n_perturbations"]:
+def _what_is_held_out(task: str, task_facts: Mapping[str, Any]) -> str:
+    """Return the number of perturbations that the splits of a task hold out."""
+    if not task_facts["n_perturbations"]:
         return f"not possible: there are no {task}s"
-    if held["problem"]:
-        return f"not possible: {held['problem']}"
-    least, most = held["n_test"]
+    if task_facts["problem"]:
+        return f"not possible: {task_facts['problem']}"
+    least, most = task_facts["n_test"]
     each = str(least) if least == most else f"{least} to {most}"
-    seeds = held["seeds"]
+    seeds = task_facts["seeds"]
     return (
-        f"{each} of {count(held['n_perturbations'], task)} held out for the test in each of {len(seeds)} splits "
-        f"(seeds {seeds[0]} to {seeds[-1]}), {held['n_held_out']} different ones in all"
+        f"{each} of {count(task_facts['n_perturbations'], task)} held out for the test in each of {len(seeds)} splits "
+        f"(seeds {seeds[0]} to {seeds[-1]}), {task_facts['n_held_out']} different ones in all"
     )
 
 
-def _what_additive_can_answer(held: Mapping[str, Any]) -> str:
-    """Return how many doubles have both singles."""
-    doubles = count(held["n_perturbations"], "double")
-    held_out = f"; {held['n_held_out_answerable']} of the {held['n_held_out']} held out" if held["n_held_out"] else ""
-    return f"the baseline additive can answer {held['n_answerable']} of {doubles}: both singles measured{held_out}"
+def _what_additive_can_answer(task_facts: Mapping[str, Any]) -> str:
+    """Return the number of doubles for which both singles were measured."""
+    doubles = count(task_facts["n_perturbations"], "double")
+    held_out = (
+        f"; {task_facts['n_held_out_answerable']} of the {task_facts['n_held_out']} held out"
+        if task_facts["n_held_out"]
+        else ""
+    )
+    return (
+        f"the baseline additive can answer {task_facts['n_answerable']} of {doubles}: both singles measured{held_out}"
+    )
 
 
-def _whether_models_differ(held: Mapping[str, Any]) -> str:
-    """Return whether so many held-out perturbations can tell two models apart, with the number that decides."""
-    n_held_out, needed = held["n_held_out"], held["n_needed"]
-    if not held["enough"]:
+def _whether_models_differ(task_facts: Mapping[str, Any]) -> str:
+    """Return whether the held-out perturbations are enough to separate two models, with the number that decides."""
+    n_held_out, needed = task_facts["n_held_out"], task_facts["n_needed"]
+    if not task_facts["enough"]:
         chance = 2 / 2 ** (needed - 1)
         return (
             f"too few to tell models apart: below {needed} held-out perturbations no verdict is given, since of two "
             f"equal models one is better at all {needed - 1} with a chance of {chance:.2f}"
         )
+    resolution = task_facts["resolution"]
     return (
-        f"these {n_held_out} tell two models apart whose scores differ on average by more than {held['resolution']} of "
+        f"these {n_held_out} tell two models apart whose scores differ on average by more than {resolution} of "
         f"the standard deviation of that difference (1.96 / sqrt({n_held_out})); else the verdict is undecided"
     )
 
 
 def _what_to_change(facts: Mapping[str, Any]) -> Iterator[str]:
-    """Yield flags that would decide what is unclear, and where to correct the labels."""
+    """Yield flags that settle what is unclear, and the command for correcting labels."""
     yield from facts["changes"]
     if "file" in facts:
         yield "each label as it is read, to be corrected: pertharness data labels FILE --out map.csv"

@@ -1,4 +1,4 @@
-"""The facts of a dataset on offer, from its record in the store."""
+"""Read the facts of a plugin's dataset from its record in the store."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from pertharness.host.screen.inspect_file import Facts
 
 
 def facts_of_record(folder: Path, notes: Sequence[str]) -> Facts:
-    """Return what a dataset's record says: the facts of `host.screen.inspect_file`, as far as they are known.
+    """Return the facts of a dataset's record: those of `host.screen.inspect_file`, as far as they are known.
 
     Parameters
     ----------
     folder
-        Of the record.
+        Folder of the record.
     notes
-        What loading it did.
+        Notes of loading the dataset.
     """
     from pertharness.data.expression import open_stored
 
-    known = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    stored_facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     dataset = open_stored(folder / "dataset.h5ad")
     perturbations = _read_perturbations(folder / "perturbations.csv")
     genes = {*dataset.var_names}
-    distinct = list(dict.fromkeys(gene for one in perturbations for gene in targets_of(one["genes"])))
-    control = next(one for one in perturbations if one["perturbation"] == CONTROL)
+    distinct = list(dict.fromkeys(gene for row in perturbations for gene in targets_of(row["genes"])))
+    control = next(row for row in perturbations if row["perturbation"] == CONTROL)
     n_rows = int((dataset.obs["perturbation"] == CONTROL).sum())
     return {
-        "origin": known.get("origin"),
+        "origin": stored_facts.get("origin"),
         "container": "h5ad in the store",
         "size_mb": round((folder / "dataset.h5ad").stat().st_size / 1e6, 1),
-        "n_obs": known["n_obs"],
-        "n_genes": known["n_genes"],
+        "n_obs": stored_facts["n_obs"],
+        "n_genes": stored_facts["n_genes"],
         "matrix": {"layout": format_of(dataset.X), "type": str(dataset.X.dtype), "compression": None},
         "layers": sorted(dataset.layers),
-        "n_in_context": known["n_obs"],
-        "n_used": known["n_obs"],
-        "level": known["level"],
+        "n_in_context": stored_facts["n_obs"],
+        "n_used": stored_facts["n_obs"],
+        "level": stored_facts["level"],
         "context": str(dataset.obs["context"].iloc[0]) if "context" in dataset.obs else None,
-        "modality": known.get("modality"),
+        "modality": stored_facts.get("modality"),
         "labels": {"controls": [{"label": control["label_given"], "n_rows": n_rows}]},
         "left_out": [],
         "genes": {"ensembl_ids": "ensembl_id" in dataset.var},
@@ -56,7 +56,7 @@ def facts_of_record(folder: Path, notes: Sequence[str]) -> Facts:
         "has_totals": "total_counts" in dataset.obs,
         "has_counts": "counts" in dataset.layers,
         "has_halves": {"half_a", "half_b"} <= {*dataset.layers},
-        "scale": {"read_as": _scale_in(notes), "n_judged": known["n_obs"], "n_rows": known["n_obs"]},
+        "scale": {"read_as": _scale_in(notes), "n_judged": stored_facts["n_obs"], "n_rows": stored_facts["n_obs"]},
         "perturbations": perturbations,
         "notes": list(notes),
     }
@@ -77,6 +77,6 @@ def _read_perturbations(path: Path) -> list[dict[str, Any]]:
 
 
 def _scale_in(notes: Sequence[str]) -> str:
-    """Return what the notes say of the scale; without any, that of all datasets."""
+    """Return the notes on the scale; without any, the scale of every canonical dataset."""
     of_scale = [note.removeprefix("scale: ") for note in notes if note.startswith("scale: ")]
     return "; ".join(of_scale) or "log1p of counts per 10 000"

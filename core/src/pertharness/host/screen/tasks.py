@@ -1,4 +1,4 @@
-"""Which tasks a screen allows, and how much each can show: from the labels alone, by the splits that a run draws."""
+"""Find which tasks a screen allows and how much each can show, from the labels and the splits that a run draws."""
 
 from __future__ import annotations
 
@@ -12,50 +12,50 @@ from pertharness.host.run.quick import SPLITS
 from pertharness.host.splits import Labelled, make_split
 
 N_TARGETS = {"double": 2, "single": 1}
-"""Task -> targets of the perturbations that it holds out."""
+"""Task -> number of targets of the perturbations that it holds out."""
 _NORMAL = 1.96
 """Half the width of a 95 % interval in standard errors."""
 
 
 def describe_tasks(perturbations: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> dict[str, dict[str, Any]]:
-    """Return what each task of ``run --all`` holds out of a screen.
+    """Return the facts on what each task of ``run --all`` holds out of a screen.
 
     Parameters
     ----------
     perturbations
-        With ``perturbation``, ``label_given`` and ``genes``, control included.
+        Rows with ``perturbation``, ``label_given`` and ``genes``, with the control.
     seeds
-        Of the splits.
+        Seeds of the splits.
 
     Returns
     -------
     dict
-        Task -> ``n_perturbations`` that it is about; ``n_answerable``: those that `additive` can answer, for doubles;
-        ``problem``: why no split can be drawn, else None; ``n_test``: those in the test part of one split (least and
-        most over the seeds); ``n_held_out``: different ones over all seeds; ``n_held_out_answerable``;
-        ``seeds``; ``n_needed`` for a verdict; ``enough``: whether there are so many; ``resolution``: the mean
-        difference between two models from which on it shows, in standard deviations of the difference between
-        perturbations.
+        Task -> ``n_perturbations``: those with the task's number of targets; ``n_answerable``: for doubles, those that
+        `additive` can answer; ``problem``: the reason why no split can be drawn, else None; ``n_test``: number in the
+        test part of one split (least and most over the seeds); ``n_held_out``: different ones over all seeds;
+        ``n_held_out_answerable``; ``seeds``; ``n_needed``: number for a verdict; ``enough``: whether `n_held_out`
+        reaches it; ``resolution``: smallest mean difference between two models that shows, in standard deviations of
+        the difference between perturbations.
     """
     labels = [
-        Labelled(one["perturbation"], one["label_given"], _other(one["genes"], one["perturbation"]))
-        for one in perturbations
+        Labelled(row["perturbation"], row["label_given"], _other(row["genes"], row["perturbation"]))
+        for row in perturbations
     ]
     return {task: _describe_task(task, labels, seeds) for task in SPLITS}
 
 
 def _other(genes: str, perturbation: str) -> str:
-    """Return the genes of a perturbation's guides; where its targets are genes, nothing."""
+    """Return the genes of a perturbation's guides; empty where its targets are genes."""
     return "" if genes == perturbation else genes
 
 
 def _describe_task(task: str, labels: Sequence[Labelled], seeds: Sequence[int]) -> dict[str, Any]:
     """Draw the splits of a task, and count what they hold out."""
-    about = [one.perturbation for one in labels if len(one.genes) == N_TARGETS[task]]
-    measured = {one.perturbation for one in labels if one.perturbation != CONTROL}
-    answerable = {label for label in about if _has_singles(label, measured)} if task == "double" else {*about}
+    eligible = [labelled.perturbation for labelled in labels if len(labelled.genes) == N_TARGETS[task]]
+    measured = {labelled.perturbation for labelled in labels if labelled.perturbation != CONTROL}
+    answerable = {label for label in eligible if _has_singles(label, measured)} if task == "double" else {*eligible}
     described: dict[str, Any] = {
-        "n_perturbations": len(about),
+        "n_perturbations": len(eligible),
         "n_answerable": len(answerable) if task == "double" else None,
         "problem": None,
         "seeds": list(seeds),
