@@ -108,7 +108,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path):
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.sampled_from([x.given for x in LABELS]),
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.sampled_from([x.label_given for x in LABELS]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=8,
 )

@@ -41,7 +41,7 @@ def test_double_draws_test_from_the_same_stream_by_default():
 def test_double_sorts_the_labels_as_given():
     # Given labels in the opposite order of the canonical ones: positions 3 2 0 1 now mean other doubles.
     given_names = {"A+B": "z", "A+C": "y", "B+D": "x", "C+D": "w"}
-    labels = [Labelled(x.perturbation, given_names.get(x.perturbation, x.given)) for x in FOUR_PAIRS]
+    labels = [Labelled(x.perturbation, given_names.get(x.perturbation, x.label_given)) for x in FOUR_PAIRS]
     split = make_split(labels, kind="double", seed=1, variant="norman")
     assert split.train[-2:] == ["A+B", "A+C"]
     assert (split.test, split.val) == (["C+D"], ["B+D"])
@@ -210,7 +210,7 @@ def test_guides_of_one_gene_are_on_one_side(kind: str, variant: str | None, seed
 @pytest.mark.parametrize("kind", ["unseen", "simulation", "double"])
 def test_one_guide_for_each_gene_is_split_as_the_genes_are(kind: str) -> None:
     labels = [label for label in guides(*"ABCDEFGHIJKL") if "-2" not in label.perturbation]
-    of_genes = [Labelled(label.perturbation.replace("-1", ""), label.given) for label in labels]
+    of_genes = [Labelled(label.perturbation.replace("-1", ""), label.label_given) for label in labels]
     guide_split, gene_split = (make_split(given, kind=kind, seed=3) for given in (labels, of_genes))
     for part in ("train", "val", "test"):
         assert [name.replace("-1", "") for name in getattr(guide_split, part)] == getattr(gene_split, part)

@@ -1,4 +1,4 @@
-"""Split files: ours, and plain JSON lists that other tools or people write."""
+"""Read and write split files: those of the harness, and plain JSON lists from other sources."""
 
 from __future__ import annotations
 
@@ -26,27 +26,28 @@ from pertharness.host.splits.split import (
 from pertharness.host.text.did_you_mean import expected
 
 SPELLINGS_OF_CONTROL = (CONTROL, "ctrl")
-"""How a file may spell the control, alone or as the partner of a single, besides the label that the data give it."""
+"""Spellings of the control in a file, alone or as the partner of a single, besides its label in the data."""
 NO_PART = "in no part of the split file"
 
 
 def write_split(split: Split, path: Path) -> None:
-    """Write a split as JSON, one perturbation per line, whole or not at all."""
+    """Write a split as JSON atomically, one perturbation per line."""
     write_text(path, json.dumps(split.model_dump(), indent=2) + "\n")
 
 
 def read_split(path: Path, labels: Sequence[Labelled], *, dataset: str = "") -> Split:
-    """Read a split and fit it to a dataset.
+    """Read a split and match it to the labels of a dataset.
 
-    A file that `write_split` wrote keeps its kind, variant, seed and hash, if the hash is still right and the dataset
-    has the same perturbations. Any other file is a JSON object with lists ``train``, ``val`` and ``test`` of labels, as
-    the data give them, canonical, or spelled like ``A+ctrl``, ``B+A``, ``ctrl``. The control is added to train.
+    A file written by `write_split` keeps its kind, variant, seed and hash, if the hash is valid and the dataset has the
+    same perturbations. Any other file is a JSON object with lists ``train``, ``val`` and ``test``. Their labels may be
+    those of the data, canonical ones, or spellings such as ``A+ctrl``, ``B+A`` and ``ctrl``. The control is added to
+    train.
 
     Raises
     ------
     SplitError
-        If the file cannot be read or is not such an object, if its hash is not that of its content, or if a
-        perturbation is unknown, in two parts or twice in one; always with the path and the name.
+        If the file cannot be read or has another form, if its hash does not match its content, or if a perturbation is
+        unknown, in two parts or twice in one. The message has the path and the name.
     """
     try:
         content = _load(path)
@@ -82,14 +83,14 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make a JSON object of its pairs; of a repeated key Python's reader would keep the last in silence."""
+    """Return a JSON object from its pairs, and refuse a repeated key, of which Python would silently keep the last."""
     if twice := repeated(name for name, _ in pairs):
         raise SplitError(f"the key {twice[0]!r} is there twice; expected it once")
     return dict(pairs)
 
 
 def _described(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a file says of itself beside its lists; believed only under a right hash, so that an edit shows."""
+    """Return the fields of a split other than its lists; they are used only with a valid hash, so that edits show."""
     if "hash" not in content:
         return {"kind": "file", "dropped": {}, "subgroups": {}}
     if content.get("format") != FORMAT:
@@ -121,14 +122,16 @@ def _names(content: Mapping[str, Any], part: str) -> list[str]:
 
 
 def _spellings(labels: Sequence[Labelled]) -> dict[str, str]:
-    """Every spelling that is in the data -> its perturbation; the canonical one goes before the given one."""
-    control = next(x.given for x in labels if x.perturbation == CONTROL)
+    """Return spelling -> perturbation for all labels; canonical labels take precedence over those of the data."""
+    control = next(x.label_given for x in labels if x.perturbation == CONTROL)
     spellings = dict.fromkeys((*SPELLINGS_OF_CONTROL, control), CONTROL)
-    return spellings | {x.given: x.perturbation for x in labels} | {x.perturbation: x.perturbation for x in labels}
+    return (
+        spellings | {x.label_given: x.perturbation for x in labels} | {x.perturbation: x.perturbation for x in labels}
+    )
 
 
 def _resolve(name: str, spellings: Mapping[str, str], part: str) -> str:
-    """Return the perturbation that a file means."""
+    """Return the perturbation of a name in a file."""
     targets = [token for token in name.split(SEPARATOR) if spellings.get(token) != CONTROL]
     sorted_name = SEPARATOR.join(sorted(targets)) if targets else CONTROL
     for spelling in (name, sorted_name):
@@ -138,6 +141,6 @@ def _resolve(name: str, spellings: Mapping[str, str], part: str) -> str:
 
 
 def _nearest(name: str, spellings: Mapping[str, str]) -> str:
-    """Return what the name may have been meant to be; the data may hold thousands, so not all of them."""
+    """Return a hint at the closest label, or the number of labels, of which there may be thousands."""
     hint = expected(name, spellings).partition("? ")
     return f"{hint[0]}?" if hint[1] else f"the data hold {len(set(spellings.values()))} perturbations"

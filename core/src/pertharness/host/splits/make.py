@@ -1,4 +1,4 @@
-"""The kinds of split and how one is asked for."""
+"""The kinds of split, and the function that makes a split."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_SEED = 2**32 - 1
 
 @dataclass(frozen=True)
 class Param:
-    """A number that a kind of split takes; whole if its default is."""
+    """A numeric parameter of a kind of split; an integer if its default is one."""
 
     default: float
     low: float
@@ -56,7 +56,7 @@ def make_split(
     dataset: str = "",
     params: Mapping[str, Any] | None = None,
 ) -> Split:
-    """Draw a split.
+    """Make a split by the rule of its kind.
 
     Parameters
     ----------
@@ -67,11 +67,11 @@ def make_split(
     seed
         From 0 (for `unseen` from 1) to 2**32 - 1.
     variant
-        Of the kind; None: its first.
+        Variant of the kind; by default its first.
     dataset
         Name of the dataset; not part of the hash.
     params
-        Those of the kind that are not to be at their defaults.
+        Parameters of the kind that differ from their defaults.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def make_split(
 
 
 def split_problems(kind: str, variant: str | None, params: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield all that is wrong with a choice of split: the key that is to blame, and a message."""
+    """Yield each problem of a choice of split: the key at fault, and a message."""
     chosen = KINDS.get(kind)
     if chosen is None:
         yield "kind", f"no split kind {kind!r}; {expected(kind, KINDS)}"
@@ -108,7 +108,7 @@ def split_problems(kind: str, variant: str | None, params: Mapping[str, Any]) ->
         if param is None:
             yield name, f"split kind {kind!r} has no parameter {name!r}; {expected(name, chosen.params)}"
             continue
-        what = "a whole number" if isinstance(param.default, int) else "a number"
+        number_kind = "a whole number" if isinstance(param.default, int) else "a number"
         types = int if isinstance(param.default, int) else (int, float)
         if isinstance(value, bool) or not isinstance(value, types) or not param.low <= value <= param.high:
-            yield name, f"{name} = {value!r}: expected {what} from {param.low} to {param.high}"
+            yield name, f"{name} = {value!r}: expected {number_kind} from {param.low} to {param.high}"

@@ -1,4 +1,4 @@
-"""A split as data, and the one place where every split is checked."""
+"""The split model, and the checks that every split passes."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ PARTS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Labelled:
-    """A perturbation of a dataset, under its canonical label and under the label that the data give it."""
+    """A perturbation of a dataset, with its canonical label and its label in the data."""
 
     perturbation: str
-    given: str
+    label_given: str
     of_genes: str = ""
-    """Genes of its targets, joined by ``+``, where these are guides; empty: the targets are the genes."""
+    """Genes of its targets, joined by ``+``, where targets are guides; empty where targets are genes."""
 
     @property
     def genes(self) -> tuple[str, ...]:
-        """Genes of the targets, sorted, each once; of the control, none."""
+        """Distinct genes of the targets, sorted; none for the control."""
         return targets_of(self.of_genes or self.perturbation)
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a rule makes of the labels: canonical labels in the rule's own order, and why others are in no part."""
+    """The parts that a rule makes, as canonical labels in the rule's order, and the reasons of dropped labels."""
 
     train: list[str]
     val: list[str]
@@ -54,19 +54,19 @@ class Split(BaseModel):
     variant: str = ""
     seed: int = 0
     params: dict[str, Any] = {}
-    """Parameters of the kind, those left at their defaults included."""
+    """Parameters of the kind, with those at their defaults."""
     train: list[str]
     """Canonical labels, `control` among them."""
     val: list[str]
     test: list[str]
     dropped: dict[str, str] = {}
-    """Perturbation in no part -> why."""
+    """Perturbation in no part -> reason."""
     subgroups: dict[str, list[str]] = {}
-    """Group that the rule itself tells apart, e.g. ``test/combo_seen0`` -> its perturbations; empty ones left out."""
+    """Group of the rule, e.g. ``test/combo_seen0``, -> its perturbations; empty groups are left out."""
     labels_given: dict[str, str] = {}
-    """Perturbation -> label in the data, where the two differ."""
+    """Perturbation -> label in the data, where they differ."""
     hash: str
-    """sha256 of all the rest but the dataset's name."""
+    """sha256 of all other fields except the dataset's name."""
 
 
 def split_hash(fields: Mapping[str, Any]) -> str:
@@ -75,37 +75,37 @@ def split_hash(fields: Mapping[str, Any]) -> str:
 
 
 def check_labels(labels: Sequence[Labelled]) -> None:
-    """Refuse labels of which no split can be made.
+    """Check that a split can be made from labels.
 
     Raises
     ------
     SplitError
-        If a perturbation or a given label is there twice, or there is no control.
+        If a perturbation or a label of the data is repeated, or if the control is missing.
     """
-    for what, names in (("perturbation", [x.perturbation for x in labels]), ("label", [x.given for x in labels])):
+    for noun, names in (("perturbation", [x.perturbation for x in labels]), ("label", [x.label_given for x in labels])):
         if twice := repeated(names):
-            raise SplitError(f"the {what} {twice[0]!r} is listed twice; expected each once")
+            raise SplitError(f"the {noun} {twice[0]!r} is listed twice; expected each once")
     if CONTROL not in {x.perturbation for x in labels}:
         raise SplitError(f"no {CONTROL!r} among the {len(labels)} perturbations; a split needs control cells")
 
 
 def build_split(labels: Sequence[Labelled], parts: Parts, **described: Any) -> Split:
-    """Return the split of these parts, checked and sealed with its hash.
+    """Check parts, and return their split with its hash.
 
     Parameters
     ----------
     labels
         All perturbations of the dataset.
     parts
-        Where the rule put them.
+        Parts that the rule made.
     described
         `dataset`, `kind`, `variant`, `seed` and `params` of the split.
 
     Raises
     ------
     SplitError
-        If a perturbation is in two parts, twice in one, in none without a reason or not in the data, if guides of a
-        gene are in two parts, if the control is not in train, or if test is empty.
+        If a perturbation is in two parts, twice in one, in none without a reason, or not in the data; if guides of a
+        gene are in two parts; if the control is not in train; or if test is empty.
     """
     _check_parts({x.perturbation for x in labels}, parts)
     _check_guides(labels, parts)
@@ -113,42 +113,44 @@ def build_split(labels: Sequence[Labelled], parts: Parts, **described: Any) -> S
         "format": FORMAT, "dataset": "", "variant": "", "seed": 0, "params": {}, **described,
         "train": parts.train, "val": parts.val, "test": parts.test, "dropped": parts.dropped,
         "subgroups": {name: group for name, group in parts.subgroups.items() if group},
-        "labels_given": {x.perturbation: x.given for x in labels if x.given != x.perturbation},
+        "labels_given": {x.perturbation: x.label_given for x in labels if x.label_given != x.perturbation},
     }  # fmt: skip
     return Split(**fields, hash=split_hash(fields))
 
 
-def _check_parts(known: set[str], parts: Parts) -> None:
-    """Refuse parts that are not a split of the known perturbations."""
-    place: dict[str, str] = {}
+def _check_parts(perturbations: set[str], parts: Parts) -> None:
+    """Check that parts are a split of the perturbations."""
+    part_of: dict[str, str] = {}
     for part, names in ((part, getattr(parts, part)) for part in PARTS):
         if twice := repeated(names):
             raise SplitError(f"{twice[0]!r} is twice in {part}; expected each perturbation once")
         for name in names:
-            if name not in known:
+            if name not in perturbations:
                 raise SplitError(f"{name!r} of {part} is not in the data")
-            if name in place:
-                raise SplitError(f"{name!r} is in {place[name]} and in {part}; expected each perturbation in one part")
-            place[name] = part
-    if place.get(CONTROL) != "train":
-        raise SplitError(f"{CONTROL!r} is in {place.get(CONTROL, 'no part')}; control cells belong to train")
+            if name in part_of:
+                raise SplitError(
+                    f"{name!r} is in {part_of[name]} and in {part}; expected each perturbation in one part"
+                )
+            part_of[name] = part
+    if part_of.get(CONTROL) != "train":
+        raise SplitError(f"{CONTROL!r} is in {part_of.get(CONTROL, 'no part')}; control cells belong to train")
     if not parts.test:
         raise SplitError("no perturbation is left for test; a split needs at least one")
-    if both := sorted(place.keys() & parts.dropped.keys()):
-        raise SplitError(f"{both[0]!r} is in {place[both[0]]} and dropped at once")
-    if lost := sorted(known - place.keys() - parts.dropped.keys()):
+    if both := sorted(part_of.keys() & parts.dropped.keys()):
+        raise SplitError(f"{both[0]!r} is in {part_of[both[0]]} and dropped at once")
+    if lost := sorted(perturbations - part_of.keys() - parts.dropped.keys()):
         raise SplitError(f"{lost[0]!r} is in no part and is not dropped with a reason")
 
 
 def _check_guides(labels: Sequence[Labelled], parts: Parts) -> None:
-    """Refuse parts in which guides of the same genes are in train or val, and in test."""
+    """Check that all guides of the same genes are in one part."""
     unit_of = {x.perturbation: x.genes for x in labels} if any(x.of_genes for x in labels) else {}
-    place: dict[tuple[str, ...], tuple[str, str]] = {}
+    first_use: dict[tuple[str, ...], tuple[str, str]] = {}
     for part in PARTS:
         for name in getattr(parts, part):
             if name not in unit_of:
                 continue
-            other, first = place.setdefault(unit_of[name], (part, name))
+            other, first = first_use.setdefault(unit_of[name], (part, name))
             if other != part:
                 raise SplitError(
                     f"{first!r} is in {other} and {name!r} in {part}: both are guides of {'+'.join(unit_of[name])!r}; "
