@@ -109,11 +109,11 @@ def test_any_embedding_reads_back_from_its_text(made):
 
 
 def test_a_file_of_a_slot_is_made_absolute_and_a_dataset_stays(tmp_path):
-    spec = parse_model("linear[G=table:../genes.csv, P=transfer:other[k=3]]").placed(tmp_path, {"other"})
+    spec = parse_model("linear[G=table:../genes.csv, P=transfer:other[k=3]]").resolved(tmp_path, {"other"})
     assert spec.slots["G"].argument == str(tmp_path / "../genes.csv")
     assert spec.slots["P"] == EmbeddingSpec(None, "transfer", "other", {"k": 3})
     assert spec.slots["G"].shown().text() == "table:genes.csv"
-    assert spec.placed(tmp_path / "elsewhere", ()).slots["G"] == spec.slots["G"]
+    assert spec.resolved(tmp_path / "elsewhere", ()).slots["G"] == spec.slots["G"]
 
 
 @settings(max_examples=50, deadline=None)

@@ -1,4 +1,4 @@
-"""Recipes: TOML files that say what a run is made of."""
+"""Recipes: TOML files that describe a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recipe with the embedded demo data in place of its own: the same tasks, models and scorers, and no download."""
+"""Replace the data of a recipe by the embedded demo: the same tasks, models and scorers without a download."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pertharness.host.splits import KINDS
 
 
 def demo_recipe(recipe: Recipe) -> Recipe:
-    """Return the recipe with the demo in place of every dataset; the datasets keep their names, the run adds ``-demo``.
+    """Return the recipe with the demo in place of every dataset, and with ``-demo`` added to its name.
 
-    Each dataset is a replicate of its own, other cells of the same perturbations, so that one can be learnt from for
-    another. One that no task splits by doubles has none, as screens of singles have none.
+    Datasets keep their names. Each becomes a replicate of its own, with other cells of the same perturbations, so that
+    models can transfer between them. A dataset that no task splits by doubles gets no doubles.
 
     Raises
     ------
     RecipeError
-        If the recipe names files that belong to its own data: a split, or predictions.
+        If the recipe names a split file or predictions, which belong to its own data.
     """
     files = [f"the split {str(task.split.file)!r}" for task in recipe.tasks if task.split.file is not None]
     files += [f"the predictions {entry.name!r}" for entry in recipe.predictions]
@@ -31,7 +31,7 @@ def demo_recipe(recipe: Recipe) -> Recipe:
 
 
 def _demo(recipe: Recipe, name: str, number: int) -> dict[str, Any]:
-    """Return the demo that stands for one dataset."""
+    """Return the choice of the demo that replaces one dataset."""
     kinds = {task.split.kind for task in recipe.tasks if task.dataset in (None, name)}
     singles = kinds and not any(KINDS[kind].task == "double" for kind in kinds)
     return {"offer": "demo", "params": {"replicate": number, **({"n_doubles": 0} if singles else {})}}

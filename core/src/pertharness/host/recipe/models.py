@@ -1,4 +1,4 @@
-"""A recipe as data: datasets, splits, seeds, models, scorers. Every key is described in ``docs/recipe.md``."""
+"""The models of a recipe: datasets, splits, seeds, models, scorers. ``docs/recipe.md`` describes every key."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from pertharness.host.recipe.value_types import (
 from pertharness.host.splits import KINDS, MAX_SEED
 
 LABEL_MAP = "label_map"
-"""Parameter of a dataset that is a table, or the path of a CSV that holds it: its content is what counts."""
+"""Parameter of a dataset: a table, or the path of a CSV file with it. Only its content enters keys."""
 
 
 def _list_as_tuple(value: Any) -> Any:
-    """Take TOML's lists for the tuples of frozen models."""
+    """Return a list from TOML as a tuple, as frozen models need it."""
     return tuple(value) if isinstance(value, list) else value
 
 
 def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Refuse repeats."""
+    """Check that no value is repeated."""
     for i, value in enumerate(values):
         if value in values[:i]:
             spelled = value.text() if isinstance(value, ModelSpec) else value
@@ -47,21 +47,21 @@ def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _some(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Refuse an empty list where leaving the key out means something else."""
+    """Check that a list is not empty, where an absent key has another meaning."""
     if not values:
         raise ValueError("expected at least one; leave the key out for its default")
     return values
 
 
-def _said(text: str) -> str:
-    """Refuse a reason that says nothing."""
+def _not_blank(text: str) -> str:
+    """Check that a reason is not blank."""
     if not text.strip():
         raise ValueError("expected why the model is left out")
     return text
 
 
 def _of_text(read: Callable[[str], Any]) -> Callable[[Any], Any]:
-    """Make a validator of a function that reads texts: its error becomes one that pydantic places."""
+    """Return a validator that reads texts with a function and raises errors that pydantic locates."""
 
     def validate(value: Any) -> Any:
         try:
@@ -73,14 +73,14 @@ def _of_text(read: Callable[[str], Any]) -> Callable[[Any], Any]:
 
 
 def _model(value: Any) -> Any:
-    """Read a model's text, and nothing else but a model."""
+    """Read the text of a model; refuse other types."""
     if not isinstance(value, str | ModelSpec):
         raise ValueError(f"expected the name of a model as text, got {value!r}")
     return _of_text(parse_model)(value)
 
 
 def _path(value: Any, info: ValidationInfo) -> Any:
-    """Read a path; a relative one starts at the recipe's folder."""
+    """Read a path; a relative path starts at the recipe's folder."""
     if isinstance(value, Path):
         return value
     if not isinstance(value, str) or not value or "\0" in value:
@@ -92,21 +92,21 @@ def _path(value: Any, info: ValidationInfo) -> Any:
         raise ValueError(f"{value!r}: {error}") from error
 
 
-def _spell(value: Path | ModelSpec) -> str:
-    """Return the text that a recipe has for a value."""
+def _to_text(value: Path | ModelSpec) -> str:
+    """Return a value as text for a recipe."""
     return value.text() if isinstance(value, ModelSpec) else str(value)
 
 
-_TEXT = PlainSerializer(_spell, return_type=str)
-# The name of a folder and a word in tables.
+_TEXT = PlainSerializer(_to_text, return_type=str)
+# Names a folder, and appears in tables.
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$")]
 OfferName = Annotated[str, Field(pattern=r"^([A-Za-z][A-Za-z0-9_-]*/)?[A-Za-z][A-Za-z0-9_-]*$")]
 RecipePath = Annotated[Path, BeforeValidator(_path), _TEXT]
 Model = Annotated[ModelSpec, BeforeValidator(_model), _TEXT]
-# A model by name where it is only compared: the one spelling of it.
+# A model by name, in the one spelling that names are compared by.
 ModelName = Annotated[str, BeforeValidator(_of_text(lambda text: parse_model(text).text()))]
-# Why a model takes no part, which the leaderboard shows.
-Reason = Annotated[str, AfterValidator(_said)]
+# Why a model is left out; the leaderboard shows it.
+Reason = Annotated[str, AfterValidator(_not_blank)]
 _MANY, _ONCE, _SOME = BeforeValidator(_list_as_tuple), AfterValidator(_each_once), AfterValidator(_some)
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Seeds = Annotated[tuple[Seed, ...], _MANY, BeforeValidator(_of_text(parse_seeds)), _ONCE, _SOME]
@@ -118,7 +118,7 @@ class _Part(BaseModel):
 
 
 class DatasetChoice(_Part):
-    """A dataset of the recipe: an offer of a plugin, with the user's file if it takes one."""
+    """A dataset of the recipe: an offer of a plugin, with the user's file if the offer takes one."""
 
     offer: OfferName = ""
     file: RecipePath | None = None
@@ -126,15 +126,15 @@ class DatasetChoice(_Part):
 
     @field_validator("params", mode="before")
     @classmethod
-    def _place_label_map(cls, params: Any, info: ValidationInfo) -> Any:
-        """Make the path of a label map absolute; a relative one starts at the recipe's folder."""
+    def _resolve_label_map(cls, params: Any, info: ValidationInfo) -> Any:
+        """Make the path of a label map absolute; a relative path starts at the recipe's folder."""
         if not isinstance(params, dict) or not isinstance(params.get(LABEL_MAP), str):
             return params
         return {**params, LABEL_MAP: str(_path(params[LABEL_MAP], info))}
 
 
 class SplitChoice(_Part):
-    """How a task is split; keys other than these are parameters of the kind."""
+    """The split of a task; all other keys are parameters of the kind."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -149,7 +149,7 @@ class SplitChoice(_Part):
 
 
 class TaskChoice(_Part):
-    """A split of one dataset or of all, and what its scores are compared with."""
+    """A split of one dataset or of all, and the models with which scores are compared."""
 
     name: Name = ""
     dataset: Label | None = None
@@ -162,7 +162,7 @@ class TaskChoice(_Part):
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, data: Any) -> Any:
-        """Set what follows from other keys: the name from the split's kind, the reference from the name."""
+        """Set absent keys from others: the name from the split's kind, the reference from the name."""
         if not isinstance(data, dict):
             return data
         split = data.get("split")
@@ -175,7 +175,7 @@ class TaskChoice(_Part):
 
 
 class PredictionChoice(_Part):
-    """Predictions that were made elsewhere, beside the models'."""
+    """A file of predictions that were made outside the harness."""
 
     name: Name
     file: RecipePath
@@ -187,12 +187,12 @@ class PredictionChoice(_Part):
 
     @property
     def columns(self) -> dict[str, str]:
-        """Where labels, genes and values are in the file, as far as the recipe says."""
+        """Where the file has labels, genes and values, as far as the recipe names it."""
         return self.model_dump(include={"label_column", "gene_column", "layer"}, exclude_none=True)
 
 
 class ComparisonChoice(_Part):
-    """How the leaderboard ranks and what its intervals are."""
+    """How the leaderboard ranks models and computes intervals."""
 
     metric: Name = "l2"
     resamples: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
@@ -202,8 +202,8 @@ class ComparisonChoice(_Part):
     calibrate: bool = False
 
 
-def _place(value: Any, info: ValidationInfo) -> Any:
-    """Make the path of a folder or a wheel absolute; what is a name, a requirement or an address stays as it is."""
+def _environment_source(value: Any, info: ValidationInfo) -> Any:
+    """Make the path of a folder or a wheel absolute; return names, requirements and addresses unchanged."""
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"expected the folder, wheel, requirement or git address of a plugin as text, got {value!r}")
     is_path = "://" not in value and not value.startswith("git+") and ("/" in value or value.endswith(".whl"))
@@ -211,15 +211,15 @@ def _place(value: Any, info: ValidationInfo) -> Any:
 
 
 class EnvironmentChoice(_Part):
-    """Where a plugin's environment comes from: what `env build` builds it of, or an interpreter that has it all."""
+    """Source of a plugin's environment: the plugin for `env build`, or an interpreter with everything installed."""
 
-    plugin: Annotated[str, BeforeValidator(_place)] | None = None
+    plugin: Annotated[str, BeforeValidator(_environment_source)] | None = None
     python: RecipePath | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _of_text(cls, data: Any) -> Any:
-        """Take a text for the plugin."""
+        """Read a plain text as the plugin."""
         return {"plugin": data} if isinstance(data, str) else data
 
     @model_validator(mode="after")
@@ -230,7 +230,7 @@ class EnvironmentChoice(_Part):
 
 
 class Resources(_Part):
-    """What the jobs may use; None: no limit, and for `jobs` as many as fit the cores."""
+    """Limits of the jobs. None means no limit, and for `jobs` as many as fit the cores."""
 
     jobs: Annotated[int, Field(ge=1)] | None = None
     threads: Annotated[int, Field(ge=1)] = 1
@@ -241,7 +241,7 @@ class Resources(_Part):
 
 
 class Recipe(_Part):
-    """All that a run is made of; None for models and scorers means every installed one."""
+    """The description of a run. None for models and scorers means every installed one."""
 
     name: Label | None = None
     seeds: Seeds = (1, 2, 3, 4, 5)
@@ -259,11 +259,11 @@ class Recipe(_Part):
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, data: Any, info: ValidationInfo) -> Any:
-        """Set what follows from other keys: a dataset's offer from its name, a prediction's dataset if there is one."""
+        """Set absent keys from others: a dataset's offer from its name, a prediction's dataset if there is one."""
         datasets = data.get("datasets") if isinstance(data, dict) else None
         if isinstance(data, dict) and isinstance(models := data.get("models"), list | tuple):
             base = (info.context or {}).get("base", Path())
-            data = {**data, "models": [_placed(model, base, _keys(datasets)) for model in models]}
+            data = {**data, "models": [_resolve_slots(model, base, _keys(datasets)) for model in models]}
         if not isinstance(datasets, dict):
             return data
         filled = {name: _with(x, offer="h5ad" if "file" in _keys(x) else name) for name, x in datasets.items()}
@@ -273,19 +273,19 @@ class Recipe(_Part):
         return {**data, "datasets": filled, "predictions": predictions}
 
 
-def _placed(model: Any, base: Path, datasets: Collection[str]) -> Any:
-    """Return a model with absolute paths in its slots; what is none stays as it is, to be refused with its place."""
+def _resolve_slots(model: Any, base: Path, datasets: Collection[str]) -> Any:
+    """Return a model with absolute paths in its slots; an invalid model is returned unchanged for later validation."""
     try:
-        return _model(model).placed(base, datasets)
+        return _model(model).resolved(base, datasets)
     except ValueError:
         return model
 
 
 def _with(table: Any, **usual: str) -> Any:
-    """Add keys to a table that has them not; anything else stays as it is."""
+    """Add absent keys to a table; return anything else unchanged."""
     return usual | table if isinstance(table, dict) else table
 
 
 def _keys(table: Any) -> Collection[str]:
-    """Keys of a table, if it is one."""
+    """Return the keys of a table; none for anything else."""
     return table if isinstance(table, dict) else ()

@@ -1,4 +1,4 @@
-"""On which line a key of a TOML text stands; Python's reader does not tell."""
+"""Find the line of a key in a TOML text, which Python's reader does not report."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 try:
     toml: Any = import_module("tomllib")
-except ModuleNotFoundError:  # Python 3.10; can go with it
+except ModuleNotFoundError:  # Python 3.10; remove with its support
     toml = import_module("tomli")
 
 Location = tuple["str | int", ...]
-"""The way to a value: keys, and positions in arrays."""
+"""Path of a value: keys, and positions in arrays."""
 
 _PART = r"""(?:"(?:\\.|[^"\\\n])*"|'[^'\n]*'|[A-Za-z0-9_-]+)"""
 _KEY = rf"{_PART}(?:[ \t]*\.[ \t]*{_PART})*"
 _STATEMENT = re.compile(rf"\s*(?:(?P<open>\[\[?)[ \t]*(?P<table>{_KEY})[ \t]*\]\]?|(?P<key>{_KEY})[ \t]*=)")
-# What may stand in a value: strings of four kinds and comments, which hide brackets and line ends, or one character.
+# Tokens of a value: strings of four kinds and comments, which hide brackets and line ends, or one character.
 # A multi-line string may end in up to two quotes of its own.
 _TOKEN = re.compile(
     r'''"""(?:\\.|[^\\])*?"""(?:"{0,2})|\'\'\'.*?\'\'\'(?:'{0,2})|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|\#[^\n]*|.''', re.DOTALL
@@ -26,7 +26,7 @@ _TOKEN = re.compile(
 
 
 def key_lines(text: str) -> dict[Location, int]:
-    """Return the line, from 1, of each table and key of a valid TOML text; of what is inline, only that of its key."""
+    """Return the line, from 1, of each table and key of a valid TOML text; inline values have the line of their key."""
     lines: dict[Location, int] = {}
     counts: dict[Location, int] = {}
     table: Location = ()
@@ -48,7 +48,7 @@ def key_lines(text: str) -> dict[Location, int]:
 
 
 def line_of(location: Location, lines: Mapping[Location, int]) -> int:
-    """Return the line of a value, or of the nearest thing around it that has one."""
+    """Return the line of a value, or of the nearest enclosing key or table with a line."""
     for length in range(len(location), 0, -1):
         if location[:length] in lines:
             return lines[location[:length]]
@@ -56,7 +56,7 @@ def line_of(location: Location, lines: Mapping[Location, int]) -> int:
 
 
 def _key_parts(written: str) -> Location:
-    """Return the parts of a dotted key, quotes resolved."""
+    """Return the parts of a dotted key without quotes."""
     parts: list[str | int] = []
     inner = toml.loads(f"{written} = 0")
     while isinstance(inner, dict):
@@ -66,7 +66,7 @@ def _key_parts(written: str) -> Location:
 
 
 def _enter(written: Location, counts: dict[Location, int], *, is_array: bool) -> Location:
-    """Return the location of a table's header: within the last element of each array of tables on its way."""
+    """Return the location of a table's header, inside the last element of each enclosing array of tables."""
     location: Location = ()
     for part in written[:-1]:
         location = (*location, part)
@@ -80,7 +80,7 @@ def _enter(written: Location, counts: dict[Location, int], *, is_array: bool) ->
 
 
 def _statement_end(text: str, position: int) -> int:
-    """Return where the next statement may begin: behind the first line end that is in no bracket."""
+    """Return where the next statement may begin: after the first line end outside brackets."""
     depth = 0
     for match in _TOKEN.finditer(text, position):
         token = match.group()

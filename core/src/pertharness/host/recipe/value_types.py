@@ -1,4 +1,4 @@
-"""The short texts of recipes and options: seeds such as ``1-5`` and models such as ``linear[G=embed:scgpt, k=4]``."""
+"""Read the short texts of recipes and options, such as seeds ``1-5`` and models ``linear[G=embed:scgpt, k=4]``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pertharness.contract.errors import RecipeError
 from pertharness.host.splits import MAX_SEED
 
 MAX_SEEDS = 1000
-"""A range with more seeds than this is taken for a slip."""
+"""A range with more seeds is refused as a typing error."""
 
 _NAME = r"[A-Za-z][A-Za-z0-9_-]{0,63}"
 _MODEL = re.compile(rf"\s*(?:({_NAME})/)?({_NAME})\s*(?:\[(.*)\])?\s*", re.DOTALL)
@@ -26,14 +26,14 @@ _BARE = re.compile(r"[A-Za-z_./~][A-Za-z0-9_./~:+-]*")
 
 @dataclass(frozen=True)
 class EmbeddingSpec:
-    """What fills a slot: an embedding as it is asked for, with the file or the dataset that it takes.
+    """The choice of an embedding for a slot, with the file or the dataset that it takes.
 
     Attributes
     ----------
     argument
         Name of a dataset of the recipe, or path of a file; empty if it takes neither.
     prefixed
-        It is written ``embed:NAME``, which means the same.
+        Whether it is written ``embed:NAME``, which means the same as ``NAME``.
     """
 
     plugin: str | None
@@ -48,16 +48,16 @@ class EmbeddingSpec:
         return f"{self.plugin}/{self.name}" if self.plugin else self.name
 
     def text(self) -> str:
-        """Return the one spelling of this choice, which `parse_embedding` reads back."""
+        """Return the canonical text of this choice, which `parse_embedding` reads back."""
         argument = f":{self.argument}" if self.argument else ""
         return f"{'embed:' if self.prefixed else ''}{self.full_name}{argument}{_params_text(self.params)}"
 
     def shown(self) -> EmbeddingSpec:
-        """Return the choice as a table names it: of a file only the name."""
+        """Return the choice as tables show it, with only the name of its file."""
         return replace(self, argument=Path(self.argument).name)
 
-    def placed(self, base: Path, datasets: Collection[str]) -> EmbeddingSpec:
-        """Return the choice with its file's path made absolute; what is the name of a dataset is no file."""
+    def resolved(self, base: Path, datasets: Collection[str]) -> EmbeddingSpec:
+        """Return the choice with the path of its file made absolute; the name of a dataset stays unchanged."""
         if not self.argument or self.argument in datasets:
             return self
         try:
@@ -68,7 +68,7 @@ class EmbeddingSpec:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model or scorer as it is asked for: name, embeddings by slot, and parameters that differ from the default."""
+    """The choice of a model or scorer: name, embeddings by slot, and parameters that differ from the defaults."""
 
     plugin: str | None
     name: str
@@ -81,18 +81,18 @@ class ModelSpec:
         return f"{self.plugin}/{self.name}" if self.plugin else self.name
 
     def text(self) -> str:
-        """Return the one spelling of this choice, which `parse_model` reads back."""
+        """Return the canonical text of this choice, which `parse_model` reads back."""
         return self.full_name + _params_text(self.slots | self.params)
 
-    def placed(self, base: Path, datasets: Collection[str]) -> ModelSpec:
+    def resolved(self, base: Path, datasets: Collection[str]) -> ModelSpec:
         """Return the choice with the paths of its slots' files made absolute."""
-        return replace(self, slots={slot: made.placed(base, datasets) for slot, made in self.slots.items()})
+        return replace(self, slots={slot: made.resolved(base, datasets) for slot, made in self.slots.items()})
 
 
 def parse_model(text: str) -> ModelSpec:
     """Read ``NAME``, ``PLUGIN/NAME`` or ``NAME[KEY=VALUE, ...]``.
 
-    A value is JSON, or else a text as it stands. A text under an upper-case key fills a slot, see `parse_embedding`.
+    A value is JSON, or else plain text. Text under an upper-case key fills a slot: see `parse_embedding`.
 
     Raises
     ------
@@ -102,19 +102,19 @@ def parse_model(text: str) -> ModelSpec:
     match = _MODEL.fullmatch(text)
     if not match:
         raise RecipeError(f"{text!r} is not a model; expected NAME, PLUGIN/NAME or NAME[KEY=VALUE, ...]")
-    given = _read_params(match[3] or "", text)
+    arguments = _read_params(match[3] or "", text)
     slots = {
         key: parse_embedding(value)
-        for key, value in given.items()
+        for key, value in arguments.items()
         if _SLOT_KEY.fullmatch(key) and isinstance(value, str)
     }
-    return ModelSpec(match[1], match[2], slots, {key: value for key, value in given.items() if key not in slots})
+    return ModelSpec(match[1], match[2], slots, {key: value for key, value in arguments.items() if key not in slots})
 
 
 def parse_embedding(text: str) -> EmbeddingSpec:
-    """Read what fills a slot: ``NAME``, ``NAME:FILE`` or ``NAME:DATASET``, with ``[KEY=VALUE, ...]`` behind it.
+    """Read an embedding: ``NAME``, ``NAME:FILE`` or ``NAME:DATASET``, optionally followed by ``[KEY=VALUE, ...]``.
 
-    ``PLUGIN/NAME`` names the plugin too; ``embed:`` may stand before all of it.
+    ``PLUGIN/NAME`` names the plugin too. The text may begin with ``embed:``.
 
     Raises
     ------
@@ -143,12 +143,12 @@ def _read_params(written: str, whole: str) -> dict[str, Any]:
 
 
 def parse_models(text: str) -> tuple[ModelSpec, ...]:
-    """Read models with commas between them, such as ``mean,linear[k=4, ridge=1]``.
+    """Read models separated by commas, such as ``mean,linear[k=4, ridge=1]``.
 
     Raises
     ------
     RecipeError
-        If one of them is no model, or there is none.
+        If one of them is not a model, or the text is empty.
     """
     return tuple(parse_model(piece) for piece in _arguments(text, text) or [text])
 
@@ -159,7 +159,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     Raises
     ------
     RecipeError
-        If the text has another form, a range runs down, or a seed is named twice or too large.
+        If the text has another form, a range descends, or a seed is repeated or too large.
     """
     seeds: list[int] = []
     for piece in text.split(","):
@@ -178,7 +178,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 
 def _arguments(text: str, whole: str) -> list[str]:
-    """Cut at the commas that are in no string and no bracket."""
+    """Split at the commas outside strings and brackets."""
     pieces, depth, quoted, escaped = [""], 0, False, False
     for char in text:
         if quoted:
@@ -198,7 +198,7 @@ def _arguments(text: str, whole: str) -> list[str]:
 
 
 def read_value(text: str) -> Any:
-    """Read JSON where it is JSON; any other text stands for itself."""
+    """Read a text as JSON; return the text itself if it is not JSON."""
     try:
         return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError):
@@ -206,7 +206,7 @@ def read_value(text: str) -> Any:
 
 
 def _refuse_constant(text: str) -> NoReturn:
-    """Leave ``NaN`` and ``Infinity``, which are not JSON, to be texts."""
+    """Refuse ``NaN`` and ``Infinity``, which are not JSON, so that they are read as text."""
     raise ValueError(text)
 
 
@@ -219,13 +219,13 @@ def _finite(text: str) -> float:
 
 
 def _params_text(params: Mapping[str, Any]) -> str:
-    """Return the spelling of parameters, in brackets; of none, nothing."""
+    """Return parameters as text in brackets; empty without parameters."""
     arguments = [f"{key}={_value_text(value)}" for key, value in sorted(params.items())]
     return f"[{', '.join(arguments)}]" if arguments else ""
 
 
 def _value_text(value: Any) -> str:
-    """Return the spelling of a value: bare if it then reads back as the same text, else JSON."""
+    """Return a value as text: bare if it reads back as the same text, else as JSON."""
     if isinstance(value, EmbeddingSpec):
         text = value.text()
         return text if _is_one_argument(text) else json.dumps(text)
@@ -235,7 +235,7 @@ def _value_text(value: Any) -> str:
 
 
 def _is_one_argument(text: str) -> bool:
-    """Return whether a text that is no JSON is cut nowhere."""
+    """Return whether a text is not JSON and reads back as a single argument."""
     try:
         return '"' not in text and _arguments(text, text) == [text] and read_value(text) == text == text.strip()
     except RecipeError:
