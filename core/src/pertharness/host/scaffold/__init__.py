@@ -1,4 +1,4 @@
-"""A plugin package to start from: it installs, runs and passes its tests as it is written."""
+"""Write a plugin package to start from, which installs, runs and passes its tests."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ _LONGEST = 40
 
 
 def write_plugin(name: str, kind: str, folder: Path) -> list[Path]:
-    """Write the package of a plugin and give its files.
+    """Write the package of a plugin, and return its files.
 
     Parameters
     ----------
     name
-        Of the plugin and of its one offer; the distribution is ``pertharness-NAME``, the module ``pertharness_NAME``.
+        Name of the plugin and of its one offer. The distribution is ``pertharness-NAME``, the module
+        ``pertharness_NAME``.
     kind
         One of `KINDS`.
     folder
@@ -29,7 +30,7 @@ def write_plugin(name: str, kind: str, folder: Path) -> list[Path]:
     Raises
     ------
     RecipeError
-        If the name cannot be that of a module, is in use, or the folder exists.
+        If the name is not a valid module name or is in use, or if the folder exists.
     """
     import jinja2
 
@@ -57,12 +58,12 @@ def write_plugin(name: str, kind: str, folder: Path) -> list[Path]:
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that cannot be that of a new plugin.
+    """Check that a name can be that of a new plugin.
 
     Raises
     ------
     RecipeError
-        With what is wrong with it.
+        If the name is not a valid module name, or is in use.
     """
     from pertharness.host.plugins.registry import find_plugins
 

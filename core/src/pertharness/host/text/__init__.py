@@ -1,1 +1,1 @@
-"""Texts that a person reads: escaped, quoted, with what may have been meant."""
+"""Texts for readers: escaped, quoted, with hints at the closest valid name."""

@@ -1,6 +1,6 @@
-"""CSV that spreadsheets and parsers read as it is meant: free text is no formula, and no character breaks a row.
+"""Write CSV in which free text is never a formula and no character breaks a row.
 
-Labels and numbers are written as they are: a perturbation's name that begins with a sign is still that name.
+Labels and numbers are written unchanged, so a perturbation's name may begin with a sign.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ FREE_TEXT = frozenset(
 """Names of columns that hold sentences, in the tables of the harness and in those of scorers."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection)."""
+"""First characters of a formula in spreadsheets (OWASP, CSV injection)."""
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Control characters but for tab and line feed, which stand in quotes; and surrogates, which UTF-8 has not."""
+"""Control characters except tab and line feed, which are quoted; and surrogates, which UTF-8 cannot encode."""
 _SPECIAL = re.compile('[,"\r\n]')
 
 
 def plain_text(text: str) -> str:
-    """Return free text for a cell: with an apostrophe before what would be a formula, control characters as spaces."""
+    """Return free text for a cell, with an apostrophe before a formula and spaces for control characters."""
     cleaned = _CONTROL.sub(" ", text.replace("\r\n", "\n"))
     return f"'{cleaned}" if text.startswith(_FORMULA) or cleaned.startswith(_FORMULA) else cleaned
 
 
 def quote(text: str) -> str:
-    """Return a cell of a CSV file, in quotes where a parser would not read it as it is."""
+    """Return a cell of a CSV file, quoted if it has special characters."""
     return '"' + text.replace('"', '""') + '"' if _SPECIAL.search(text) else text
 
 
 def as_row(cells: Iterable[str]) -> str:
-    """Return a row of a CSV file with its line feed; one empty cell alone stands in quotes, or it would be no row."""
+    """Return a row of a CSV file with its line feed; a single empty cell is quoted, as parsers skip empty lines."""
     row = ",".join(map(quote, cells))
     return f"{row}\n" if row else '""\n'
 
 
 def as_csv(frame: pd.DataFrame) -> str:
-    """Return a table as CSV: floats with all their digits, nothing where a value is missing, free text made plain."""
+    """Return a table as CSV: floats with all digits, missing values empty, free text escaped."""
     texts = {
         name: [plain_text(cell) if isinstance(cell, str) else cell for cell in frame[name]]
         for name in frame.columns

@@ -1,4 +1,4 @@
-"""Text of plugins, files and users in a form that is safe to print: what cannot be seen is escaped."""
+"""Escape invisible characters in text of plugins, files and users, so that it is safe to print."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 _UNSEEN = (
     "\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 and C1: NUL, bell, escape sequences of terminals
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # marks, embeddings, overrides and isolates of direction
-    "\u00ad\u200b-\u200d\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb"  # of no width: two names that look the same
+    "\u00ad\u200b-\u200d\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb"  # no width: two names could look the same
     "\u2028\u2029"  # separators of lines and paragraphs, which some readers end a line at
     "\ud800-\udfff"  # halves of a surrogate pair, which UTF-8 cannot encode
     "\U000e0000-\U000e007f"  # tags: text that no font draws
@@ -17,11 +17,11 @@ _IN_A_LINE = re.compile(f"[\t\n{_UNSEEN}]")
 
 
 def printable(text: str, *, newlines: bool = False) -> str:
-    r"""Return a text in which every character can be seen and stays in its place.
+    r"""Return a text in which every character is visible and in place.
 
     Control characters, NUL, bidirectional controls, characters of no width, separators of lines and lone surrogates are
-    replaced by the escapes of a Python literal, such as ``\x00`` or ``\u202e``. The result is for reading: a text that
-    held such an escape before is not told apart from it.
+    replaced by the escapes of a Python literal, such as ``\x00`` or ``\u202e``. The result is for reading: an escape
+    that the text had before looks the same.
 
     Parameters
     ----------
