@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from pertharness.contract.errors import RecipeError
 
-from pertharness_scorers.locfdr.likelihood import Quartiles
-from pertharness_scorers.locfdr.no_null import NoNull
+from .likelihood import Quartiles
+from .no_null import NoNull
 
 NULLS = ("mle", "theoretical", "central_matching", "split")
 MINIMUM = 500
@@ -17,21 +16,21 @@ SCALES = (1e-30, 1e30)
 
 
 def check_options(null: str, bins: int, df: int, pct: float) -> None:
-    """Refuse options that mean nothing.
+    """Check the options of `locfdr`.
 
     Raises
     ------
-    RecipeError
-        Says which, and what was expected.
+    ValueError
+        If one is out of its range; the message names it.
     """
     if null not in NULLS:
-        raise RecipeError(f"locfdr: no null {null!r}; expected one of {', '.join(NULLS)}")
+        raise ValueError(f"locfdr: no null {null!r}; expected one of {', '.join(NULLS)}")
     if df < 1:
-        raise RecipeError(f"locfdr: expected df of at least 1, got {df!r}")
+        raise ValueError(f"locfdr: expected df of at least 1, got {df!r}")
     if bins < df + 5:
-        raise RecipeError(f"locfdr: expected at least df + 5 = {df + 5} bins for df={df}, got {bins!r}")
+        raise ValueError(f"locfdr: expected at least df + 5 = {df + 5} bins for df={df}, got {bins!r}")
     if not -1 <= pct < 0.25:
-        raise RecipeError(f"locfdr: expected pct from -1 to below 0.25, the share clipped at each end, got {pct!r}")
+        raise ValueError(f"locfdr: expected pct from -1 to below 0.25, the share clipped at each end, got {pct!r}")
 
 
 def checked_values(values: np.ndarray) -> np.ndarray:

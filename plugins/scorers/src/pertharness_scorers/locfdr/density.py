@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pertharness_scorers.locfdr.no_null import NoNull
+from .no_null import NoNull
 
 EPSILON = float(np.finfo(float).eps)
 EDGE_FUZZ = 1e-7

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pertharness_scorers.locfdr.checks import check_options, checked_values, outliers, quartiles_of
-from pertharness_scorers.locfdr.density import Bins, Density, count_bins, fit_density
-from pertharness_scorers.locfdr.no_null import NoNull
-from pertharness_scorers.locfdr.nulls import NullName, Nulls, estimate_nulls, middle_bins, null_table
-from pertharness_scorers.locfdr.table import Rates, bin_rates, level_crossings, non_null_distribution
+from .checks import check_options, checked_values, outliers, quartiles_of
+from .density import Bins, Density, count_bins, fit_density
+from .no_null import NoNull
+from .nulls import NullName, Nulls, estimate_nulls, middle_bins, null_table
+from .table import Rates, bin_rates, level_crossings, non_null_distribution
 
 if TYPE_CHECKING:
     import pandas as pd

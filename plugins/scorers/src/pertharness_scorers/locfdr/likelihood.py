@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pertharness_scorers.locfdr.density import Density
+from .density import Density
 
 MANY = 500_000
 """Above so many values R's locfdr takes a half-width of one standard deviation."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pertharness_scorers.locfdr.density import Density
+from .density import Density
 
 RANK_TOLERANCE = 1e-7
 """R's ``lm`` takes a column as dependent on those before when this share of its length, or less, is left."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pertharness.contract.errors import DataError
 
-
-class NoNull(DataError):
+class NoNull(ValueError):
     """No null can be estimated from these values.
 
     Attributes

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from pertharness_scorers.locfdr.checks import outliers
-from pertharness_scorers.locfdr.density import EPSILON, Density
-from pertharness_scorers.locfdr.likelihood import Quartiles, TruncatedFit, log_fdr_errors, maximum_likelihood
-from pertharness_scorers.locfdr.matching import MatchedNull, match_centre, match_theoretical
-from pertharness_scorers.locfdr.no_null import NoNull
+from .checks import outliers
+from .density import EPSILON, Density
+from .likelihood import Quartiles, TruncatedFit, log_fdr_errors, maximum_likelihood
+from .matching import MatchedNull, match_centre, match_theoretical
+from .no_null import NoNull
 
 if TYPE_CHECKING:
     import pandas as pd

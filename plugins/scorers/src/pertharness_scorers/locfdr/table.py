@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pertharness_scorers.locfdr.density import Bins, Density
-from pertharness_scorers.locfdr.likelihood import TruncatedFit
-from pertharness_scorers.locfdr.matching import MatchedNull, null_counts
-from pertharness_scorers.locfdr.nulls import NullName, Nulls
+from .density import Bins, Density
+from .likelihood import TruncatedFit
+from .matching import MatchedNull, null_counts
+from .nulls import NullName, Nulls
 
 EFDR_NAMES = ("Efdr", "Eleft", "Eright", "Efdrtheo", "Eleft0", "Eright0")
 Z2_LEVEL = 0.2

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from pertharness_scorers.locfdr.estimate import LocalFdr
+    from .estimate import LocalFdr
 
 NEAR = 0.01
 """A local fdr so far from the level wanted is still called near it."""
