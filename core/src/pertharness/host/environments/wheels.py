@@ -24,7 +24,7 @@ from pertharness.host.environments.asked import DISTRIBUTION
 from pertharness.host.packages.fingerprint import WORKER_SIDE
 from pertharness.version import __version__
 
-HOST_ONLY = frozenset({"click", "jinja2", "packaging", "platformdirs", "rich", "tomli", "uv"})
+HOST_ONLY = frozenset({"click", "jinja2", "packaging", "platformdirs", "rich", "tomli", "tomli-w", "uv"})
 """What only the host side imports: a worker's environment need not have it."""
 _LEFT_OUT = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.!+_-]*")
