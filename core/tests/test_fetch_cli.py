@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from pertharness.contract.errors import RecipeError
-from pertharness.host.cli.data import _lines, data
+from pertharness.host.cli.data import data
+from pertharness.host.cli.fetching import _lines
 
 H5AD = b"\x89HDF\r\n\x1a\n and so on"
 
