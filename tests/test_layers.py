@@ -12,7 +12,7 @@ CORE = ROOT / "core" / "src" / "pertharness"
 MODULES = sorted(CORE.rglob("*.py"))
 WORKER_SIDE = [path for path in MODULES if "host" not in path.relative_to(CORE).parts]
 HOST_SIDE = [path for path in MODULES if path not in WORKER_SIDE]
-HEAVY = {"anndata", "click", "h5py", "jinja2", "matplotlib", "pandas", "pooch", "requests", "rich", "scipy", "torch"}
+HEAVY = {"anndata", "click", "h5py", "jinja2", "matplotlib", "pandas", "requests", "rich", "scipy", "torch"}
 
 
 def imports(path: Path, *, top_level_only: bool = False) -> set[str]:

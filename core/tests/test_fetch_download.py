@@ -27,7 +27,6 @@ from pertharness.contract.errors import FetchError
 from pertharness.host.fetch import Patience, fetch
 from pertharness.host.fetch.download import download
 
-pytest.importorskip("pooch")
 pytest.importorskip("requests")
 
 QUICK = Patience(tries=3, backoff_s=0.001, connect_s=5, read_s=5)
@@ -476,7 +475,7 @@ def test_two_processes_fetch_one_file_once(site: Site, tmp_path: Path) -> None:
     assert len(served.asked) == 1
 
 
-def test_pooch_is_quiet(site: Site, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_fetching_prints_nothing_of_its_own(site: Site, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     url, _ = site.serve("/a")
     fetch(RemoteFile(url=url, filename="a.bin"), name="m", folder=tmp_path, patience=QUICK)
     assert capfd.readouterr() == ("", "")

@@ -17,7 +17,6 @@ from pertharness.contract.cards import RemoteFile
 from pertharness.contract.errors import FetchError
 from pertharness.host.fetch import Patience, fetch
 
-pytest.importorskip("pooch")
 pytest.importorskip("requests")
 
 QUICK = Patience(tries=2, backoff_s=0.001, connect_s=2, read_s=2)

@@ -173,7 +173,7 @@ def test_records_are_sorted_and_an_unchanged_one_keeps_its_date(tmp_path: Path) 
 
 def test_without_the_extra_the_message_says_what_to_install(tmp_path: Path) -> None:
     code = (
-        "import sys; sys.modules['pooch'] = None\n"  # what an import finds that is not installed
+        "import sys; sys.modules['requests'] = None\n"  # what an import finds that is not installed
         "from pathlib import Path\n"
         "from pertharness.contract.cards import RemoteFile\n"
         "from pertharness.contract.errors import FetchError\n"
@@ -189,7 +189,7 @@ def test_without_the_extra_the_message_says_what_to_install(tmp_path: Path) -> N
 def test_importing_loads_nothing_heavy() -> None:
     code = (
         "import sys, pertharness.host.fetch, pertharness.host.cli.data;"
-        "print(sorted({'pooch', 'requests', 'urllib3', 'rich', 'pandas', 'anndata', 'scipy'} & set(sys.modules)))"
+        "print(sorted({'requests', 'urllib3', 'rich', 'pandas', 'anndata', 'scipy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -144,28 +143,21 @@ def _bring(place: Place, progress: Progress | None, patience: Patience, *, again
 
 
 def _retrieve(place: Place, new: Path, progress: Progress | None, patience: Patience, *, again: bool) -> str:
-    """Let pooch fetch the file to `new` with our downloader; give its sha256."""
-    try:
-        import pooch
-    except ImportError as error:
-        raise FetchError(
-            f"fetching {place.name!r} needs packages that are not installed ({error}); "
-            f"pip install 'pertharness[fetch]', or put the file there by hand. {_by_hand(place)}"
-        ) from error
-
+    """Download the file to `new`, check it, and return its sha256."""
     url = place.source.url
     part = place.download.with_name(f"{place.download.name}.part")
-
-    def downloader(url: str, output: str, _: object) -> None:
-        download(url, part, patience=patience, progress=progress)
-        take(part, Path(output))
-        _check_kind(Path(output), what=f"what {url} gave", suffix=place.download.suffix)
-
+    part.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with _quiet(pooch.get_logger()):
-            pooch.retrieve(url, known_hash=None, fname=new.name, path=new.parent, downloader=downloader)
+        download(url, part, patience=patience, progress=progress)
+    except ImportError as error:
+        raise FetchError(
+            f"fetching {place.name!r} needs a package that is not installed ({error}); "
+            f"pip install 'pertharness[fetch]', or put the file there by hand. {_by_hand(place)}"
+        ) from error
     except SourceError as error:
         raise FetchError(f"{error}\n{_by_hand(place)}") from error
+    take(part, new)
+    _check_kind(new, what=f"what {url} gave", suffix=place.download.suffix)
     digest = sha256_file(new)
     entry = None if again else recorded(place.download, place.folder)
     check(digest, what=url, name=place.name, command=place.command, pinned=place.source.sha256, entry=entry)
@@ -232,14 +224,3 @@ def _disk_explained(place: Place) -> Iterator[None]:
             f"{error.filename or place.folder}: {error.strerror or error}, while fetching {place.name!r}; "
             f"make the folder writable {choice}"
         ) from error
-
-
-@contextlib.contextmanager
-def _quiet(logger: logging.Logger) -> Iterator[None]:
-    """Keep pooch from telling what we tell in our own words."""
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
