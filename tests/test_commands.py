@@ -456,6 +456,20 @@ def test_list_names_what_is_installed(what: str, names: set[str], bench: Bench, 
     assert names <= {line.split()[0] for line in said.splitlines()}
 
 
+def test_list_shows_parameters_with_types_defaults_and_help_when_asked(bench: Bench, tmp_path: Path) -> None:
+    def listed(what: str, *options: str) -> list[str]:
+        return pertharness("list", what, *options, "--store", bench.folder / "store", cwd=tmp_path).stdout.splitlines()
+
+    models = listed("models", "-v")
+    at = next(i for i, line in enumerate(models) if line.startswith("linear "))
+    assert [line.split()[0] for line in models[at + 1 : at + 4]] == ["k", "ridge", "variant"]
+    assert "integer >= 1" in models[at + 1]
+    assert "default 10 " in models[at + 1]
+    assert models[at + 1].endswith("principal components, of slots that are left out")
+    assert [line for line in models if not line.startswith(" ")] == listed("models")
+    assert any(line.split() == ["layer", "text", "or", "none", "default", "none"] for line in listed("datasets", "-v"))
+
+
 def test_list_runs_says_which_cannot_be_read(bench: Bench, tmp_path: Path) -> None:
     shutil.copytree(bench.folder / "runs", tmp_path / "runs")
     records = '{"format": 1, "records": {"a": {}}}'

@@ -328,6 +328,8 @@ def offered_to_plugins(sources: Sources) -> list[Part | str | None]:
     found = {(f"{PACKAGE}.{home}", name) for name, home in public.items()}
     for path in sorted(sources.root.glob("plugins/*/src/**/*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level:  # within the plugin
+                continue
             found |= {bound for _, bound in imported(node) if bound[0].partition(".")[0] == PACKAGE}
     return [sources.resolve_import(*each) for each in sorted(found)]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pertharness.contract.cards import DatasetOffer, EmbeddingOffer, MetricOffer, ModelOffer, ScorerOffer
+from pertharness.contract.cards import DatasetOffer, EmbeddingOffer, MetricOffer, ModelOffer, ParameterHelp, ScorerOffer
 from pertharness.contract.errors import RecipeError
 from pertharness.contract.jobs import Artefact, Job, PluginRef, Stage, Status
 from pertharness.files.whole import sha256_file
@@ -281,6 +281,16 @@ def test_a_scorer_that_calibrates_is_asked_only_by_a_run_that_does(tmp_path: Pat
     reading = {node.job.name for node in nodes(plan, "scores") if "halves" in node.job.inputs}
     assert reading == {"noise", "l2"}
     assert {name for attempt in plan.attempts for name in attempt.half} == {"l2"}
+
+
+def test_help_on_parameters_enters_no_key(tmp_path: Path) -> None:
+    plain, helped = make_registry(), make_registry()
+    for registry, texts in ((plain, {}), (helped, {"k": ParameterHelp(type="integer", help="how many")})):
+        for offers in (registry.models, registry.scorers, registry.datasets):
+            for name, one in offers.items():
+                changed = one.offer.model_copy(update={"params": {**one.offer.params, "k": 1}, "params_help": texts})
+                offers[name] = Offered(one.plugin, changed)
+    assert set(plan_of(tmp_path, plain).nodes) == set(plan_of(tmp_path, helped).nodes)
 
 
 def test_no_model_may_have_the_name_of_the_duplicate(tmp_path: Path) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 import pertharness_cpa as plugin
 import pytest
 from packaging.requirements import Requirement
-from pertharness import DataError, Skip
+from pertharness import DataError, Skip, read_settings
 from pertharness.contract.jobs import PluginRef
 from pertharness.testing.checks import card_checks, run_check
-from pertharness_cpa.settings import Settings, default_params, read_settings
+from pertharness_cpa.settings import Settings
 
 PACKAGE = Path(plugin.__file__).parent
 
@@ -33,12 +33,13 @@ def test_published_settings_are_the_defaults():
     }  # fmt: skip
     assert published.items() <= plugin.OFFER.params.items()
     assert plugin.OFFER.params["protocol"] == "paper"
-    assert read_settings(plugin.OFFER.params) == Settings()
+    assert read_settings(Settings, plugin.OFFER.params, what="cpa") == Settings()
 
 
 def test_no_parameter_belongs_to_two_groups():
     groups = Settings().model_dump().values()
-    assert sum(len(group) for group in groups) == len(default_params())
+    assert sum(len(group) for group in groups) == len(plugin.OFFER.params)
+    assert all(each.help for each in plugin.OFFER.params_help.values())
 
 
 def test_held_out_cells_are_no_part_of_what_it_asks_for():
@@ -50,16 +51,16 @@ def test_held_out_cells_are_no_part_of_what_it_asks_for():
     ("params", "message"),
     [
         ({"epochs": 3}, "there is no parameter 'epochs'"),
-        ({"max_epochs": 0}, r"train\.max_epochs: .* greater than or equal to 1; it is 0"),
+        ({"max_epochs": 0}, r"max_epochs is 0: .* greater than or equal to 1"),
         ({"max_epochs": 4}, r"max_epochs is 4; expected at least 2 and at least check_val_every_n_epoch \(5\)"),
-        ({"validation_share": 0}, r"own\.validation_share: .* greater than 0; it is 0"),
-        ({"protocol": "mine"}, r"own\.protocol: .*'paper' or 'corrected'; it is 'mine'"),
-        ({"recon_loss": "gauss"}, "model.recon_loss: .*it is 'gauss'"),
+        ({"validation_share": 0}, r"validation_share is 0: .* greater than 0"),
+        ({"protocol": "mine"}, r"protocol is 'mine': .*'paper' or 'corrected'"),
+        ({"recon_loss": "gauss"}, "recon_loss is 'gauss': "),
     ],
 )
 def test_a_wrong_parameter_is_named(params, message):
     with pytest.raises(DataError, match=message):
-        read_settings(params)
+        read_settings(Settings, params, what="cpa")
 
 
 def test_the_lock_is_exact_and_says_not_where_from():

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from anndata import read_h5ad
-from pertharness import DataError, Skip
+from pertharness import DataError, Skip, read_settings
 from pertharness.testing import conformance, pose
 from pertharness_cpa import OFFER, fit, predict
 from pertharness_cpa.layout import lay_out, read_screen
 from pertharness_cpa.predicting import mean_expression, predict_counts
-from pertharness_cpa.settings import OwnSettings, read_settings
+from pertharness_cpa.settings import OwnSettings, Settings
 from pertharness_cpa.training import train_cpa, upstream_class
 
 pytestmark = [
@@ -63,7 +63,7 @@ def test_training_and_counterfactuals_equal_the_reference_run(tmp_path):
     adata.obs = adata.obs.astype(str)
     conditions, counts = adata.obs["condition"].to_numpy(), adata.X.copy()
     controls = np.flatnonzero(conditions == "ctrl")
-    run = read_settings({"max_epochs": int(expected["epochs_run"]), "batch_size": 128})
+    run = read_settings(Settings, {"max_epochs": int(expected["epochs_run"]), "batch_size": 128}, what="cpa")
     seed = _seed_of_reference(expected, len(controls))
     trained = train_cpa(adata, run, seed=seed, device="cpu", folder=tmp_path)
     assert list(trained.encoder) == expected["pert_encoder"].tolist()
@@ -132,7 +132,7 @@ def test_weights_that_were_never_validated_are_refused(double, tmp_path):
     screen = read_screen(double.train, OwnSettings())
     adata = lay_out(screen, np.zeros(len(screen.conditions), dtype=bool))
     with pytest.raises(DataError, match="random weights that training began with"):
-        train_cpa(adata, read_settings(FEW), seed=1, device="cpu", folder=tmp_path)
+        train_cpa(adata, read_settings(Settings, FEW, what="cpa"), seed=1, device="cpu", folder=tmp_path)
 
 
 def test_nothing_of_an_earlier_data_set_is_left_in_the_class():

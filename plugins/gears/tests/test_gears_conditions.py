@@ -5,13 +5,13 @@ import importlib.util
 import numpy as np
 import pytest
 from anndata import AnnData
-from pertharness import CONTROL, DataError, Skip
+from pertharness import CONTROL, DataError, Skip, read_settings
 from pertharness.testing import planted_cells, pose
 from pertharness.testing.planted import DOUBLES, SINGLES
 from pertharness_gears import MODEL, fit
 from pertharness_gears.conditions import assemble, plan_conditions, upstream_name, why_not
 from pertharness_gears.files import PATHS
-from pertharness_gears.settings import default_params, read_settings
+from pertharness_gears.settings import Network, Optimiser, Own, Settings
 
 GENES = frozenset(SINGLES)
 
@@ -111,27 +111,37 @@ def test_a_gene_that_is_there_twice_is_refused():
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"protocol": "papers"}, "'paper' or 'corrected'; it is 'papers'"),
-        ({"control_sampling": 300}, "control_sampling.*it is 300"),
-        ({"epochs": 0}, "epochs.*greater than or equal to 1; it is 0"),
-        ({"epochs": "many"}, "epochs.*integer.*it is 'many'"),
-        ({"batch_size": 1}, "batch_size.*greater than or equal to 2; it is 1"),
-        ({"lr": -1}, "lr.*greater than 0; it is -1"),
-        ({"num_similar_genes_go_graph": -5}, "num_similar_genes_go_graph.*; it is -5"),
-        ({"coexpress_threshold": float("nan")}, "coexpress_threshold.*it is nan"),
+        ({"protocol": "papers"}, "protocol is 'papers': .*'paper' or 'corrected'"),
+        ({"control_sampling": 300}, "control_sampling is 300"),
+        ({"epochs": 0}, "epochs is 0: .*greater than or equal to 1"),
+        ({"epochs": "many"}, "epochs is 'many': .*integer"),
+        ({"batch_size": 1}, "batch_size is 1: .*greater than or equal to 2"),
+        ({"lr": -1}, "lr is -1: .*greater than 0"),
+        ({"num_similar_genes_go_graph": -5}, "num_similar_genes_go_graph is -5: "),
+        ({"coexpress_threshold": float("nan")}, "coexpress_threshold is nan: "),
     ],
 )
 def test_a_wrong_parameter_is_refused(change, why):
     with pytest.raises(DataError, match=why):
-        read_settings({**MODEL.params, **change})
+        read_settings(Settings, {**MODEL.params, **change}, what="gears")
 
 
 def test_all_published_settings_are_parameters():
-    names = {name for name in MODEL.params if name not in PATHS}
-    assert names == set(default_params())
-    assert read_settings(MODEL.params).sampling == "upstream"
-    assert read_settings({"protocol": "corrected"}).sampling == "all"
-    assert read_settings({"protocol": "corrected", "control_sampling": "upstream"}).sampling == "upstream"
+    groups = [*Network.model_fields, *Optimiser.model_fields, *Own.model_fields, *PATHS]
+    assert list(MODEL.params) == groups
+    assert all(each.help for each in MODEL.params_help.values())
+
+
+@pytest.mark.parametrize(
+    ("change", "sampling"),
+    [
+        ({}, "upstream"),
+        ({"protocol": "corrected"}, "all"),
+        ({"protocol": "corrected", "control_sampling": "upstream"}, "upstream"),
+    ],
+)
+def test_the_protocol_chooses_the_controls_unless_a_parameter_does(change, sampling):
+    assert read_settings(Settings, {**MODEL.params, **change}, what="gears").sampling == sampling
 
 
 @pytest.mark.skipif(importlib.util.find_spec("gears") is not None, reason="cell-gears is installed here")

@@ -6,8 +6,7 @@ import pytest
 from anndata import AnnData
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pertharness import CONTROL
-from pertharness.contract.scores import COLUMNS
+from pertharness import COLUMNS, CONTROL
 from pertharness_scorers.by_rank import (
     change_order,
     cumulative_l2,

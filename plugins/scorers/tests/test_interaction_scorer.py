@@ -9,8 +9,7 @@ import pytest
 from anndata import AnnData
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pertharness import CONTROL, DataError, Skip
-from pertharness.contract.scores import COLUMNS
+from pertharness import COLUMNS, CONTROL, DataError, Skip
 from pertharness.worker.score_checks import check_scores
 from pertharness_scorers.detection import VARIANTS, detect
 from pertharness_scorers.interaction_offer import OFFER

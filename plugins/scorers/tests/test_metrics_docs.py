@@ -6,8 +6,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from pertharness import make_prediction
-from pertharness.contract.scores import COLUMNS
+from pertharness import COLUMNS, make_prediction
 from pertharness.testing import call_score
 
 PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"

@@ -6,8 +6,7 @@ import pytest
 from anndata import AnnData
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pertharness import CONTROL, DataError, Scores
-from pertharness.contract.scores import COLUMNS
+from pertharness import COLUMNS, CONTROL, DataError, Scores
 from pertharness_scorers.of_perturbations import OFFERS, score_perturbations
 from scipy.stats import pearsonr
 

@@ -1,4 +1,4 @@
-"""What a plugin offers: the card that ``describe()`` gives."""
+"""What a plugin offers: the card that ``describe()`` returns."""
 
 from __future__ import annotations
 
@@ -58,27 +58,47 @@ class Needs(_Strict):
     """Free space for what a job writes while it runs."""
 
 
-class DatasetOffer(_Strict):
-    """A dataset; ``takes_file`` if the user names the file."""
+class ParameterHelp(_Strict):
+    """What a parameter takes and does, as ``pertharness list -v`` shows it."""
+
+    type: str = ""
+    """In words, with its bounds: ``integer >= 1``."""
+    help: str = ""
+
+
+class Offer(_Strict):
+    """What datasets, embeddings, models and scorers have in common."""
 
     name: Name
     summary: str
+    params: dict[str, Any] = {}
+    """Parameters with their defaults; a recipe may set these and no others."""
+    params_help: dict[str, ParameterHelp] = {}
+    """Parameter -> what it takes and does; `pertharness.settings_of` makes both of a pydantic model. Not in keys."""
+
+    @model_validator(mode="after")
+    def _explains_its_own_params(self) -> Offer:
+        unknown = sorted(self.params_help.keys() - self.params.keys())
+        if unknown:
+            raise ValueError(f"{self.name!r} has help on {unknown[0]!r}, which is none of its params; leave it out")
+        return self
+
+
+class DatasetOffer(Offer):
+    """A dataset; ``takes_file`` if the user names the file."""
+
     reference: str = ""
     licence: str = "unknown"
     modality: Literal["crispra", "crispri", "ko"] | None = None
     source: RemoteFile | None = None
     takes_file: bool = False
-    params: dict[str, Any] = {}
     cheap: bool = False
     """Small and made in seconds: its job is forked from a process that has done the imports that all share."""
 
 
-class EmbeddingOffer(_Strict):
-    """An embedding of genes or perturbations."""
+class ComputedOffer(Offer):
+    """What embeddings and models have in common: what their jobs need, and how these are run."""
 
-    name: Name
-    summary: str
-    kinds: tuple[Literal["gene", "perturbation"], ...]
     reference: str = ""
     licence: str = "unknown"
     needs: Needs = Needs()
@@ -86,54 +106,41 @@ class EmbeddingOffer(_Strict):
     """Weights and side files: fetched by ``pertharness weights fetch``, given to the hook as ``files``."""
     file_params: tuple[str, ...] = ()
     """Parameters that name files of the user's, by absolute path, or none if empty. Their content enters the key."""
-    params: dict[str, Any] = {}
+    deterministic: bool = False
+    """The training seed changes nothing: done once, whatever the number of training seeds."""
+    cheap: bool = False
+    """Takes seconds: each such job is forked from a process that has numpy, pandas and anndata imported already."""
+    preload: tuple[str, ...] = ()
+    """Modules of common libraries (`PRELOADED`) that take long to import: done once, before the processes of many jobs
+    start. Others are not imported there."""
+
+
+class EmbeddingOffer(ComputedOffer):
+    """An embedding of genes or perturbations."""
+
+    kinds: tuple[Literal["gene", "perturbation"], ...]
     takes_file: bool = False
     """The recipe names a file, ``NAME:FILE``, which the hook gets as ``source``."""
     takes_reference: bool = False
     """The recipe names another of its datasets, ``NAME:DATASET``, which the hook gets as the only one of
     ``references``: one row per perturbation."""
     any_label: bool = False
-    """Gives every label a row, also one that nobody knows, such as random numbers."""
-    deterministic: bool = False
-    """The seed changes nothing: a model is not done for several training seeds on account of it."""
-    cheap: bool = False
-    """Takes seconds: each such job is forked from a process that has numpy, pandas and anndata imported already."""
-    preload: tuple[str, ...] = ()
-    """Modules of common libraries (`PRELOADED`) that take long to import: done once, before the processes of many jobs
-    start. Others are not imported there."""
+    """Has a row for every label, also one that nobody knows, such as random numbers."""
 
 
-class ModelOffer(_Strict):
+class ModelOffer(ComputedOffer):
     """A model, what it needs and what it knew beforehand."""
 
-    name: Name
-    summary: str
     tasks: tuple[TaskKind, ...]
     input: Literal["cells", "pseudobulk"]
     output: Literal["mean", "cells"] = "mean"
-    params: dict[str, Any] = {}
-    """Parameters with their defaults; a recipe may set these and no others."""
     slots: dict[str, Literal["gene", "perturbation"]] = {}
     """Embeddings that ``fit`` takes: slot -> what its rows are, e.g. ``{"G": "gene", "P": "perturbation"}``."""
     uses_validation: bool = False
-    deterministic: bool = False
-    """The training seed changes nothing: done once, whatever the number of training seeds."""
     constant: bool = False
-    """Answers all queries alike by design; of a model that does so without saying it here, the leaderboard tells."""
+    """Answers all queries alike by design; the leaderboard marks a model that does so without saying it here."""
     copies_training: bool = False
     """Answers with means of the training data, as they are, by design: the control's, or a training perturbation's."""
-    cheap: bool = False
-    """Takes seconds: each such job is forked from a process that has numpy, pandas and anndata imported already."""
-    preload: tuple[str, ...] = ()
-    """Modules of common libraries (`PRELOADED`) that take long to import: done once, before the processes of many jobs
-    start. Others are not imported there."""
-    needs: Needs = Needs()
-    weights: tuple[RemoteFile, ...] = ()
-    """Weights and side files: fetched by ``pertharness weights fetch``, given to the hook as ``files``."""
-    file_params: tuple[str, ...] = ()
-    """Parameters that name files of the user's, by absolute path, or none if empty. Their content enters the key."""
-    reference: str = ""
-    licence: str = "unknown"
     pretraining: str = "none"
     pretraining_overlap: Literal["yes", "no", "unknown"] = "unknown"
     """Whether the pretraining corpus holds data of the task."""
@@ -174,16 +181,13 @@ class TableOffer(_Strict):
     reference: str = ""
 
 
-class ScorerOffer(_Strict):
+class ScorerOffer(Offer):
     """A scorer, the metrics that it computes and the tables that it leaves beside them."""
 
-    name: Name
-    summary: str
     metrics: tuple[MetricOffer, ...] = ()
     tables: tuple[TableOffer, ...] = ()
     tasks: tuple[TaskKind, ...] = ("double", "single", "transfer")
     """Kinds of task that it can score; it is not asked for others. ``transfer`` alone: only with references."""
-    params: dict[str, Any] = {}
     preload: tuple[str, ...] = ()
     """Modules of common libraries (`PRELOADED`) that take long to import: done once, before the processes of many jobs
     start. Others are not imported there."""
@@ -193,7 +197,7 @@ class ScorerOffer(_Strict):
     are none), and where known ``layers["variance"]`` (n - 1, over the cells) and ``obs["n_cells"]``."""
 
     @model_validator(mode="after")
-    def _gives_something(self) -> ScorerOffer:
+    def _has_metrics_or_tables(self) -> ScorerOffer:
         if not self.metrics and not self.tables:
             raise ValueError(f"the scorer {self.name!r} has no metrics and no tables; expected at least one")
         return self
@@ -212,10 +216,10 @@ class Card(_Strict):
     def _names_each_file_once(self) -> Card:
         offered = [file for offer in self.embeddings for file in offer.weights]
         offered += [file for offer in self.models for file in offer.weights]
-        known: dict[str, RemoteFile] = {}
+        first: dict[str, RemoteFile] = {}
         origins: dict[str, str] = {}
         for file in offered:
-            same = known.setdefault(file.wanted, file).model_copy(update={"optional": file.optional})
+            same = first.setdefault(file.wanted, file).model_copy(update={"optional": file.optional})
             if same != file or origins.setdefault(file.filename, file.url) != file.url:
                 raise ValueError(f"two different files are called {file.wanted!r}; give each a name of its own")
         return self

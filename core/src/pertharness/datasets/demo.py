@@ -18,6 +18,7 @@ import numpy as np
 
 from pertharness.contract.cards import DatasetOffer
 from pertharness.contract.labels import CONTROL, join_targets
+from pertharness.contract.settings import settings_of
 from pertharness.data.canonical import KEY, SCALE, check_dataset
 from pertharness.datasets.options import DemoOptions, check_options
 
@@ -31,7 +32,7 @@ DEMO = DatasetOffer(
     reference="docs/data.md",
     licence="MIT",
     modality="crispra",
-    params=DemoOptions().model_dump(),
+    **settings_of(DemoOptions),
     cheap=True,
 )
 

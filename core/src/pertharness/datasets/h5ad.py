@@ -12,6 +12,7 @@ import numpy as np
 
 from pertharness.contract.cards import DatasetOffer
 from pertharness.contract.errors import DataError
+from pertharness.contract.settings import settings_of
 from pertharness.data.canonical import KEY, SCALE, check_dataset, open_stored
 from pertharness.data.expression import layers_of
 from pertharness.data.stored import Stored, take_rows
@@ -44,7 +45,7 @@ H5AD = DatasetOffer(
     name="h5ad",
     summary="an h5ad file of cells, or of one row per perturbation",
     takes_file=True,
-    params=FileOptions().model_dump(),
+    **settings_of(FileOptions),
 )
 
 

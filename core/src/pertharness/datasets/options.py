@@ -74,13 +74,13 @@ class DemoOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    seed: int = Field(default=1, ge=0)
-    replicate: int = Field(default=0, ge=0)
-    n_genes: int = Field(default=1500, ge=50)
-    n_singles: int = Field(default=60, ge=2)
-    n_doubles: int = Field(default=60, ge=0)
-    n_controls: int = Field(default=300, ge=1)
-    n_cells: int = Field(default=40, ge=1)
+    seed: int = Field(default=1, ge=0, description="what effects and cells are drawn from")
+    replicate: int = Field(default=0, ge=0, description="other cells of the same perturbations, as a second experiment")
+    n_genes: int = Field(default=1500, ge=50, description="genes that are measured")
+    n_singles: int = Field(default=60, ge=2, description="perturbations of one gene")
+    n_doubles: int = Field(default=60, ge=0, description="perturbations of two genes")
+    n_controls: int = Field(default=300, ge=1, description="control cells")
+    n_cells: int = Field(default=40, ge=1, description="cells of each perturbation, on average")
 
 
 Options = TypeVar("Options", FileOptions, DemoOptions)

@@ -95,6 +95,12 @@ def _cards() -> Iterator[str]:
         yield ""
         yield _markdown(ast.get_docstring(node) or "")
         yield ""
+        bases = [base.id for base in node.bases if isinstance(base, ast.Name) and not base.id.startswith("_")]
+        if bases:
+            yield f"It also has the fields of {', '.join(map(_linked, bases))}."
+            yield ""
+        if not any(isinstance(field, ast.AnnAssign) for field in node.body):
+            continue
         yield "| field | type | default | |"
         yield "|---|---|---|---|"
         for index, field in enumerate(node.body):
@@ -105,6 +111,11 @@ def _cards() -> Iterator[str]:
                 follower = node.body[index + 1] if index + 1 < len(node.body) else None
                 yield f"| `{field.target.id}` | `{_cell(type_)}` | {shown} | {_cell(_note(follower))} |"
         yield ""
+
+
+def _linked(name: str) -> str:
+    """Return a part of a card as a link to its table."""
+    return f"[{name}](#{name.lower()})"
 
 
 def _note(node: ast.stmt | None) -> str:

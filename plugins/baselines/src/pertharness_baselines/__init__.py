@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pertharness import Card, ModelOffer, hookimpl
+from pertharness import Card, ModelOffer, ParameterHelp, hookimpl
 
 from pertharness_baselines.additive import fit_additive, predict_additive
 from pertharness_baselines.embeddings import EMBED, EMBEDDINGS, Request
@@ -53,6 +53,9 @@ _OFFERS = (
         summary="The unweighted mean of the training perturbations",
         tasks=("double", "single", "transfer"),
         params={"ctrl_included": False},
+        params_help={
+            "ctrl_included": ParameterHelp(type="true or false", help="count the control as one more perturbation")
+        },
         constant=True,
         information="training",
         **_COMMON,
@@ -63,6 +66,11 @@ _OFFERS = (
         tasks=("single", "transfer"),
         slots={"G": "gene", "P": "perturbation"},
         params={"k": 10, "ridge": 0.1, "variant": "bilinear"},
+        params_help={
+            "k": ParameterHelp(type="integer >= 1", help="principal components, of slots that are left out"),
+            "ridge": ParameterHelp(type="number > 0", help="penalty of both sides of the regression"),
+            "variant": ParameterHelp(type="'bilinear' or 'regression'", help="equation; docs/baselines.md"),
+        },
         information="training",
         **_COMMON,
     ),

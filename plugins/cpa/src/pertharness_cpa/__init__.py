@@ -10,9 +10,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pertharness import Card, ModelOffer, Skip, Task, hookimpl, make_prediction, targets_of
+from pertharness import (
+    Card,
+    ModelOffer,
+    Skip,
+    Task,
+    hookimpl,
+    make_prediction,
+    read_settings,
+    settings_of,
+    targets_of,
+)  # fmt: skip
 
-from pertharness_cpa.settings import PUBLISHED_SEED, Settings, default_params, read_settings
+from pertharness_cpa.settings import PUBLISHED_SEED, Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +39,7 @@ OFFER = ModelOffer(
     "Stops early on training cells: the published script did so on evaluated doubles, which is never done here",
     tasks=("double",),
     input="cells",
-    params=default_params(),
+    **settings_of(Settings),
     reference="10.15252/msb.202211517",
     licence="BSD-3-Clause (its LICENSE; its metadata say MIT)",
     pretraining="none",
@@ -64,7 +74,7 @@ def fit(train: AnnData, task: Task, params: Mapping[str, Any], device: str, seed
 
     if task.name == "single":
         raise Skip("CPA learns a vector per perturbed gene and has none for unseen genes; it predicts doubles only")
-    settings = read_settings(params)
+    settings = read_settings(Settings, params, what=OFFER.name)
     fitted = Fitted(read_screen(train, settings.own), settings)
     if settings.own.protocol == "paper":
         return fitted

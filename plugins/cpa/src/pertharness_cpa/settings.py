@@ -5,12 +5,9 @@ Defaults: the CPA script of Ahlmann-Eltze, Huber & Anders, Nature Methods 2025, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
-from pertharness import DataError
-from pertharness.contract.jobs import describe_invalid
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 PUBLISHED_SEED = 8206
 """Handed to upstream's constructor by the published script, whatever the seed of the run."""
@@ -70,10 +67,10 @@ class PlanSettings(_Strict):
 class TrainSettings(_Strict):
     """Arguments of upstream's ``train``."""
 
-    max_epochs: int = Field(2000, ge=1)
-    batch_size: int = Field(2048, ge=2)
-    early_stopping_patience: int = Field(5, ge=1)
-    check_val_every_n_epoch: int = Field(5, ge=1)
+    max_epochs: int = Field(2000, ge=1, description="passes over the training cells, at most")
+    batch_size: int = Field(2048, ge=2, description="cells per step")
+    early_stopping_patience: int = Field(5, ge=1, description="validations without progress that end the training")
+    check_val_every_n_epoch: int = Field(5, ge=1, description="epochs from one validation to the next")
 
     @model_validator(mode="after")
     def _is_validated(self) -> TrainSettings:
@@ -89,11 +86,15 @@ class TrainSettings(_Strict):
 class OwnSettings(_Strict):
     """What is decided here and not upstream; README.md says what each does."""
 
-    protocol: Literal["paper", "corrected"] = "paper"
-    output_scale: Literal["cp10k", "upstream"] = "cp10k"
-    validation_share: float = Field(0.1, gt=0, lt=1)
-    control_cells: int = Field(0, ge=0)
-    inexact_cells: float = Field(0.01, ge=0, le=1)
+    protocol: Literal["paper", "corrected"] = Field(
+        "paper", description="published seed and names of the queries known in training, or neither"
+    )
+    output_scale: Literal["cp10k", "upstream"] = Field(
+        "cp10k", description="scale of the means: counts per 10 000, or counts as they are, as published"
+    )
+    validation_share: float = Field(0.1, gt=0, lt=1, description="share of the training cells that validate")
+    control_cells: int = Field(0, ge=0, description="controls that a query is predicted from; 0: all")
+    inexact_cells: float = Field(0.01, ge=0, le=1, description="share of cells that may have no whole counts")
 
 
 class Settings(_Strict):
@@ -103,31 +104,3 @@ class Settings(_Strict):
     plan: PlanSettings = PlanSettings()
     train: TrainSettings = TrainSettings()
     own: OwnSettings = OwnSettings()
-
-
-def default_params() -> dict[str, Any]:
-    """Return all parameters with their defaults, as the card lists them: no two groups share a name."""
-    return {name: value for group in Settings().model_dump().values() for name, value in group.items()}
-
-
-def read_settings(params: Mapping[str, Any]) -> Settings:
-    """Sort the parameters of a recipe into their groups.
-
-    Raises
-    ------
-    DataError
-        If one is unknown, or has a value that it cannot have.
-    """
-    groups = Settings().model_dump()
-    unknown = sorted(set(params) - {name for group in groups.values() for name in group})
-    if unknown:
-        raise DataError(f"cpa: there is no parameter {unknown[0]!r}; expected some of {', '.join(default_params())}")
-    given = {
-        name: {key: params[key] for key in group if key in params} for name, group in groups.items()
-    }  # fmt: skip
-    try:
-        return Settings.model_validate(given)
-    except ValidationError as error:
-        name = str(error.errors(include_url=False)[0]["loc"][-1])
-        given_value = f"; it is {params[name]!r}" if name in params else ""
-        raise DataError(f"cpa: parameters, {describe_invalid(error)}{given_value}") from None

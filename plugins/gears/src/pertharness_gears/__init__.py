@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pertharness import Card, EmbeddingOffer, ModelOffer, hookimpl, targets_of
+from pertharness import Card, EmbeddingOffer, ModelOffer, hookimpl, read_settings, settings_of, targets_of
 from pertharness.datasets.demo import gene2go_of_demo
 
 from pertharness_gears.files import DECLARED, PATHS, find_files
 from pertharness_gears.graph import Ontology, make_ontology, open_ontology
-from pertharness_gears.settings import default_params, read_settings
+from pertharness_gears.settings import EmbeddingSettings, Settings
 from pertharness_gears.training import Fitted, fit_gears
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ MODEL = ModelOffer(
     ),
     tasks=("double", "single"),
     input="cells",
-    params={**default_params(), **PATHS},
+    **settings_of(Settings),
     file_params=tuple(PATHS),
     uses_validation=True,
     weights=DECLARED,
@@ -50,7 +50,7 @@ EMBEDDING = EmbeddingOffer(
     reference="10.1038/s41592-025-02772-6",
     licence="MIT",
     weights=DECLARED,
-    params={"k": 2, **PATHS},
+    **settings_of(EmbeddingSettings),
     file_params=tuple(PATHS),
     deterministic=True,
     cheap=True,
@@ -68,7 +68,8 @@ def embed(train: AnnData, labels: list[str], files: Mapping[str, Path], params: 
     """Return the spectral embedding of the GO graph, a row for each label that is in the graph."""
     from pertharness_gears.embedding import embed_edges
 
-    return embed_edges(_ontology(train, labels, files, params).edges, labels, params["k"])
+    settings = read_settings(EmbeddingSettings, params, what=EMBEDDING.name)
+    return embed_edges(_ontology(train, labels, files, params).edges, labels, settings.k)
 
 
 @hookimpl
@@ -77,7 +78,7 @@ def fit(
     workdir: Path,
 ) -> Fitted:  # fmt: skip
     """Train GEARS on the cells of `train`; `val` chooses the epoch."""
-    settings = read_settings(params)
+    settings = read_settings(Settings, params, what=MODEL.name)
     labels = [label for part in (train, val) if part is not None for label in part.obs["perturbation"].unique()]
     ontology = _ontology(train, [target for label in labels for target in targets_of(label)], files, params)
     return fit_gears(train, val, ontology, settings, device, seed, workdir)

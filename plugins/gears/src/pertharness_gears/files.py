@@ -11,6 +11,8 @@ from typing import Any
 
 from pertharness import DataError, RemoteFile, Skip
 
+from pertharness_gears.settings import FileNames
+
 _DATAVERSE = "https://dataverse.harvard.edu/api/access/datafile/"
 GENE2GO = RemoteFile(url=f"{_DATAVERSE}6153417", filename="gene2go_all.pkl", optional=True)
 PERT_GENES = RemoteFile(url=f"{_DATAVERSE}6934320", filename="essential_all_data_pert_genes.pkl", optional=True)
@@ -19,7 +21,7 @@ GRAPH = RemoteFile(
 )
 DECLARED = (GENE2GO, PERT_GENES, GRAPH)
 """The files that cell-gears 0.1.2 downloads itself, if it is let. Optional: a parameter may name others."""
-PATHS: dict[str, Any] = {"gene2go": "", "pert_genes": "", "graph": ""}
+PATHS: dict[str, Any] = FileNames().model_dump()
 """Parameters that name files of the user's; empty: the declared file, if it is there."""
 
 

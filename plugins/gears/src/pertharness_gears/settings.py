@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
-from pertharness import DataError
-from pertharness.contract.jobs import describe_invalid
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class FileNames(_Strict):
+    """A file of the user's, by its absolute path; empty: that of the data set, or else the fetched one."""
+
+    gene2go: str = Field("", description="file of the terms of each gene; empty: the data set's or the fetched one")
+    pert_genes: str = Field("", description="file of the genes of the graph; empty: the fetched one, or all genes")
+    graph: str = Field("", description="CSV of edges source,target,importance; empty: fetched, or made of the terms")
 
 
 class Network(_Strict):
@@ -21,37 +26,42 @@ class Network(_Strict):
     error on a CPU (a leaf variable changed in place) and whose variances nothing here would use.
     """
 
-    hidden_size: int = Field(64, ge=1)
-    num_go_gnn_layers: int = Field(1, ge=1)
-    num_gene_gnn_layers: int = Field(1, ge=1)
-    num_similar_genes_go_graph: int = Field(20, ge=1)
-    num_similar_genes_co_express_graph: int = Field(20, ge=1)
-    coexpress_threshold: float = Field(0.4, ge=0, le=1)
-    direction_lambda: float = Field(0.1, ge=0)
+    hidden_size: int = Field(64, ge=1, description="width of the layers and embeddings")
+    num_go_gnn_layers: int = Field(1, ge=1, description="layers of the network on the graph of GO terms")
+    num_gene_gnn_layers: int = Field(1, ge=1, description="layers of the network on the co-expression graph")
+    num_similar_genes_go_graph: int = Field(20, ge=1, description="neighbours of a gene in the graph of GO terms")
+    num_similar_genes_co_express_graph: int = Field(20, ge=1, description="neighbours in the co-expression graph")
+    coexpress_threshold: float = Field(0.4, ge=0, le=1, description="correlation that an edge has to exceed")
+    direction_lambda: float = Field(0.1, ge=0, description="weight of the loss on the direction of change")
 
 
 class Optimiser(_Strict):
     """Arguments of ``train``."""
 
-    epochs: int = Field(20, ge=1)
-    lr: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(5e-4, ge=0)
+    epochs: int = Field(20, ge=1, description="passes over the training cells; the best on val is kept")
+    lr: float = Field(1e-3, gt=0, description="learning rate, halved every epoch")
+    weight_decay: float = Field(5e-4, ge=0, description="weight decay of the optimiser")
 
 
 class Own(_Strict):
     """What cell-gears takes elsewhere, or is decided here; README.md says what each does."""
 
-    batch_size: int = Field(32, ge=2)  # batches are normalised
-    protocol: Literal["paper", "corrected"] = "paper"
-    control_sampling: Literal["protocol", "upstream", "all"] = "protocol"
+    batch_size: int = Field(32, ge=2, description="cells per step")  # at least 2: batches are normalised
+    protocol: Literal["paper", "corrected"] = Field(
+        "paper", description="keep the quirks of the published code, or undo four of them"
+    )
+    control_sampling: Literal["protocol", "upstream", "all"] = Field(
+        "protocol", description="predict from 300 drawn controls (upstream), from all, or as the protocol says"
+    )
 
 
 class Settings(_Strict):
-    """All of them but the files."""
+    """Parameters of the model."""
 
     network: Network = Network()
     optimiser: Optimiser = Optimiser()
     own: Own = Own()
+    files: FileNames = FileNames()
 
     @property
     def sampling(self) -> str:
@@ -60,23 +70,8 @@ class Settings(_Strict):
         return of_protocol if self.own.control_sampling == "protocol" else self.own.control_sampling
 
 
-def default_params() -> dict[str, Any]:
-    """Return all parameters with their defaults, as the card lists them: no two groups share a name."""
-    return {name: value for group in Settings().model_dump().values() for name, value in group.items()}
+class EmbeddingSettings(_Strict):
+    """Parameters of the embedding."""
 
-
-def read_settings(params: Mapping[str, Any]) -> Settings:
-    """Sort the parameters of a recipe into their groups; those that name files are others' affair.
-
-    Raises
-    ------
-    DataError
-        If one has a value that it cannot have.
-    """
-    groups = Settings().model_dump()
-    given = {name: {key: params[key] for key in group if key in params} for name, group in groups.items()}
-    try:
-        return Settings.model_validate(given)
-    except ValidationError as error:
-        name = str(error.errors(include_url=False)[0]["loc"][-1])
-        raise DataError(f"gears: parameters, {describe_invalid(error)}; it is {params[name]!r}") from None
+    k: int = Field(2, ge=1, description="dimensions; the text of doi 10.1038/s41592-025-02772-6 has 10, its code 2")
+    files: FileNames = FileNames()

@@ -93,7 +93,7 @@ def long_form(
         Columns of ``pertharness.contract.scores.COLUMNS``.
     """
     import pandas as pd
-    from pertharness.contract.scores import COLUMNS
+    from pertharness import COLUMNS
 
     n_rows = len(perturbations) or len(coordinates) or max((len(column) for column in values.values()), default=0)
     n_variants = len(values)

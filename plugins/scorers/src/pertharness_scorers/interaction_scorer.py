@@ -11,8 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pertharness import DataError, Skip, control_mean
-from pertharness.contract.scores import Scores
+from pertharness import DataError, Scores, Skip, control_mean
 
 from pertharness_scorers.answers import Answers, long_form, match_answers
 from pertharness_scorers.curves import GRID

@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pertharness import MetricOffer, ScorerOffer, Scores, TableOffer
-from pertharness.contract.scores import COMMON_GENES
+from pertharness import COMMON_GENES, MetricOffer, ScorerOffer, Scores, TableOffer
 
 from pertharness_scorers.answers import Answers, long_form, match_answers
 from pertharness_scorers.distances import l2, pearson, pearson_delta

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from pertharness.contract.cards import Offer, ParameterHelp
 from pertharness.contract.errors import RecipeError
 from pertharness.contract.jobs import Job, Status
 from pertharness.host.cli.export import read_manifest
@@ -16,26 +18,45 @@ from pertharness.host.cli.streams import echo
 from pertharness.host.store.records import JOB, LOG, Store, read_job
 from pertharness.host.text.printable import printable
 
+if TYPE_CHECKING:
+    from pertharness.host.plugins.registry import Registry
+
 
 @click.command("list", short_help="List datasets, models, embeddings, scorers or runs.")
 @click.argument("what", type=click.Choice(["datasets", "models", "embeddings", "scorers", "runs"]))
 @click.option("--folder", type=FILE, default=Path("runs"), show_default=True, help="Where the runs lie.")
+@click.option("-v", "--verbose", is_flag=True, help="Show the parameters too, with types, defaults and help.")
 @store_option
-def list_(what: str, folder: Path, store: Path | None) -> None:
+def list_(what: str, folder: Path, store: Path | None, *, verbose: bool) -> None:
     """List WHAT is installed, or the runs in a folder."""
-    rows = _runs(folder) if what == "runs" else _offers(what, store)
-    if not rows:
-        echo(f"no {what}" + (f" in {folder}" if what == "runs" else "; a plugin brings them: pip install one"))
-    for line in columns(rows):
-        echo(line)
-
-
-def _offers(what: str, store: Path | None) -> list[tuple[str, ...]]:
     from pertharness.host.plugins.registry import open_registry
 
-    registry = open_registry(Store.open(store))
-    for problem in registry.problems:
-        echo(f"plugin {problem.plugin!r} cannot be used ({problem.state}): {problem.message}", err=True)
+    if what == "runs":
+        rows, parameters = _runs(folder), {}
+    else:
+        registry = open_registry(Store.open(store))
+        for problem in registry.problems:
+            echo(f"plugin {problem.plugin!r} cannot be used ({problem.state}): {problem.message}", err=True)
+        rows = _offers(registry, what)
+        parameters = {name: offered.offer for name, offered in getattr(registry, what).items()} if verbose else {}
+    if not rows:
+        echo(f"no {what}" + (f" in {folder}" if what == "runs" else "; a plugin brings them: pip install one"))
+    for row, line in zip(rows, columns(rows), strict=True):
+        echo(line)
+        for more in _parameters(parameters[row[0]]) if row[0] in parameters else ():
+            echo(f"    {more}")
+
+
+def _parameters(offer: Offer) -> list[str]:
+    """Return a line per parameter of an offer: name, type, default and help."""
+    return columns(
+        (name, described.type, "default none" if default is None else f"default {json.dumps(default)}", described.help)
+        for name, default in offer.params.items()
+        for described in [offer.params_help.get(name) or ParameterHelp()]
+    )
+
+
+def _offers(registry: Registry, what: str) -> list[tuple[str, ...]]:
     details: dict[str, Callable[..., tuple[str, ...]]] = {
         "datasets": lambda offer: (),
         "models": lambda offer: (",".join(offer.tasks), offer.input),

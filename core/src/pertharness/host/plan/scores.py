@@ -109,7 +109,7 @@ def _ask(
     halves = plan_halves(planner, str(task.dataset)) if against_half or scorer.offer.calibrates else ""
     needs = {"dataset": dataset, "split": split, "prediction": "", **references}
     needs |= {"halves": halves} if halves else {}
-    options = {"score_on": list(task.score_on), "offer": scorer.offer.model_dump(mode="json")}
+    options = {"score_on": list(task.score_on), "offer": scorer.offer.model_dump(mode="json", exclude={"params_help"})}
     options |= {"against": "half_b"} if against_half else {}
     files = {
         "pseudobulk": record("datasets", dataset) / "pseudobulk.h5ad",
