@@ -27,7 +27,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 FILE = Path(__file__).with_name("stage_digests.json")
 PACKAGE = "pertharness"
-NUMBERS = f"{PACKAGE}.host.store.keys"
+NUMBERS = f"{PACKAGE}.contract.stages"
 WITH_PLUGINS = ("cards", "datasets", "embeddings", "predictions", "scores", "checks")
 """Stages in which code of a plugin may call whatever `pertharness` offers to plugins."""
 OF_EVERY_STAGE = [(f"{PACKAGE}.contract.jobs", "Job")]

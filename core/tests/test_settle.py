@@ -18,12 +18,13 @@ import pytest
 from permissions import as_a_user
 from pertharness.contract.errors import ContractError
 from pertharness.contract.jobs import Claim, Cost, Isolation, Job, PluginRef, Stage, Status
+from pertharness.contract.stages import ARTEFACTS
 from pertharness.data.embeddings import write_embedding
 from pertharness.host.execution import claims as module
 from pertharness.host.execution import plain_files
 from pertharness.host.execution.batch import Launch
 from pertharness.host.execution.inspection import inspect_apart
-from pertharness.host.execution.settle import NEEDED, End, settle, write_status
+from pertharness.host.execution.settle import End, settle, write_status
 from pertharness.host.execution.tree import children_of
 from pertharness.host.store.hashes import identity_of
 from pertharness.host.store.records import read_status
@@ -270,9 +271,9 @@ def test_a_file_with_holes_that_holds_enough_is_read(launch: Launch, monkeypatch
 )
 def test_a_text_is_no_longer_than_those_of_its_name(stage: Stage, name: str, launch: Launch) -> None:
     size = {"card.json": 16 << 20, "facts.json": 16 << 20, "split.json": 256 << 20, "scores.csv": 4 << 30}[name]
-    for needed in NEEDED[stage]:
+    for needed in ARTEFACTS[stage].always:
         hole(launch.folder / "out" / needed, size + 1 if needed == name else 2)
-    claim(launch.folder, artefacts=list(NEEDED[stage]))
+    claim(launch.folder, artefacts=list(ARTEFACTS[stage].always))
     status = settled(launch.model_copy(update={"job": launch.job.model_copy(update={"stage": stage})}))
     assert status.state == "invalid"
     assert f"'{name}' holds" in status.message
@@ -314,6 +315,7 @@ def test_a_folder_of_a_job_that_is_none_leaves_a_record(put: object, launch: Lau
 def test_what_cannot_be_read_is_a_record_in_words() -> None:
     words = as_a_user("""
 from pertharness.host.execution.batch import Launch
+from pertharness.contract.stages import ARTEFACTS
 from pertharness.host.execution.settle import End, settle, write_status
 from pertharness.contract.jobs import Cost, Isolation, Job, PluginRef
 job = Job(key="key", stage="cards", plugin=PluginRef(name="p", module="p", version="1"))

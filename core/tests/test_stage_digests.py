@@ -81,7 +81,7 @@ def test_comments_docstrings_annotations_and_form_do_not_count(
     [
         ("data/halves.py", "(n_cells[:, None] - 1)", "(n_cells[:, None] - 2)", {"halves"}),
         ("data/halves.py", "FEWEST_CELLS = 2", "FEWEST_CELLS = 3", {"halves"}),
-        ("worker/stages.py", 'names = ["scores.csv"]', 'names = ["scores.csv", "x"]', {"scores"}),
+        ("worker/stages.py", "names = [SCORES]", 'names = [SCORES, "x"]', {"scores"}),
         ("worker/external/read.py", "len(numbers) > len(queries)", "len(numbers) < len(queries)", {"predictions"}),
         ("host/splits/rules.py", "VAL_SHARE = 0.1", "VAL_SHARE = 0.2", {"splits"}),
         ("data/halves.py", "import numpy as np", "import cupy as np", {"halves", "predictions", "scores"}),

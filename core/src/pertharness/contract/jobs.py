@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pertharness.contract.protocol import PROTOCOL
+from pertharness.contract.stages import Stage as Stage
 
 FORMAT = 1
 OUT, SCRATCH, HOME = "out", "scratch", "home"
@@ -16,7 +17,6 @@ CLAIM, LOG = "result.json", "log.txt"
 """Files in `OUT`."""
 WEIGHTS = "weights/"
 """Before the name of a file: its role among a job's inputs."""
-Stage = Literal["cards", "datasets", "splits", "halves", "embeddings", "predictions", "scores", "checks"]
 State = Literal["done", "skipped", "failed", "invalid", "timeout", "crashed"]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pertharness.contract.cards import DatasetOffer
 from pertharness.contract.errors import ContractError, Skip
+from pertharness.contract.stages import DATASET
 from pertharness.files.whole import sha256_file
 from pertharness.testing.subject import Once, Subject
 from pertharness.worker.digests import changed_arguments, digest, digest_arguments
@@ -90,8 +91,8 @@ def check_survives_a_file(trial: DatasetTrial) -> None:
 
     adata = trial.in_memory()
     with working_folder() as folder:
-        write(adata, folder / "dataset.h5ad")
-        check_dataset(read(folder / "dataset.h5ad"), trial.offer.name)
+        write(adata, folder / DATASET)
+        check_dataset(read(folder / DATASET), trial.offer.name)
 
 
 DATASET_CHECKS: dict[str, Callable[[DatasetTrial], None]] = {

@@ -18,6 +18,18 @@ from pertharness.contract.errors import ContractError, DataError
 from pertharness.contract.jobs import OUT, SCRATCH, Job, Phase, Task
 from pertharness.contract.labels import CONTROL, targets_of
 from pertharness.contract.protocol import PROJECT
+from pertharness.contract.stages import (
+    CARD,
+    DATASET,
+    EMBEDDING,
+    FACTS,
+    HALVES,
+    PERTURBATIONS,
+    PREDICTION,
+    PSEUDOBULK,
+    SCORES,
+    SPLIT,
+)
 from pertharness.worker.split_file import read_split
 
 if TYPE_CHECKING:
@@ -108,8 +120,8 @@ def implemented(hooks: Any, hook: str, job: Job) -> pluggy.HookCaller:
 
 def _cards(job: Job, folder: Path, phases: list[Phase]) -> Result:
     card = implemented(guarded_hooks(job, phases), "describe", job)()
-    (folder / "card.json").write_text(card.model_dump_json(indent=1), encoding="utf-8")
-    return Result(["card.json"])
+    (folder / CARD).write_text(card.model_dump_json(indent=1), encoding="utf-8")
+    return Result([CARD])
 
 
 def _datasets(job: Job, folder: Path, phases: list[Phase]) -> Result:
@@ -119,20 +131,20 @@ def _datasets(job: Job, folder: Path, phases: list[Phase]) -> Result:
     adata = load(name=job.name, source=job.inputs.get("source"), params=job.params)
     fields = dict(adata.uns["pertharness"])
     adata.uns["pertharness"] = {**fields, "name": job.options["dataset"]}
-    canonical.write(adata, folder / "dataset.h5ad")
+    canonical.write(adata, folder / DATASET)
     # Of what was written: it is uncompressed, and its values are what they are to be.
-    means = canonical.pseudobulk(canonical.open_stored(folder / "dataset.h5ad"))
-    canonical.write(means, folder / "pseudobulk.h5ad")
-    canonical.describe_perturbations(means).to_csv(folder / "perturbations.csv", index=False)
+    means = canonical.pseudobulk(canonical.open_stored(folder / DATASET))
+    canonical.write(means, folder / PSEUDOBULK)
+    canonical.describe_perturbations(means).to_csv(folder / PERTURBATIONS, index=False)
     facts = {
         "n_obs": adata.n_obs,
         "n_genes": adata.n_vars,
         **{k: fields[k] for k in ("level", "modality", "origin") if k in fields},
     }
-    (folder / "facts.json").write_text(json.dumps(facts, indent=1, default=str), encoding="utf-8")
+    (folder / FACTS).write_text(json.dumps(facts, indent=1, default=str), encoding="utf-8")
     notes = fields.get("notes", "")
     lines = notes.splitlines() if isinstance(notes, str) else [str(line) for line in notes]
-    return Result(["dataset.h5ad", "pseudobulk.h5ad", "perturbations.csv", "facts.json"], notes=lines)
+    return Result([DATASET, PSEUDOBULK, PERTURBATIONS, FACTS], notes=lines)
 
 
 def _splits(job: Job, folder: Path, phases: list[Phase]) -> Result:
@@ -140,9 +152,9 @@ def _splits(job: Job, folder: Path, phases: list[Phase]) -> Result:
     from pertharness.data import canonical
 
     split = read_split(job.inputs["drawn"])
-    shutil.copyfile(job.inputs["drawn"], folder / "split.json")
+    shutil.copyfile(job.inputs["drawn"], folder / SPLIT)
     adata = canonical.open_stored(job.inputs["dataset"])
-    names = ["split.json"]
+    names = [SPLIT]
     for part in ("train", "val"):
         if split[part]:
             canonical.write(canonical.select(adata, split[part]), folder / f"{part}.h5ad")
@@ -157,8 +169,8 @@ def _halves(job: Job, folder: Path, phases: list[Phase]) -> Result:
     from pertharness.data import canonical, halves
 
     adata = canonical.open_stored(job.inputs["dataset"])
-    canonical.write(halves.halve(adata, np.random.default_rng(job.seed)), folder / "halves.h5ad")
-    return Result(["halves.h5ad"])
+    canonical.write(halves.halve(adata, np.random.default_rng(job.seed)), folder / HALVES)
+    return Result([HALVES])
 
 
 def _embeddings(job: Job, folder: Path, phases: list[Phase]) -> Result:
@@ -175,11 +187,11 @@ def _embeddings(job: Job, folder: Path, phases: list[Phase]) -> Result:
         labels=labels, files=job.files(), params=job.params, device=job.device, seed=job.seed,
         workdir=folder.parent / SCRATCH,
     )  # fmt: skip
-    write_embedding(table, folder / "embedding.h5ad")
+    write_embedding(table, folder / EMBEDDING)
     # The control needs none: models know what to make of it.
     without = [label for label in labels if label not in table.index and label != CONTROL]
     known = f"{len(without)} of {len(set(labels) - {CONTROL})} labels have no embedding"
-    return Result(["embedding.h5ad"], notes=[known] if without else [])
+    return Result([EMBEDDING], notes=[known] if without else [])
 
 
 def _predictions(job: Job, folder: Path, phases: list[Phase]) -> Result:
@@ -207,8 +219,8 @@ def _predictions(job: Job, folder: Path, phases: list[Phase]) -> Result:
         notes.append(f"{len(missing)} of {controls.n_vars} genes are not predicted (first: {first!r}: {reason})")
     answers = zip(prediction.obs["perturbation"].astype(str), as_matrix(prediction), strict=True)
     bare = make_prediction(dict(answers), controls.var_names)  # nothing else that a plugin may have put there
-    canonical.write(bare, folder / "prediction.h5ad")
-    return Result(["prediction.h5ad"], notes=notes, unanswered=unanswered)
+    canonical.write(bare, folder / PREDICTION)
+    return Result([PREDICTION], notes=notes, unanswered=unanswered)
 
 
 def _read_file(job: Job, controls: AnnData, queries: list[str]) -> tuple[AnnData, list[str]]:
@@ -287,8 +299,8 @@ def _scores(job: Job, folder: Path, phases: list[Phase]) -> Result:
                 f"plugin {job.plugin.name!r}, hook score({job.name!r}): a value for {first!r}, which the model did "
                 "not answer; leave such queries out"
             )
-    table.to_csv(folder / "scores.csv", index=False)
-    names = ["scores.csv"]
+    table.to_csv(folder / SCORES, index=False)
+    names = [SCORES]
     for name, extra in extras.items() if "against" not in job.options else ():  # only scores have a position
         extra.to_csv(folder / f"{name}.csv", index=False)
         names.append(f"{name}.csv")

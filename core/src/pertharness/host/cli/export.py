@@ -11,6 +11,7 @@ import click
 import numpy as np
 
 from pertharness.contract.errors import RecipeError, StoreError
+from pertharness.contract.stages import PREDICTION
 from pertharness.contract.texts import storable
 from pertharness.files.whole import sha256_text
 from pertharness.host.cli.options import FILE, store_option
@@ -38,7 +39,7 @@ def export(run: Path, folder: Path, store: Path | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     written = gone = 0
     for attempt in manifest["attempts"]:
-        source = records.record("predictions", attempt["prediction"]) / "prediction.h5ad"
+        source = records.record("predictions", attempt["prediction"]) / PREDICTION
         label = model_label(attempt["model"], attempt["params"])
         where = f"{attempt['dataset']} {attempt['task']} seed {attempt['seed']}"
         state, why = _state(manifest, attempt)

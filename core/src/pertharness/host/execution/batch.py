@@ -8,11 +8,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from pertharness.contract.jobs import Isolation, Job, PluginRef
-from pertharness.host.store.keys import ON_DEVICE
+from pertharness.contract.stages import CONFINED, ON_DEVICE
 
 Mechanism = Literal["landlock", "bwrap", "none"]
-CONFINED = ("cards", "embeddings", "predictions", "checks")
-"""Stages whose jobs must not reach the truth; those of the others, and of the core itself, may read it."""
 CORE = PluginRef(name="pertharness", module="pertharness", version="")
 """Of jobs that the harness does itself; no plugin may be called so."""
 

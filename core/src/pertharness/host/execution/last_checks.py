@@ -15,6 +15,7 @@ from pertharness.contract.errors import ContractError
 from pertharness.contract.jobs import Claim, Job
 from pertharness.contract.labels import CONTROL, targets_of
 from pertharness.contract.scores import COLUMNS
+from pertharness.contract.stages import EMBEDDING, FACTS, PREDICTION, SCORES
 from pertharness.data.canonical import LOG1P_CEILING
 from pertharness.data.hdf5_structure import LARGEST_RATIO, SMALL, in_units, is_number
 from pertharness.host.execution.batch import Launch
@@ -290,8 +291,8 @@ def read_strings(column: Any, limit: int = MOST_LABELS) -> list[str]:
 
 
 _CHECKS: dict[str, tuple[Callable[[Path, Job, Claim, Refusal], None], str]] = {
-    "predictions": (_inspect_prediction, "prediction.h5ad"), "embeddings": (_inspect_embedding, "embedding.h5ad"),
-    "scores": (_inspect_scores, "scores.csv"), "datasets": (_inspect_facts, "facts.json"),
+    "predictions": (_inspect_prediction, PREDICTION), "embeddings": (_inspect_embedding, EMBEDDING),
+    "scores": (_inspect_scores, SCORES), "datasets": (_inspect_facts, FACTS),
 }  # fmt: skip
 
 

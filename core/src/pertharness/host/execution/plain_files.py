@@ -9,11 +9,12 @@ from pathlib import Path
 
 from pertharness.contract.errors import StoreError
 from pertharness.contract.jobs import HOME, OUT, SCRATCH
+from pertharness.contract.stages import CARD, FACTS
 from pertharness.data.hdf5_structure import LARGEST_RATIO, SMALL, in_units
 from pertharness.files.trees import unlock_folder
 from pertharness.host.execution.batch import Launch
 
-LARGEST = {"card.json": 16 << 20, "facts.json": 16 << 20, ".json": 256 << 20, ".csv": 4 << 30}
+LARGEST = {CARD: 16 << 20, FACTS: 16 << 20, ".json": 256 << 20, ".csv": 4 << 30}
 """Bytes of a file by the first ending that is its own: what is read whole, and what is read a line at a time.
 
 A card has some kilobytes; a split of a million perturbations with long names has 100 MiB; 30 million scores have 3 GiB.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
 import socket
 import stat
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from pertharness.contract.errors import ContractError, StoreError
-from pertharness.contract.jobs import CLAIM, LOG, OUT, SCRATCH, Artefact, Claim, Cost, Isolation, Stage, State, Status
+from pertharness.contract.jobs import CLAIM, LOG, OUT, SCRATCH, Artefact, Claim, Cost, Isolation, State, Status
+from pertharness.contract.stages import ARTEFACTS
 from pertharness.contract.texts import MESSAGE_LIMIT, shorten, storable
 from pertharness.files.full_disk import FULL
 from pertharness.files.trees import remove_tree
@@ -28,17 +28,6 @@ from pertharness.host.store.hashes import identity_of
 from pertharness.worker.job_run import LOG_TAIL
 
 JOB, STATUS = "job.json", "status.json"
-ARTEFACTS: dict[Stage, str] = {
-    "cards": r"card\.json", "datasets": r"dataset\.h5ad|pseudobulk\.h5ad|perturbations\.csv|facts\.json",
-    "splits": r"(split\.json|(train|val)\.h5ad)", "halves": r"halves\.h5ad", "embeddings": r"embedding\.h5ad",
-    "predictions": r"prediction\.h5ad", "scores": r"[A-Za-z0-9_-]+\.csv", "checks": r"(?!)",
-}  # fmt: skip
-"""Names of the files that a job of each stage may leave."""
-NEEDED: dict[Stage, tuple[str, ...]] = {
-    "cards": ("card.json",), "datasets": ("dataset.h5ad", "pseudobulk.h5ad", "perturbations.csv", "facts.json"),
-    "splits": ("split.json",), "halves": ("halves.h5ad",), "embeddings": ("embedding.h5ad",),
-    "predictions": ("prediction.h5ad",), "scores": ("scores.csv",), "checks": (),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -140,8 +129,8 @@ def write_status(launch: Launch, status: Status) -> None:
 def _take_artefacts(launch: Launch, claim: Claim, *, copy: bool) -> dict[str, Artefact]:
     stage = launch.job.stage
     names = list(dict.fromkeys(claim.artefacts))
-    odd = [name for name in names if not re.fullmatch(ARTEFACTS[stage], name)]
-    missing = [name for name in NEEDED[stage] if name not in names]
+    odd = [name for name in names if not ARTEFACTS[stage].allow(name)]
+    missing = [name for name in ARTEFACTS[stage].always if name not in names]
     if odd or missing:
         what = f"an artefact {odd[0]!r}" if odd else f"no artefact {missing[0]!r}"
         raise ContractError(f"a job of the stage {stage!r} left {what}; this is a bug in pertharness")

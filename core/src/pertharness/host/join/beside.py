@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from pertharness.contract.cards import MetricOffer, TableOffer
+from pertharness.contract.stages import PERTURBATIONS
 from pertharness.host.execution.nodes import Outcome
 from pertharness.host.join.reasons import is_done
 from pertharness.host.leaderboard.pooled import Piece
@@ -53,7 +54,7 @@ def strata_of(plan: Plan, store: Store) -> pd.DataFrame:
     """Return effect size and on-target state of every perturbation of each dataset with a record."""
     frames = [pd.DataFrame({"dataset": [], "perturbation": [], "effect": [], "on_target": []}, dtype=object)]
     for name, key in plan.datasets.items():
-        path = store.record("datasets", key) / "perturbations.csv"
+        path = store.record("datasets", key) / PERTURBATIONS
         if store.status("datasets", key) is not None and path.exists():
             table = pd.read_csv(path, keep_default_na=False, dtype=str)
             table["effect"] = pd.to_numeric(table["effect"], errors="coerce")

@@ -11,6 +11,7 @@ import pandas as pd
 
 from pertharness.contract.cards import ScorerOffer
 from pertharness.contract.scores import COMMON_GENES
+from pertharness.contract.stages import SCORES
 from pertharness.host.execution.nodes import Outcome
 from pertharness.host.join.reasons import attempt_state, is_done
 from pertharness.host.join.records import record_of
@@ -113,7 +114,7 @@ def _jobs_of(plan: Plan, attempt: Attempt, outcomes: Mapping[str, Outcome], stor
             keys[True] = attempt.common[name]
         for common, key in keys.items():
             job_state = state if state != "done" else outcomes[key].state
-            path = store.record("scores", key) / "scores.csv" if job_state == "done" else None
+            path = store.record("scores", key) / SCORES if job_state == "done" else None
             yield _Job(attempt, name, common, key, job_state, path, record_of(outcomes, key, attempt.prediction))
 
 

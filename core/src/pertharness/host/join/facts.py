@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pertharness.contract.errors import DataError
 from pertharness.contract.jobs import Isolation
+from pertharness.contract.stages import PREDICTION, PSEUDOBULK, TRAIN
 from pertharness.files.whole import canonical_json, sha256_text, write_text
 from pertharness.host.execution.nodes import Outcome
 from pertharness.host.leaderboard.model_facts import Key, ModelFacts
@@ -102,12 +103,12 @@ def _groups(plan: Plan, outcomes: Mapping[str, Outcome], store: Store) -> list[_
     groups: dict[tuple[str, str], _Group] = {}
     for attempt in plan.attempts:
         dataset = plan.datasets.get(attempt.dataset, "")
-        sums = (_digest(outcomes, attempt.split, "train.h5ad"), _digest(outcomes, dataset, "pseudobulk.h5ad"))
-        digest = _digest(outcomes, attempt.prediction, "prediction.h5ad")
+        sums = (_digest(outcomes, attempt.split, TRAIN), _digest(outcomes, dataset, PSEUDOBULK))
+        digest = _digest(outcomes, attempt.prediction, PREDICTION)
         if digest and all(sums):
-            training = store.record("splits", attempt.split) / "train.h5ad"
-            group = _Group(training, store.record("datasets", dataset) / "pseudobulk.h5ad", sums)
-            path = store.record("predictions", attempt.prediction) / "prediction.h5ad"
+            training = store.record("splits", attempt.split) / TRAIN
+            group = _Group(training, store.record("datasets", dataset) / PSEUDOBULK, sums)
+            path = store.record("predictions", attempt.prediction) / PREDICTION
             groups.setdefault(sums, group).files.append(_File(attempt.prediction, digest, path))
     return list(groups.values())
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pertharness.contract.labels import SEPARATOR
+from pertharness.contract.stages import SPLIT
 from pertharness.host.execution.nodes import Outcome
 from pertharness.host.plan import Plan
 from pertharness.host.store.records import Store
@@ -53,7 +54,7 @@ def _dropped(store: Store, key: str) -> dict[str, str]:
 
     Perturbations of three or more targets are ignored; the notes of the dataset name them.
     """
-    split: dict[str, Any] = json.loads((store.record("splits", key) / "split.json").read_text(encoding="utf-8"))
+    split: dict[str, Any] = json.loads((store.record("splits", key) / SPLIT).read_text(encoding="utf-8"))
     return {label: reason for label, reason in split["dropped"].items() if label.count(SEPARATOR) < 2}
 
 

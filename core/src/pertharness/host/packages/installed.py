@@ -44,7 +44,7 @@ class Plugin:
         """Return what enters the keys of its jobs.
 
         Of a plugin that is part of the core neither version nor source: what these mean for a job, the number of the
-        job's stage says (`pertharness.host.store.keys.STAGE_VERSIONS`), so that a release alters no record.
+        job's stage says (`pertharness.contract.stages.STAGE_VERSIONS`), so that a release alters no record.
         """
         if self.ref.module.partition(".")[0] == PROJECT:
             return {"name": self.ref.name, "environment": self.environment}

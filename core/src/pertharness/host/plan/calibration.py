@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from pertharness.contract.cards import ScorerOffer
 from pertharness.contract.errors import RecipeError
+from pertharness.contract.stages import HALVES, SPLIT, TRAIN
 from pertharness.host.leaderboard.settings import DUPLICATE
 from pertharness.host.plan.inputs import plan_halves
 from pertharness.host.plan.plan import Attempt, Plan
@@ -64,7 +65,7 @@ def _plan_duplicate(planner: Planner, beside: Attempt, scorers: Scorers) -> Atte
         options={"score_on": list(beside.task.score_on)},
     )  # fmt: skip
     split, record = planner.store.record("splits", beside.split), planner.store.record("halves", halves)
-    files = {"split": split / "split.json", "train": split / "train.h5ad", "halves": record / "halves.h5ad"}
+    files = {"split": split / SPLIT, "train": split / TRAIN, "halves": record / HALVES}
     title = f"{DUPLICATE} on {beside.dataset} {beside.task.name} seed {beside.seed}"
     prediction = planner.node(
         job.model_copy(update={"inputs": files}), None, needs=(beside.split, halves), title=title, cheap=True

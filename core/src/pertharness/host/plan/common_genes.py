@@ -7,12 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from pertharness.contract.scores import COMMON_GENES
+from pertharness.contract.stages import PREDICTION
 from pertharness.host.execution.nodes import Node, Outcome
 from pertharness.host.plan.plan import Attempt, Plan
 from pertharness.host.store.keys import key_of
 from pertharness.host.store.records import Store
-
-PREDICTION = "prediction.h5ad"
 
 
 def plan_common_genes(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pertharness.contract.cards import EmbeddingOffer, ModelOffer
 from pertharness.contract.errors import RecipeError
+from pertharness.contract.stages import PSEUDOBULK, SPLIT, TRAIN
 from pertharness.files.whole import canonical_json
 from pertharness.host.plan.inputs import plan_split
 from pertharness.host.plan.needed_files import files_of_params, gpu_memory, missing_here, plan_weights
@@ -113,13 +114,13 @@ def _plan_embedding(
     named = {"source": _file_of(made)} if offer.takes_file else {}
     if offer.takes_reference:
         inputs["reference"] = key = planner.plan.datasets[_dataset_of(planner, made)]
-        references[made.argument] = planner.store.record("datasets", key) / "pseudobulk.h5ad"
+        references[made.argument] = planner.store.record("datasets", key) / PSEUDOBULK
     elif made.argument and not offer.takes_file:
         raise RecipeError(f"{made.shown().text()!r}: {made.name!r} takes no file and no dataset; write {made.name!r}")
     params = with_defaults(offer, made.params, made.shown().text())
     named |= files_of_params(offer, params, made.shown().text())
     sums = {role: planner.hash_of(path) for role, path in named.items()}
-    files = {"split": folder / "split.json", "train": folder / "train.h5ad", **named, **weights.inputs()}
+    files = {"split": folder / SPLIT, "train": folder / TRAIN, **named, **weights.inputs()}
     job = planner.job(
         "embeddings", found.plugin, inputs=inputs | weights.hashes() | sums, name=offer.name, options={"kind": kind},
         params=params, seed=planner.recipe.training_seeds[0] if offer.deterministic else training_seed,

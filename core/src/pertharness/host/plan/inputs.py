@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pertharness.contract.errors import DataError, PertharnessError, RecipeError
+from pertharness.contract.stages import DATASET, PSEUDOBULK, SPLIT
 from pertharness.data.label_map import read_label_map
 from pertharness.files.whole import canonical_json, sha256_file, sha256_text
 from pertharness.host.plan.plan import Source
@@ -69,8 +70,8 @@ def _plan_split(planner: Planner, task: Task, seed: int, level: str) -> str:
         "splits", None, inputs={"dataset": dataset, "split": sha256_text(canonical_json(said))}, name=task.split.kind
     )
     folder = planner.store.record("datasets", dataset)
-    wanted = folder / ("dataset.h5ad" if level == "cells" else "pseudobulk.h5ad")
-    job = job.model_copy(update={"inputs": {"dataset": wanted, "drawn": planner.store.work(job.key) / "split.json"}})
+    wanted = folder / (DATASET if level == "cells" else PSEUDOBULK)
+    job = job.model_copy(update={"inputs": {"dataset": wanted, "drawn": planner.store.work(job.key) / SPLIT}})
     title = f"split {task.dataset} {task.name} seed {seed}" + (" (cells)" if level == "cells" else "")
     writer = make_split_writer(folder, task, seed)
     return planner.node(job, None, needs=(dataset,), title=title, prepare=writer, cheap=level != "cells")
@@ -80,7 +81,7 @@ def plan_halves(planner: Planner, name: str) -> str:
     """Add the job that halves the cells of a dataset's perturbations, and give its key."""
     dataset = planner.plan.datasets[name]
     job = planner.job("halves", None, inputs={"dataset": dataset}, seed=planner.recipe.comparison.seed)
-    path = planner.store.record("datasets", dataset) / "dataset.h5ad"
+    path = planner.store.record("datasets", dataset) / DATASET
     job = job.model_copy(update={"inputs": {"dataset": path}})
     return planner.node(job, None, needs=(dataset,), title=f"halves of the cells of {name}")
 

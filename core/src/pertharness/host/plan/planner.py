@@ -12,8 +12,9 @@ import psutil
 
 from pertharness.contract.cards import DatasetOffer, EmbeddingOffer, ModelOffer, ScorerOffer
 from pertharness.contract.errors import RecipeError
-from pertharness.contract.jobs import Job, Stage
+from pertharness.contract.jobs import Job
 from pertharness.contract.jobs import Task as JobTask
+from pertharness.contract.stages import ON_DEVICE, Stage
 from pertharness.files.whole import sha256_file
 from pertharness.host.execution.batch import CORE
 from pertharness.host.execution.hardware import Machine, read_machine
@@ -23,7 +24,7 @@ from pertharness.host.plan.split_jobs import split_label
 from pertharness.host.plugins.registry import Offered, Plugin, Registry, caches_of, look_up
 from pertharness.host.recipe import ModelSpec, Recipe
 from pertharness.host.recipe import TaskChoice as Task
-from pertharness.host.store.keys import ON_DEVICE, key_of, key_parts
+from pertharness.host.store.keys import key_of, key_parts
 from pertharness.host.store.records import Store
 from pertharness.host.text.did_you_mean import expected
 

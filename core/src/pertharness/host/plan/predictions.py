@@ -8,6 +8,7 @@ from typing import Any
 
 from pertharness.contract.cards import ModelOffer
 from pertharness.contract.jobs import State
+from pertharness.contract.stages import DATASET, EMBEDDING, FACTS, PSEUDOBULK, SPLIT, TRAIN, VAL
 from pertharness.host.plan.embeddings import by_chance, plan_embeddings, shown_slots, why_not
 from pertharness.host.plan.inputs import plan_split
 from pertharness.host.plan.needed_files import OfferFiles, files_of_params, gpu_memory, missing_here, plan_weights
@@ -82,12 +83,12 @@ def _plan_prediction(
         task=job_task(task, seed), options={"score_on": list(task.score_on)},
     )  # fmt: skip
     record = planner.store.record
-    parts = {"train": "train.h5ad", **({"val": "val.h5ad"} if offer.uses_validation else {}), "split": "split.json"}
-    level = "dataset.h5ad" if offer.input == "cells" else "pseudobulk.h5ad"
+    parts = {"train": TRAIN, **({"val": VAL} if offer.uses_validation else {}), "split": SPLIT}
+    level = DATASET if offer.input == "cells" else PSEUDOBULK
     files = {
         "inputs": {role: record("splits", split) / file for role, file in parts.items()} | weights.inputs() | named,
         "references": {name: record("datasets", key) / level for name, key in references.items()},
-        "embeddings": {slot: record("embeddings", key) / "embedding.h5ad" for slot, key in embeddings.items()},
+        "embeddings": {slot: record("embeddings", key) / EMBEDDING for slot, key in embeddings.items()},
     }
     return planner.node(
         job.model_copy(update=files), plugin, needs=(split, *references.values(), *embeddings.values()),
@@ -143,7 +144,7 @@ def plan_file(planner: Planner, task: Task, seed: int, entry: PredictionChoice, 
         "predictions", None, inputs={"split": split, "file": planner.hash_of(entry.file)}, name=entry.name,
         options=options,
     ).model_copy(
-        update={"inputs": {"split": folder / "split.json", "train": folder / "train.h5ad", "file": entry.file}}
+        update={"inputs": {"split": folder / SPLIT, "train": folder / TRAIN, "file": entry.file}}
     )  # fmt: skip
     prediction = planner.node(
         job,
@@ -190,6 +191,6 @@ def _preflight(planner: Planner, offer: ModelOffer, split: str, task: Task, weig
 
 def _facts(planner: Planner, dataset: str) -> dict[str, Any]:
 
-    path = planner.store.record("datasets", planner.plan.datasets[dataset]) / "facts.json"
+    path = planner.store.record("datasets", planner.plan.datasets[dataset]) / FACTS
     facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return facts

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from pertharness.contract.cards import ScorerOffer
 from pertharness.contract.errors import RecipeError
 from pertharness.contract.jobs import Task as JobTask
+from pertharness.contract.stages import HALVES, PREDICTION, PSEUDOBULK, SPLIT
 from pertharness.host.plan.inputs import plan_halves
 from pertharness.host.plan.planner import Planner, Scorers, find_offer, job_task, with_defaults
 from pertharness.host.plugins.registry import Offered
@@ -76,7 +77,7 @@ def plan_scores(
     against_half: bool = False,
 ) -> dict[str, str]:  # fmt: skip
     """Add the jobs that score a prediction, of the scorers that are for its task, and return their keys by scorer."""
-    file = planner.store.record("predictions", prediction) / "prediction.h5ad"
+    file = planner.store.record("predictions", prediction) / PREDICTION
     keys = {}
     for scorer, params in scorers:
         if not is_for(scorer.offer, task):
@@ -112,10 +113,10 @@ def _ask(
     options = {"score_on": list(task.score_on), "offer": scorer.offer.model_dump(mode="json", exclude={"params_help"})}
     options |= {"against": "half_b"} if against_half else {}
     files = {
-        "pseudobulk": record("datasets", dataset) / "pseudobulk.h5ad",
-        "split": record("splits", split) / "split.json",
+        "pseudobulk": record("datasets", dataset) / PSEUDOBULK,
+        "split": record("splits", split) / SPLIT,
         "prediction": Path(),
     }
-    files |= {"halves": record("halves", halves) / "halves.h5ad"} if halves else {}
-    of_references = {other: record("datasets", key) / "pseudobulk.h5ad" for other, key in references.items()}
+    files |= {"halves": record("halves", halves) / HALVES} if halves else {}
+    of_references = {other: record("datasets", key) / PSEUDOBULK for other, key in references.items()}
     return _Asked(scorer, params, needs, options, job_task(task, seed), files, of_references)

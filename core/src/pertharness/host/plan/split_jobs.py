@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pertharness.contract.errors import Skip, SplitError
+from pertharness.contract.stages import PERTURBATIONS, SPLIT
 from pertharness.host.recipe import TaskChoice
 from pertharness.host.splits import Labelled, Split, make_split, read_split, write_split
 from pertharness.host.store.records import Store
@@ -15,7 +16,7 @@ from pertharness.host.store.records import Store
 
 def read_labels(folder: Path) -> list[Labelled]:
     """Return the labels of a dataset's record, in the order of their first appearance."""
-    with (folder / "perturbations.csv").open(newline="", encoding="utf-8") as file:
+    with (folder / PERTURBATIONS).open(newline="", encoding="utf-8") as file:
         return [
             Labelled(row["perturbation"], row["label_given"], _other(row.get("genes"), row["perturbation"]))
             for row in csv.DictReader(file)
@@ -53,7 +54,7 @@ def make_split_writer(folder: Path, task: TaskChoice, seed: int) -> Callable[[Pa
             if task.split.file is not None:
                 raise
             raise Skip(str(error)) from None  # the data has nothing to hold out in this way: a result, not a failure
-        write_split(split, work / "split.json")
+        write_split(split, work / SPLIT)
 
     return write
 
@@ -65,7 +66,7 @@ def split_label(task: TaskChoice) -> str:
 
 def read_parts(store: Store, key: str) -> dict[str, list[str]]:
     """Return the lists of a split's record."""
-    parts: dict[str, list[str]] = json.loads((store.record("splits", key) / "split.json").read_text(encoding="utf-8"))
+    parts: dict[str, list[str]] = json.loads((store.record("splits", key) / SPLIT).read_text(encoding="utf-8"))
     return parts
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 from pertharness.contract.cards import Card, DatasetOffer, EmbeddingOffer, ModelOffer, RemoteFile
 from pertharness.contract.errors import FetchError, PertharnessError, RecipeError
 from pertharness.contract.jobs import WEIGHTS, Job, PluginRef
+from pertharness.contract.stages import CARD
 from pertharness.host.execution.hardware import Machine, missing_hardware, read_machine
 from pertharness.host.execution.nodes import Node, Outcome
 from pertharness.host.execution.runner import Runner
@@ -111,7 +112,7 @@ def check_plugin(name: str, store: Store, limits: Limits, asked: Asked | None = 
     outcomes = runner.run([card, *map(node, first)])
     described = None
     if outcomes["card"].state == "done":
-        described = Card.model_validate_json((store.record("cards", "card") / "card.json").read_bytes())
+        described = Card.model_validate_json((store.record("cards", "card") / CARD).read_bytes())
         given |= allot(described, asked or Asked())
     yield from (_judge(check, outcomes[check.id]) for check in first)
     if described is None:

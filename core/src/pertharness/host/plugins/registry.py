@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from pertharness.contract.cards import Card, DatasetOffer, EmbeddingOffer, ModelOffer, ScorerOffer
 from pertharness.contract.jobs import Job, describe_invalid
+from pertharness.contract.stages import CARD
 from pertharness.host.environments.built import find_environments, merge
 from pertharness.host.environments.folder import Folder, open_folder
 from pertharness.host.execution.batch import CORE
@@ -144,7 +145,7 @@ def _read_card(store: Store, node: Node, outcome: Outcome) -> Card | Problem:
     if outcome.state != "done":
         return Problem(name, outcome.state, outcome.message)
     try:
-        return Card.model_validate_json((store.record("cards", node.key) / "card.json").read_bytes())
+        return Card.model_validate_json((store.record("cards", node.key) / CARD).read_bytes())
     except ValidationError as error:  # written by another version of pertharness, in the plugin's environment
         return Problem(
             name, "invalid", f"its card cannot be read by pertharness {__version__}: {describe_invalid(error)}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pertharness.contract.errors import PertharnessError
+from pertharness.contract.stages import PERTURBATIONS, SPLIT
 from pertharness.host.leaderboard.settings import model_label
 from pertharness.host.plan import tasks_of
 from pertharness.host.recipe import Recipe, TaskChoice, read_recipe
@@ -81,14 +82,14 @@ class RunFiles:
         key = self.manifest["datasets"].get(dataset)
         if key is None:
             raise NotMeasured(f"the run has no dataset {dataset!r}")
-        path = self.record("datasets", key, "perturbations.csv")
+        path = self.record("datasets", key, PERTURBATIONS)
         return list(pd.read_csv(path, dtype=str, keep_default_na=False)["perturbation"])
 
     def held_out(self, dataset: str) -> dict[int, list[str]]:
         """Return, by split seed, what is held out and scored of a dataset."""
         task = self.task(dataset)
         mine = [one for one in self.manifest["attempts"] if (one["dataset"], one["task"]) == (dataset, task.name)]
-        parts = {one["seed"]: self.record("splits", one["split"], "split.json") for one in mine}
+        parts = {one["seed"]: self.record("splits", one["split"], SPLIT) for one in mine}
         read = {seed: json.loads(path.read_text(encoding="utf-8")) for seed, path in parts.items()}
         return {seed: [name for part in task.score_on for name in split[part]] for seed, split in read.items()}
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pertharness.contract.labels import CONTROL, targets_of
+from pertharness.contract.stages import DATASET, FACTS, PERTURBATIONS
 from pertharness.data.streaming import format_of
 from pertharness.host.screen.inspect_file import Facts
 
@@ -25,9 +26,9 @@ def facts_of_record(folder: Path, notes: Sequence[str]) -> Facts:
     """
     from pertharness.data.expression import open_stored
 
-    stored_facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
-    dataset = open_stored(folder / "dataset.h5ad")
-    perturbations = _read_perturbations(folder / "perturbations.csv")
+    stored_facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    dataset = open_stored(folder / DATASET)
+    perturbations = _read_perturbations(folder / PERTURBATIONS)
     genes = {*dataset.var_names}
     distinct = list(dict.fromkeys(gene for row in perturbations for gene in targets_of(row["genes"])))
     control = next(row for row in perturbations if row["perturbation"] == CONTROL)
@@ -35,7 +36,7 @@ def facts_of_record(folder: Path, notes: Sequence[str]) -> Facts:
     return {
         "origin": stored_facts.get("origin"),
         "container": "h5ad in the store",
-        "size_mb": round((folder / "dataset.h5ad").stat().st_size / 1e6, 1),
+        "size_mb": round((folder / DATASET).stat().st_size / 1e6, 1),
         "n_obs": stored_facts["n_obs"],
         "n_genes": stored_facts["n_genes"],
         "matrix": {"layout": format_of(dataset.X), "type": str(dataset.X.dtype), "compression": None},

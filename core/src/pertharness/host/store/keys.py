@@ -3,31 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
-from pertharness.contract.jobs import Job, KeyParts, Stage
+from pertharness.contract.jobs import Job, KeyParts
+from pertharness.contract.stages import ON_DEVICE, STAGE_VERSIONS, Stage
 from pertharness.files.whole import canonical_json, sha256_text
-
-STAGE_VERSIONS: Mapping[Stage, int] = MappingProxyType(
-    {
-        "cards": 1,
-        "datasets": 3,
-        "splits": 1,
-        "halves": 1,
-        "embeddings": 1,
-        "predictions": 1,
-        "scores": 1,
-        "checks": 2,
-    }
-)
-"""What the harness itself does in each stage, as a number. It is raised when the same inputs may give another result;
-``core/tests/stage_digests.py`` notices every change that may call for it. All that depends on a record of the stage is
-then made anew, and nothing else is.
-"""
-
-ON_DEVICE: tuple[Stage, ...] = ("embeddings", "predictions")
-"""Stages whose records depend on device and threads; data, splits and scores are the same on any."""
 
 
 def key_parts(stage: Stage, plugin: Mapping[str, str], inputs: Mapping[str, str]) -> KeyParts:
