@@ -8,10 +8,11 @@ import pytest
 from pertharness.contract.cards import DatasetOffer, EmbeddingOffer, MetricOffer, ModelOffer, ParameterHelp, ScorerOffer
 from pertharness.contract.errors import RecipeError
 from pertharness.contract.jobs import Artefact, Job, PluginRef, Stage, Status
+from pertharness.contract.options import PREDICTION_OPTIONS, ScoreOptions, kind_of_prediction
 from pertharness.files.whole import sha256_file
-from pertharness.host.execution.batch import job_files
 from pertharness.host.execution.nodes import Node, Outcome
 from pertharness.host.plan import Plan, Source, build_plan, plan_common_genes, primary_metric
+from pertharness.host.plan.inputs import Input, job_fields, key_inputs, needs, sums
 from pertharness.host.plugins.registry import Offered, Plugin, Problem, Registry
 from pertharness.host.recipe import Recipe, parse_recipe, recipe_text
 from pertharness.host.store import keys as host_keys
@@ -256,6 +257,84 @@ def test_only_a_model_that_learns_by_chance_is_done_for_every_training_seed(tmp_
 
 
 CALIBRATE = {"comparison": {"calibrate": True}}
+
+
+@pytest.mark.parametrize("name", ["dataset", "split", "prediction", "halves"])
+def test_a_reference_may_have_the_name_of_another_input_of_a_score_job(name: str, tmp_path: Path) -> None:
+    registry = make_registry()
+    metric = MetricOffer(id="worth", direction="higher", best=None, level="task")
+    offer = ScorerOffer(name="noise", summary="noise", metrics=(metric,), calibrates=True)
+    registry.scorers["noise"] = Offered(MINE, offer)
+
+    def planned(seed: int) -> Plan:
+        datasets = {"demo": {}, name: {"offer": "demo", "params": {"seed": seed}}}
+        task = {"name": "t", "split": {"kind": "double"}, "dataset": "demo", "references": [name]}
+        return plan_of(tmp_path, registry, datasets=datasets, tasks=[task], seeds=[1], models=["mean"], **CALIBRATE)
+
+    plan, other = planned(2), planned(3)
+    for node in nodes(plan, "scores"):
+        assert node.job.key_parts is not None
+        read = {path.parent.name for path in node.job.inputs_by_role().values()}
+        assert set(node.job.key_parts.inputs.values()) == set(node.needs) == read
+    scored = [
+        {attempt.scores[scorer] for attempt in each.attempts} for each in (plan, other) for scorer in ("l2", "noise")
+    ]
+    assert len(set.union(*scored)) == 4
+
+
+def test_two_inputs_of_one_name_in_the_key_are_refused() -> None:
+    first = Input("split", "a", Path("/s/a/split.json"))
+    assert key_inputs([first, Input("train", "a", Path("/s/a/train.h5ad"), key_role="split")]) == {"split": "a"}
+    with pytest.raises(ValueError, match=r"enter the key as 'split'; this is a bug"):
+        key_inputs([first, Input("train", "b", Path("/s/b/train.h5ad"), key_role="split")])
+
+
+def test_an_input_gives_the_job_its_file_the_key_its_part_and_the_plan_its_order() -> None:
+    inputs = [
+        Input("split", "a", Path("/s/a/split.json")),
+        Input("train", "a", Path("/s/a/train.h5ad"), key_role="split"),
+        Input("reference b", "b", Path("/s/b/means.h5ad"), key_role="b"),
+        Input("slot G", "g", Path("/s/g/embedding.h5ad")),
+        Input("weights/there", None, Path("/w/there"), "1234"),
+        Input("weights/absent", None, None, "missing: never fetched"),
+        Input("drawn", None, Path("split.json"), "5678", key_role="rule"),
+    ]
+    assert key_inputs(inputs) == {
+        "split": "a", "b": "b", "slot G": "g", "weights/there": "1234", "weights/absent": "missing: never fetched",
+        "rule": "5678",
+    }  # fmt: skip
+    assert needs(inputs) == ("a", "b", "g")
+    assert sums(inputs) == {"weights/there": "1234"}  # what the job itself will write has no sum yet
+    fields = job_fields(inputs, Path("/work"))
+    assert fields["references"] == {"b": Path("/s/b/means.h5ad")}
+    assert fields["embeddings"] == {"G": Path("/s/g/embedding.h5ad")}
+    assert fields["inputs"] == {
+        "split": Path("/s/a/split.json"), "train": Path("/s/a/train.h5ad"), "weights/there": Path("/w/there"),
+        "drawn": Path("/work/split.json"),
+    }  # fmt: skip
+    job = Job(key="k", stage="predictions", plugin=MINE.ref, **fields)
+    assert job.inputs_by_role() == {
+        each.role: Path("/work") / each.file for each in inputs if each.file is not None
+    }  # fmt: skip
+
+
+def test_the_kinds_of_prediction_jobs_are_told_apart_by_their_files(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text("")
+    reader = model("reader", params={"file": ""}, file_params=("file",))  # a model may have a parameter of that name
+    registry = make_registry()
+    registry.models["reader"] = Offered(MINE, reader)
+    plan = plan_of(
+        tmp_path, registry, models=["mean", f"reader[file={path}]"], seeds=[1],
+        predictions=[{"name": "theirs", "file": str(path), "dataset": "demo"}], **CALIBRATE,
+    )  # fmt: skip
+    kinds = {node.job.name: kind_of_prediction(node.job) for node in nodes(plan, "predictions")}
+    assert kinds == {"mean": "model", "reader": "model", "theirs": "external", "technical_duplicate": "duplicate"}
+    for node in nodes(plan, "predictions"):
+        options = PREDICTION_OPTIONS[kind_of_prediction(node.job)].model_validate(node.job.options)
+        assert options.written() == node.job.options
+    for node in nodes(plan, "scores"):
+        assert ScoreOptions.model_validate(node.job.options).written() == node.job.options
 
 
 def test_calibration_alters_no_job_and_adds_the_halves_the_duplicates_and_their_scores(tmp_path: Path) -> None:
@@ -552,7 +631,7 @@ def test_a_file_that_a_parameter_names_enters_the_key_by_its_content(tmp_path: P
     before = keys(plan_of(tmp_path, registry, **named), "predictions")
     assert keys(plan_of(tmp_path, registry, **named), "predictions") == before
     (node,) = nodes(plan_of(tmp_path, registry, **named), "predictions")
-    assert job_files(node.job)["file terms"] == path  # else its sandbox would not hold it
+    assert node.job.inputs_by_role()["file terms"] == path  # else its sandbox would not hold it
     assert node.sums == {"file terms": sha256_file(path)}
     path.write_text("b")
     assert keys(plan_of(tmp_path, registry, **named), "predictions") != before

@@ -15,8 +15,8 @@ OUT, SCRATCH, HOME = "out", "scratch", "home"
 """The folders of a job that its process may write: what it leaves, where it works, and what stands for a home."""
 CLAIM, LOG = "result.json", "log.txt"
 """Files in `OUT`."""
-WEIGHTS = "weights/"
-"""Before the name of a file: its role among a job's inputs."""
+WEIGHTS, REFERENCE, SLOT = "weights/", "reference ", "slot "
+"""Before the name of a file, a dataset or a slot: its role among all that a job reads."""
 State = Literal["done", "skipped", "failed", "invalid", "timeout", "crashed"]
 
 
@@ -77,6 +77,11 @@ class Job(_Strict):
     options: dict[str, Any] = {}
     """What the stage itself needs, e.g. ``input`` of a split job."""
     key_parts: KeyParts | None = None
+
+    def inputs_by_role(self) -> dict[str, Path]:
+        """Return all files that the job reads; the roles are those of `Status.inputs`."""
+        references = {REFERENCE + name: path for name, path in self.references.items()}
+        return {**self.inputs, **references, **{SLOT + name: path for name, path in self.embeddings.items()}}
 
     def files(self) -> dict[str, Path]:
         """Return the weights and side files by name, as a hook gets them."""

@@ -97,13 +97,6 @@ def uses_gpu(job: Job) -> bool:
     return job.device.startswith("cuda") and job.stage in ON_DEVICE
 
 
-def job_files(job: Job) -> dict[str, Path]:
-    """Return all files that a job reads, by role."""
-    references = {f"reference {name}": path for name, path in job.references.items()}
-    slots = {f"slot {name}": path for name, path in job.embeddings.items()}
-    return {**job.inputs, **references, **slots}
-
-
 def isolation_of(mechanism: Mechanism, abi: int, *, seccomp: bool, partial: list[str]) -> Isolation:
     """Return the isolation of a job, as its status records it; `partial`: what lies open to a confined one."""
     if mechanism == "none":

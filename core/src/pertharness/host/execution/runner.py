@@ -13,7 +13,7 @@ from pertharness.contract.errors import PertharnessError, RecipeError, Skip, Sto
 from pertharness.contract.jobs import State, Status
 from pertharness.files.trees import remove_tree
 from pertharness.files.whole import write_text
-from pertharness.host.execution.batch import Batch, InputFile, Launch, Mechanism, job_files
+from pertharness.host.execution.batch import Batch, InputFile, Launch, Mechanism
 from pertharness.host.execution.bytecode import compile_editable
 from pertharness.host.execution.gpus import GpuClaim, find_place, shares_gpu
 from pertharness.host.execution.hardware import Gpu
@@ -163,7 +163,7 @@ class Runner:
     def _inputs(self, node: Node) -> list[InputFile]:
         """Return the files that a job reads, with what their records say of them."""
         files = []
-        for role, path in job_files(node.job).items():
+        for role, path in node.job.inputs_by_role().items():
             outcome = self.outcomes.get(path.parent.name)
             artefact = outcome.status.artefacts.get(path.name) if outcome and outcome.status else None
             if artefact is not None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pertharness.contract.errors import RecipeError
 from pertharness.host.plan.calibration import half_plan, plan_calibration
 from pertharness.host.plan.common_genes import plan_common_genes
-from pertharness.host.plan.inputs import plan_dataset, plan_split
+from pertharness.host.plan.data_jobs import plan_dataset, plan_split
 from pertharness.host.plan.plan import Attempt, Plan, Source
 from pertharness.host.plan.planner import Planner, add_attempt
 from pertharness.host.plan.predictions import find_model, label_of, name_of, plan_file, plan_model

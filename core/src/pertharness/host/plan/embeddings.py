@@ -8,9 +8,11 @@ from pathlib import Path
 
 from pertharness.contract.cards import EmbeddingOffer, ModelOffer
 from pertharness.contract.errors import RecipeError
+from pertharness.contract.jobs import REFERENCE
+from pertharness.contract.options import EmbeddingOptions
 from pertharness.contract.stages import PSEUDOBULK, SPLIT, TRAIN
 from pertharness.files.whole import canonical_json
-from pertharness.host.plan.inputs import plan_split
+from pertharness.host.plan.data_jobs import plan_split
 from pertharness.host.plan.needed_files import files_of_params, gpu_memory, missing_here, plan_weights
 from pertharness.host.plan.planner import Planner, find_offer, with_defaults
 from pertharness.host.plugins.registry import Offered, Registry, look_up
@@ -46,12 +48,12 @@ def why_not(planner: Planner, task: Task, spec: ModelSpec) -> str:
     return ""
 
 
-def _is_same_screen(planner: Planner, one: str, other: str) -> bool:
+def _is_same_screen(planner: Planner, name: str, other: str) -> bool:
     """Return whether two datasets are loaded from the same content in the same way, whatever their names."""
     datasets = planner.plan.datasets
-    if one == other or one not in datasets:
-        return one == other
-    jobs = [planner.plan.nodes[datasets[name]].job for name in (one, other)]
+    if name == other or name not in datasets:
+        return name == other
+    jobs = [planner.plan.nodes[datasets[each]].job for each in (name, other)]
     if len({(job.plugin.name, job.name, canonical_json(job.params)) for job in jobs}) > 1:
         return False
     files = [job.inputs.get("source") for job in jobs]
@@ -62,17 +64,17 @@ def _is_same_screen(planner: Planner, one: str, other: str) -> bool:
 
 def by_chance(registry: Registry, offer: ModelOffer, spec: ModelSpec) -> bool:
     """Return whether the training seed changes what a model with these embeddings predicts."""
-    found = [find_embedding(registry, made) for made in spec.slots.values()]
-    return not (offer.deterministic and all(one is None or one.offer.deterministic for one in found))
+    embeddings = [find_embedding(registry, made) for made in spec.slots.values()]
+    return not (offer.deterministic and all(each is None or each.offer.deterministic for each in embeddings))
 
 
 def shown_slots(registry: Registry, spec: ModelSpec) -> dict[str, EmbeddingSpec]:
     """Return a model's slots as the leaderboard shows them: files by name, parameters that are not defaults."""
     shown = {}
     for slot, made in spec.slots.items():
-        found = find_embedding(registry, made)
-        usual = found.offer.params.items() if found else ()
-        changed = {name: value for name, value in made.params.items() if (name, value) not in usual}
+        offered = find_embedding(registry, made)
+        defaults = offered.offer.params.items() if offered else ()
+        changed = {name: value for name, value in made.params.items() if (name, value) not in defaults}
         shown[slot] = replace(made.shown(), params=changed)
     return shown
 
@@ -80,7 +82,7 @@ def shown_slots(registry: Registry, spec: ModelSpec) -> dict[str, EmbeddingSpec]
 def plan_embeddings(
     planner: Planner, task: Task, split_seed: int, spec: ModelSpec, offer: ModelOffer, training_seed: int
 ) -> dict[str, str]:
-    """Add the jobs that make a model's embeddings and give their keys by slot.
+    """Add the jobs that make a model's embeddings and return their keys by slot.
 
     Raises
     ------
@@ -101,36 +103,36 @@ def plan_embeddings(
 def _plan_embedding(
     planner: Planner, task: Task, split_seed: int, slot: str, made: EmbeddingSpec, kind: str, training_seed: int
 ) -> str:
-    """Add the job that makes one embedding; it gets means, whatever the model gets.
+    """Add the job that makes an embedding, and return its key; it gets means, whatever the model gets.
 
     Its title names the first `slot` that it fills; other models may have it in another of the same kind.
     """
-    found = find_offer(planner.registry.embeddings, made.full_name, "embedding")
-    offer: EmbeddingOffer = found.offer
+    offered = find_offer(planner.registry.embeddings, made.full_name, "embedding")
+    offer: EmbeddingOffer = offered.offer
+    shown = made.shown().text()
     split = plan_split(planner, task, split_seed, "pseudobulk")
-    folder = planner.store.record("splits", split)
-    weights = plan_weights(planner, found)
-    inputs, references = {"split": split}, {}
-    named = {"source": _file_of(made)} if offer.takes_file else {}
+    weights = plan_weights(planner, offered)
+    inputs = [
+        planner.from_record("split", "splits", split, SPLIT),
+        planner.from_record("train", "splits", split, TRAIN, key_role="split"),
+    ]
     if offer.takes_reference:
-        inputs["reference"] = key = planner.plan.datasets[_dataset_of(planner, made)]
-        references[made.argument] = planner.store.record("datasets", key) / PSEUDOBULK
+        dataset = planner.plan.datasets[_dataset_of(planner, made)]
+        role = REFERENCE + made.argument
+        inputs.append(planner.from_record(role, "datasets", dataset, PSEUDOBULK, key_role="reference"))
     elif made.argument and not offer.takes_file:
-        raise RecipeError(f"{made.shown().text()!r}: {made.name!r} takes no file and no dataset; write {made.name!r}")
-    params = with_defaults(offer, made.params, made.shown().text())
-    named |= files_of_params(offer, params, made.shown().text())
-    sums = {role: planner.hash_of(path) for role, path in named.items()}
-    files = {"split": folder / SPLIT, "train": folder / TRAIN, **named, **weights.inputs()}
-    job = planner.job(
-        "embeddings", found.plugin, inputs=inputs | weights.hashes() | sums, name=offer.name, options={"kind": kind},
-        params=params, seed=planner.recipe.training_seeds[0] if offer.deterministic else training_seed,
-    ).model_copy(update={"inputs": files, "references": references})  # fmt: skip
-    needs = tuple(inputs[name] for name in ("split", "reference") if name in inputs)
-    title = f"embedding {slot}={made.shown().text()} on {task.dataset} {task.name} seed {split_seed}"
-    return planner.node(
-        job, found.plugin, needs=needs, title=title, cheap=offer.cheap, preload=offer.preload, prepare=weights.prepare,
+        raise RecipeError(f"{shown!r}: {made.name!r} takes no file and no dataset; write {made.name!r}")
+    params = with_defaults(offer, made.params, shown)
+    if offer.takes_file:
+        inputs.append(planner.from_file("source", _file_of(made)))
+    inputs += [*files_of_params(planner, offer, params, shown), *weights.inputs()]
+    return planner.add_job(
+        "embeddings", offered.plugin, inputs, name=offer.name, params=params,
+        options=EmbeddingOptions(kind=kind).written(),
+        seed=planner.recipe.training_seeds[0] if offer.deterministic else training_seed,
+        title=f"embedding {slot}={shown} on {task.dataset} {task.name} seed {split_seed}",
+        cheap=offer.cheap, preload=offer.preload, prepare=weights.prepare,
         preflight=lambda: missing_here(planner, offer.needs, weights), gpu_gb=gpu_memory(planner, offer),
-        sums=sums | weights.sums(),
     )  # fmt: skip
 
 

@@ -1,93 +1,88 @@
-"""The jobs before any model: datasets and splits."""
+"""What a job reads, stated once: an input gives the job its file, the key its part and the plan its order."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pertharness.contract.errors import DataError, PertharnessError, RecipeError
-from pertharness.contract.stages import DATASET, PSEUDOBULK, SPLIT
-from pertharness.data.label_map import read_label_map
-from pertharness.files.whole import canonical_json, sha256_file, sha256_text
-from pertharness.host.plan.plan import Source
-from pertharness.host.plan.planner import Planner, find_offer, with_defaults
-from pertharness.host.plan.split_jobs import make_split_writer
-from pertharness.host.recipe import TaskChoice as Task
-from pertharness.host.recipe.models import LABEL_MAP
+from pertharness.contract.jobs import REFERENCE, SLOT
 
 
-def plan_dataset(planner: Planner, name: str, source: Source) -> str:
-    """Add the job that loads a dataset and give its key; where its file is not to be had, the job says so."""
-    entry = planner.recipe.datasets[name]
-    offered = find_offer(planner.registry.datasets, entry.offer, "dataset")
-    params = _with_label_map(with_defaults(offered.offer, entry.params, f"datasets.{name}.params"), name)
-    inputs = {"source": source.path} if source.path else {}
-    job = planner.job(
-        "datasets", offered.plugin, inputs={"source": source.sha256}, name=offered.offer.name, params=params,
-        options={"dataset": name},
-    ).model_copy(update={"inputs": inputs})  # fmt: skip
-    return planner.node(
-        job,
-        offered.plugin,
-        title=f"dataset {name}",
-        cheap=offered.offer.cheap,
-        prepare=_refusal(source.problem) if source.problem else None,
-        sums={"source": source.sha256},
-    )
+@dataclass(frozen=True)
+class Input:
+    """Something that a job depends on: a file of another job's record, or a file outside of the store.
+
+    Attributes
+    ----------
+    role
+        Its name among the files of the job, as in `Job.inputs_by_role`: ``train``, ``weights/NAME``,
+        ``reference NAME``, ``slot NAME``, ...
+    record
+        Key of the record that holds the file; None for a file outside of the store.
+    file
+        Where it is; None where it is not on this machine. A relative path starts at the folder in which the job works:
+        its node's ``prepare`` writes it.
+    sha256
+        Of a file outside of the store: of its content, or of what it will be made of. Where there is neither, the
+        reason why the file is not there.
+    key_role
+        Its name in the key, where that is not `role`. Files of one record share one.
+    """
+
+    role: str
+    record: str | None
+    file: Path | None
+    sha256: str = ""
+    key_role: str = ""
+
+    @property
+    def key_part(self) -> tuple[str, str]:
+        """Its name in the key, and what enters the key: a key, or a sum."""
+        return self.key_role or self.role, self.sha256 if self.record is None else self.record
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether its content must be what it was when the plan was made: records are checked by their status."""
+        return self.record is None and self.file is not None and self.file.is_absolute()
 
 
-def _with_label_map(params: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return parameters with what a label map says in place of its path: a record depends on that alone.
+def key_inputs(inputs: Iterable[Input]) -> dict[str, str]:
+    """Return what enters the key of a job for its inputs.
 
     Raises
     ------
-    RecipeError
-        If the file cannot be read as a label map.
+    ValueError
+        If two inputs would enter under one name.
     """
-    if not isinstance(params.get(LABEL_MAP), str):
-        return params
-    try:
-        return {**params, LABEL_MAP: read_label_map(Path(params[LABEL_MAP]))}
-    except DataError as error:
-        raise RecipeError(f"dataset {name!r}: {error}") from error
+    parts: dict[str, str] = {}
+    for role, value in (each.key_part for each in inputs):
+        if parts.setdefault(role, value) != value:
+            raise ValueError(f"two inputs enter the key as {role!r}; this is a bug in pertharness")
+    return parts
 
 
-def plan_split(planner: Planner, task: Task, seed: int, level: str) -> str:
-    """Add the job that lays out train and val, as ``cells`` or as ``pseudobulk``, and return its key."""
-    place = (id(task), seed, level)
-    if place not in planner.splits:
-        planner.splits[place] = task, _plan_split(planner, task, seed, level)
-    return planner.splits[place][1]
+def job_fields(inputs: Iterable[Input], work: Path) -> dict[str, dict[str, Path]]:
+    """Return the fields of a job that name its files; `work` is the folder in which the job works."""
+    fields: dict[str, dict[str, Path]] = {"inputs": {}, "references": {}, "embeddings": {}}
+    for each in inputs:
+        if each.file is None:
+            continue
+        if each.role.startswith(REFERENCE):
+            field, name = "references", each.role[len(REFERENCE) :]
+        elif each.role.startswith(SLOT):
+            field, name = "embeddings", each.role[len(SLOT) :]
+        else:
+            field, name = "inputs", each.role
+        fields[field][name] = work / each.file
+    return fields
 
 
-def _plan_split(planner: Planner, task: Task, seed: int, level: str) -> str:
-    """Add the job of a split, and return its key."""
-    dataset = planner.plan.datasets[str(task.dataset)]
-    file = task.split.file
-    given = {"kind": task.split.kind, "variant": task.split.variant, "params": task.split.params, "seed": seed}
-    said = {**given, "file": sha256_file(file) if file else "", "level": level}
-    job = planner.job(
-        "splits", None, inputs={"dataset": dataset, "split": sha256_text(canonical_json(said))}, name=task.split.kind
-    )
-    folder = planner.store.record("datasets", dataset)
-    wanted = folder / (DATASET if level == "cells" else PSEUDOBULK)
-    job = job.model_copy(update={"inputs": {"dataset": wanted, "drawn": planner.store.work(job.key) / SPLIT}})
-    title = f"split {task.dataset} {task.name} seed {seed}" + (" (cells)" if level == "cells" else "")
-    writer = make_split_writer(folder, task, seed)
-    return planner.node(job, None, needs=(dataset,), title=title, prepare=writer, cheap=level != "cells")
+def needs(inputs: Iterable[Input]) -> tuple[str, ...]:
+    """Return the keys of the records that a job waits for, in the order of its inputs."""
+    return tuple(dict.fromkeys(each.record for each in inputs if each.record is not None))
 
 
-def plan_halves(planner: Planner, name: str) -> str:
-    """Add the job that halves the cells of a dataset's perturbations, and give its key."""
-    dataset = planner.plan.datasets[name]
-    job = planner.job("halves", None, inputs={"dataset": dataset}, seed=planner.recipe.comparison.seed)
-    path = planner.store.record("datasets", dataset) / DATASET
-    job = job.model_copy(update={"inputs": {"dataset": path}})
-    return planner.node(job, None, needs=(dataset,), title=f"halves of the cells of {name}")
-
-
-def _refusal(problem: str) -> Any:
-    def refuse(_: Path) -> None:
-        raise PertharnessError(problem)
-
-    return refuse
+def sums(inputs: Iterable[Input]) -> dict[str, str]:
+    """Return the sha256 of the files outside of the store, by role."""
+    return {each.role: each.sha256 for each in inputs if each.is_checked}

@@ -12,6 +12,7 @@ from pertharness.contract.errors import FetchError, RecipeError
 from pertharness.contract.jobs import WEIGHTS
 from pertharness.host.execution.hardware import missing_hardware, needs_gpu
 from pertharness.host.fetch import default_folder
+from pertharness.host.plan.inputs import Input
 from pertharness.host.plan.planner import Planner
 from pertharness.host.plugins.registry import Offered
 from pertharness.host.plugins.weights import Found, declared_by, examine
@@ -33,34 +34,32 @@ class OfferFiles:
     lacks: str | None = None
     prepare: Callable[[Path], None] | None = None
 
-    def hashes(self) -> dict[str, str]:
-        """Return what enters the key."""
-        return {WEIGHTS + one.declared.file.wanted: one.identity() for one in self.files}
-
-    def sums(self) -> dict[str, str]:
-        """Return the sha256 of what the job names, by role."""
-        return {WEIGHTS + one.declared.file.wanted: one.sha256 for one in self.files if one.condition == "there"}
-
-    def inputs(self) -> dict[str, Path]:
-        """Return what the job names."""
-        return {WEIGHTS + one.declared.file.wanted: one.path for one in self.files if one.condition == "there"}
+    def inputs(self) -> list[Input]:
+        """Return them as inputs of a job, which names those that are there alone."""
+        return [
+            Input(
+                WEIGHTS + each.declared.file.wanted, None, each.path if each.condition == "there" else None,
+                each.identity(),
+            )
+            for each in self.files
+        ]  # fmt: skip
 
 
 def plan_weights(planner: Planner, offered: Offered[ModelOffer] | Offered[EmbeddingOffer]) -> OfferFiles:
     """Return the files of an offer, looked at once per plan."""
-    place = (offered.plugin.ref.name, type(offered.offer).__name__, offered.offer.name)
-    if place not in planner.weights:
+    offer = (offered.plugin.ref.name, type(offered.offer).__name__, offered.offer.name)
+    if offer not in planner.offer_files:
         declared = declared_by(planner.registry, offered)
         folder = default_folder() if declared else planner.store.root
-        planner.weights[place] = _judge([examine(one, folder, planner.store.root) for one in declared])
-    given: OfferFiles = planner.weights[place]
-    return given
+        planner.offer_files[offer] = _judge([examine(each, folder, planner.store.root) for each in declared])
+    files: OfferFiles = planner.offer_files[offer]
+    return files
 
 
-def _judge(found: list[Found]) -> OfferFiles:
-    taken = tuple(one for one in found if one.condition != "missing" or not one.declared.file.optional)
-    missing = [one.reason for one in taken if one.condition == "missing"]
-    damaged = [one.reason for one in taken if one.condition == "damaged"]
+def _judge(files: list[Found]) -> OfferFiles:
+    taken = tuple(each for each in files if each.condition != "missing" or not each.declared.file.optional)
+    missing = [each.reason for each in taken if each.condition == "missing"]
+    damaged = [each.reason for each in taken if each.condition == "damaged"]
     return OfferFiles(taken, "; ".join(missing) or None, _refusal("\n".join(damaged)) if damaged else None)
 
 
@@ -71,26 +70,32 @@ def _refusal(problem: str) -> Callable[[Path], None]:
     return refuse
 
 
-def files_of_params(offer: ModelOffer | EmbeddingOffer, params: Mapping[str, Any], where: str) -> dict[str, Path]:
-    """Return the files that parameters name by their roles among a job's inputs, which it may read and no others.
+def files_of_params(
+    planner: Planner, offer: ModelOffer | EmbeddingOffer, params: Mapping[str, Any], where: str
+) -> list[Input]:
+    """Return the files that parameters name as inputs of a job, which may read these and no others.
 
     Raises
     ------
     RecipeError
         If one is not there, or is not named by an absolute path: a job runs in a folder of its own.
     """
-    named = {name: Path(str(params[name])) for name in offer.file_params if params.get(name)}
-    for name, path in named.items():
+    inputs = []
+    for name in offer.file_params:
+        path = Path(str(params[name])) if params.get(name) else None
+        if path is None:
+            continue
         if not path.is_absolute() or not path.is_file():
             what = "is no absolute path" if not path.is_absolute() else "is not there, or no file"
             raise RecipeError(f"{where}: {name} is {str(path)!r}, which {what}; expected the absolute path of a file")
-    return {f"file {name}": path for name, path in named.items()}
+        inputs.append(planner.from_file(f"file {name}", path))
+    return inputs
 
 
-def missing_here(planner: Planner, needs: Needs, given: OfferFiles) -> str | None:
+def missing_here(planner: Planner, needs: Needs, files: OfferFiles) -> str | None:
     """Return what an offer misses on this machine, or None: all of it, so that one look is enough."""
     hardware = missing_hardware(needs, planner.recipe.resources.device, planner.machine)
-    return "; ".join(reason for reason in (hardware, given.lacks) if reason) or None
+    return "; ".join(reason for reason in (hardware, files.lacks) if reason) or None
 
 
 def gpu_memory(planner: Planner, offer: ModelOffer | EmbeddingOffer) -> float | None:

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import psutil
@@ -19,6 +20,7 @@ from pertharness.files.whole import sha256_file
 from pertharness.host.execution.batch import CORE
 from pertharness.host.execution.hardware import Machine, read_machine
 from pertharness.host.execution.nodes import Node
+from pertharness.host.plan.inputs import Input, job_fields, key_inputs, needs, sums
 from pertharness.host.plan.plan import Attempt, Plan
 from pertharness.host.plan.split_jobs import split_label
 from pertharness.host.plugins.registry import Offered, Plugin, Registry, caches_of, look_up
@@ -41,13 +43,13 @@ class Planner:
     plan: Plan
     hashes: dict[Path, str] = field(default_factory=dict)
     """Of the files of embeddings, each read once."""
-    weights: dict[tuple[str, ...], Any] = field(default_factory=dict)
-    """Of each offer, what `pertharness.host.plan.needed_files` found."""
+    offer_files: dict[tuple[str, ...], Any] = field(default_factory=dict)
+    """Plugin, kind and name of an offer -> its files, from `pertharness.host.plan.needed_files`."""
     splits: dict[tuple[int, int, str], tuple[Task, str]] = field(default_factory=dict)
     """The identity of a task, seed and level -> the task, which so stays what it is, and the key of the split."""
     caches: dict[str, Path] = field(default_factory=dict)
     """Plugin -> where its compile caches lie."""
-    asked: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+    score_jobs: dict[tuple[Any, ...], Any] = field(default_factory=dict)
     """What the score jobs of a split have in common, from `pertharness.host.plan.scores`."""
 
     @functools.cached_property
@@ -73,26 +75,47 @@ class Planner:
             self.hashes[path] = sha256_file(path)
         return self.hashes[path]
 
-    def job(self, stage: Stage, plugin: Plugin | None, *, inputs: Mapping[str, str], **fields: Any) -> Job:
-        """Return a job with its key; `inputs` are the keys and hashes of all that it reads."""
-        ref = plugin.ref if plugin else CORE
-        # Splitting and reading predictions are done by the core itself, in its own interpreter.
-        identity = plugin.in_keys() if plugin else {"environment": _core(self.registry).environment}
-        resources = self.recipe.resources
-        job = Job(
-            key="", stage=stage, plugin=ref, device=resources.device,
-            threads=resources.threads if stage in ON_DEVICE else 1,
-            key_parts=key_parts(stage, identity, inputs), **fields,
-        )  # fmt: skip
-        return job.model_copy(update={"key": key_of(job)})
+    def from_record(self, role: str, stage: Stage, key: str, file: str, key_role: str = "") -> Input:
+        """Return a file of a record as an input."""
+        return Input(role, key, self.store.record(stage, key) / file, key_role=key_role)
 
-    def node(self, job: Job, plugin: Plugin | None, **fields: Any) -> str:
-        """Add a node for a job and give its key."""
+    def from_file(self, role: str, path: Path) -> Input:
+        """Return a file outside of the store as an input."""
+        return Input(role, None, path, self.hash_of(path))
+
+    def add_job(
+        self, stage: Stage, plugin: Plugin | None, inputs: Sequence[Input], *, title: str, name: str = "",
+        params: Mapping[str, Any] = MappingProxyType({}), options: Mapping[str, Any] = MappingProxyType({}),
+        seed: int = 0, task: JobTask | None = None, **node: Any,
+    ) -> str:  # fmt: skip
+        """Add a job to the plan unless it is there, and return its key.
+
+        Parameters
+        ----------
+        stage, name, params, options, seed, task
+            As in `Job`.
+        plugin
+            Whose hooks the job calls; None where the core does it itself, in its own interpreter.
+        inputs
+            All that the job reads: its files, what its key is made with and what it waits for.
+        title, **node
+            As in `Node`.
+        """
+        core = _core(self.registry)
         resources = self.recipe.resources
-        python = (plugin or _core(self.registry)).python
-        limits: dict[str, Any] = {"timeout_s": resources.timeout_s, "memory_mb": self.memory_mb}
+        identity = plugin.in_keys() if plugin else {"environment": core.environment}
+        job = Job(
+            key="", stage=stage, plugin=plugin.ref if plugin else CORE, name=name, params=dict(params), seed=seed,
+            device=resources.device, threads=resources.threads if stage in ON_DEVICE else 1, task=task,
+            options=dict(options), key_parts=key_parts(stage, identity, key_inputs(inputs)),
+        )  # fmt: skip
+        key = key_of(job)
+        job = job.model_copy(update={"key": key, **job_fields(inputs, self.store.work(key))})
         caches, sources = (self.caches_of(plugin), plugin.sources) if plugin else (None, None)
-        return self.plan.add(Node(job=job, python=python, caches=caches, sources=sources, **limits, **fields))
+        return self.plan.add(Node(
+            job=job, python=(plugin or core).python, title=title, needs=needs(inputs), sums=sums(inputs),
+            caches=caches, sources=sources, timeout_s=resources.timeout_s, memory_mb=self.memory_mb, **node,
+        ))  # fmt: skip
 
 
 def add_attempt(
@@ -113,7 +136,7 @@ def add_attempt(
 
 
 def job_task(task: Task, seed: int) -> JobTask:
-    """Return what a job is told of its task."""
+    """Return the task as a job's file has it."""
     return JobTask(dataset=str(task.dataset), name=task.name, split_kind=split_label(task), split_seed=seed)
 
 
@@ -125,10 +148,10 @@ def find_offer(offers: Mapping[str, Any], name: str, kind: str) -> Any:
     RecipeError
         If there is none, with what may have been meant.
     """
-    found = look_up(offers, name)
-    if found is None:
+    offered = look_up(offers, name)
+    if offered is None:
         raise RecipeError(f"there is no {kind} {name!r}; {expected(name, offers)}")
-    return found
+    return offered
 
 
 def with_defaults(
@@ -152,14 +175,14 @@ def with_defaults(
 
 
 def _unknown(offer: DatasetOffer | EmbeddingOffer | ModelOffer | ScorerOffer, name: str) -> str:
-    """Say that an offer has no parameter of a name, and how its slots are filled, which may have been meant."""
+    """Return that an offer has no parameter of a name, with how its slots are filled, which may have been meant."""
     slots = offer.slots if isinstance(offer, ModelOffer) else ()
     if name.upper() in slots:
         slot = name.upper()
         what = "a slot, not a parameter" if name in slots else f"no parameter; the slot {slot!r} has a capital"
         return f"{name!r} of {offer.name!r} is {what}; fill it with an embedding, as in {_filled(slot)}"
-    said = f"{offer.name!r} has no parameter {name!r}; {expected(name, offer.params)}"
-    return said + (f"; or an embedding in a slot, as in {_filled(next(iter(slots)))}" if slots else "")
+    unknown = f"{offer.name!r} has no parameter {name!r}; {expected(name, offer.params)}"
+    return unknown + (f"; or an embedding in a slot, as in {_filled(next(iter(slots)))}" if slots else "")
 
 
 def _filled(slot: str) -> str:

@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from pertharness.contract.cards import ModelOffer
-from pertharness.contract.jobs import State
+from pertharness.contract.jobs import REFERENCE, SLOT, State
+from pertharness.contract.options import ExternalOptions, ModelOptions
 from pertharness.contract.stages import DATASET, EMBEDDING, FACTS, PSEUDOBULK, SPLIT, TRAIN, VAL
+from pertharness.host.plan.data_jobs import plan_split
 from pertharness.host.plan.embeddings import by_chance, plan_embeddings, shown_slots, why_not
-from pertharness.host.plan.inputs import plan_split
 from pertharness.host.plan.needed_files import OfferFiles, files_of_params, gpu_memory, missing_here, plan_weights
 from pertharness.host.plan.planner import Planner, Scorers, add_attempt, job_task, with_defaults
 from pertharness.host.plan.scores import plan_scores
@@ -51,8 +52,8 @@ def _why_absent(registry: Registry, spec: ModelSpec, shown: ModelSpec) -> tuple[
         if problem.plugin in (spec.plugin, spec.name):
             return f"plugin {problem.plugin!r} cannot be used: {problem.message}", problem.state
     # No list of what there is: a recipe may have many that are not installed, and a leaderboard notes each.
-    said = (f"not installed: {shown.text()!r}", close_to(spec.name, registry.models))
-    return "; ".join(filter(None, said)), "skipped"
+    reasons = (f"not installed: {shown.text()!r}", close_to(spec.name, registry.models))
+    return "; ".join(filter(None, reasons)), "skipped"
 
 
 def _plan_prediction(
@@ -64,38 +65,34 @@ def _plan_prediction(
     offered: Offered[ModelOffer],
     split: str,
 ) -> str:
-    """Add the job that fits a model and predicts, after those that make its embeddings, and give its key."""
-    offer, plugin = offered.offer, offered.plugin
+    """Add the job that fits a model and predicts, after those that make its embeddings, and return its key."""
+    offer = offered.offer
     if offer.input == "cells":
         split = plan_split(planner, task, seed, "cells")
     params = with_defaults(offer, spec.params, spec.text())
-    references = {name: planner.plan.datasets[name] for name in task.references}
-    embeddings = plan_embeddings(planner, task, seed, spec, offer, training_seed)
     weights = plan_weights(planner, offered)
-    # A dataset may have the name of a slot, or be called split.
-    inputs = {f"reference {name}": key for name, key in references.items()}
-    inputs |= {f"slot {slot}": key for slot, key in embeddings.items()} | weights.hashes()
-    named = files_of_params(offer, params, spec.text())
-    sums = {role: planner.hash_of(path) for role, path in named.items()}
-    inputs |= sums
-    job = planner.job(
-        "predictions", plugin, inputs={"split": split, **inputs}, name=offer.name, params=params, seed=training_seed,
-        task=job_task(task, seed), options={"score_on": list(task.score_on)},
-    )  # fmt: skip
-    record = planner.store.record
-    parts = {"train": TRAIN, **({"val": VAL} if offer.uses_validation else {}), "split": SPLIT}
     level = DATASET if offer.input == "cells" else PSEUDOBULK
-    files = {
-        "inputs": {role: record("splits", split) / file for role, file in parts.items()} | weights.inputs() | named,
-        "references": {name: record("datasets", key) / level for name, key in references.items()},
-        "embeddings": {slot: record("embeddings", key) / EMBEDDING for slot, key in embeddings.items()},
-    }
-    return planner.node(
-        job.model_copy(update=files), plugin, needs=(split, *references.values(), *embeddings.values()),
+    inputs = [
+        planner.from_record("train", "splits", split, TRAIN, key_role="split"),
+        *([planner.from_record("val", "splits", split, VAL, key_role="split")] if offer.uses_validation else ()),
+        planner.from_record("split", "splits", split, SPLIT),
+        *weights.inputs(),
+        *files_of_params(planner, offer, params, spec.text()),
+    ]
+    inputs += [
+        planner.from_record(REFERENCE + name, "datasets", planner.plan.datasets[name], level)
+        for name in task.references
+    ]
+    inputs += [
+        planner.from_record(SLOT + slot, "embeddings", key, EMBEDDING)
+        for slot, key in plan_embeddings(planner, task, seed, spec, offer, training_seed).items()
+    ]
+    return planner.add_job(
+        "predictions", offered.plugin, inputs, name=offer.name, params=params, seed=training_seed,
+        task=job_task(task, seed), options=ModelOptions(score_on=task.score_on).written(),
         title=f"{label_of(planner.registry, spec)} on {task.dataset} {task.name} seed {seed}",
-        cheap=offer.cheap, preload=offer.preload,
-        preflight=_preflight(planner, offer, split, task, weights), prepare=weights.prepare,
-        gpu_gb=gpu_memory(planner, offer), sums=sums | weights.sums(),
+        cheap=offer.cheap, preload=offer.preload, prepare=weights.prepare,
+        preflight=_preflight(planner, offer, split, task, weights), gpu_gb=gpu_memory(planner, offer),
     )  # fmt: skip
 
 
@@ -106,8 +103,8 @@ def find_model(registry: Registry, spec: ModelSpec) -> Offered[ModelOffer] | Non
 
 def name_of(registry: Registry, spec: ModelSpec) -> str:
     """Return a model's name on the leaderboard: with its plugin's only where it would be another model's without."""
-    found = find_model(registry, spec)
-    return next((name for name, offered in registry.models.items() if offered is found), spec.full_name)
+    meant = find_model(registry, spec)
+    return next((name for name, offered in registry.models.items() if offered is meant), spec.full_name)
 
 
 def label_of(registry: Registry, spec: ModelSpec) -> str:
@@ -117,8 +114,8 @@ def label_of(registry: Registry, spec: ModelSpec) -> str:
 
 def shown_model(registry: Registry, spec: ModelSpec) -> ModelSpec:
     """Return a model as it stands on the leaderboard."""
-    found = find_model(registry, spec)
-    params = _changed(found.offer, spec) if found else spec.params
+    offered = find_model(registry, spec)
+    params = _changed(offered.offer, spec) if offered else spec.params
     return ModelSpec(None, name_of(registry, spec), shown_slots(registry, spec), params)
 
 
@@ -136,24 +133,18 @@ _OF_LABELS = ("separator", "label_map", "control_label", "guides", "scale")
 def plan_file(planner: Planner, task: Task, seed: int, entry: PredictionChoice, scorers: Scorers) -> None:
     """Add a prediction that was made elsewhere: read instead of computed, scored like any other."""
     split = plan_split(planner, task, seed, "pseudobulk")
-    folder = planner.store.record("splits", split)
-    options: dict[str, Any] = {"score_on": list(task.score_on), "prediction_kind": entry.kind, "reading": _READING}
+    options: dict[str, Any] = {"score_on": task.score_on, "prediction_kind": entry.kind, "reading": _READING}
     options |= {"prediction_columns": entry.columns} if entry.columns else {}
     options |= {"dataset_params": params} if (params := _params_of_labels(planner, str(task.dataset))) else {}
-    job = planner.job(
-        "predictions", None, inputs={"split": split, "file": planner.hash_of(entry.file)}, name=entry.name,
-        options=options,
-    ).model_copy(
-        update={"inputs": {"split": folder / SPLIT, "train": folder / TRAIN, "file": entry.file}}
+    inputs = [
+        planner.from_record("split", "splits", split, SPLIT),
+        planner.from_record("train", "splits", split, TRAIN, key_role="split"),
+        planner.from_file("file", entry.file),
+    ]
+    prediction = planner.add_job(
+        "predictions", None, inputs, name=entry.name, options=ExternalOptions.model_validate(options).written(),
+        title=f"{entry.name} (file) on {task.dataset} {task.name}", cheap=True,
     )  # fmt: skip
-    prediction = planner.node(
-        job,
-        None,
-        needs=(split,),
-        title=f"{entry.name} (file) on {task.dataset} {task.name}",
-        cheap=True,
-        sums={"file": planner.hash_of(entry.file)},
-    )
     scores = plan_scores(planner, task, seed, split, prediction, entry.name, scorers)
     add_attempt(
         planner, task, seed, 1, "file", ModelSpec(None, entry.name), split, prediction=prediction, scores=scores
@@ -190,7 +181,7 @@ def _preflight(planner: Planner, offer: ModelOffer, split: str, task: Task, weig
 
 
 def _facts(planner: Planner, dataset: str) -> dict[str, Any]:
-
+    """Return what a dataset's record says of its size and level."""
     path = planner.store.record("datasets", planner.plan.datasets[dataset]) / FACTS
     facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return facts

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from pertharness.contract.cards import ScorerOffer
 from pertharness.contract.errors import RecipeError
+from pertharness.contract.jobs import REFERENCE
 from pertharness.contract.jobs import Task as JobTask
+from pertharness.contract.options import ScoreOptions
 from pertharness.contract.stages import HALVES, PREDICTION, PSEUDOBULK, SPLIT
-from pertharness.host.plan.inputs import plan_halves
+from pertharness.host.plan.data_jobs import plan_halves
+from pertharness.host.plan.inputs import Input, key_inputs
 from pertharness.host.plan.planner import Planner, Scorers, find_offer, job_task, with_defaults
 from pertharness.host.plugins.registry import Offered
 from pertharness.host.recipe import TaskChoice as Task
@@ -35,18 +38,18 @@ def plan_scorers(planner: Planner) -> list[tuple[Offered[ScorerOffer], dict[str,
     RecipeError
         If there is no such scorer, or two that were named give scores of one name.
     """
-    found, named = planner.registry.scorers, planner.recipe.scorers
+    offers, named = planner.registry.scorers, planner.recipe.scorers
     chosen = []
     givers: dict[str, str] = {}
-    for spec in named or map(parse_model, found):
-        one = find_offer(found, spec.full_name, "scorer")
-        if one.offer.calibrates and not planner.recipe.comparison.calibrate:
+    for spec in named or map(parse_model, offers):
+        scorer = find_offer(offers, spec.full_name, "scorer")
+        if scorer.offer.calibrates and not planner.recipe.comparison.calibrate:
             if named:
                 message = f"the scorer {spec.text()!r} is for runs that calibrate"
                 raise RecipeError(f"{message}; say --calibrate, or calibrate = true under [comparison]")
             continue
-        given = {f"scorer {one.offer.name!r}", *(f"metric {metric.id!r}" for metric in one.offer.metrics)}
-        given |= {f"table {table.name!r}" for table in one.offer.tables}
+        given = {f"scorer {scorer.offer.name!r}", *(f"metric {metric.id!r}" for metric in scorer.offer.metrics)}
+        given |= {f"table {table.name!r}" for table in scorer.offer.tables}
         if clash := sorted(given & givers.keys()):
             message = f"the scorers {givers[clash[0]]!r} and {spec.text()!r} both give the {clash[0]}"
             if named:
@@ -54,22 +57,22 @@ def plan_scorers(planner: Planner) -> list[tuple[Offered[ScorerOffer], dict[str,
             planner.plan.notes.append(f"{message}: {spec.text()!r} is left aside; name it with --scorers to use it")
             continue
         givers.update(dict.fromkeys(given, spec.text()))
-        chosen.append((one, with_defaults(one.offer, spec.params, spec.text())))
-    planner.plan.scorers.update({one.offer.name: one.offer for one, _ in chosen})
+        chosen.append((scorer, with_defaults(scorer.offer, spec.params, spec.text())))
+    planner.plan.scorers.update({scorer.offer.name: scorer.offer for scorer, _ in chosen})
     return chosen
 
 
-class _Asked(NamedTuple):
+@dataclass(frozen=True)
+class _ScoreJobs:
     """What the jobs of one scorer on one split have in common, whatever they score."""
 
     scorer: Offered[ScorerOffer]
     params: Mapping[str, Any]
-    needs: dict[str, str]
-    """With an empty place for the prediction."""
     options: dict[str, Any]
     task: JobTask
-    files: dict[str, Path]
-    references: dict[str, Path]
+    data: tuple[Input, ...]
+    others: tuple[Input, ...]
+    """References and halves, which stand behind the prediction."""
 
 
 def plan_scores(
@@ -77,46 +80,50 @@ def plan_scores(
     against_half: bool = False,
 ) -> dict[str, str]:  # fmt: skip
     """Add the jobs that score a prediction, of the scorers that are for its task, and return their keys by scorer."""
-    file = planner.store.record("predictions", prediction) / PREDICTION
+    predicted = planner.from_record("prediction", "predictions", prediction, PREDICTION)
     keys = {}
     for scorer, params in scorers:
         if not is_for(scorer.offer, task):
             continue
-        place = (id(task), seed, split, scorer.offer.name, against_half)
-        if place not in planner.asked:  # beside the task, which so stays what it is
-            planner.asked[place] = task, _ask(planner, task, seed, split, scorer, params, against_half=against_half)
-        one: _Asked = planner.asked[place][1]
-        name = one.scorer.offer.name
-        needs = {**one.needs, "prediction": prediction}
-        job = planner.job(
-            "scores", one.scorer.plugin, inputs=needs, name=name, params=one.params, task=one.task,
-            options=one.options,
-        )  # fmt: skip
-        keys[name] = planner.node(
-            job.model_copy(update={"inputs": {**one.files, "prediction": file}, "references": one.references}),
-            one.scorer.plugin, cheap=True, preload=one.scorer.offer.preload, needs=tuple(needs.values()),
+        jobs = _score_jobs(planner, task, seed, split, scorer, params, against_half=against_half)
+        name = jobs.scorer.offer.name
+        keys[name] = planner.add_job(
+            "scores", jobs.scorer.plugin, (*jobs.data, predicted, *jobs.others), name=name, params=jobs.params,
+            task=jobs.task, options=jobs.options, cheap=True, preload=jobs.scorer.offer.preload,
             title=f"score {name} of {label}, {task.name} seed {seed}" + (" (half)" if against_half else ""),
         )  # fmt: skip
     return keys
 
 
-def _ask(
+def _score_jobs(
     planner: Planner, task: Task, seed: int, split: str, scorer: Offered[ScorerOffer], params: Mapping[str, Any], *,
     against_half: bool,
-) -> _Asked:  # fmt: skip
-    """Return what the jobs of a scorer on a split have in common."""
-    dataset, record = planner.plan.datasets[str(task.dataset)], planner.store.record
-    references = {other: planner.plan.datasets[other] for other in task.references}
-    halves = plan_halves(planner, str(task.dataset)) if against_half or scorer.offer.calibrates else ""
-    needs = {"dataset": dataset, "split": split, "prediction": "", **references}
-    needs |= {"halves": halves} if halves else {}
-    options = {"score_on": list(task.score_on), "offer": scorer.offer.model_dump(mode="json", exclude={"params_help"})}
-    options |= {"against": "half_b"} if against_half else {}
-    files = {
-        "pseudobulk": record("datasets", dataset) / PSEUDOBULK,
-        "split": record("splits", split) / SPLIT,
-        "prediction": Path(),
-    }
-    files |= {"halves": record("halves", halves) / HALVES} if halves else {}
-    of_references = {other: record("datasets", key) / PSEUDOBULK for other, key in references.items()}
-    return _Asked(scorer, params, needs, options, job_task(task, seed), files, of_references)
+) -> _ScoreJobs:  # fmt: skip
+    """Return what the jobs of a scorer on a split have in common, made once."""
+    scored = (id(task), seed, split, scorer.offer.name, against_half)
+    if scored not in planner.score_jobs:  # beside the task, which so stays what it is
+        dataset = planner.plan.datasets[str(task.dataset)]
+        data = (
+            planner.from_record("pseudobulk", "datasets", dataset, PSEUDOBULK, key_role="dataset"),
+            planner.from_record("split", "splits", split, SPLIT),
+        )
+        halves = plan_halves(planner, str(task.dataset)) if against_half or scorer.offer.calibrates else ""
+        of_halves = [planner.from_record("halves", "halves", halves, HALVES)] if halves else []
+        taken = {"prediction", *key_inputs([*data, *of_halves])}
+        others = [*(_reference(planner, name, taken) for name in task.references), *of_halves]
+        options = ScoreOptions(score_on=task.score_on, offer=scorer.offer)
+        if against_half:
+            options = ScoreOptions(score_on=task.score_on, offer=scorer.offer, against="half_b")
+        planner.score_jobs[scored] = (
+            task,
+            _ScoreJobs(scorer, params, options.written(), job_task(task, seed), data, tuple(others)),
+        )
+    jobs: _ScoreJobs = planner.score_jobs[scored][1]
+    return jobs
+
+
+def _reference(planner: Planner, name: str, taken: Collection[str]) -> Input:
+    """Return another dataset as an input; its name is that in the key, unless another input has `taken` it there."""
+    role = REFERENCE + name
+    key_role = role if name in taken else name
+    return planner.from_record(role, "datasets", planner.plan.datasets[name], PSEUDOBULK, key_role)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pertharness.contract.errors import ChoiceError, DataError, FetchError, RecipeError
+from pertharness.contract.options import kind_of_prediction
 from pertharness.data.containers import is_zarr
 from pertharness.files.whole import sha256_file
 from pertharness.host.execution.hardware import find_gpus
@@ -156,7 +157,8 @@ def _read_files(plan: Plan, runner: Runner) -> None:
     RecipeError
         If such a file cannot be used. What goes wrong otherwise becomes a record like any other.
     """
-    wanted = [key for key, node in plan.nodes.items() if node.stage == "predictions" and "file" in node.job.inputs]
+    predictions = {key: node.job for key, node in plan.nodes.items() if node.stage == "predictions"}
+    wanted = [key for key, job in predictions.items() if kind_of_prediction(job) == "external"]
     first: set[str] = set()
     waiting = [*wanted]
     while waiting:

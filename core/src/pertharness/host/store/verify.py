@@ -125,7 +125,7 @@ class Verifier:
 
     def _verify_inputs(self, where: str, job: Job, status: Status) -> Iterator[Finding]:
         """Yield inputs whose sums, as they were read, are not those of the records or files that they came from."""
-        for role, path in _files_read(job).items():
+        for role, path in job.inputs_by_role().items():
             read = status.inputs.get(role, "")
             origin = record_of(path)
             if origin is None:
@@ -215,12 +215,6 @@ def record_of(path: Path) -> tuple[Stage, str] | None:
     return (known, key) if known is not None and _KEY.fullmatch(key) else None
 
 
-def _files_read(job: Job) -> dict[str, Path]:
-    """Return the files that a job reads by role, as its status names them."""
-    references = {f"reference {name}": path for name, path in job.references.items()}
-    return {**job.inputs, **references, **{f"slot {name}": path for name, path in job.embeddings.items()}}
-
-
 def _verify_key(job: Job, stage: Stage, key: str) -> Iterator[Finding]:
     """Yield what a job's file says that does not fit its key; jobs of older versions do not say what it was made of."""
     where = f"{stage}/{key}/job.json"
@@ -230,7 +224,7 @@ def _verify_key(job: Job, stage: Stage, key: str) -> Iterator[Finding]:
         if key_of(job) != key:
             yield Finding(f"{where}: has changed: what it asks for has another key, {key_of(job)[:12]}...")
         known = set(job.key_parts.inputs.values())
-        for role, path in _files_read(job).items():
+        for role, path in job.inputs_by_role().items():
             origin = record_of(path)
             if origin is not None and origin[1] not in known:
                 yield Finding(f"{where}: has changed: {role} is of {'/'.join(origin)}, which its key was not made with")
