@@ -1,4 +1,4 @@
-"""The built-in datasets, as a plugin: the demo, any h5ad file, and four published screens."""
+"""The plugin of the built-in datasets: the demo, any h5ad file, and four published screens."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LOADERS: dict[str, Callable[[str, Path | None, Mapping[str, Any]], AnnData | St
 
 @hookimpl
 def describe() -> Card:
-    """List the datasets."""
+    """Return the card with the built-in datasets."""
     return Card(datasets=(DEMO, H5AD, *PUBLISHED))
 
 

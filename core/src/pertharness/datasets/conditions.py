@@ -1,6 +1,6 @@
-"""Conditions beside perturbation and context: doses, times, treatments, CRISPRa beside CRISPRi, batches.
+"""Find further conditions of cells: doses, times, treatments, modalities and batches.
 
-What differs within a perturbation is pooled only where the user says so; batches are, and are named.
+Conditions within a perturbation are pooled only if the user asks for it. Batches are always pooled, with a note.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ CONTEXT_COLUMNS = (
     "context", "cell_type", "cell_line", "celltype", "cellline", "cell.type", "cell.line", "cell type", "cell line",
     "cell-type", "cell-line",
 )  # fmt: skip
-"""Columns of ``obs`` that name contexts, in lower case."""
+"""Names of columns of ``obs`` that have contexts, in lower case."""
 _MOST_VALUES = 50
-"""Of a dose, a time or a treatment; a column of more values is a measurement of cells."""
+"""Most distinct values of a dose, a time or a treatment; a column with more is a measurement of cells."""
 _MOST_BATCHES = 2000
 _UNITS = frozenset({"unit", "units"})
 _WORDS: Mapping[str, frozenset[str]] = {
@@ -46,34 +46,34 @@ _WORDS: Mapping[str, frozenset[str]] = {
          "channel", "plate", "experiment", "gem", "gemgroup", "patient", "subject", "mouse", "animal", "ident"}
     ),
 }  # fmt: skip
-"""Words of the name of a column -> what its values are; the first kind that fits."""
+"""Kind of condition -> words in names of columns with such values; the first match counts."""
 _SECOND = re.compile(r"perturbation[-_. ]?[2-9]", re.IGNORECASE)
-"""Names of columns of what was done to cells beside the perturbation."""
+"""Names of columns with a further treatment of cells, besides the perturbation."""
 _OF_LABELS = frozenset({"condition", "conditions", "drug", "drugs", "compound", "compounds"})
-"""Words of columns that may name the perturbations once more, guide by guide."""
+"""Words in names of columns that may be another spelling of the perturbations, such as their guides."""
 _NO_TIMES = frozenset({"pseudotime", "latent", "pseudo", "sequencing", "date", "run", "processing"})
 _KEEPS_CONTROLS = frozenset({"doses", "times"})
-"""Kinds of which a control may have none: all controls are taken where none has the value that is asked for."""
+"""Kinds that controls may lack: all controls are used if none has the chosen value."""
 _MODALITIES = {
     "crispri": re.compile("crispri.*|.*interference.*|.*knock-?down.*|kd|.*krab.*|.*mecp2.*"),
     "crispra": re.compile("crispra.*|.*activation.*|.*over-?expression.*|.*vpr|.*vp64.*|.*suntag.*"),
     "ko": re.compile("crispr|crispr-?(ko|cas9).*|cas9|.*knock-?out.*|ko"),
 }
-"""How the values of a column spell them, in lower case without ``_`` and spaces."""
+"""Modality -> its spellings in a column, in lower case and without ``_`` and spaces."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A column of ``obs`` that tells conditions apart.
+    """A column of ``obs`` that distinguishes conditions.
 
     Attributes
     ----------
     kind
         ``contexts``, ``doses``, ``times``, ``treatments``, ``modalities`` or ``batches``.
     values
-        Of the rows that are used, as texts; of rows without a value the empty text.
+        Values of the rows in use, as texts; empty if missing.
     pooled
-        Perturbations that have rows of more than one value, the control among them.
+        Perturbations, or the control, with rows of more than one value.
     """
 
     column: str
@@ -85,27 +85,27 @@ class Condition:
 def choose_conditions(
     obs: pd.DataFrame, rows: np.ndarray, labelling: Labelling, options: FileOptions, notes: list[str]
 ) -> np.ndarray:
-    """Return the rows of the conditions that are used.
+    """Return the rows of the chosen conditions.
 
     Parameters
     ----------
     obs
-        Of the file.
+        Table of the file.
     rows
-        Of `obs` that have a perturbation, ascending.
+        Indices of the rows of `obs` that have a perturbation, ascending.
     labelling
-        How the labels of these are read.
+        How their labels are read.
     options
-        ``only`` and ``pool`` are looked at.
+        The user's options, of which ``only`` and ``pool`` are used.
     notes
-        Gets a line for each thing that is left out or pooled, and for batches.
+        Receives a line for everything that is left out or pooled, and for batches.
 
     Raises
     ------
     ChoiceError
-        If a perturbation has rows of several conditions, and the user does not say what becomes of them.
+        If a perturbation has rows of several conditions, and the user has not chosen what to do with them.
     DataError
-        If a column or a value that the user names is not there.
+        If a column or a value that the user names does not exist.
     """
     used_obs = obs if len(rows) == len(obs) else obs.iloc[rows]
     perturbations = labels_in(used_obs, labelling.column).map(labelling.mapping)
@@ -122,22 +122,22 @@ def choose_conditions(
 
 
 def _may_pool(condition: Condition, options: FileOptions) -> bool:
-    """Return whether the values of a condition are pooled: batches always, others where the user says so."""
+    """Return whether the values of a condition may be pooled: batches always, others if the user says so."""
     all_contexts = condition.kind == "contexts" and options.context_column == NONE
     return condition.kind == "batches" or all_contexts or condition.column in (options.pool or ())
 
 
 def find_conditions(obs: pd.DataFrame, perturbations: pd.Series, label_column: str) -> list[Condition]:
-    """Return the columns of ``obs`` that tell conditions of perturbed cells apart, or of controls.
+    """Return the columns of ``obs`` that distinguish conditions of perturbed cells, or of controls.
 
     Parameters
     ----------
     obs
-        The rows that are used.
+        Table of the rows in use.
     perturbations
-        Of these rows, canonical.
+        Canonical labels of these rows.
     label_column
-        Column of the labels, which is none of conditions.
+        Column of the labels, which is skipped.
     """
     conditions = []
     is_control = (perturbations == CONTROL).to_numpy()
@@ -156,7 +156,7 @@ def find_conditions(obs: pd.DataFrame, perturbations: pd.Series, label_column: s
 
 
 def _kind_of(column: str, values: pd.Series) -> str | None:
-    """Return what the values of a column are, by its name, or by the values where these are modalities."""
+    """Return the kind of condition in a column, by its name, or by its values for modalities; None if it has none."""
     words = _words_of(column)
     if words & _UNITS:
         return None
@@ -172,12 +172,12 @@ def _kind_of(column: str, values: pd.Series) -> str | None:
 
 
 def _words_of(column: str) -> set[str]:
-    """Return the words of the name of a column, in lower case."""
+    """Return the words in the name of a column, in lower case."""
     return set(re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", column).lower()))
 
 
 def _modalities(values: pd.Series) -> set[str]:
-    """Return the modalities that the values of a column name, none where some name something else."""
+    """Return the modalities in a column; none if any value is something else."""
     if values.dtype.name not in ("object", "category", "str", "string"):
         return set()
     distinct = values.drop_duplicates().dropna()
@@ -188,7 +188,7 @@ def _modalities(values: pd.Series) -> set[str]:
 
 
 def _modality(value: str) -> str | None:
-
+    """Return the modality, or the control, that a value means; None if it means neither."""
     bare = re.sub(r"[_ ]", "", value.lower())
     for modality, pattern in _MODALITIES.items():
         if pattern.fullmatch(bare):
@@ -197,13 +197,13 @@ def _modality(value: str) -> str | None:
 
 
 def _texts(values: pd.Series) -> pd.Series:
-    """Return values as texts, whole numbers as such."""
+    """Return values as texts; whole numbers have no decimal point."""
     import pandas as pd
 
     if isinstance(values.dtype, pd.CategoricalDtype) and pd.api.types.is_float_dtype(values.cat.categories.dtype):
         values = values.astype(values.cat.categories.dtype)
     if pd.api.types.is_float_dtype(values.dtype):
-        # By way of its own text, so that the 0.1 of 32 bits is no 0.10000000149.
+        # Converted by its text, so that a 32-bit 0.1 does not become 0.10000000149.
         texts = values.map({value: f"{float(str(value)):.12g}" for value in values.dropna().unique()})
     else:
         texts = values.astype(object).where(values.notna(), "").astype(str)
@@ -212,7 +212,7 @@ def _texts(values: pd.Series) -> pd.Series:
 
 
 def _pooled(perturbations: pd.Series, values: pd.Series) -> tuple[str, ...]:
-    """Return the perturbations that have rows of more than one value."""
+    """Return the perturbations with rows of more than one value."""
     import pandas as pd
 
     labels, names = pd.factorize(perturbations)
@@ -223,7 +223,7 @@ def _pooled(perturbations: pd.Series, values: pd.Series) -> tuple[str, ...]:
 
 
 def _take_only(obs: pd.DataFrame, perturbations: pd.Series, options: FileOptions, notes: list[str]) -> np.ndarray:
-    """Return which rows have the values that the user asks for, as a mask."""
+    """Return a mask of the rows with the values that the user chose with ``only``."""
     is_kept = np.ones(len(obs), dtype=bool)
     is_control = (perturbations == CONTROL).to_numpy()
     for column, chosen in (options.only or {}).items():
@@ -238,7 +238,7 @@ def _take_only(obs: pd.DataFrame, perturbations: pd.Series, options: FileOptions
         fits = values.isin([spelling for value in chosen for spelling in _spellings(value)]).to_numpy()
         if not (fits & is_control).any():
             _refuse_without_controls(obs, column, chosen, values[is_control])
-            fits = fits | is_control  # what pandas gives may be read-only
+            fits = fits | is_control  # not in place, because the array of pandas may be read-only
             notes.append(
                 f"controls: none has {quote(chosen)} in obs[{column!r}]; all {int(is_control.sum())} are taken"
             )
@@ -249,7 +249,7 @@ def _take_only(obs: pd.DataFrame, perturbations: pd.Series, options: FileOptions
 
 
 def _refuse_without_controls(obs: pd.DataFrame, column: str, chosen: Sequence[str], of_controls: pd.Series) -> None:
-    """Refuse a selection that has no control, unless what is selected is what a control may have none of."""
+    """Raise an error for a selection without controls, unless controls may lack this kind of value."""
     if _kind_of(column, obs[column]) not in _KEEPS_CONTROLS:
         raise DataError(
             f"no control has {quote(chosen)} in obs[{column!r}] (--only); controls have {quote(_in_order(of_controls))}"
@@ -257,7 +257,7 @@ def _refuse_without_controls(obs: pd.DataFrame, column: str, chosen: Sequence[st
 
 
 def _spellings(value: str) -> set[str]:
-    """Return a value that the user writes and, of a number, as the values of a column of numbers are written."""
+    """Return a value as the user wrote it and, if it is a number, as `_texts` writes it."""
     try:
         return {value, f"{float(value):.12g}"}
     except ValueError:
@@ -265,7 +265,7 @@ def _spellings(value: str) -> set[str]:
 
 
 def _in_order(values: pd.Series) -> list[str]:
-    """Return the distinct values, numbers by size."""
+    """Return the distinct values in order; numbers are sorted by size."""
     distinct = sorted(map(str, values.unique()))
     try:
         return sorted(distinct, key=float)
@@ -274,7 +274,7 @@ def _in_order(values: pd.Series) -> list[str]:
 
 
 def _check_pooled_columns(obs: pd.DataFrame, options: FileOptions) -> None:
-    """Refuse names of columns that are not there."""
+    """Raise an error for columns in ``pool`` that do not exist."""
     absent = [column for column in options.pool or () if column not in obs]
     if absent:
         raise DataError(f"obs has no column {absent[0]!r} (--pool); it has {quote(obs.columns, 20)}")
@@ -294,14 +294,14 @@ def _describe_choice(condition: Condition) -> str:
 
 
 def _quoted(argument: str) -> str:
-    """Return an argument as a shell takes it."""
+    """Return an argument quoted for a shell."""
     import shlex
 
     return shlex.quote(argument)
 
 
 def _describe(condition: Condition, perturbations: pd.Series, options: FileOptions) -> list[str]:
-    """Return the notes on a condition of which no choice is open."""
+    """Return the notes on a condition that needs no choice."""
     values = quote(_in_order(condition.values))
     if condition.kind == "batches":
         return [_describe_batches(condition, perturbations)]
@@ -317,7 +317,7 @@ def _describe(condition: Condition, perturbations: pd.Series, options: FileOptio
 
 
 def _describe_batches(condition: Condition, perturbations: pd.Series) -> str:
-    """Return which batches there are, and whether controls and perturbations are spread over them."""
+    """Return a note on the batches, and whether controls and perturbations are spread over them."""
     batches = _in_order(condition.values)
     note = f"batches: {len(batches)} values of obs[{condition.column!r}] ({quote(batches, 3)}) are pooled"
     note += _lacking_controls(condition, perturbations)
@@ -327,7 +327,7 @@ def _describe_batches(condition: Condition, perturbations: pd.Series) -> str:
 
 
 def _lacking_controls(condition: Condition, perturbations: pd.Series) -> str:
-    """Return the words on values that no control has, empty where there are none."""
+    """Return the part of a note on values that no control has; empty if there are none."""
     with_control = {*condition.values[(perturbations == CONTROL).to_numpy()].unique()}
     without = [value for value in _in_order(condition.values) if value not in with_control]
     return f"; {len(without)} of them without control cells ({quote(without, 3)})" if without else ""

@@ -1,4 +1,4 @@
-"""Finds the one context (cell line) of a file whose rows are used, and says where the controls are if it has none."""
+"""Choose the context (cell line) of a file to use."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ _NO_VALUE = "no value"
 
 
 def choose_context(obs: pd.DataFrame, options: FileOptions, notes: list[str]) -> tuple[np.ndarray, str | None]:
-    """Return the numbers of the rows of the one context that is used, ascending, and its name; None: not known.
+    """Return the indices of the rows of the context in use, ascending, and its name, or None if it is unknown.
 
     Parameters
     ----------
     obs
-        Of the file.
+        Table of the file.
     options
-        ``context_column`` and ``context`` are looked at.
+        The user's options, of which ``context_column`` and ``context`` are used.
     notes
-        Gets a line on the context, and one on the rows of others.
+        Receives a line on the context, and a line on the rows of other contexts.
 
     Raises
     ------
     ChoiceError
-        If there are several contexts, or several columns of them.
+        If there are several contexts, or several columns of contexts.
     DataError
-        If a column or a context that the user names is not there.
+        If a column or a context that the user names does not exist.
     """
     column = _find_column(obs, options)
     if column is None:
@@ -63,7 +63,7 @@ def choose_context(obs: pd.DataFrame, options: FileOptions, notes: list[str]) ->
 
 
 def _find_column(obs: pd.DataFrame, options: FileOptions) -> str | None:
-    """Return the column of ``obs`` that names contexts; None: there is none, or all rows are to be pooled."""
+    """Return the column of ``obs`` with contexts; None if there is none, or if all contexts are pooled."""
     if options.context_column == NONE:
         return None
     if options.context_column is not None:
@@ -95,19 +95,19 @@ def _contexts_in(obs: pd.DataFrame, column: str) -> pd.Series:
 def explaining_missing_controls(
     var: pd.DataFrame, obs: pd.DataFrame, rows: np.ndarray, options: FileOptions
 ) -> Iterator[None]:
-    """Let the error that there is no control say which other contexts have controls.
+    """Add the contexts that have controls to the error for missing controls.
 
     Parameters
     ----------
     var, obs
-        Of the file.
+        Tables of the file.
     rows
-        Of `obs`, of the context that is used.
+        Indices of the rows of `obs` in the context in use.
 
     Raises
     ------
     DataError
-        If the context has no control and another one has.
+        If the context has no controls, but another one has.
     """
     try:
         yield
@@ -124,7 +124,7 @@ def explaining_missing_controls(
 
 
 def _contexts_with_controls(var: pd.DataFrame, obs: pd.DataFrame, column: str, options: FileOptions) -> list[str]:
-    """Return the contexts that have rows of controls; none where the labels of all rows cannot be read either."""
+    """Return the contexts with controls; none if the labels of all rows together cannot be read."""
     try:
         _, labelling = read_names(var, obs, options, [])
     except DataError:

@@ -1,4 +1,4 @@
-"""How files spell control cells, and cells of which nobody knows what was done to them."""
+"""Spellings of control cells, and of cells with unknown perturbations, in files."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ CONTROL_WORDS = frozenset(
     {"ctrl", "control", "controls", "nontargeting", "nontargetingcontrol", "nontarget", "nt", "ntc", "safetargeting",
      "safeharbor", "negctrl", "negativecontrol", "scramble", "scrambled", "unperturbed"}
 )  # fmt: skip
-"""Controls as published screens spell them, in lower case without ``-``, ``_`` and spaces."""
+"""Names of controls in published screens, in lower case and without ``-``, ``_`` and spaces."""
 JOINTS = ("+", "||", "_", "|", ";", ",", "&")
-"""What may stand between the guides of a control: ``NT|NT``."""
+"""Separators between the guides of a control: ``NT|NT``."""
 _NO_PERTURBATION = frozenset(
     {"", "nan", "none", "na", "n/a", "<na>", "#n/a", "null", "nil", "multiplet", "multiplets", "doublet", "doublets",
      "multiple", "multi", "unassigned", "notassigned", "unknown", "ambiguous", "negative", "undetermined", "undefined",
@@ -18,7 +18,7 @@ _NO_PERTURBATION = frozenset(
      "notdetected", "lowquality", "filtered", "discarded", "unlabeled", "unlabelled", "missing", "debris",
      "emptydroplet", "?", "??", "."}
 )  # fmt: skip
-"""What stands where no perturbation is known, in lower case without ``-``, ``_`` and spaces."""
+"""Texts for unknown perturbations, in lower case and without ``-``, ``_`` and spaces."""
 _NAMES = (
     "ctrl", "ctl", "control", "controls", "non-?targett?(?:ing|ed)?", "no-?target(?:ing)?", "nt", "ntc",
     "nt-?(?:ctrl|ctl|control)s?", "neg(?:ative)?-?(?:ctrl|ctl|control)s?", "safe-?targeting", "safe-?harbou?r", "safe",
@@ -41,17 +41,17 @@ _DOSE_WORDS = frozenset({"dmso", "tf", "um", "nm", "mm", "ug", "ml", "vehicle", 
 
 
 def is_control_word(text: str) -> bool:
-    """Return whether a text is one of the plain spellings of the control."""
+    """Return whether a text is a plain name of a control, see `CONTROL_WORDS`."""
     return "".join(letter for letter in text.lower() if letter not in "-_ ") in CONTROL_WORDS
 
 
 def is_control(text: str) -> bool:
-    """Return whether a text is spelt like a control: ``ctrl``, ``NTC_1``, ``sgNT``, ``INTERGENIC1144056``."""
+    """Return whether a text looks like a control: ``ctrl``, ``NTC_1``, ``sgNT``, ``INTERGENIC1144056``."""
     return is_control_word(text) or _CONTROL.fullmatch(_dashed(text)) is not None
 
 
 def is_control_label(label: str) -> bool:
-    """Return whether a label is spelt like a control, or is several such texts joined: ``NT|NT``, ``NTC_1_NTC_2``."""
+    """Return whether a label looks like a control, or like several joined ones: ``NT|NT``, ``NTC_1_NTC_2``."""
     if is_control(label):
         return True
     unnumbered = _GUIDE_NUMBER.sub("", label)
@@ -62,9 +62,9 @@ def is_control_label(label: str) -> bool:
 
 
 def is_substitute(label: str) -> bool:
-    """Return whether a label names what stands in for a control where there is no other: ``DMSO``, ``AAVS1``, ``GFP``.
+    """Return whether a label may serve as control if there is no other: ``DMSO``, ``AAVS1``, ``GFP``.
 
-    Unlike the spellings of `is_control`, these may be perturbations of their own beside controls.
+    If there are other controls, these labels may be perturbations.
     """
     if _SUBSTITUTE.fullmatch(_dashed(label)) is not None:
         return True
@@ -73,11 +73,11 @@ def is_substitute(label: str) -> bool:
 
 
 def is_no_perturbation(text: str) -> bool:
-    """Return whether a text says that no perturbation is known: ``nan``, ``multiplet``, ``unassigned``."""
+    """Return whether a text means that the perturbation is unknown: ``nan``, ``multiplet``, ``unassigned``."""
     bare = "".join(letter for letter in text.lower() if letter not in "-_ ")
     return bare in _NO_PERTURBATION
 
 
 def _dashed(text: str) -> str:
-    """Return a text in lower case, with one ``-`` for whatever separates its words."""
+    """Return a text in lower case, with its words separated by ``-``."""
     return re.sub(r"[-_ ./:#]+", "-", text.lower()).strip("-")

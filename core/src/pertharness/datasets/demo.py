@@ -1,8 +1,8 @@
-"""A simulated screen: nothing to download, a known truth, and something for each baseline to be good at.
+"""The demo: a simulated screen with a known truth and no download, on which each baseline does well in some respect.
 
-Genes belong to programmes. A perturbation shifts the programme of its target, a response that all perturbations share,
-a few genes of its own, and the target itself. Hence the mean of the training perturbations predicts an unseen single
-in part, genes that vary together tell more of it, and doubles are additive but for planted interactions.
+Genes belong to programmes. A perturbation shifts the programme of its target, a response shared by all perturbations,
+a few further genes, and the target itself. So the mean of the training perturbations predicts an unseen single in part,
+genes that vary together predict more, and doubles are additive except for planted interactions.
 Symbols (``DEMO0001``) and Ensembl ids (``ENSGDEMO00001``) are made up.
 """
 
@@ -36,26 +36,26 @@ DEMO = DatasetOffer(
     cheap=True,
 )
 
-# The sizes below were chosen so that the demo looks like a good CRISPRa screen; none is taken from real data.
+# The numbers below make the demo look like a good CRISPRa screen; they are not from real data.
 N_PROGRAMMES = 8
 TARGET_FOLD = 6.0
-"""Fold by which CRISPRa raises its target."""
+"""Fold change of a target by CRISPRa."""
 DISPERSION = 0.25
 """Negative-binomial dispersion: variance = mean + DISPERSION mean^2."""
 MEAN_TOTAL = 2500.0
 """Mean counts per cell."""
 ORIGIN = "simulated by pertharness, seed {seed}, replicate {replicate}"
 BUFFERED, SYNERGISTIC = 0.3, 1.9
-"""Factors of the additive effect, at genes with a planted interaction."""
+"""Factors of the additive effect for genes with a planted interaction."""
 
 
 @dataclass(frozen=True)
 class DemoModel:
-    """What the counts are drawn from.
+    """The parameters that counts are drawn from.
 
-    ``log_rates`` has shape (n_perturbations, n_genes), natural logarithm of the expression relative to all genes,
-    control first; ``interactions`` has shape (n_perturbations, n_genes): factor of the additive effect, 1 where there
-    is no interaction.
+    ``log_rates``, shape (n_perturbations, n_genes), is the natural logarithm of the relative expression, with the
+    control first. ``interactions``, shape (n_perturbations, n_genes), is the factor of the additive effect, 1 without
+    interaction.
     """
 
     perturbations: tuple[str, ...]
@@ -68,23 +68,23 @@ class DemoModel:
 
 @dataclass(frozen=True)
 class DemoTruth:
-    """What a model of the demo should find; perturbations x genes."""
+    """The true expression and interactions of the demo; perturbations x genes."""
 
     expression: pd.DataFrame
-    """log1p of the expected counts per 10 000, without noise."""
+    """log1p of the expected counts per 10 000."""
     interactions: pd.DataFrame
     """``additive``, ``buffering`` or ``synergistic``; doubles only."""
 
 
 def load_demo(name: str, source: Path | None, params: Mapping[str, Any]) -> AnnData:
-    """Simulate the demo: counts in ``layers["counts"]``, log1p of counts per 10 000 in ``X``."""
+    """Return the simulated demo: counts in ``layers["counts"]``, log1p of counts per 10 000 in ``X``."""
     import pandas as pd
     from anndata import AnnData
     from scipy import sparse
 
     options = check_options(DemoOptions, name, params)
     model = _make_model(options)
-    # A replicate draws other cells of the same perturbations, as a second experiment does.
+    # A replicate has new cells with the same perturbations, like a second experiment.
     rng = np.random.default_rng([options.seed, 1, *([options.replicate] if options.replicate else [])])
     groups = _draw_groups(options, len(model.perturbations), rng)
     counts = _draw_counts(model, groups, rng)
@@ -109,7 +109,7 @@ def load_demo(name: str, source: Path | None, params: Mapping[str, Any]) -> AnnD
 
 
 def demo_truth(params: Mapping[str, Any] | None = None) -> DemoTruth:
-    """Return the noise-free expression and the planted interactions of the demo with these parameters."""
+    """Return the true expression and interactions of the demo with these parameters."""
     import pandas as pd
 
     model = _make_model(check_options(DemoOptions, DEMO.name, params or {}))
@@ -125,7 +125,7 @@ def demo_truth(params: Mapping[str, Any] | None = None) -> DemoTruth:
 
 
 def demo_gene2go(params: Mapping[str, Any] | None = None) -> dict[str, list[str]]:
-    """Return made-up terms for each gene of the demo: its programme's, and one of twenty that mean nothing."""
+    """Return made-up terms for each gene of the demo: one for its programme, and one of twenty meaningless ones."""
     options = check_options(DemoOptions, DEMO.name, params or {})
     model = _make_model(options)
     noise = np.random.default_rng([options.seed, 2]).integers(0, 20, len(model.genes))
@@ -134,9 +134,9 @@ def demo_gene2go(params: Mapping[str, Any] | None = None) -> dict[str, list[str]
 
 
 def gene2go_of_demo(adata: AnnData) -> dict[str, list[str]] | None:
-    """Return `demo_gene2go` of the demo that these rows are from; None if they are from other data.
+    """Return `demo_gene2go` for data of the demo; None for other data.
 
-    For models that need terms of genes: the Gene Ontology knows nothing of genes that were made up.
+    This is for models that need terms of genes, because the Gene Ontology has none for made-up genes.
     """
     origin = str(adata.uns.get(KEY, {}).get("origin", ""))
     seed = re.fullmatch(ORIGIN.format(seed=r"(\d+)", replicate=r"\d+"), origin)
@@ -144,13 +144,13 @@ def gene2go_of_demo(adata: AnnData) -> dict[str, list[str]] | None:
 
 
 def _make_model(options: DemoOptions) -> DemoModel:
-    """Draw programmes, effects and interactions."""
+    """Return a model with random programmes, effects and interactions."""
     rng = np.random.default_rng([options.seed, 0])
     n = options.n_genes
     genes = tuple(f"DEMO{i + 1:04d}" for i in range(n))
     programmes = rng.integers(0, N_PROGRAMMES, n)
     base = rng.normal(0.0, 1.4, n)
-    # Targets are expressed well enough to be read out.
+    # Targets are expressed well enough to be measured.
     expressed = np.flatnonzero(base > np.quantile(base, 0.3))
     targets = rng.choice(expressed, min(options.n_singles, len(expressed)), replace=False)
     singles = _single_effects(targets, programmes, rng)
@@ -170,11 +170,11 @@ def _make_model(options: DemoOptions) -> DemoModel:
 
 
 def _single_effects(targets: np.ndarray, programmes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw the effects of the singles on the log rates, shape (n_targets, n_genes)."""
+    """Return random effects of the singles on the log rates, shape (n_targets, n_genes)."""
     n = len(programmes)
-    loadings = rng.gamma(4.0, 0.25, n)  # of each gene on its programme, mean 1
+    loadings = rng.gamma(4.0, 0.25, n)  # one for each gene, mean 1
     shared = np.where(rng.random(n) < 0.15, rng.normal(0.0, 0.5, n), 0.0)  # the response to any perturbation
-    # How raising a gene of one programme (row) moves another (column): its own one up, two or three others a little.
+    # Effect of a gene of one programme (row) on another (column): its own goes up, two or three others change a little.
     coupling = np.where(rng.random((N_PROGRAMMES, N_PROGRAMMES)) < 0.3, rng.normal(0.0, 0.25, (N_PROGRAMMES,) * 2), 0.0)
     np.fill_diagonal(coupling, rng.uniform(0.4, 0.7, N_PROGRAMMES))
     strengths = rng.uniform(0.5, 1.5, len(targets))
@@ -188,24 +188,24 @@ def _single_effects(targets: np.ndarray, programmes: np.ndarray, rng: np.random.
 
 
 def _draw_pairs(n_targets: int, n_pairs: int, rng: np.random.Generator) -> list[tuple[int, int]]:
-    """Draw different pairs of different targets."""
+    """Return random pairs of distinct targets, without repeats."""
     first, second = np.triu_indices(n_targets, k=1)
     chosen = rng.choice(len(first), min(n_pairs, len(first)), replace=False)
     return [(int(first[i]), int(second[i])) for i in chosen]
 
 
 def _draw_interactions(additive: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw the factors of a double's additive effects: about 3 % of the genes, where the effect is not small."""
+    """Return random factors for a double's additive effects; they differ from 1 for about 3 % of the genes."""
     factors = np.ones(len(additive))
     strong = np.flatnonzero(np.abs(additive) > 0.5)
     chosen = rng.choice(strong, min(len(strong), round(0.03 * len(additive))), replace=False)
-    # Buffering is the commoner of the two in real screens (doi 10.1038/s41592-025-02772-6: 2.3 % against 0.6 %).
+    # Buffering is more common in real screens (doi 10.1038/s41592-025-02772-6: 2.3 % against 0.6 %).
     factors[chosen] = np.where(rng.random(len(chosen)) < 0.75, BUFFERED, SYNERGISTIC)
     return factors
 
 
 def _draw_groups(options: DemoOptions, n_perturbations: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw which perturbation each cell has, in mixed order, as an experiment gives them."""
+    """Return the perturbation of each cell, in random order."""
     low, high = max(1, round(0.75 * options.n_cells)), round(1.25 * options.n_cells)
     n_cells = rng.integers(low, high + 1, n_perturbations)
     n_cells[0] = options.n_controls
@@ -213,7 +213,7 @@ def _draw_groups(options: DemoOptions, n_perturbations: int, rng: np.random.Gene
 
 
 def _draw_counts(model: DemoModel, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw negative-binomial counts, shape (n_cells, n_genes): a Poisson whose rate has a gamma distribution."""
+    """Return random negative-binomial counts, shape (n_cells, n_genes): Poisson with gamma-distributed rates."""
     rates = np.exp(model.log_rates)
     means = (rates / rates.sum(axis=1, keepdims=True)).astype(np.float32)
     totals = (MEAN_TOTAL * rng.lognormal(-0.045, 0.3, len(groups))).astype(np.float32)  # mean of the lognormal: 1
@@ -226,7 +226,7 @@ def _draw_counts(model: DemoModel, groups: np.ndarray, rng: np.random.Generator)
 
 
 def _label_given(perturbation: str) -> str:
-    """Return the label in the spelling of GEARS: ``A+ctrl``, ``ctrl``."""
+    """Return a label as GEARS spells it: ``A+ctrl``, ``ctrl``."""
     if perturbation == CONTROL:
         return "ctrl"
     return perturbation if "+" in perturbation else f"{perturbation}+ctrl"

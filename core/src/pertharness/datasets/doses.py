@@ -1,4 +1,4 @@
-"""Doses and times inside of labels: which drug ``Dasatinib_10uM`` and ``[('Dasatinib', 10.0, 'uM')]`` name."""
+"""Find doses and times in labels, such as ``Dasatinib_10uM`` and ``[('Dasatinib', 10.0, 'uM')]``."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _IN_TUPLE = re.compile(
 
 
 def drug_of(name: str) -> str | None:
-    """Return the name of a drug or gene without its dose or time; None where none with a unit stands in the name."""
+    """Return the name of a drug or gene without its dose or time; None if the name has none with a unit."""
     match = _IN_TUPLE.fullmatch(name) or _AT_END.fullmatch(name)
     return match["drug"].strip() if match else None
 
 
 def drugs_of(names: Iterable[str]) -> dict[str, str]:
-    """Return name -> drug of the names that have a dose, where a drug has several doses; empty where none has."""
+    """Return a mapping of names with a dose to their drugs, for drugs with several doses."""
     drugs = {name: drug for name in dict.fromkeys(names) if (drug := drug_of(name)) is not None}
     counts = Counter(drugs.values())
     return {name: drug for name, drug in drugs.items() if counts[drug] > 1}

@@ -1,6 +1,6 @@
-"""Drafts of label maps: what each label of a file is read as, for a user to correct.
+"""Draft a label map: how each label of a file is read, for the user to correct.
 
-``python -m pertharness.datasets.draft``, with a JSON object on the standard input: ``file``, ``params`` and ``out``.
+Run as ``python -m pertharness.datasets.draft`` with a JSON object on standard input: ``file``, ``params`` and ``out``.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ Line = tuple[str, str, int, str]
 
 
 def draft_label_map(file: Path, params: Mapping[str, Any]) -> tuple[list[Line], list[str]]:
-    """Return the lines of a label map for a file, all contexts together, and notes on how its labels are read.
+    """Return the lines of a label map for all contexts of a file, and notes on how its labels are read.
 
-    Where the labels cannot be read as a whole, each stands for itself, and the first note says why.
+    If the labels cannot be read together, each label is one target, and the first note has the reason.
 
     Raises
     ------
     DataError
-        If the file cannot be read, or there is no column of labels.
+        If the file cannot be read or has no column of labels.
     """
     options = check_options(FileOptions, file.stem, params)
     stored = open_stored(file, options.modality_key)
@@ -55,11 +55,11 @@ def draft_label_map(file: Path, params: Mapping[str, Any]) -> tuple[list[Line], 
 
 
 def _as_they_are(var: pd.DataFrame, obs: pd.DataFrame, options: FileOptions) -> Labelling:
-    """Return a reading in which no label is divided, controls and texts for no perturbation aside."""
+    """Return a labelling that splits no label, and only detects controls and unknown perturbations."""
     plain = options.model_copy(update={"separator": NONE, "guides": NONE, "target_column": NONE, "merge_labels": True})
     try:
         return read_names(var, obs, plain, [])[1]
-    except DataError:  # no control: which one it is, the map is to say
+    except DataError:  # no control was found; the user has to mark it in the map
         return Labelling(column_of_labels(obs, options), (), None, {})
 
 
@@ -80,7 +80,7 @@ def _line(label: str, number: int, labelling: Labelling, problem: str) -> Line:
 
 
 def main() -> int:
-    """Write the draft that the standard input asks for; return 1 with the reason where there is none to be had."""
+    """Write the draft requested on standard input; return 1 with a message on standard error if that fails."""
     request = json.loads(sys.stdin.read())
     try:
         lines, notes = draft_label_map(Path(request["file"]), request["params"])
