@@ -1,4 +1,4 @@
-"""Names the genes: unique symbols, and Ensembl ids where the file has them."""
+"""Name the genes of a file: unique symbols, and Ensembl ids if available."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _JOINED = (
     re.compile(r"(?P<symbol>.+?)[-_|.:](?P<id>ENS[A-Z]*\d{6,})(?:\.\d+)?"),
     re.compile(r"(?P<id>ENS[A-Z]*\d{6,})(?:\.\d+)?[-_|.:](?P<symbol>(?=.*[A-Za-z]).+)"),
 )
-"""Symbol and Ensembl id in one name; a number alone is a version and no symbol."""
+"""Patterns of names with both symbol and Ensembl id; a symbol cannot be a number, which would be a version."""
 _GENOME = re.compile(r"(?:GRC[hm]\d+|hg\d+|mm\d+|human|mouse|gene)[-_:]+(?P<symbol>(?=.*[A-Za-z]).+)", re.IGNORECASE)
-"""What references of several species, and GFF files, write before each symbol."""
+"""Prefix of symbols in GFF files, and in references of several species."""
 _SHARE = 0.9  # the rest may be transgenes, spike-ins and guides
 
 
 def name_genes(var: pd.DataFrame, options: FileOptions, notes: list[str]) -> pd.DataFrame:
-    """Return ``var`` in the canonical form: unique symbols as index, ``ensembl_id`` where known.
+    """Return ``var`` in the canonical form: unique symbols as index, and ``ensembl_id`` if available.
 
-    A symbol that occurs twice in a column names its first gene; the others keep their name of the file.
+    If a symbol is duplicated in a column, it names the first gene; the others keep their names in the file.
 
     Raises
     ------
     DataError
-        If gene names occur twice, or a named column does not exist.
+        If gene names are duplicated, or a column that the user names does not exist.
     """
     import pandas as pd
 
@@ -72,24 +72,24 @@ def name_genes(var: pd.DataFrame, options: FileOptions, notes: list[str]) -> pd.
 
 
 def _column(var: pd.DataFrame, name: str, flag: str) -> str:
-    """Return the name of a column that has to be there."""
+    """Check that a column exists, and return its name."""
     if name not in var:
         raise DataError(f"var has no column {name!r} ({flag}); it has {quote(var.columns, 20)}")
     return name
 
 
 def _are_ensembl(names: np.ndarray) -> bool:
-    """Return whether nearly all of some names are Ensembl ids."""
+    """Return whether nearly all names are Ensembl ids."""
     return bool(len(names)) and float(np.mean([bool(_ENSEMBL.fullmatch(str(name))) for name in names])) >= _SHARE
 
 
 def _are_numbers(names: np.ndarray) -> bool:
-    """Return whether nearly all of some names are numbers: counted from 0, or Entrez ids."""
+    """Return whether nearly all names are numbers, such as Entrez ids."""
     return bool(len(names)) and float(np.mean([str(name).isdigit() for name in names])) >= _SHARE
 
 
 def _parts_of_names(names: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return symbols and Ensembl ids where nearly all names hold both, or symbols where all have a genome before."""
+    """Return symbols and ids from names that nearly all have both, or have a genome as prefix; None for other names."""
     for pattern in (*_JOINED, _GENOME):
         matches = [pattern.fullmatch(str(name)) for name in names]
         if sum(match is not None for match in matches) >= _SHARE * len(names):
@@ -101,7 +101,7 @@ def _parts_of_names(names: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _symbol_column(var: pd.DataFrame, var_names: np.ndarray) -> str | None:
-    """Find the column of symbols where the names of the file are Ensembl ids or numbers."""
+    """Return the column of symbols if the names in the file are Ensembl ids or numbers, else None."""
     if not (_are_ensembl(var_names) or _are_numbers(var_names)):
         return None
     candidates = [column for column in var.columns if str(column).lower() in SYMBOL_COLUMNS]
@@ -114,7 +114,7 @@ def _symbol_column(var: pd.DataFrame, var_names: np.ndarray) -> str | None:
 
 
 def _symbols(column: pd.Series, var_names: np.ndarray) -> np.ndarray:
-    """Return the symbols of a column; where there is none, or an earlier gene has it, the name of the file."""
+    """Return the symbols of a column; a missing or duplicate symbol is replaced by the name in the file."""
     symbols = column.astype(object).where(column.notna(), "").astype(str).str.strip().to_numpy(dtype=object).copy()
     seen: set[str] = set()
     for i, symbol in enumerate(symbols):
@@ -125,7 +125,7 @@ def _symbols(column: pd.Series, var_names: np.ndarray) -> np.ndarray:
 
 
 def _ensembl_ids(var: pd.DataFrame, var_names: np.ndarray, options: FileOptions) -> np.ndarray | None:
-    """Find the Ensembl ids, versions left out."""
+    """Return the Ensembl ids without versions; None if the file has none."""
     ids: np.ndarray | None
     if options.ensembl_column:
         ids = var[_column(var, options.ensembl_column, "--ensembl-column")].astype(str).to_numpy(dtype=object)
@@ -139,7 +139,7 @@ def _ensembl_ids(var: pd.DataFrame, var_names: np.ndarray, options: FileOptions)
 
 
 def _check_unique(names: np.ndarray, var: pd.DataFrame) -> None:
-    """Refuse genes that are named twice."""
+    """Raise an error for duplicate gene names."""
     values, counts = np.unique(names.astype(str), return_counts=True)
     doubled = values[counts > 1].tolist()
     if doubled:

@@ -1,4 +1,4 @@
-"""Names of guides: which part of ``sgKLF1_1`` is the gene, where the genes of the file show it."""
+"""Find the gene in names of guides such as ``sgKLF1_1``, with the help of the genes of the file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 _PREFIX = re.compile(r"(?:sgRNA|gRNA|crRNA|shRNA|guide|sg|sh|cr|g)[-_. :]?")
-# Behind the gene of a guide; what each is called, and how it is spelt.
+# Kinds of suffixes after the gene in a guide's name -> pattern.
 _SUFFIXES: Mapping[str, re.Pattern[str]] = MappingProxyType({
     "number": re.compile(
         r"(?:[-_.#: ]+\(?(?:(?:sgrna|grna|guide|sg|g|sh|cr|i)[-_. ]?)?|(?-i:sgRNA|gRNA|guide|sg|g)[-_. ]?)\d{1,5}\)?$",
@@ -26,21 +26,21 @@ _PIECES = re.compile(r"(\s*(?:\|\||[+|;,&])\s*)")
 _FIRST_TOKEN = re.compile(r"[A-Za-z0-9]+(?:[-_.: ]|__+)")
 _LAST_TOKEN = re.compile(r"[-_. :][A-Za-z][A-Za-z0-9]*$")
 _COMMON = 0.9
-"""Share of the names that a prefix has to stand before, or a suffix behind, to be of the whole library."""
+"""Smallest share of names with a prefix or suffix of the whole library."""
 _FEWEST = 3
-"""Names, or genes of guides, from which a pattern can be told."""
+"""Fewest names, or genes of guides, from which a pattern is detected."""
 
 
 @dataclass(frozen=True)
 class Affixes:
-    """What stands around the genes in the labels of a file.
+    """The parts of labels before and after the genes.
 
     Attributes
     ----------
     prefix, suffix
-        Of the whole library: ``Tcrlibrary_``, ``_KO``; empty where there is none.
+        Common to the whole library: ``Tcrlibrary_``, ``_KO``; empty if there is none.
     shapes
-        Kinds of what numbers the guides of a gene, of those that most names have.
+        Kinds of guide names that most names have, see `readings`.
     """
 
     prefix: str = ""
@@ -48,7 +48,7 @@ class Affixes:
     shapes: frozenset[tuple[bool, str]] = field(default_factory=frozenset)
 
     def bare(self, label: str) -> str:
-        """Return a label without what the whole library has."""
+        """Return a label without the prefix and suffix of the library."""
         pieces = _PIECES.split(label)
         return "".join(piece if i % 2 else self._bare_piece(piece) for i, piece in enumerate(pieces))
 
@@ -58,24 +58,24 @@ class Affixes:
         return inner or piece
 
     def gene_of(self, name: str, genes: Container[str]) -> str | None:
-        """Return the gene of a guide's name; None where the name is a gene, or what is left of it is none."""
+        """Return the gene in a guide's name; None if the name is itself a gene, or has no gene."""
         if name in genes:
             return None
         fitting = (rest for shape, rest in readings(name) if shape in self.shapes and rest in genes)
         return max(fitting, key=len, default=None)
 
     def stem_of(self, name: str) -> str | None:
-        """Return what guides of one gene have in common, whether or not it is a gene of the file."""
+        """Return the common part of the names of one gene's guides, even if the file lacks the gene."""
         return max((rest for shape, rest in readings(name) if shape in self.shapes), key=len, default=None)
 
 
 def without_strand(label: str) -> str:
-    """Return a label without a ``+`` that is the strand of a guide and joins nothing: ``KLF1_plus_23``."""
+    """Return a label with a ``+`` that means the strand of a guide replaced: ``KLF1_plus_23``."""
     return re.sub(r"_\+_(?=\d)", "_plus_", label)
 
 
 def part_guides(label: str, is_name: Callable[[str], bool]) -> str:
-    """Return ``KLF1_1_CEBPE_2`` as ``KLF1_1+CEBPE_2``, where names and numbers take turns; another label as it is."""
+    """Return ``KLF1_1_CEBPE_2`` as ``KLF1_1+CEBPE_2``; labels without alternating names and numbers do not change."""
     tokens = label.split("_")
     names, numbers = tokens[::2], tokens[1::2]
     if len(names) < 2 or len(names) != len(numbers) or not all(map(_GUIDE_NUMBER.fullmatch, numbers)):
@@ -84,7 +84,7 @@ def part_guides(label: str, is_name: Callable[[str], bool]) -> str:
 
 
 def readings(name: str) -> Iterator[tuple[tuple[bool, str], str]]:
-    """Yield the ways in which a name may be that of a guide: whether it has a prefix, its kind of suffix, the rest."""
+    """Yield the ways to read a name as that of a guide: (whether it has a prefix, kind of suffix), and the rest."""
     prefix = _PREFIX.match(name)
     starts = [(False, 0)] + ([(True, prefix.end())] if prefix else [])
     ends = [("", len(name))] + [
@@ -97,12 +97,12 @@ def readings(name: str) -> Iterator[tuple[tuple[bool, str], str]]:
 
 
 def is_guide(name: str, genes: Container[str]) -> bool:
-    """Return whether a name is no gene, but that of a guide of one."""
+    """Return whether a name is not a gene, but may be a guide of a gene."""
     return name not in genes and any(rest in genes for _, rest in readings(name))
 
 
 def find_affixes(labels: Iterable[str], genes: Container[str]) -> Affixes:
-    """Return what the whole library has around its names, where most of what is left are genes or guides of genes."""
+    """Return the prefix and suffix of the whole library, if most names are genes or guides without them."""
     names = list(dict.fromkeys(piece for label in labels for piece in _PIECES.split(label)[::2] if piece))
     prefix = _common(names, _FIRST_TOKEN, genes)
     inner = [name.removeprefix(prefix) for name in names]
@@ -114,7 +114,7 @@ def find_affixes(labels: Iterable[str], genes: Container[str]) -> Affixes:
 
 
 def _common(names: list[str], token: re.Pattern[str], genes: Container[str]) -> str:
-    """Return the first or last token that nearly all names have, empty where there is none or it is a name itself."""
+    """Return the first or last token that nearly all names have; empty if there is none, or it is a name itself."""
     if len(names) < _FEWEST or sum(name in genes for name in names) * 2 > len(names):
         return ""
     look_up = token.search if token is _LAST_TOKEN else token.match
@@ -127,7 +127,7 @@ def _common(names: list[str], token: re.Pattern[str], genes: Container[str]) -> 
 
 
 def find_shapes(names: Iterable[str], genes: Container[str]) -> frozenset[tuple[bool, str]]:
-    """Return the kinds of guide's names that most of some names have: no gene themselves, and a gene without."""
+    """Return the kinds of guide names that most names have: the name is not a gene, but its rest is."""
     distinct = list(dict.fromkeys(names))
     fitting = Counter(
         shape for name in distinct if name not in genes for shape, rest in readings(name) if rest in genes
@@ -136,16 +136,16 @@ def find_shapes(names: Iterable[str], genes: Container[str]) -> frozenset[tuple[
 
 
 def find_syntactic_shapes(names: Iterable[str], genes: Container[str]) -> frozenset[tuple[bool, str]]:
-    """Return the kinds of guide's names that most of some names could have, whatever is left of them."""
+    """Return the kinds of guide names that most names may have, whatever their rest is."""
     distinct = list(dict.fromkeys(names))
     fitting = Counter(shape for name in distinct if name not in genes for shape, _ in readings(name))
     return frozenset(shape for shape, count in fitting.items() if count * 2 > len(distinct))
 
 
 def find_stems(names: Iterable[str], genes: Container[str]) -> frozenset[tuple[bool, str]]:
-    """Return the kinds of guide's names that most names seem to have, without any of their genes being in the file.
+    """Return the kinds of guide names that most names seem to have if the file has none of their genes.
 
-    Seem to have: most names are numbered from 1 to 99 behind a sign, and most of what is left occurs more than once.
+    This is so if most names end in a separator and a number up to 99, and most of the rests occur more than once.
     """
     distinct = list(dict.fromkeys(names))
     stems: dict[tuple[bool, str], list[str]] = {}

@@ -1,4 +1,4 @@
-"""Any h5ad of cells or of one row per perturbation, as users have them."""
+"""Load a user's h5ad of cells, or of one row per perturbation."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ TOTAL_COLUMNS = ("total_counts", "total_count", "ncounts", "n_counts", "ncount_r
 N_CELLS_COLUMNS = ("n_cells", "ncells", "num_cells", "cell_count", "n_obs")
 
 RAW = "raw"
-"""Layer that means ``adata.raw`` in a file without a layer of that name."""
+"""Layer name that stands for ``adata.raw`` if the file has no layer of that name."""
 
 H5AD = DatasetOffer(
     name="h5ad",
@@ -50,7 +50,7 @@ H5AD = DatasetOffer(
 
 
 def load_h5ad(name: str, source: Path | None, params: Mapping[str, Any]) -> Stored:
-    """Return the dataset in a user's file; it is named after the file and stays on disk."""
+    """Return the dataset in a user's file, named after the file; its matrices stay on disk."""
     if source is None:
         raise DataError(f"dataset {name!r} needs a file; name it, e.g. with --data FILE.h5ad")
     options = check_options(FileOptions, name, params)
@@ -59,21 +59,21 @@ def load_h5ad(name: str, source: Path | None, params: Mapping[str, Any]) -> Stor
 
 
 def canonical_dataset(adata: Stored, name: str, origin: str, options: FileOptions) -> Stored:
-    """Return the data of a file in the canonical form, with notes of what was done in ``uns["pertharness"]["notes"]``.
+    """Return the data of a file in the canonical form, with notes in ``uns["pertharness"]["notes"]``.
 
     Parameters
     ----------
     adata
-        As opened; it is not changed. What is given reads from it, and changes the values when they are read.
+        Opened file; it does not change. The result reads from it, and converts values when they are read.
     name, origin
-        For ``uns``.
+        Values for ``uns``.
     options
-        What the user says of the file; the rest is found.
+        The user's options; everything else is detected.
 
     Raises
     ------
     DataError
-        If something in the file cannot be used, or leaves a choice, with the flag that decides.
+        If something in the file cannot be used, or is ambiguous; the message names the flag to use.
     """
     with naming_dataset(name):
         notes: list[str] = []
@@ -85,7 +85,7 @@ def canonical_dataset(adata: Stored, name: str, origin: str, options: FileOption
 
 @contextlib.contextmanager
 def naming_dataset(name: str) -> Iterator[None]:
-    """Put the name of a dataset before what is wrong with it."""
+    """Put the name of the dataset in front of error messages."""
     try:
         yield
     except DataError as error:
@@ -94,20 +94,20 @@ def naming_dataset(name: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Tables:
-    """What the tables of a file say: of which cells and genes its matrices are.
+    """The cells and genes of a file, from its tables.
 
     Attributes
     ----------
     adata
-        The file, or its ``raw`` as a dataset of its own.
+        The file, or its ``raw`` as a dataset.
     rows
-        Numbers of the rows that are used, ascending.
+        Indices of the rows in use, ascending.
     in_context
-        Those and the ones of the same context that are left out.
+        Indices of all rows in the context, including those that are left out.
     context
-        The one of all these rows; None where it is not known.
+        Context of these rows; None if it is unknown.
     obs, var
-        In the canonical form, of these rows.
+        Canonical tables of the rows in use.
     labelling
         How the labels were read.
     level
@@ -125,17 +125,17 @@ class Tables:
 
 
 def understand_tables(adata: Stored, options: FileOptions, notes: list[str]) -> Tables:
-    """Return what ``obs`` and ``var`` of a file say; no value of a matrix is read.
+    """Interpret ``obs`` and ``var`` of a file; no values of matrices are read.
 
     Parameters
     ----------
     notes
-        Gets a line for each thing that was found or done, until something is wrong.
+        Receives a line for everything that was detected or done, even if an error follows.
 
     Raises
     ------
     DataError
-        If something cannot be used, or leaves a choice, with the flag that decides.
+        If something cannot be used, or is ambiguous; the message names the flag to use.
     """
     adata = _take_raw(adata, options)
     if adata.n_obs == 0 or adata.n_vars == 0:
@@ -155,7 +155,7 @@ def understand_tables(adata: Stored, options: FileOptions, notes: list[str]) -> 
 
 @dataclass(frozen=True)
 class Scaled:
-    """The values of a file, looked at, and what brings them to log1p of counts per 10 000 when they are read."""
+    """The values of a file, their survey, and a matrix that converts them to log1p of counts per 10 000 when read."""
 
     values: Values
     survey: Survey
@@ -165,19 +165,19 @@ class Scaled:
 def bring_to_scale(
     tables: Tables, options: FileOptions, notes: list[str], sample: np.ndarray | None = None
 ) -> Scaled:  # fmt: skip
-    """Look at the values of a file and bring them to log1p of counts per 10 000.
+    """Detect the scale of a file's values, and convert them to log1p of counts per 10 000.
 
     Parameters
     ----------
     notes
-        Gets a line of what the values are taken for.
+        Receives a line on the scale.
     sample
-        Which of ``tables.rows`` to look at, ascending; None: all. The result then is of these.
+        Indices into ``tables.rows``, ascending, if only some rows are converted; None for all.
 
     Raises
     ------
     DataError
-        If the values cannot be used, with the flag that helps.
+        If the values cannot be used; the message names the flag to use.
     """
     rows = tables.rows if sample is None else tables.rows[sample]
     chosen = _choose_values(tables.adata, rows, options)
@@ -190,8 +190,8 @@ def bring_to_scale(
 
 
 def _layers_of(tables: Tables, scaled: Scaled) -> dict[str, Any]:
-    """Return the layers to keep: of cells the counts, whose sums ``obs`` gets where it has no totals; of means all."""
-    if tables.level != "cells":  # such as means over half of the cells
+    """Return the layers to keep: counts of cells, or all layers of means; add missing totals to ``obs``."""
+    if tables.level != "cells":  # layers of means, such as those of halves
         return {name: _rows_of(matrix, tables.rows) for name, matrix in layers_of(tables.adata).items()}
     layers, sums = find_counts(tables.adata, tables.rows, scaled)
     if "total_counts" not in tables.obs and sums is not None:
@@ -202,7 +202,7 @@ def _layers_of(tables: Tables, scaled: Scaled) -> dict[str, Any]:
 def seal_dataset(
     dataset: Stored, tables: Tables, options: FileOptions, name: str, origin: str, notes: list[str]
 ) -> Stored:  # fmt: skip
-    """Complete a dataset with context, type of its values and ``uns``, and check all of it but the values."""
+    """Add the context and ``uns`` to a dataset, set the type of its values, and check everything but the values."""
     if tables.context is not None:
         dataset.obs["context"] = categorical([tables.context] * len(dataset.obs))
     keeps_double = tables.level == "pseudobulk" and dataset.X.dtype == np.float64
@@ -210,18 +210,18 @@ def seal_dataset(
     fields = {"name": name, "level": tables.level, "scale": SCALE, "origin": origin, "notes": "\n".join(notes)}
     modality = options.modality or _stated(tables.adata).get("modality")
     dataset.uns[KEY] = fields | ({"modality": modality} if modality else {})
-    check_dataset(dataset, name, with_values=False)  # the survey has seen them
+    check_dataset(dataset, name, with_values=False)  # the survey has checked them
     return dataset
 
 
 def _stated(adata: Stored) -> Mapping[str, Any]:
-    """Return what an already canonical file says of itself."""
+    """Return the fields in ``uns`` of a file that is already canonical; empty for others."""
     fields = adata.uns.get(KEY, {})
     return fields if isinstance(fields, Mapping) else {}
 
 
 def _find_level(obs: pd.DataFrame, options: FileOptions, notes: list[str]) -> str:
-    """Find whether the rows are cells or the means of one perturbation each."""
+    """Return whether the rows are ``cells``, or a ``pseudobulk`` of one row per perturbation."""
     if options.level is not None:
         return options.level
     is_mean = not obs["perturbation"].duplicated().any()
@@ -231,14 +231,14 @@ def _find_level(obs: pd.DataFrame, options: FileOptions, notes: list[str]) -> st
 
 
 def _take_raw(adata: Stored, options: FileOptions) -> Stored:
-    """Return ``raw`` as a dataset of its own genes, whose only layer it is, where it is asked for."""
+    """Return ``raw`` as a dataset with its own genes if the user chose it, else the file itself."""
     if options.layer != RAW or RAW in adata.layers or adata.raw is None:
         return adata
     return Stored(None, adata.obs, adata.raw.var, adata.uns, {RAW: adata.raw.X})
 
 
 def _choose_values(adata: Stored, rows: np.ndarray, options: FileOptions) -> Values:
-    """Take the matrix that is to be used, its rows only."""
+    """Return the rows in use of the chosen matrix."""
     layers = sorted(layers_of(adata))
     offered = layers if adata.raw is None or RAW in layers else [*layers, RAW]
     if options.layer is not None and options.layer not in layers:
@@ -257,12 +257,12 @@ def _rows_of(matrix: Any, rows: np.ndarray) -> Any:
 
 
 def _rows_of_table(table: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
-    """Return some rows of a table; itself where these are all, since copies of many texts cost."""
+    """Return some rows of a table; the table itself if these are all, because copies of many texts are slow."""
     return table if len(rows) == len(table) else table.iloc[rows]
 
 
 def _add_numbers(obs: pd.DataFrame, file_obs: pd.DataFrame, level: str) -> None:
-    """Take the total counts of cells, or the number of averaged cells, where the file has them."""
+    """Add total counts of cells, or numbers of averaged cells, to ``obs`` if the file has them."""
     import pandas as pd
 
     column, column_names = ("total_counts", TOTAL_COLUMNS) if level == "cells" else ("n_cells", N_CELLS_COLUMNS)
@@ -274,7 +274,7 @@ def _add_numbers(obs: pd.DataFrame, file_obs: pd.DataFrame, level: str) -> None:
 
 
 def find_counts(adata: Stored, rows: np.ndarray, scaled: Scaled) -> tuple[dict[str, Any], np.ndarray | None]:
-    """Return raw counts of some rows of a file as ``counts``, where it has them; with the sum of each row."""
+    """Return the layer ``counts`` for some rows, and the sum of each row; an empty dict and None without counts."""
     values = scaled.values
     candidates = {values.where: (values, scaled.survey)}
     if "counts" in adata.layers and values.where != "layers['counts']":

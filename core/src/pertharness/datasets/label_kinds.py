@@ -1,4 +1,4 @@
-"""Sorts the labels of a file into controls, perturbations, and what is no perturbation."""
+"""Sort the labels of a file into controls, perturbations, and labels that are left out."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ NOT_CHOSEN = "spelt like a control, but none of the labels given by --control-la
 
 
 class NoControlError(DataError):
-    """None of the labels is a control."""
+    """No label is a control."""
 
 
 @dataclass
 class LabelKinds:
-    """The labels of a file by what they are, as they came and in order of first appearance.
+    """The labels of a file by kind, spelt as in the file and in order of first appearance.
 
     Attributes
     ----------
     mapped
-        Label -> targets joined by ``+``, of those that a label map says.
+        Label -> targets joined by ``+``, for labels in the label map.
     left_out
-        Label -> why its rows are left out.
+        Label -> reason why its rows are left out.
     perturbations
-        Those that are still to be read.
+        Labels whose targets are still to be read.
     is_control
-        Whether a part of a label is a control.
+        Function that returns whether a part of a label is a control.
     """
 
     controls: list[str] = field(default_factory=list)
@@ -54,12 +54,12 @@ class LabelKinds:
 
 
 def sort_labels(labels: Sequence[str], genes: Collection[str], options: FileOptions) -> LabelKinds:
-    """Sort labels by what the user says of them, else by their spelling.
+    """Sort labels by the user's options, or else by their spelling.
 
     Raises
     ------
     DataError
-        If no label is a control, or something that the user says fits no label.
+        If no label is a control, or an option of the user matches no label.
     """
     kinds = LabelKinds()
     _check_meanings(options.label_map or {}, genes)
@@ -95,7 +95,7 @@ def sort_labels(labels: Sequence[str], genes: Collection[str], options: FileOpti
 
 
 def control_matcher(options: FileOptions) -> Callable[[str], bool] | None:
-    """Return what tells the labels of controls that the user names; None where none are named."""
+    """Return a function that recognises the control labels named by the user; None if none are named."""
     patterns = patterns_of(options)
     if not patterns:
         return None
@@ -103,7 +103,7 @@ def control_matcher(options: FileOptions) -> Callable[[str], bool] | None:
 
 
 def patterns_of(options: FileOptions) -> tuple[str, ...]:
-    """Return the names and patterns of control labels that the user gives."""
+    """Return the user's names and patterns of control labels."""
     labels = options.control_label
     return (labels,) if isinstance(labels, str) else tuple(labels or ())
 
@@ -114,20 +114,20 @@ def _fits(label: str, pattern: str) -> bool:
 
 
 def _is_spelt_like_control(label: str, genes: Collection[str]) -> bool:
-    """Return whether a label is spelt like a control; a gene is one only by the plain spellings (CTRL is one)."""
+    """Return whether a label looks like a control; a gene does so only in a plain spelling such as ``CTRL``."""
     text = clean_text(label)
     return is_control_label(text) and (is_control_word(text) or text not in genes)
 
 
 def _is_no_perturbation(text: str) -> bool:
-    """Return whether a label, or each part of it, says that no perturbation is known."""
+    """Return whether a label, or each part of it, means that the perturbation is unknown."""
     if is_no_perturbation(text):
         return True
     return any(all(map(is_no_perturbation, text.split(joint))) for joint in JOINTS if joint in text)
 
 
 def _check_meanings(label_map: Mapping[str, str], genes: Collection[str]) -> None:
-    """Refuse targets of a label map that are meant as the control, as no perturbation, or as several genes."""
+    """Raise an error for targets in a label map that look like a control, an unknown perturbation, or several genes."""
     for label, meaning in label_map.items():
         for target in () if meaning in (CONTROL, DROP) else meaning.split(SEPARATOR):
             if target in genes:
@@ -144,7 +144,7 @@ def _check_meanings(label_map: Mapping[str, str], genes: Collection[str]) -> Non
 
 
 def _take_mapped(labels: Sequence[str], label_map: Mapping[str, str], kinds: LabelKinds) -> list[str]:
-    """Sort the labels that a map names, and return the others."""
+    """Sort the labels in a label map, and return the others."""
     rest = []
     for label in labels:
         meaning = label_map.get(clean_text(label))
@@ -166,7 +166,7 @@ def _take_mapped(labels: Sequence[str], label_map: Mapping[str, str], kinds: Lab
 
 
 def _check_controls(labels: Sequence[str], kinds: LabelKinds, options: FileOptions) -> None:
-    """Refuse labels without a control, and names or patterns of controls that fit no label."""
+    """Raise an error if no label is a control, or if a name or pattern of controls matches no label."""
     patterns = patterns_of(options)
     idle = [pattern for pattern in patterns if not any(_fits(label, pattern) for label in labels)]
     if kinds.controls and not idle:

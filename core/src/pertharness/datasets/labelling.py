@@ -1,4 +1,4 @@
-"""Finds the column that names the perturbations and brings its labels into the canonical form."""
+"""Find the column of perturbation labels, and convert its labels to the canonical form."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ LABEL_COLUMNS = (
     "perturbation", "condition", "target_gene", "gene_target", "guide_target", "perturbation_name", "target",
     "target_gene_name", "gene",
 )  # fmt: skip
-"""Columns of ``obs`` that are taken for labels if one of their values is a control."""
+"""Names of columns of ``obs`` that are used for labels if one of their values is a control."""
 INDEX = ("index", "_index")
-"""Names by which the names of the rows are meant, where there is no such column."""
+"""Column names that stand for the index of ``obs`` if there is no such column."""
 _LOOKED_AT = 50_000
-"""Different values of a column of which nothing is known, up to which it is searched for a control."""
+"""Most distinct values of an unknown column that are searched for a control."""
 
 
 @dataclass(frozen=True)
@@ -36,23 +36,23 @@ class Labelling:
     Attributes
     ----------
     column
-        Of ``obs``, or ``index``.
+        Column of ``obs``, or ``index``.
     controls
-        The labels of control cells, as they came.
+        Labels of control cells, as in the file.
     separator
-        What joins the targets of a label; None: nothing does.
+        Separator between the targets of a label; None if there is none.
     mapping
-        Label as it came -> canonical label, in order of first appearance; without those that are left out.
+        Label in the file -> canonical label, in order of first appearance; without labels that are left out.
     left_out
-        Label as it came -> why its rows are left out.
+        Label in the file -> reason why its rows are left out.
     genes
-        Perturbation -> its genes, joined, where its targets are guides of these.
+        Perturbation -> its genes, joined, if its targets are guides.
     gene_column
-        Column of ``var`` that has the symbols which the labels use, where the genes of the file are named by ids.
+        Column of ``var`` with the symbols that the labels use, if the genes of the file are named by ids.
     of_guides
-        Labels that name guides, several of which may be of one gene.
+        Labels that name guides; a gene may have several.
     notes
-        What was done, line by line.
+        Lines on what was done.
     """
 
     column: str
@@ -67,7 +67,7 @@ class Labelling:
 
     @property
     def control(self) -> str:
-        """The first label of control cells, as it came."""
+        """First label of control cells, as in the file."""
         return self.controls[0]
 
 
@@ -77,24 +77,24 @@ def find_labelling(
     options: FileOptions,
     columns: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Labelling:
-    """Find how the perturbations of a file are named.
+    """Find the column of labels, and read its labels.
 
     Parameters
     ----------
     obs
-        Of the file, any columns.
+        Table of the file.
     genes
-        The genes of the dataset: what tells a separator, or the number of a guide, from a part of a name.
+        Genes of the dataset; they distinguish separators, and numbers of guides, from parts of names.
     options
-        ``label_column``, ``control_label``, ``separator``, ``label_map``, ``guides`` and ``merge_labels`` are looked
-        at.
+        The user's options, of which ``label_column``, ``control_label``, ``separator``, ``label_map``, ``guides`` and
+        ``merge_labels`` are used.
     columns
         Other names of the genes, from `pertharness.datasets.targets.names_by_column`.
 
     Raises
     ------
     DataError
-        If the file leaves a choice or gives none, with what was found and the flag that decides.
+        If no reading is possible, or several are; the message names the flag to use.
     """
     names = _candidate_columns(obs, options)
     read = [_read_column(obs, name, genes, options, columns or {}) for name in names]
@@ -111,19 +111,19 @@ def find_labelling(
 
 
 def labels_in(obs: pd.DataFrame, column: str) -> pd.Series:
-    """Return the labels of all rows as texts; of rows that have none, the empty text."""
+    """Return the labels of all rows as texts; a missing label becomes the empty text."""
     values = obs[column] if column in obs else obs.index.to_series()
     labels: pd.Series = values.astype(object).where(values.notna(), "").astype(str)
     return labels
 
 
 def column_of_labels(obs: pd.DataFrame, options: FileOptions) -> str:
-    """Return the first column that may hold the labels; raise as `find_labelling` does where there is none."""
+    """Return the first column that may have the labels; raise an error if there is none."""
     return _candidate_columns(obs, options)[0]
 
 
 def _candidate_columns(obs: pd.DataFrame, options: FileOptions) -> list[str]:
-    """Return the columns that may hold the labels: the named one, or those known by name that hold a control."""
+    """Return the columns that may have the labels: the user's choice, or the usual columns that have a control."""
     if options.label_column is not None:
         if options.label_column not in obs and options.label_column not in (*INDEX, obs.index.name):
             raise DataError(
@@ -139,7 +139,7 @@ def _candidate_columns(obs: pd.DataFrame, options: FileOptions) -> list[str]:
             "another kind"
         )
     labels = {column: _distinct(obs, column) for column in candidates}
-    # A substitute such as DMSO may be a perturbation like others: a column that has nothing better comes second.
+    # A substitute such as DMSO may be a perturbation, so columns with a real control come first.
     is_named_control = control_matcher(options)
     for is_sought in (is_control_label, is_substitute) if is_named_control is None else (is_named_control,):
         if usable := [column for column in candidates if any(map(is_sought, map(clean_text, labels[column])))]:
@@ -153,7 +153,7 @@ def _candidate_columns(obs: pd.DataFrame, options: FileOptions) -> list[str]:
 
 
 def _other_places(obs: pd.DataFrame) -> str:
-    """Return which columns of unknown names, or the names of the rows, hold a control."""
+    """Return a hint on other columns, or the index, that have a control; empty if there are none."""
     text_columns = [
         str(column) for column in obs.columns if obs[column].dtype.name in ("object", "category", "str", "string")
     ]
@@ -164,7 +164,7 @@ def _other_places(obs: pd.DataFrame) -> str:
 
 
 def _distinct(obs: pd.DataFrame, column: str) -> list[str]:
-    """Return the labels of a column in order of first appearance."""
+    """Return the distinct labels of a column in order of first appearance."""
     values = obs[column] if column in obs else obs.index.to_series()
     distinct = values.drop_duplicates()
     return list(
@@ -199,9 +199,9 @@ def _read_column(
 
 
 def _check_collisions(column: str, mapping: Mapping[str, str], may_meet: Collection[str]) -> None:
-    """Refuse labels that mean the same perturbation, unless they are alike but for white space, or are to be pooled.
+    """Raise an error for different labels of one perturbation, unless they differ only in white space.
 
-    `may_meet` are labels that are meant to be pooled with others: of guides, and of a label map.
+    Labels in `may_meet`, such as those of guides or in a label map, may share a perturbation.
     """
     seen: dict[str, str] = {}
     for label, canonical in mapping.items():
