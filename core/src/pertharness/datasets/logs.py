@@ -1,4 +1,4 @@
-"""Brings the values of a file to log1p of counts per 10 000; refuses those of which that cannot be told."""
+"""Convert the values of a file to log1p of counts per 10 000, or raise an error if their scale is unclear."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pertharness.datasets.values import Survey, Values, changed_values, describe
 
 _AS_IT_IS = "or accept the values as they are with --scale log1p"
 _MOST_FOR_LOGS = 1e8
-"""What the expm1 of a cell may add up to and still be logarithms: hundred times counts per million."""
+"""Largest total of expm1 of a cell for which values may be logarithms: a hundred times counts per million."""
 _LOGS = ("ln", "log2", "log10", "twice")
 
 
@@ -24,23 +24,23 @@ def to_log1p(
     values: Values, survey: Survey, totals: np.ndarray | None, options: FileOptions, notes: list[str], *,
     level: str = "cells", stated: bool = False,
 ) -> Any:  # fmt: skip
-    """Return log1p of counts per 10 000, and note what was done.
+    """Return values as log1p of counts per 10 000, and add a note on the conversion.
 
     Parameters
     ----------
     values, survey
-        As ``survey_values`` gives them.
+        Results of ``survey_values``.
     totals
-        Counts of each row over all genes, also those that are not in the file; shape (n_obs,).
+        Counts of each row over all genes, including genes that are not in the file; shape (n_obs,).
     options, notes
-        ``scale``, ``normalise`` and ``rescale`` are looked at; the notes get a line.
+        The user's options, of which ``scale``, ``normalise`` and ``rescale`` are used; and the notes, for one line.
     level, stated
-        ``cells`` or ``pseudobulk``, and whether ``uns`` says that these are log1p of counts per 10 000.
+        ``cells`` or ``pseudobulk``, and whether ``uns`` states that the values are log1p of counts per 10 000.
 
     Raises
     ------
     DataError
-        If the values are not on the scale that is declared or needed, with the flag that helps.
+        If the values are not on the declared or required scale; the message names the flag to use.
     """
     others = f"; or take another layer with --layer ({quote(values.layers)})" if values.layers else ""
     remedy = f"z-scores or other centred values cannot be used, save log-normalised or raw values as X{others}"
@@ -65,7 +65,7 @@ def to_log1p(
 def _from_counts(
     values: Values, survey: Survey, totals: np.ndarray | None, options: FileOptions, notes: list[str], others: str
 ) -> Any:
-    """Normalise counts, if that is what they are."""
+    """Return normalised counts; raise an error if the values are not counts."""
     is_whole = "fraction" not in survey.first
     if not options.normalise:
         state = "holds only integers: raw counts" if is_whole else "is declared as --scale counts"
@@ -86,7 +86,7 @@ def _from_logs(
     values: Values, survey: Survey, totals: np.ndarray | None, options: FileOptions, notes: list[str], others: str, *,
     stated: bool,
 ) -> Any:  # fmt: skip
-    """Take, rescale or refuse the logarithms of cells."""
+    """Return logarithms of cells, rescaled if necessary; raise an error if their scale is unclear."""
     reading = judge(survey.evidence, totals)
     remedy = (
         f"at most log1p(10 000) = 9.21: if these are counts without a logarithm, --scale counts --normalise; if they "
@@ -126,7 +126,7 @@ def _from_logs(
 def _from_means(
     values: Values, survey: Survey, options: FileOptions, notes: list[str], others: str, *, stated: bool
 ) -> Any:
-    """Take, rescale or refuse means over cells, whose sums of expm1 are below those of the cells."""
+    """Return means over cells, rescaled if necessary; their totals of expm1 are lower than those of cells."""
     sums = survey.evidence.sums
     median = float(np.median(sums))
     is_total = have_one_total(survey.evidence) and abs(median / TOTAL - 1) > TOLERANCE
@@ -161,7 +161,7 @@ def _from_means(
 
 
 def _words(values: Values, reading: ScaleReading) -> str:
-    """Return what was read in the values."""
+    """Return the scale of the values in words."""
     transformation = TRANSFORMATIONS[reading.transformation].words
     inverse = "expm1" if reading.transformation == NATURAL else f"the inverse of {transformation}"
     low, high = f"{reading.low:.5g}", f"{reading.high:.5g}"
@@ -189,7 +189,7 @@ def _words(values: Values, reading: ScaleReading) -> str:
 
 
 def _rescale(values: Values, survey: Survey, totals: np.ndarray | None, reading: ScaleReading, notes: list[str]) -> Any:
-    """Undo what was done to the counts, bring each row to 10 000 and take log1p."""
+    """Undo the transformation of the counts, scale each row to 10 000, and take log1p."""
     inverse = TRANSFORMATIONS[reading.transformation].inverse
     sums = survey.evidence.sums
     own = None
@@ -221,7 +221,7 @@ def _rescale(values: Values, survey: Survey, totals: np.ndarray | None, reading:
 
 
 def _normalise(values: Values, sums: np.ndarray, totals: np.ndarray | None, notes: list[str]) -> Any:
-    """Return log1p(10 000 x / total); the totals of the file count where they can be those of all genes."""
+    """Return log1p(10 000 x / total), with the totals of the file if they can be sums over all genes."""
     if totals is not None and not (totals >= sums - 0.5).all():  # stored totals may be rounded
         totals = None
     divisor = "the totals in obs" if totals is not None else "the sums over the genes of the file"
@@ -230,7 +230,7 @@ def _normalise(values: Values, sums: np.ndarray, totals: np.ndarray | None, note
         row = values.rows[int(np.argmin(totals > 0))]
         raise DataError(f"{values.where} has no counts in row {row!r}: it cannot be normalised; remove the row")
     notes.append(f"scale: counts of {values.where} divided by {divisor}, times 10 000, log1p")
-    factors = 1e4 / np.maximum(totals, sums)  # no count is more than all of them
+    factors = 1e4 / np.maximum(totals, sums)  # rounded totals may be a little below the sums
 
     def to_logs(chunk: Any, start: int) -> Any:
         factors_of_rows = factors[start : start + chunk.shape[0]]

@@ -1,4 +1,4 @@
-"""Values of a cell that are whole multiples of a single count, by which a total is told where genes were left out."""
+"""Find the total of cells whose genes are incomplete: their values are whole multiples of the value of one count."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from pertharness.datasets.rounding import rounding_errors
 from pertharness.datasets.transformations import NATURAL, TOTAL, TRANSFORMATIONS
 
 TOLERANCE = 0.01
-"""Of a sum of expm1, relative: float16 alone moves that of a cell that one gene dominates by up to half a per cent."""
+"""Relative tolerance of a total of expm1; float16 alone changes it by up to 0.5 % in a cell with one dominant gene."""
 _USUAL_TOTALS = (TOTAL, 1e5, 1e6)
-"""What counts are scaled to, smallest first: the number of counts of a cell tells it where genes were left out."""
+"""Totals that counts are often scaled to, smallest first."""
 _MOST_COUNTS = 3e6
-"""Of a cell; a single count that would be less of 10 000 was scaled to another total."""
+"""Most counts of a cell; if a cell seems to have more, it was scaled to another total than 10 000."""
 _MULTIPLES = (1, 2, 3)
 _WHOLE_OF_MIXED = 0.8
-"""Share of cells whose number of counts, or a multiple of it, is whole, below which some are not at 10 000."""
+"""If in less than this share of cells the number of counts, or a small multiple, is whole, some are not at 10 000."""
 _FEWEST_CLEAR = 200
 _FEWEST_DISTINCT = 5
 _SPREAD_OF_DEPTH = 0.2
-"""Standard deviation of the logarithm of what cells add up to; less is no spread of counts that are not normalised."""
+"""Smallest standard deviation of the logarithm of totals that counts have if they were not normalised."""
 
 
 def find_by_multiples(cells: list[np.ndarray], totals: np.ndarray | None) -> dict[str, Any] | None:
-    """Find the transformation after which a cell's values are whole multiples of its smallest one, a single count."""
+    """Find the transformation by whose inverse values become whole multiples of the smallest one of their cell."""
     shares = {name: share_of_multiples(cells, TRANSFORMATIONS[name].inverse) for name in TRANSFORMATIONS}
     name = NATURAL if shares[NATURAL] >= 0.5 else max(shares, key=lambda name: shares[name])
     if shares[name] < 0.95:
@@ -49,19 +49,21 @@ def find_by_multiples(cells: list[np.ndarray], totals: np.ndarray | None) -> dic
 
 
 def find_by_totals(cells: list[np.ndarray], totals: np.ndarray, median: float) -> dict[str, Any] | None:
-    """Find the total that makes whole numbers of log1p of counts, with the counts of each cell over all genes.
+    """Find the total for which log1p values become whole counts, given the counts of each cell over all genes.
 
-    This needs no value of a single count, which deep cells may lack in the genes that are left.
+    Unlike `find_by_multiples`, this needs no gene with a single count, which deep cells may lack.
 
     Parameters
     ----------
+    cells
+        Non-zero values of some cells.
     totals
-        Of the cells that were kept, as ``obs`` has them.
+        Total counts of these cells in ``obs``.
     median
-        Of all cells: what they were normalised to, where nothing else was named.
+        Median of the totals of all cells, the default target of normalisation in scanpy.
     """
     errors = rounding_errors(cells)
-    for total in (TOTAL, median, *_USUAL_TOTALS):  # of the first that explains the values
+    for total in (TOTAL, median, *_USUAL_TOTALS):  # the first that explains the values
         n_all = 0
         whole = []
         for values, error, of_cell in zip(cells, errors, totals, strict=True):
@@ -79,7 +81,7 @@ def find_by_totals(cells: list[np.ndarray], totals: np.ndarray, median: float) -
 
 
 def are_per_10_000(cells: list[np.ndarray]) -> bool:
-    """Return whether values are log1p of counts per 10 000, by the number of counts of each cell."""
+    """Return whether values are log1p of counts per 10 000, because each cell then has a whole number of counts."""
     if share_of_multiples(cells, np.expm1) < 0.95:
         return False
     single = np.expm1([values.min() for values in cells])
@@ -89,23 +91,23 @@ def are_per_10_000(cells: list[np.ndarray]) -> bool:
 
 
 def _total_of(single: np.ndarray, relative: np.ndarray, totals: np.ndarray | None) -> float | None:
-    """Return what the counts of each cell were scaled to, None where that cannot be told.
+    """Return the total that cells were scaled to; None if it is unclear.
 
     Parameters
     ----------
     single
-        What a count was scaled to, of each cell that was kept.
+        Scaled value of a single count in each cell.
     relative
-        Its relative error.
+        Relative error of these values.
     totals
-        Counts of these cells over all genes, as ``obs`` has them.
+        Total counts of these cells over all genes, from ``obs``.
     """
     if totals is not None and len(single) >= 10:
         of_all = single * totals
         middle = float(np.median(of_all))
         if np.mean(np.abs(of_all / middle - 1) <= 2 * relative + 1e-4) >= 0.9:
             return middle
-    # The number of counts of a cell is whole, if that is what they were scaled to.
+    # The right total gives a whole number of counts for each cell.
     for total in _USUAL_TOTALS:
         if _share_of_whole(total / single, relative) >= 0.9:
             n_counts = total / single
@@ -114,22 +116,22 @@ def _total_of(single: np.ndarray, relative: np.ndarray, totals: np.ndarray | Non
 
 
 def _divisor_of(numbers: np.ndarray) -> int:
-    """Return what nearly all of some whole numbers can be divided by: they are that many times the counts.
+    """Return the divisor of nearly all numbers, which are this many times the counts.
 
-    Where counts were scaled to 5 000, a cell seems to have twice its counts of 10 000. Of numbers that are nearly all
-    alike, 1: they tell nothing.
+    If counts were scaled to 5 000, for example, a cell seems to have twice its counts at 10 000. If nearly all numbers
+    are equal, they say nothing about the divisor, and 1 is returned.
     """
     divisor = 1
     if len(np.unique(numbers)) < _FEWEST_DISTINCT:
         return divisor
-    for prime in (2, 5):  # the others divide none of the usual totals
+    for prime in (2, 5):  # other primes divide none of the usual totals
         while np.mean(numbers % (divisor * prime) == 0) >= 0.9:
             divisor *= prime
     return divisor
 
 
 def _share_of_whole(n_counts: np.ndarray, relative: np.ndarray, multiples: tuple[int, ...] = (1,)) -> float:
-    """Return the share of numbers of which a multiple is whole; NaN where too few are exact enough to tell."""
+    """Return the share of numbers with a whole multiple; NaN if too few are exact enough."""
     clear = n_counts * relative < 0.1
     if clear.sum() < 20:
         return float("nan")
@@ -141,16 +143,16 @@ def _share_of_whole(n_counts: np.ndarray, relative: np.ndarray, multiples: tuple
 
 
 def follow_depth(sums: np.ndarray, totals: np.ndarray | None, cells: list[np.ndarray]) -> bool:
-    """Return whether what cells add up to grows with their counts, as where nothing was normalised.
+    """Return whether totals of cells grow with their counts, so that nothing was normalised.
 
-    Counts with fractions, such as those of which ambient RNA was subtracted, show it by nothing else.
+    For counts with fractions, such as those after subtraction of ambient RNA, there is no other evidence.
     """
     n_clear, share = _multiples_of(cells, np.expm1)
-    if n_clear >= _FEWEST_CLEAR and share >= 0.5:  # whole numbers, of which more can be told
+    if n_clear >= _FEWEST_CLEAR and share >= 0.5:  # whole numbers, for which other evidence is better
         return False
     if totals is not None and (totals > 0).all():
         depth, own_sums = totals, sums
-    elif n_clear >= _FEWEST_CLEAR:  # the genes that are seen in a cell grow with its counts
+    elif n_clear >= _FEWEST_CLEAR:  # the number of detected genes grows with the counts
         depth = np.array([len(values) for values in cells], dtype=np.float64)
         own_sums = np.array([np.expm1(values).sum() for values in cells])
     else:
@@ -162,18 +164,18 @@ def follow_depth(sums: np.ndarray, totals: np.ndarray | None, cells: list[np.nda
 
 
 def was_logged_before(cells: list[np.ndarray]) -> bool:
-    """Return whether values are logs of what was log1p of counts per 10 000 before it was normalised once more.
+    """Return whether values are log1p of counts per 10 000 that were normalised and logged once more.
 
-    They add up to 10 000, too. But only what they were made of consists of whole multiples.
+    Such values add up to 10 000, too, but only the values before the second time are whole multiples.
     """
-    few = cells[:50]  # which mostly settle it
+    few = cells[:50]  # mostly enough to decide
     if share_of_multiples(few, np.expm1) >= 0.5 or share_of_multiples(cells, np.expm1) >= 0.5:
         return False
     before = []
     for values in few:
         scaled = np.expm1(values)
         low, high = 0.0, float(np.log1p(TOTAL) / scaled.max())
-        for _ in range(60):  # halves the interval
+        for _ in range(60):  # bisection
             middle = (low + high) / 2
             low, high = (low, middle) if np.expm1(scaled * middle).sum() > TOTAL else (middle, high)
         before.append(scaled * low)
@@ -181,13 +183,13 @@ def was_logged_before(cells: list[np.ndarray]) -> bool:
 
 
 def share_of_multiples(cells: list[np.ndarray], inverse: Callable[[np.ndarray], np.ndarray]) -> float:
-    """Return the share of values that are whole multiples of their cell's smallest one; 0 where too few can tell."""
+    """Return the share of values that are whole multiples of their cell's smallest one; 0 if too few are exact."""
     n_clear, share = _multiples_of(cells, inverse)
     return share if n_clear >= _FEWEST_CLEAR else 0.0
 
 
 def _multiples_of(cells: list[np.ndarray], inverse: Callable[[np.ndarray], np.ndarray]) -> tuple[int, float]:
-    """Return how many values are exact enough to tell, and the share of these that are whole multiples."""
+    """Return the number of values that are exact enough, and the share of these that are whole multiples."""
     n_near = n_all = 0
     for values, error in zip(cells, rounding_errors(cells), strict=True):
         numbers = inverse(values)
@@ -202,5 +204,5 @@ def _multiples_of(cells: list[np.ndarray], inverse: Callable[[np.ndarray], np.nd
 
 
 def n_whole(numbers: np.ndarray, blur: np.ndarray) -> int:
-    """Return how many numbers are whole, each but for its blur."""
+    """Return how many numbers are whole within their errors `blur`."""
     return int((np.abs(numbers - np.rint(numbers)) <= blur).sum())

@@ -1,4 +1,4 @@
-"""The parameters of the datasets, checked; each is a flag of the command line: ``label_column``, ``--label-column``."""
+"""Parameters of the built-in datasets; each is also a command-line flag: ``label_column``, ``--label-column``."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pertharness.contract.errors import DataError
 from pertharness.data.label_map import check_label_map, read_label_map
 
 NONE = "none"
-"""Says of a separator or a context column that there is none, where None means: find it."""
+"""Value for "there is none", e.g. of a separator or a context column; None means that it is detected."""
 
 
 class FileOptions(BaseModel):
-    """How to read a user's h5ad; None: found in the file, if there is no doubt."""
+    """Options for a user's h5ad; None means that the value is detected, if it is unambiguous."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -24,15 +24,15 @@ class FileOptions(BaseModel):
     control_label: str | tuple[str, ...] | None = None
     """One label or pattern, or several."""
     label_map: dict[str, str] | None = None
-    """Label -> targets, ``control`` or ``drop``; a path is read."""
+    """Label -> targets, ``control`` or ``drop``; may be given as the path of a file."""
     guides: Literal["together", "separate", "none"] | None = None
     target_column: str | None = None
-    """Column of ``var`` that has the names which the labels use."""
+    """Column of ``var`` with the names that the labels use."""
     separator: str | None = None
     context_column: str | None = None
     context: str | None = None
     only: dict[str, tuple[str, ...]] | None = None
-    """Column of ``obs`` -> the values whose rows are taken."""
+    """Column of ``obs`` -> values of the rows to use."""
     pool: tuple[str, ...] | None = None
     """Columns of ``obs`` whose values are pooled: doses, times, treatments, modalities."""
     level: Literal["cells", "pseudobulk"] | None = None
@@ -49,7 +49,7 @@ class FileOptions(BaseModel):
     @field_validator("label_map", mode="before")
     @classmethod
     def _read_label_map(cls, value: Any) -> Any:
-        """Read the file of a label map, and bring a table into form."""
+        """Read the file of a label map, or normalise a mapping."""
         try:
             if isinstance(value, str | Path):
                 return read_label_map(Path(value))
@@ -60,7 +60,7 @@ class FileOptions(BaseModel):
     @field_validator("only", mode="before")
     @classmethod
     def _read_only(cls, value: Any) -> Any:
-        """Take a single value for a tuple of it, and numbers for their texts."""
+        """Convert a single value to a tuple, and numbers to texts."""
         if not isinstance(value, Mapping):
             return value
         return {
@@ -87,12 +87,12 @@ Options = TypeVar("Options", FileOptions, DemoOptions)
 
 
 def check_options(model: type[Options], dataset: str, params: Mapping[str, Any]) -> Options:
-    """Return the parameters as a model.
+    """Return checked parameters as a model.
 
     Raises
     ------
     DataError
-        If one is unknown or has a value that it cannot have.
+        If a parameter is unknown or has an invalid value.
     """
     try:
         return model(**params)
@@ -103,5 +103,5 @@ def check_options(model: type[Options], dataset: str, params: Mapping[str, Any])
             names = ", ".join(model.model_fields)
             raise DataError(f"dataset {dataset!r} has no parameter {name!r}; it has {names}") from error
         flag = f"--{name.replace('_', '-')}"
-        reason = first["msg"].removeprefix("Value error, ")  # what pydantic puts before ours
+        reason = first["msg"].removeprefix("Value error, ")  # prefix added by pydantic
         raise DataError(f"dataset {dataset!r}: {name} ({flag}) is {first['input']!r}: {reason}") from error

@@ -1,4 +1,4 @@
-"""From ``obs`` and ``var`` of a file to named genes and labelled rows, with notes of what was done and left out."""
+"""Turn ``obs`` and ``var`` of a file into named genes and labelled rows, with notes on what was done and left out."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ def read_names(
 ) -> tuple[pd.DataFrame, Labelling]:
     """Return ``var`` in the canonical form, and how the labels are read.
 
-    The two depend on each other: genes that are named by ids take the symbols of the column that has the targets.
+    These depend on each other: if genes are named by ids, their symbols come from the column that has the targets.
 
     Parameters
     ----------
     var, obs
-        Of the file; of `obs`, the rows of one context.
+        Tables of the file; `obs` with the rows of one context.
     options
-        What the user says of the file.
+        The user's options.
     notes
-        Gets a line for each thing that was done.
+        Receives lines on what was done.
 
     Raises
     ------
     DataError
-        If genes or perturbations cannot be named without a choice, with the flag that decides.
+        If the names of genes or perturbations are unclear; the message names the flag to use.
     """
     of_genes: list[str] = []
     named = name_genes(var, options, of_genes)
@@ -56,14 +56,14 @@ def _read_labels(var: pd.DataFrame, named: pd.DataFrame, obs: pd.DataFrame, opti
 
 
 def keep_labelled(obs: pd.DataFrame, rows: np.ndarray, labelling: Labelling, notes: list[str]) -> np.ndarray:
-    """Return the rows of which the perturbation is known, and note how many are left out, and why.
+    """Return the rows with known perturbations, and note how many rows are left out and why.
 
     Parameters
     ----------
     obs
-        Of the file.
+        Table of the file.
     rows
-        Of `obs` that are used, ascending.
+        Indices of the rows of `obs` in use, ascending.
     """
     if not labelling.left_out:
         return rows
@@ -80,7 +80,7 @@ def keep_labelled(obs: pd.DataFrame, rows: np.ndarray, labelling: Labelling, not
 
 
 def label_rows(file_obs: pd.DataFrame, labelling: Labelling, notes: list[str]) -> pd.DataFrame:
-    """Return ``obs`` with the canonical labels and the labels as they came, and note what they are."""
+    """Return ``obs`` with the canonical labels and the labels in the file, and add notes on the labels."""
     import pandas as pd
 
     labels = labels_in(file_obs, labelling.column)
@@ -90,7 +90,7 @@ def label_rows(file_obs: pd.DataFrame, labelling: Labelling, notes: list[str]) -
     perturbations = labels.map(labelling.mapping)
     obs: pd.DataFrame = pd.DataFrame(index=pd.Index(file_obs.index.astype(str).to_numpy(dtype=object), dtype=object))
     obs["perturbation"] = categorical(perturbations)
-    # Pooled labels: one label per perturbation, because published split rules sort them.
+    # Pooled labels share one label in the file, because published split rules sort by it.
     obs["label_given"] = categorical(perturbations.map(first))
     if labelling.genes:
         obs["genes"] = categorical(perturbations.map({label: labelling.genes.get(label, label) for label in first}))
@@ -110,14 +110,14 @@ def label_rows(file_obs: pd.DataFrame, labelling: Labelling, notes: list[str]) -
 
 
 def note_perturbations(perturbations: pd.Series, labelling: Labelling, genes: Collection[str]) -> list[str]:
-    """Return how many targets are genes, which perturbations no split or score takes, and which doubles lack singles.
+    """Return notes on targets that are genes, perturbations without splits or scores, and doubles without singles.
 
     Parameters
     ----------
     perturbations
-        Of each row, canonical.
+        Canonical label of each row.
     genes
-        As the dataset names them.
+        Genes of the dataset.
     """
     counts = perturbations[(perturbations != CONTROL).to_numpy()].value_counts()
     distinct = [str(label) for label in perturbations.unique() if label != CONTROL]
@@ -130,7 +130,7 @@ def note_perturbations(perturbations: pd.Series, labelling: Labelling, genes: Co
             "no split holds them out, since the rules know singles and doubles only"
         )
     few = [label for label in distinct if counts[label] == 1]
-    if 0 < len(few) < len(distinct):  # else these are means
+    if 0 < len(few) < len(distinct):  # otherwise the rows are means
         lines.append(
             f"left out: {len(few)} perturbations of one cell ({quote(few, 3)}) in calibrations and in all scores that "
             "need the halves of their cells or a variance"
@@ -139,7 +139,7 @@ def note_perturbations(perturbations: pd.Series, labelling: Labelling, genes: Co
 
 
 def _describe_doubles(distinct: Collection[str]) -> list[str]:
-    """Return how many doubles lack one of their singles, so that nothing can be added up."""
+    """Return a note on doubles that lack one of their singles, so that effects cannot be added."""
     singles = {label for label in distinct if SEPARATOR not in label}
     doubles = [label for label in distinct if label.count(SEPARATOR) == 1]
     lacking = [label for label in doubles if not singles.issuperset(targets_of(label))]
@@ -152,7 +152,7 @@ def _describe_doubles(distinct: Collection[str]) -> list[str]:
 
 
 def categorical(values: Iterable[str]) -> pd.Categorical:
-    """Return texts as categories that every supported pandas writes alike."""
+    """Return a categorical of texts that all supported versions of pandas write in the same way."""
     import pandas as pd
 
     return pd.Categorical(np.asarray(values, dtype=object))

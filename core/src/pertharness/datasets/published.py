@@ -1,4 +1,4 @@
-"""Four published screens, fetched from where their authors or GEARS put them."""
+"""Four published screens, from files by their authors or by GEARS."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ PUBLISHED = (
     _gears("replogle_rpe1", "CRISPRi of essential genes in RPE1: singles, as GEARS provides them",
            "Replogle et al. 2022, doi 10.1016/j.cell.2022.05.013", 7458694),
 )  # fmt: skip
-"""The offers; the files' sha256 are not published, so they are recorded when first fetched."""
+"""Offers of the published screens. The sha256 of the files is not published, so it is recorded at the first fetch."""
 
 
-# The cell line is known from the article; ``obs["cell_type"]`` of these files is not relied on.
+# Cell lines are from the articles, not from ``obs["cell_type"]`` in the files.
 _CONTEXTS = {"norman": "K562", "adamson": "K562", "replogle_k562": "K562", "replogle_rpe1": "RPE1"}
-# As both providers write them: `ctrl`, `A+ctrl` (now and then `ctrl+A`), `A+B`; log1p of normalised counts.
+# Both providers write `ctrl`, `A+ctrl` (sometimes `ctrl+A`), `A+B`, and log1p of normalised counts.
 _LAYOUT: dict[str, Any] = {
     "label_column": "condition", "control_label": "ctrl", "separator": "+", "context_column": NONE,
     "level": "cells", "scale": "log1p", "merge_labels": True,
@@ -57,7 +57,7 @@ _LAYOUT: dict[str, Any] = {
 
 
 def load_published(name: str, source: Path | None, params: Mapping[str, Any]) -> Stored:
-    """Return a published screen, from the file that was fetched for it."""
+    """Return a published screen from its fetched file."""
     import pandas as pd
 
     offer = next(offer for offer in PUBLISHED if offer.name == name)

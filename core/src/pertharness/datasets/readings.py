@@ -1,4 +1,4 @@
-"""Reads the labels of perturbations: parts, genes of guides, and what these are called among the genes of the file."""
+"""Read the labels of perturbations: their parts, the genes of guides, and the names of these genes in the file."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ from pertharness.datasets.separators import (
 from pertharness.datasets.targets import WITHOUT_CASE, Match, are_ids, describe_match, key_of_name, match_names
 
 PLUS_IN_NAMES = "&"
-"""Stands for a ``+`` inside a name, which joins targets in the canonical form."""
+"""Replaces a ``+`` inside a name, because ``+`` joins targets in the canonical form."""
 
 
 @dataclass
 class Reading:
-    """What the labels of a column mean; the fields are those of `pertharness.datasets.labelling.Labelling`."""
+    """The meaning of the labels of a column; see `pertharness.datasets.labelling.Labelling` for the fields."""
 
     separator: str | None
     mapping: dict[str, str] = field(default_factory=dict)
@@ -48,12 +48,12 @@ class Reading:
     genes: dict[str, str] = field(default_factory=dict)
     gene_column: str | None = None
     guides: set[str] = field(default_factory=set)
-    """Labels that name guides, several of which may be of one gene."""
+    """Labels that name guides; a gene may have several."""
     notes: list[str] = field(default_factory=list)
 
 
 class KnownNames:
-    """The names by which a file knows its genes; Ensembl ids without version."""
+    """All names of genes in a file; Ensembl ids without version."""
 
     def __init__(self, genes: Collection[str], columns: Mapping[str, Mapping[str, str]], labels: Sequence[str]) -> None:
         numbers = sum(re.fullmatch(r"[\d\s+_|;,&.]+", label) is not None for label in labels) * 2 > len(labels)
@@ -61,7 +61,7 @@ class KnownNames:
         for column, table in columns.items():
             if column != WITHOUT_CASE:
                 names.update(name for name in table if numbers or not name.isdigit())
-        if not numbers:  # of a file of numbered genes; the 1 of KLF1_1 is none of them
+        if not numbers:  # the names of numbered genes, which would match the 1 of KLF1_1
             names = {name for name in names if not name.isdigit()}
         words = {word for label in labels for word in re.findall(r"[A-Za-z0-9.-]+", label)}
         self.any_case = {**columns.get(WITHOUT_CASE, {})} if not words & names else {}
@@ -81,18 +81,18 @@ def read_labels(
     Parameters
     ----------
     kinds
-        The labels of a column, sorted.
+        Sorted labels of a column.
     genes
-        The genes of the dataset.
+        Genes of the dataset.
     columns
-        Other names of these, from `pertharness.datasets.targets.names_by_column`.
+        Other names of the genes, from `pertharness.datasets.targets.names_by_column`.
     options
-        ``separator`` and ``guides`` are looked at.
+        The user's options, of which ``separator`` and ``guides`` are used.
 
     Raises
     ------
     DataError
-        If it is unclear what joins targets, or which genes these are, with the flag that decides.
+        If the separator or the genes are unclear; the message names the flag to use.
     """
     texts = {label: without_strand(clean_text(label)) for label in kinds.perturbations}
     known_names = KnownNames(genes, columns, list(texts.values()))
@@ -125,7 +125,7 @@ def read_labels(
 def _separator_of(
     labels: Sequence[str], kinds: LabelKinds, known_names: KnownNames, options: FileOptions
 ) -> str | None:
-    """Return what joins the targets of labels."""
+    """Return the separator between the targets of labels; None if there is none."""
     of_guides = options.guides != NONE
     singles = {
         label for label in labels if not any(separator in label for separator in (*SEPARATORS, *RARE_SEPARATORS[:2]))
@@ -148,7 +148,7 @@ def _separator_of(
 def _targets_in(
     bare: Mapping[str, str], separator: str | None, kinds: LabelKinds, reading: Reading
 ) -> dict[str, list[str]]:
-    """Return the parts of each label that are no controls; a label with a part that is no perturbation is left out."""
+    """Return the parts of each label without controls; leave out labels with a part of unknown perturbation."""
     parts: dict[str, list[str]] = {}
     for label, text in bare.items():
         of_label = parts_of(text, separator)
@@ -163,7 +163,7 @@ def _targets_in(
 
 @dataclass(frozen=True)
 class _Guides:
-    """Of the parts of labels that are guides: their gene; and those that only seem to be of one gene, by its name."""
+    """Guides among the parts of labels: `named` has the gene of each; `alike` has the stem of probable guides."""
 
     named: dict[str, str]
     alike: dict[str, str]
@@ -172,7 +172,7 @@ class _Guides:
 def _genes_of_guides(
     names: Sequence[str], known_names: KnownNames, affixes: Affixes, options: FileOptions, reading: Reading
 ) -> _Guides:
-    """Find the guides among the parts of labels, and note the rule."""
+    """Return the guides among the parts of labels, and add notes on them."""
     if options.guides == NONE:
         return _Guides({}, {})
     if affixes.prefix or affixes.suffix:
@@ -220,7 +220,7 @@ def _genes_of_guides(
 
 
 def _note_names(match: Match, genes: Collection[str], options: FileOptions, reading: Reading) -> None:
-    """Note which column the targets were found in, or that the genes are to take their names from it."""
+    """Add a note on the column in which targets were found, and choose it for gene names if they are ids."""
     if match.column is None:
         return
     is_column = match.column not in ("var_names", WITHOUT_CASE)
@@ -232,7 +232,7 @@ def _note_names(match: Match, genes: Collection[str], options: FileOptions, read
 def _join(
     parts: Mapping[str, list[str]], guides: _Guides, match: Match, options: FileOptions, reading: Reading
 ) -> None:
-    """Join the targets of each label in the canonical form."""
+    """Add the canonical label of each label to `reading`."""
     twice = []
     for label, of_label in parts.items():
         by_gene: dict[str, list[str]] = {}
@@ -266,7 +266,7 @@ def _join(
 
 
 def _in_form(name: str) -> str:
-    """Return a name as it may stand in a canonical label."""
+    """Return a name in the form allowed in canonical labels."""
     return name.replace(SEPARATOR, PLUS_IN_NAMES)
 
 
@@ -274,7 +274,7 @@ def _note_parts(
     bare: Mapping[str, str], parts: Mapping[str, list[str]], separator: str | None, known_names: KnownNames,
     guides: _Guides, kinds: LabelKinds, reading: Reading,
 ) -> None:  # fmt: skip
-    """Note the parts of joined labels that are no genes, since the separator may belong to their names."""
+    """Add a note on parts of joined labels that are not genes, because the separator may belong to their names."""
     joined = [bare[label] for label in parts]
     single = {part for of_label in parts.values() if len(of_label) == 1 for part in of_label}
     unknown = unknown_parts(

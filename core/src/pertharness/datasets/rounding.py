@@ -1,4 +1,4 @@
-"""By how much values may be off because they were rounded when they were computed or stored."""
+"""Estimate the errors of values that were rounded when they were computed or stored."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import numpy as np
 
 _Error = Callable[[np.ndarray], np.ndarray]
 _STEPS = 4.0
-"""Half units in the last place of float32 that computing a normalised logarithm in float32 may cost."""
+"""Error of a normalised logarithm that was computed in float32, in half units in the last place."""
 
 
 def rounding_errors(rows: list[np.ndarray]) -> list[np.ndarray]:
-    """Return the largest rounding error of each value, in the shapes of `rows`.
+    """Return the largest possible rounding error of each value, in the shapes of `rows`.
 
-    That of float32, which nearly every file of expression went through; more where all values are numbers of float16,
-    of bfloat16 or of a few decimals.
+    This is the error of float32, which nearly all expression files use at some time; or a larger one if all values are
+    numbers of float16, of bfloat16, or of a few decimals.
 
     Parameters
     ----------
     rows
-        Values that are not 0, float64, of one file.
+        Non-zero values of one file, float64.
     """
     together = np.concatenate(rows) if rows else np.empty(0)
     coarse = _coarse_error(together)
@@ -28,12 +28,12 @@ def rounding_errors(rows: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def _none(values: np.ndarray) -> np.ndarray:
-    """Return no error."""
+    """Return 0 for each value."""
     return np.zeros(len(values))
 
 
 def _coarse_error(values: np.ndarray) -> _Error:
-    """Return the rounding error that the values themselves betray, as a function of a value."""
+    """Return a function that gives the rounding error of values, as detected from the values themselves."""
     if not len(values):
         return _none
     with np.errstate(over="ignore"):

@@ -1,4 +1,4 @@
-"""Which cells of a file are looked at where a look at all of them would take too long."""
+"""Choose cells of a large file for checks that would take too long on all cells."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import numpy as np
 from pertharness.datasets.scale import SAMPLED_CELLS
 
 MOST_FOR_ALL = 20_000
-"""Cells up to which all are looked at: some seconds even where 20 000 genes are stored densely."""
+"""Largest number of cells that are all checked; takes some seconds even for 20 000 genes in a dense matrix."""
 _BLOCKS = 128
-"""Runs of neighbours, which are read together: they cost little in a compressed file and reach each hundredth of it."""
+"""Number of runs of neighbouring cells, which are fast to read from a compressed file and cover all parts of it."""
 
 
 def draw_cells(n_cells: int) -> np.ndarray | None:
-    """Return which cells to look at: runs of neighbours at even distances over the whole file.
+    """Return the cells to check: runs of neighbours at even distances over the whole file.
 
-    The same cells are drawn each time; nothing is random.
+    The choice is deterministic.
 
     Parameters
     ----------
     n_cells
-        How many there are.
+        Number of cells in the file.
 
     Returns
     -------
     ndarray or None
-        Their numbers, ascending, at least 10 000 of them, the first and the last among them; None: all.
+        At least 10 000 indices, ascending, including the first and the last cell; None for all cells.
     """
     if n_cells <= MOST_FOR_ALL:
         return None

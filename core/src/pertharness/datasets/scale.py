@@ -1,9 +1,9 @@
-"""What values of expression are: recognised by what each cell adds up to, not by how large the values are.
+"""Detect the scale of expression values by the total of each cell, not by the size of values.
 
-The expm1 of log1p of counts per 10 000 add up to 10 000 in every cell that has all its genes, and to less where genes
-were left out later. Counts normalised to another total add up to that total, logs of raw counts come from whole
-numbers, and after another transformation than the natural logarithm it is the inverse of that one whose sums are
-constant. Where no sum is constant, the values of a cell still are whole multiples of its smallest one.
+The expm1 of log1p of counts per 10 000 add up to 10 000 in each cell with all its genes, and to less if genes were left
+out later. Counts normalised to another total add up to that total. Logs of raw counts have whole numbers as expm1. If
+another transformation than the natural logarithm was used, the totals of its inverse are constant. If no totals are
+constant, the inverted values of a cell are still whole multiples of the smallest one.
 """
 
 from __future__ import annotations
@@ -28,36 +28,34 @@ from pertharness.datasets.rounding import rounding_errors
 from pertharness.datasets.transformations import NATURAL, TOTAL, TRANSFORMATIONS
 
 SAMPLED_CELLS = 10_000
-"""At least so many cells, drawn over the whole file, are tried with the inverses of other transformations."""
+"""Number of cells, spread over the whole file, that other transformations are tried on."""
 _KEPT_CELLS, _KEPT_VALUES = 500, 4_000_000
-"""So many of these keep their values, to be looked at one by one; in all at most so many values."""
+"""Number of these cells whose values are stored for closer checks, and largest number of stored values."""
 _SPREAD = 2e-4
-"""Relative; below the spread that leaving out a hundredth of 1 000 000 counts of a cell brings (Poisson: 3e-4)."""
-
-
+"""Largest relative spread of a constant total; leaving out 1 % of 1 000 000 counts per cell gives 3e-4 (Poisson)."""
 _ROUNDING = 1e-5
-"""Relative; what float32 moves a sum by."""
+"""Relative change of a total by rounding to float32."""
 _MOST_FOR_FEW = 2_000
-"""Cells that are looked at where batches have totals that are close to each other."""
+"""Number of cells that are examined for batches with totals that are close to each other."""
 _APART = 0.05
-"""Relative; what the few cells that are not at 10 000 have to be away from it before they are said to have a total."""
-
-
+"""Smallest relative distance to 10 000 at which a few differing cells are taken to have another total."""
 _OTHERS = tuple(name for name in TRANSFORMATIONS if name != NATURAL)
 
 
 @dataclass
 class Evidence:
-    """What one pass over the values of cells collects for ``judge``.
+    """The data that one pass over the values of cells collects for ``judge``.
 
     Attributes
     ----------
     sums
-        Of expm1 over the genes, shape (n_obs,), float64, of every cell; infinite where the values are no logarithms.
+        Sums of expm1 over the genes of each cell, shape (n_obs,), float64; infinite if values are not logarithms.
+    sampled
+        Indices of the rows that other transformations were tried on, one array per chunk.
     other_sums
-        Transformation -> its sums, of the rows ``sampled``: none where all expm1 add up to 10 000.
+        Transformation -> sums of its inverse in the rows ``sampled``; empty if all cells are at 10 000.
     row_values
-        Row -> its values that are not 0, float64.
+        Row -> its non-zero values, float64.
     """
 
     sums: np.ndarray
@@ -67,7 +65,7 @@ class Evidence:
     n_values: int = 0
 
     def add(self, chunk: Any, start: int) -> None:
-        """Take up rows, the first of which has the number `start`; none of their values may be below 0."""
+        """Add rows, of which the first has the index `start`; they must not have negative values."""
         n_obs, n_rows = len(self.sums), chunk.shape[0]
         sums = self.sums[start : start + n_rows] = sums_of(chunk, np.expm1)
         rows = np.arange(start, start + n_rows)
@@ -88,7 +86,7 @@ class Evidence:
 
 
 def _values_of_row(chunk: Any, row: int) -> np.ndarray:
-    """Return what a chunk stores of a row; scipy's own selection takes ten times as long."""
+    """Return the stored values of a row of a chunk; indexing by scipy takes ten times as long."""
     values: np.ndarray = (
         chunk[row] if isinstance(chunk, np.ndarray) else chunk.data[chunk.indptr[row] : chunk.indptr[row + 1]]
     )
@@ -96,15 +94,16 @@ def _values_of_row(chunk: Any, row: int) -> np.ndarray:
 
 
 def _is_other(sums: np.ndarray) -> np.ndarray:
-    """Return which rows have values above 0 whose expm1 do not add up to 10 000."""
+    """Return a mask of the rows with positive values whose expm1 do not add up to 10 000."""
     other: np.ndarray = (sums > 0) & ~(np.abs(sums / TOTAL - 1) <= TOLERANCE)
     return other
 
 
 def sums_of(chunk: Any, inverse: Callable[[np.ndarray], np.ndarray], dtype: Any = np.float32) -> np.ndarray:
-    """Return the sums over the genes of what a transformation was made of: shape (n_rows,), float64.
+    """Return the sums of inverted values over the genes, shape (n_rows,), float64.
 
-    `dtype`: of the single values. float32 gives a sum to about 1e-6 of it, ten times as fast as float64.
+    `dtype` is the type of the inverted values. With float32, sums have a relative error of about 1e-6 and are ten times
+    as fast as with float64.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         values = inverse(stored_values(chunk).astype(dtype, copy=False))
@@ -120,22 +119,22 @@ def sums_of(chunk: Any, inverse: Callable[[np.ndarray], np.ndarray], dtype: Any 
 
 @dataclass(frozen=True)
 class ScaleReading:
-    """What the values of cells are.
+    """The detected scale of the values of cells.
 
     Attributes
     ----------
     kind
-        ``cp10k``: every cell adds up to 10 000. ``subset``: to less, as where genes were left out. ``constant``: to
-        another total, or to one of a few. ``whole``: made of raw counts. ``above``: to more than 10 000, and not the
-        same in every cell. ``other``: made of counts, but not by another total that is known. ``again``: log1p of
-        counts per 10 000 that was normalised and logged once more. ``depth``: to what grows with the counts of the
-        cell: made of counts with fractions that were not normalised.
+        ``cp10k``: each cell adds up to 10 000. ``subset``: cells add up to less, because genes were left out.
+        ``constant``: cells add up to another total, or to one of a few. ``whole``: made from raw counts. ``above``:
+        cells add up to more than 10 000, with varying totals. ``other``: made from counts with an unknown total.
+        ``again``: log1p of counts per 10 000 that was normalised and logged once more. ``depth``: totals grow with the
+        counts of cells, so these are counts with fractions that were not normalised.
     total
-        Of a ``constant`` one: the median.
+        Median total of kind ``constant``.
     row
-        The first row that is not at 10 000.
+        First row that is not at 10 000.
     factor
-        Of a ``constant`` total of more genes than there are: what brings the values to 10 000.
+        Factor that scales inverted values to 10 000, if the total includes genes that are not in the file.
     """
 
     kind: str
@@ -150,20 +149,20 @@ class ScaleReading:
 
 
 def judge(evidence: Evidence, totals: np.ndarray | None = None) -> ScaleReading:
-    """Return what values are, by all that was collected.
+    """Return the scale of values from the collected evidence.
 
     Parameters
     ----------
     totals
-        Counts of each cell over all genes, as ``obs`` has them; shape (n_obs,). They tell the total of values that
-        lack genes.
+        Total counts of each cell over all genes, from ``obs``; shape (n_obs,). They reveal the total if genes were left
+        out.
     """
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         return _judge(evidence, totals)
 
 
 def _judge(evidence: Evidence, totals: np.ndarray | None) -> ScaleReading:
-    """Try one explanation after the other."""
+    """Try the explanations one by one, the simplest first."""
     sums = evidence.sums
     is_other = _is_other(sums)
     n_empty = int((sums == 0).sum())
@@ -184,7 +183,7 @@ def _judge(evidence: Evidence, totals: np.ndarray | None) -> ScaleReading:
             explanation = find_by_totals(cells, totals[rows], float(np.median(totals)))
         explanation = explanation or find_by_multiples(cells, None if totals is None else totals[rows])
     is_natural = explanation is None or (explanation["kind"] == "other" and explanation["transformation"] == NATURAL)
-    if is_natural and others.max() > TOTAL * (1 + TOLERANCE):  # the total is not known, but can be done without
+    if is_natural and others.max() > TOTAL * (1 + TOLERANCE):  # the total is unknown, but not needed
         first = int(np.argmax(sums > TOTAL * (1 + TOLERANCE)))
         explanation = {"kind": "above", "row": first, "high": float(others.max())}
     if explanation is None and follow_depth(sums, totals, cells):
@@ -193,9 +192,9 @@ def _judge(evidence: Evidence, totals: np.ndarray | None) -> ScaleReading:
 
 
 def _find_constant(evidence: Evidence, is_other: np.ndarray, cells: list[np.ndarray]) -> dict[str, Any] | None:
-    """Find the transformation whose inverses add up to one total in each cell, or to one of a few."""
+    """Return the transformation whose inverse has one total in all cells, or one of a few totals; None if none has."""
     sampled = np.concatenate(evidence.sampled)
-    # Rows next to 10 000 belong to the others where these are most: without them, those would seem to end there.
+    # If most rows are not at 10 000, rows near 10 000 belong to the same distribution of totals.
     is_rare = is_other.sum() < (evidence.sums > 0).sum() / 2
     is_meant = is_other if is_rare else evidence.sums > 0
     few = False
@@ -205,7 +204,7 @@ def _find_constant(evidence: Evidence, is_other: np.ndarray, cells: list[np.ndar
         if name == NATURAL:
             sums, noise, least = evidence.sums[is_meant], most, _least_spread(cells)
             most = max(_SPREAD, min(noise, least))
-            # Where rounding hides how sums vary, kinds of cells look like batches.
+            # If rounding hides the variation of sums, cell types would look like batches.
             is_clear = noise < least / 3
             few = _is_of_few(sums, most) or (is_clear and _is_of_few(_thinned(sums), max(_ROUNDING, noise), 5))
         else:
@@ -214,20 +213,20 @@ def _find_constant(evidence: Evidence, is_other: np.ndarray, cells: list[np.ndar
         is_apart = not is_rare or (len(sums) >= 10 and (name != NATURAL or abs(total / TOTAL - 1) > _APART))
         if is_apart and (spread := _spread_of(sums)) < most:
             spreads[name] = spread, total
-    if len(spreads) == len(TRANSFORMATIONS):  # rows that are all alike tell nothing
+    if len(spreads) == len(TRANSFORMATIONS):  # identical rows have constant totals under any transformation
         return None
-    if spreads:  # of values far below 1, several transformations are next to nothing
+    if spreads:  # for values far below 1, several transformations are nearly the identity
         name = min(spreads, key=lambda name: spreads[name])
         return {"kind": "constant", "transformation": name, "total": spreads[name][1]}
-    few = few and not are_per_10_000(cells)  # of cells that have as many counts each, sums are few, too
+    few = few and not are_per_10_000(cells)  # cells with equal numbers of counts also have few sums
     return {"kind": "constant", "total": float(np.median(evidence.sums[is_other]))} if few else None
 
 
 def _least_spread(cells: list[np.ndarray]) -> float:
-    """Return a spread that sums of log1p of counts per 10 000 exceed, relative, where genes were left out.
+    """Return a relative spread that totals of log1p of counts per 10 000 exceed if genes were left out.
 
-    How many of the counts of a cell fall to these genes varies at least as a binomial number does; the smallest value
-    of a cell tells how many counts it has. A third of that, so that a few cells suffice to tell.
+    The number of a cell's counts in the remaining genes varies at least like a binomial number. The smallest value of a
+    cell gives its number of counts. A third of this spread is returned, so that a few cells suffice.
     """
     if len(cells) < 10:
         return np.inf
@@ -238,7 +237,7 @@ def _least_spread(cells: list[np.ndarray]) -> float:
 
 
 def _noise(cells: list[np.ndarray], inverse: Callable[[np.ndarray], np.ndarray]) -> float:
-    """Return by how much rounding of the values moves a cell's sum, relative: one standard deviation."""
+    """Return the relative standard deviation of a cell's total that is due to rounding of its values."""
     if not cells:
         return 0.0
     errors = rounding_errors(cells)
@@ -249,14 +248,14 @@ def _noise(cells: list[np.ndarray], inverse: Callable[[np.ndarray], np.ndarray])
 
 
 def have_one_total(evidence: Evidence) -> bool:
-    """Return whether almost all rows add up to the same in expm1, though they are not alike."""
+    """Return whether nearly all rows have the same total of expm1, and are not identical."""
     squares = evidence.other_sums["sqrt"]
     are_alike = bool(squares) and _spread_of(np.concatenate(squares)) < _SPREAD
     return _spread_of(evidence.sums) < _SPREAD and not are_alike
 
 
 def _spread_of(sums: np.ndarray) -> float:
-    """Return half the range of the middle two thirds of some sums, relative; of fewer than ten sums, of all."""
+    """Return half the relative range of the middle two thirds of sums, or of all if there are fewer than ten."""
     if len(sums) < 3 or not np.isfinite(sums).all():
         return np.inf
     low, middle, high = np.quantile(sums, (0.16, 0.5, 0.84) if len(sums) >= 10 else (0, 0.5, 1))
@@ -264,14 +263,14 @@ def _spread_of(sums: np.ndarray) -> float:
 
 
 def _thinned(sums: np.ndarray) -> np.ndarray:
-    """Return some of the sums, few enough that those of cells that have nothing in common do not meet."""
+    """Return some of the sums, few enough that unrelated cells rarely have the same sum by chance."""
     return sums[:: -(-len(sums) // _MOST_FOR_FEW)]
 
 
 def _is_of_few(sums: np.ndarray, spread: float, apart: float = 20) -> bool:
-    """Return whether almost all sums are one of a few, as where each batch was normalised to its own median.
+    """Return whether nearly all sums are one of a few, such as if each batch was normalised to its own median.
 
-    `spread` is that of the sums of a batch, relative; the batches are at least `apart` times that away.
+    `spread` is the relative spread of the sums within a batch; batches are at least `apart` times that apart.
     """
     if len(sums) < 50 or not np.isfinite(sums).all() or not (sums > 0).all():
         return False
@@ -285,7 +284,7 @@ def _is_of_few(sums: np.ndarray, spread: float, apart: float = 20) -> bool:
 
 
 def _find_whole(cells: list[np.ndarray]) -> dict[str, Any] | None:
-    """Find the transformation that whole numbers went through: nothing was normalised."""
+    """Return the transformation of whole numbers that were not normalised; None if there is none."""
     errors = rounding_errors(cells)
     for name in (name for name in TRANSFORMATIONS if name != "none"):
         inverse = TRANSFORMATIONS[name].inverse
@@ -299,7 +298,7 @@ def _find_whole(cells: list[np.ndarray]) -> dict[str, Any] | None:
             distinct = np.unique(np.rint(numbers[clear]).astype(np.int64))
             n_distinct = max(n_distinct, len(distinct))
             divisor = int(np.gcd.reduce(distinct, initial=divisor))
-        # Of 1 000 counts in each cell, 10 000 make tens: these are no counts.
+        # 1 000 counts per cell scaled to 10 000 are multiples of ten, which are not counts.
         if n_all >= 20 and n_distinct >= 2 and n_near >= 0.99 * n_all and divisor == 1:
             return {"kind": "whole", "transformation": name}
     return None

@@ -1,8 +1,7 @@
-"""What a user's file is and how it is read: from its tables, all labels, and the values of some of its cells.
+"""Collect facts on a user's file and how it is read: from its tables, all labels, and the values of some cells.
 
-``python -m pertharness.datasets.screen_facts``, with a JSON object on the standard input: ``file`` and ``params``. The
-facts come as one JSON object on the standard output, also where the file cannot be used: then with ``error``, and
-with what had been understood up to there.
+Run as ``python -m pertharness.datasets.screen_facts`` with a JSON object on standard input: ``file`` and ``params``.
+The facts are printed as one JSON object. If the file cannot be used, it has ``error`` and the facts found before it.
 """
 
 from __future__ import annotations
@@ -41,14 +40,14 @@ OTHER_CONDITIONS = "conditions that were not asked for"
 
 
 def read_facts(file: Path, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a file is and how it is read.
+    """Return facts on a file and on how it is read.
 
     Returns
     -------
     dict
-        Of texts, numbers, lists and dicts, as docs/data.md describes it. ``error`` is there where a run could not use
-        the file: ``kind`` (``choice`` where the user has to decide something, else ``data``) and ``message``, that of
-        a run. What is found after the error is missing then.
+        Texts, numbers, lists and dicts, as described in docs/data.md. If a run could not use the file, ``error`` has
+        the ``kind`` (``choice`` if the user must choose something, else ``data``) and the ``message``; facts that would
+        be found later are missing.
     """
     facts: dict[str, Any] = {"file": str(file)}
     notes: list[str] = []
@@ -64,7 +63,7 @@ def read_facts(file: Path, params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _understand(facts: dict[str, Any], stored: Stored, options: FileOptions, notes: list[str]) -> None:
-    """Add what is understood of a file to its facts, one thing after the other, until something is wrong."""
+    """Add facts step by step, so that those before an error are kept."""
     tables = understand_tables(stored, options, notes)
     facts |= _describe_tables(tables, options)
     sample = draw_cells(len(tables.rows))
@@ -81,12 +80,12 @@ def _understand(facts: dict[str, Any], stored: Stored, options: FileOptions, not
 
 
 def file_name(facts: Mapping[str, Any]) -> str:
-    """Return the name of a dataset that is made of a file: the file's, without ending."""
+    """Return the name of the dataset in a file: the file's name without suffix."""
     return Path(facts["file"]).stem.removesuffix(".zarr")
 
 
 def _describe_file(file: Path, stored: Stored, options: FileOptions) -> dict[str, Any]:
-    """Return what a file is, before anything in it is understood."""
+    """Return facts on the file itself, before its content is interpreted."""
     matrix = stored.X if options.layer is None else stored.layers.get(options.layer)
     if matrix is None and options.layer is not None and stored.raw is not None:
         matrix = stored.raw.X
@@ -102,12 +101,12 @@ def _describe_file(file: Path, stored: Stored, options: FileOptions) -> dict[str
 
 
 def _size_of(file: Path) -> int:
-    """Return the bytes that a file, or all files of a folder, have."""
+    """Return the size of a file, or of all files in a folder, in bytes."""
     return sum(path.stat().st_size for path in ([file] if file.is_file() else file.rglob("*")) if path.is_file())
 
 
 def _describe_matrix(matrix: Any) -> dict[str, Any]:
-    """Return how values are stored."""
+    """Return facts on how values are stored."""
     source = as_source(matrix)
     while isinstance(source, View):
         source = source.source
@@ -121,7 +120,7 @@ def _describe_matrix(matrix: Any) -> dict[str, Any]:
 
 
 def _describe_tables(tables: Tables, options: FileOptions) -> dict[str, Any]:
-    """Return what the tables of a file say."""
+    """Return facts from the tables of a file."""
     labelling, file_obs = tables.labelling, tables.adata.obs
     labels = labels_in(file_obs, labelling.column)
     n_rows = labels.iloc[tables.rows].value_counts()
@@ -154,7 +153,7 @@ def _describe_tables(tables: Tables, options: FileOptions) -> dict[str, Any]:
 
 
 def _list_perturbations(tables: Tables) -> list[dict[str, Any]]:
-    """Return the perturbations with the control, in the order of their first row; numbers of cells where known."""
+    """Return facts on each perturbation and the control, in order of first appearance."""
     import pandas as pd
 
     obs, genes = tables.obs, tables.labelling.genes
@@ -173,7 +172,7 @@ def _list_perturbations(tables: Tables) -> list[dict[str, Any]]:
 
 
 def _list_left_out(labels: pd.Series, tables: Tables) -> list[dict[str, Any]]:
-    """Return the rows of a context that are left out, by reason."""
+    """Return facts on the rows of the context that are left out, by reason."""
     reasons = tables.labelling.left_out
     counts = labels[labels.isin(list(reasons))].value_counts()
     left_out = []
@@ -186,7 +185,7 @@ def _list_left_out(labels: pd.Series, tables: Tables) -> list[dict[str, Any]]:
 
 
 def main() -> int:
-    """Write the facts of the file that the standard input names."""
+    """Print the facts on the file named on standard input."""
     request = json.loads(sys.stdin.read())
     with contextlib.redirect_stdout(sys.stderr):  # libraries print, too
         facts = read_facts(Path(request["file"]), request["params"])

@@ -1,4 +1,4 @@
-"""Finds what joins the targets in the labels of a file, and asks where that is unclear."""
+"""Find the separator between targets in the labels of a file; raise an error if it is unclear."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from pertharness.datasets.options import NONE
 
 SEPARATORS = ("+", "||", "_", "|", ";", ",", "&")
 RARE_SEPARATORS = ("/", ":", "__", "--")
-"""Parts of names more often than between targets: they join them if all parts of all labels are known, else not."""
+"""Often parts of names; they are separators only if all parts of all labels are known."""
 LAST_SEPARATORS = ("-", ".", " ")
-"""Parts of most names: they join targets if nothing else does, and all parts of several labels are known."""
+"""Mostly parts of names; they are separators only if nothing else is, and all parts of several labels are known."""
 _FEWEST = 2
 _BRACKETS = (("(", ")"), ("[", "]"), ("{", "}"))
 
 
 def quote(values: Iterable[object], most: int = 6) -> str:
-    """Quote the first few of some values."""
-    quoted = [repr(str(value) if isinstance(value, str) else value) for value in values]  # numpy's texts as texts
+    """Return the first few values, quoted."""
+    quoted = [repr(str(value) if isinstance(value, str) else value) for value in values]  # str() for numpy's texts
     return ", ".join(quoted[:most]) + (", ..." if len(quoted) > most else "") or "none"
 
 
 def parts_of(label: str, separator: str | None) -> list[str]:
-    """Return the parts of a label, white space at their ends left out."""
+    """Return the stripped parts of a label."""
     return [part.strip() for part in label.split(separator)] if separator else [label.strip()]
 
 
@@ -33,23 +33,23 @@ def find_separator(
     is_name: Callable[[str], bool],
     chosen: str | None,
 ) -> str | None:
-    """Return what joins the targets of some labels; None: nothing does.
+    """Return the separator between the targets of labels; None if there is none.
 
     Parameters
     ----------
     labels
-        Those of perturbations.
+        Labels of perturbations.
     is_known
-        Whether a part of a label is a target or a control.
+        Function that returns whether a part of a label is a target or a control.
     is_name
-        Whether a whole label is a gene, or a guide of one.
+        Function that returns whether a whole label is a gene or a guide of one.
     chosen
-        What the user says; None: it is to be found.
+        Separator given by the user; None if it is to be detected.
 
     Raises
     ------
     ChoiceError
-        If it is unclear, with the flag that decides.
+        If the separator is unclear; the message names the flag to use.
     """
     if chosen is not None:
         return None if chosen == NONE else chosen
@@ -80,7 +80,7 @@ def find_separator(
 def _last_separator(
     labels: Sequence[str], is_known: Callable[[str], bool], is_name: Callable[[str], bool]
 ) -> str | None:
-    """Return which of the signs that names have joins targets, as in ``KLF1-ctrl`` beside ``KLF1-CEBPE``."""
+    """Return the separator among `LAST_SEPARATORS`, as in ``KLF1-ctrl`` and ``KLF1-CEBPE``; None if there is none."""
     for separator in LAST_SEPARATORS:
         joined = [label for label in labels if separator in label and not is_name(label)]
         is_joint = all(all(map(is_known, parts_of(label, separator))) for label in joined)
@@ -90,20 +90,20 @@ def _last_separator(
 
 
 def unknown_parts(labels: Iterable[str], separator: str | None, is_known: Callable[[str], bool]) -> list[str]:
-    """Return the parts of joined labels that are not known, each once."""
+    """Return the unknown parts of joined labels, without repeats."""
     joined = (part for label in labels if separator and separator in label for part in parts_of(label, separator))
     return [part for part in dict.fromkeys(joined) if not is_known(part)]
 
 
 def _refuse_torn(joined: Sequence[str], separator: str) -> None:
-    """Refuse a separator that cuts names in two: brackets are left open, or nothing is left of a part."""
+    """Raise an error for a separator that splits names: a part is empty, or has an unbalanced bracket."""
     torn = [label for label in joined if any(map(is_torn, parts_of(label, separator)))]
     if torn:
         raise ChoiceError(_unclear(separator, torn))
 
 
 def is_torn(part: str) -> bool:
-    """Return whether a part of a label is what is left of a name: nothing, or with a bracket that is not closed."""
+    """Return whether a part of a label is only a piece of a name: empty, or with an unbalanced bracket."""
     return not part or any(part.count(opening) != part.count(closing) for opening, closing in _BRACKETS)
 
 

@@ -1,4 +1,4 @@
-"""Finds the targets among the genes of a file, by whatever column of ``var`` has the names that the labels use."""
+"""Find the targets among the genes of a file, by any column of ``var`` with the names that the labels use."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 NAMES_OF_FILE = "var_names"
 WITHOUT_CASE = "the gene names, upper and lower case aside"
 _ENSEMBL = re.compile(r"(ENS[A-Z]*\d{6,})(?:\.\d+)?")
-_NUMBER = re.compile(r"(\d+)(?:\.0)?")  # pandas makes 7157.0 of 7157 where a row has none
+_NUMBER = re.compile(r"(\d+)(?:\.0)?")  # pandas turns 7157 into 7157.0 if a value is missing
 _OF_IDS = re.compile(r"entrez|ncbi|gene[-_. ]?ids?$|^ids?$", re.IGNORECASE)
 _JOINTS = re.compile(r"[|;,]")
 _SHARE_OF_IDS = 0.9
 _LEAST_UNIQUE = 0.5
-"""Share of the values of a column that occur once, from which it may name genes."""
+"""Smallest share of distinct values in a column that may name genes."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """What the targets of a file are called among its genes.
+    """The genes of a file that match the targets.
 
     Attributes
     ----------
     column
-        Column of ``var`` that has the names which the labels use, or another place; None where none is needed.
+        Column of ``var`` with the names that the labels use, or another source of names; None if none is needed.
     symbols
         Name in the labels -> gene.
     """
@@ -43,8 +43,8 @@ class Match:
 
 
 def key_of_name(name: str) -> str:
-    """Return a name in the form in which it is looked up: Ensembl ids without version, whole numbers as such."""
-    if not (name[:3] == "ENS" or name[:1].isdigit()):  # as most names of a large file
+    """Return the normalised form of a name: Ensembl ids without version, whole numbers without ``.0``."""
+    if not (name[:3] == "ENS" or name[:1].isdigit()):  # fast path for most names
         return name
     for pattern in (_ENSEMBL, _NUMBER):
         if match := pattern.fullmatch(name):
@@ -53,7 +53,7 @@ def key_of_name(name: str) -> str:
 
 
 def are_ids(names: Collection[str]) -> bool:
-    """Return whether nearly all of some names are Ensembl ids or numbers."""
+    """Return whether nearly all names are Ensembl ids or numbers."""
     ids = sum(_ENSEMBL.fullmatch(name) is not None or name.isdigit() for name in names)
     return len(names) > 0 and ids >= _SHARE_OF_IDS * len(names)
 
@@ -66,16 +66,16 @@ def names_by_column(
     Parameters
     ----------
     var
-        Of the file, as it came.
+        Table of the file.
     symbols
-        The genes as the dataset is to name them, in the order of `var`.
+        Names of the genes in the dataset, in the order of `var`.
     target_column
-        The one column to look at, ``none`` for no column; None: all that hold texts or whole numbers.
+        Column to use, or ``none`` for no column; None for all columns of texts or whole numbers.
 
     Raises
     ------
     DataError
-        If the wanted column is not there.
+        If the column does not exist.
     """
     if target_column == NONE:
         return {}
@@ -93,11 +93,11 @@ def names_by_column(
 
 
 def _may_name(column: pd.Series) -> bool:
-    """Return whether a column holds texts or whole numbers that mostly occur once."""
+    """Return whether a column has texts or whole numbers that are mostly distinct."""
     import pandas as pd
 
     is_number = pd.api.types.is_numeric_dtype(column.dtype)
-    if is_number and not _OF_IDS.search(str(column.name)):  # a rank or a count occurs once, too
+    if is_number and not _OF_IDS.search(str(column.name)):  # ranks and counts are also distinct
         return False
     values = column.dropna()
     if pd.api.types.is_float_dtype(column.dtype) and (values % 1 != 0).any():
@@ -107,7 +107,7 @@ def _may_name(column: pd.Series) -> bool:
 
 
 def _table(values: np.ndarray, symbols: Sequence[str]) -> dict[str, str]:
-    """Return name -> gene of a column; a cell may hold several names, such as those that a gene once had."""
+    """Return name -> gene for a column; a value may list several names, such as former names of the gene."""
     return _unambiguous(
         (key_of_name(name.strip()), symbol)
         for value, symbol in zip(values, symbols, strict=True)
@@ -116,7 +116,7 @@ def _table(values: np.ndarray, symbols: Sequence[str]) -> dict[str, str]:
 
 
 def _unambiguous(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return a table of pairs without names that stand for several genes, and without texts for no name."""
+    """Return name -> gene, without ambiguous names and texts for missing values."""
     table: dict[str, str] = {}
     unclear = {"", "nan", "None", "<NA>"}
     for name, symbol in pairs:
@@ -126,12 +126,12 @@ def _unambiguous(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def match_names(names: Iterable[str], symbols: Collection[str], columns: Mapping[str, Mapping[str, str]]) -> Match:
-    """Return which column of a file has most of the names that are none of its genes.
+    """Return the column of a file with most of the names that are not genes, and their genes.
 
     Raises
     ------
     ChoiceError
-        If two columns do, and mean different genes by a name.
+        If two columns qualify and give different genes for a name.
     """
     unknown = [name for name in dict.fromkeys(names) if name not in symbols]
     matches: dict[str, dict[str, str]] = {}
@@ -161,27 +161,27 @@ def _look_up(name: str, column: str, table: Mapping[str, str]) -> str | None:
 
 
 def _named(column: str) -> str:
-    """Return how a place of names is called in notes and errors."""
+    """Return the description of a source of names for notes and errors."""
     return column if column in (NAMES_OF_FILE, WITHOUT_CASE) else f"var[{column!r}]"
 
 
 def describe_match(match: Match) -> str:
-    """Return the note on names that were looked up, with the first one."""
+    """Return a note on names that were found in a column, with the first as example."""
     name, gene = next(iter(match.symbols.items()))
     return f"targets: {len(match.symbols)} names found in {_named(str(match.column))}, such as {name!r} for {gene!r}"
 
 
 def describe_targets(targets: Iterable[str], genes: Collection[str], most: int = 10) -> list[str]:
-    """Return how many targets are genes of a file, and which are not.
+    """Return notes on how many targets are genes of a file, and which are not.
 
     Parameters
     ----------
     targets
-        Of all perturbations, repeats included.
+        Targets of all perturbations, with repeats.
     genes
-        As the dataset names them.
+        Genes of the dataset.
     most
-        How many of the absent ones are named, those of most perturbations first.
+        Largest number of missing targets to name, most frequent first.
     """
     counts = Counter(targets)
     absent = [repr(name) for name, _ in counts.most_common() if name not in genes]

@@ -1,4 +1,4 @@
-"""What may have been done to counts before they came into a file, and how each of it is undone."""
+"""Transformations that counts in a file may have undergone, and their inverses."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from types import MappingProxyType
 import numpy as np
 
 TOTAL = 1e4
-"""What the expm1 of a cell add up to at the scale of the harness."""
+"""Total of expm1 per cell in the canonical form."""
 
 
 @dataclass(frozen=True)
 class Transformation:
-    """What was done to counts after they were normalised, and how to undo it; 0 stays 0."""
+    """A transformation of normalised counts, with its inverse; both keep 0."""
 
     words: str
     inverse: Callable[[np.ndarray], np.ndarray]
 
 
 def _power_of(base: float) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the inverse of the logarithm to a base, of 1 + x."""
+    """Return the inverse of log(1 + x) with a base."""
     factor = float(np.log(base))
     return lambda x: np.expm1(x * factor)
 
@@ -37,4 +37,4 @@ TRANSFORMATIONS = MappingProxyType(
         "none": Transformation("values without a logarithm", lambda x: x),
     }
 )
-"""By name; a file's values are tried with the inverse of each."""
+"""Transformations by name; a file's values are tested with the inverse of each."""

@@ -1,6 +1,6 @@
-"""The values of a file, gone over once: what kinds of numbers are among them, and what ``scale`` needs to judge them.
+"""Survey the values of a file in one pass: which kinds of numbers occur, and the evidence that ``scale`` needs.
 
-Everything here goes over the values a chunk at a time; what is changed is changed when the rows are read again.
+Values are read a chunk at a time. Conversions are applied when the rows are read again.
 """
 
 from __future__ import annotations
@@ -32,30 +32,30 @@ LocatedValue = tuple[int, int, float]
 
 @dataclass(frozen=True)
 class Values:
-    """The matrix of a file: shape (n_obs, n_genes), see ``pertharness.data.streaming``."""
+    """The matrix of a file, shape (n_obs, n_genes); see ``pertharness.data.streaming``."""
 
     matrix: Any
     where: str
-    """How to name it: ``X`` or ``layers['counts']``."""
+    """Name of the matrix in messages: ``X`` or ``layers['counts']``."""
     rows: Any
-    """Names of the rows, as in the file."""
+    """Names of the rows in the file."""
     genes: Any
     layers: list[str]
-    """The layers that could be used instead."""
+    """Other layers that the user could choose."""
 
 
 @dataclass
 class Survey:
-    """What one pass over values finds.
+    """The results of one pass over values.
 
     Attributes
     ----------
     sums
-        Of the rows, shape (n_obs,), float64; right where the values are counts, or said to be.
+        Sums of the rows, shape (n_obs,), float64; complete only if the values are counts, or declared as such.
     evidence
-        Of what the values are, where they may be logarithms.
+        Evidence on the scale, if the values may be logarithms.
     first
-        Kind of value -> the first chunk's first one, of those kinds that occur.
+        Kind of value -> its first occurrence, for kinds that occur.
     """
 
     sums: np.ndarray
@@ -65,7 +65,7 @@ class Survey:
     is_sorted: bool = True
 
 
-# What makes a value one of a kind.
+# Kind of value -> test for it.
 _KINDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "not finite": lambda x: ~np.isfinite(x),
     "negative": lambda x: x < 0,
@@ -75,19 +75,19 @@ _KINDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def survey_values(values: Values, *, are_counts: bool = False) -> tuple[Values, Survey]:
-    """Return the values as a dense or CSR matrix of numbers, and what is in it.
+    """Return the values as a dense or CSR matrix of numbers, and their survey.
 
-    CSC is turned into CSR, in memory.
+    CSC is converted to CSR in memory.
 
     Parameters
     ----------
     are_counts
-        Whether they are said to be counts, though they may have fractions: their sums are needed.
+        Whether the values are declared as counts; then their sums are needed even if they have fractions.
 
     Raises
     ------
     DataError
-        If they are not numbers, or one of them is not finite.
+        If the values are not finite numbers.
     """
     matrix = as_source(values.matrix)
     if not is_number(matrix.dtype):
@@ -105,10 +105,10 @@ def survey_values(values: Values, *, are_counts: bool = False) -> tuple[Values, 
 
 
 def _look_at(chunk: Any, start: int, survey: Survey, *, are_counts: bool) -> None:
-    """Note what is in some rows."""
+    """Add some rows to the survey."""
     stored = stored_values(chunk)
     low, high = (float(stored.min()), float(stored.max())) if len(stored) else (0.0, 0.0)
-    is_plain = low >= 0 and high <= LOG1P_CEILING  # neither where one of them is no number
+    is_plain = low >= 0 and high <= LOG1P_CEILING  # False if there is a NaN
     for kind in [kind for kind in _KINDS if kind not in survey.first and (kind == "fraction" or not is_plain)]:
         bad = _KINDS[kind](stored)
         if bad.any():
@@ -127,30 +127,30 @@ def _look_at(chunk: Any, start: int, survey: Survey, *, are_counts: bool) -> Non
 
 
 def changed_values(values: Values, dtype: Any, change: Callable[[Any, int], Any]) -> Values:
-    """Return values that are changed when they are read."""
+    """Return values that `change` converts when they are read."""
     view = View(values.matrix, np.dtype(dtype), change=change)
     return Values(view, values.where, values.rows, values.genes, values.layers)
 
 
 def _sort(chunk: Any, start: int) -> Any:
-    """Put the columns of each row in order."""
+    """Return a chunk with the columns of each row in order."""
     return chunk.sorted_indices()
 
 
 def as_type(matrix: Any, dtype: Any) -> Any:
-    """Return a matrix with values of another type, converted when they are read; itself if it has that type."""
+    """Return a matrix with values of another type, converted when they are read; no view if it has that type."""
     if matrix.dtype == dtype:
         return matrix
     return View(matrix, np.dtype(dtype), change=lambda chunk, start: chunk.astype(dtype))
 
 
 def describe_value(values: Values, located: LocatedValue) -> str:
-    """Return which value is where."""
+    """Return a value and its position in words."""
     row, gene, value = located
     return f"{values.where} has {value!r} in row {values.rows[row]!r}, gene {values.genes[gene]!r}"
 
 
 def refuse_kind(values: Values, survey: Survey, kind: str, expected: str) -> None:
-    """Refuse values of which one is of a kind that cannot be used."""
+    """Raise an error if a kind of value occurs."""
     if kind in survey.first:
         raise DataError(f"{describe_value(values, survey.first[kind])}; expected {expected}")
