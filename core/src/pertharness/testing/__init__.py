@@ -1,4 +1,4 @@
-"""The conformance kit, for authors of plugins: ``conformance``, planted data with fixtures, and calls of hooks.
+"""The conformance kit for authors of plugins: ``conformance``, planted data with fixtures, and functions to call hooks.
 
 The same checks serve ``pertharness check``; see docs/plugins/testing.md.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pertharness.testing.planted import pose as pose
     from pertharness.testing.pytest_kit import conformance as conformance
 
-# Loaded when first asked for: pytest is there in tests only, and a worker needs none of it.
+# Imported lazily: pytest is available only in tests, and a worker needs none of these.
 _HOME = {
     "Posed": "planted", "planted_cells": "planted", "planted_means": "planted", "pose": "planted",
     "conformance": "pytest_kit", "call_embed": "calls", "call_fit": "calls", "call_predict": "calls",
@@ -29,7 +29,7 @@ __all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name from its module."""
+    """Import a public name from its module."""
     if name not in _HOME:
         raise AttributeError(f"module 'pertharness.testing' has no attribute {name!r}")
     return getattr(import_module(f"pertharness.testing.{_HOME[name]}"), name)

@@ -1,4 +1,4 @@
-"""A plugin's hooks, called from a test of its own: with defaults, and only with the arguments that they take."""
+"""Functions to call the hooks of a plugin from its tests, with defaults for all arguments."""
 
 from __future__ import annotations
 
@@ -41,27 +41,27 @@ def call_fit(
     plugin
         Module of the plugin.
     train
-        AnnData of shape (n_obs, n_genes), log1p of counts per 10 000; by default that of the planted task that the card
-        names first, with its validation data, references and embeddings for all slots.
+        AnnData of shape (n_obs, n_genes), log1p of counts per 10 000; by default that of the card's first task on
+        planted data, with its validation data, references, and embeddings for all slots.
     name
-        The offer; by default the only model of the card.
+        Name of the offer; by default the only model of the card.
     val, references, embeddings
-        By default none, where `train` is given.
+        None by default, if `train` is given.
     task
-        By default the planted one.
+        Task to pass on; by default that of the planted data.
     files
         Weights and side files by name; none by default.
     params
         Parameters that differ from the card's.
     device, seed
-        As the harness hands them over.
+        Passed on to the hook.
     workdir
-        Folder to write to; by default a new one, which goes away with the process.
+        Folder to write to; by default a new one, which is removed at the end of the process.
 
     Returns
     -------
     object
-        What ``fit`` gave.
+        Result of ``fit``.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def call_predict(
     plugin
         Module of the plugin.
     model
-        What ``fit`` gave.
+        Result of ``fit``.
     controls
         AnnData of shape (n_controls, n_genes), log1p of counts per 10 000; by default those of the planted task.
     queries
@@ -101,7 +101,7 @@ def call_predict(
     name, task, device, seed, workdir
         As for `call_fit`.
     oracle
-        As the harness hands it over.
+        Passed on to the hook.
 
     Returns
     -------
@@ -111,7 +111,7 @@ def call_predict(
     Raises
     ------
     ValueError
-        As `call_fit`.
+        As for `call_fit`.
     """
     offer: ModelOffer = _offer_of(plugin, "models", name)
     if controls is None or queries is None:
@@ -139,15 +139,15 @@ def call_embed(
     plugin
         Module of the plugin.
     train
-        AnnData of means, shape (n_perturbations, n_genes), log1p of counts per 10 000; by default planted ones.
+        AnnData of means, shape (n_perturbations, n_genes), log1p of counts per 10 000; by default planted data.
     labels
-        What to embed; by default the genes of `train`, or its perturbations of one target, as `kind` says.
+        Labels to embed; by default the genes of `train`, or its perturbations of one target, depending on `kind`.
     name
-        The offer; by default the only embedding of the card.
+        Name of the offer; by default the only embedding of the card.
     kind
-        ``"gene"`` or ``"perturbation"``; by default the first one on the card.
+        ``"gene"`` or ``"perturbation"``; by default the first on the card.
     source
-        File that the embedding is made of; none by default.
+        Source file of the embedding; none by default.
     references, files, params, device, seed, workdir
         As for `call_fit`.
 
@@ -191,22 +191,22 @@ def call_score(
     prediction
         AnnData of predicted means, shape (n_answered, n_genes), the same genes.
     name
-        The offer; by default the only scorer of the card.
+        Name of the offer; by default the only scorer of the card.
     controls, train, screen
-        AnnData of means with the same genes; a hook that takes one has to be given it.
+        AnnData of means with the same genes; required if the hook takes the argument.
     references, task, params, seed
         As for `call_fit`.
 
     Returns
     -------
     pandas.DataFrame or pertharness.contract.scores.Scores
-        What ``score`` gave.
+        Result of ``score``.
 
     Raises
     ------
     ValueError
-        If the card has no such scorer, or several and `name` is not given; or if the hook takes data that are not
-        given.
+        If the card has no such scorer, or several and `name` is not given; or if the hook takes an argument that is
+        missing.
     """
     offer: ScorerOffer = _offer_of(plugin, "scorers", name)
     caller = _caller_of(plugin, "score")
@@ -222,7 +222,7 @@ def call_score(
 
 
 def _task_of(offer: ModelOffer | ScorerOffer) -> Task:
-    """Return the task that a card names first, as it is posed on planted data."""
+    """Return the first task of a card, on planted data."""
     return planted_task(offer.tasks[0])
 
 
@@ -239,7 +239,7 @@ def _offer_of(plugin: Any, kind: str, name: str | None) -> Any:
 
 
 def _caller_of(plugin: Any, hook: str) -> pluggy.HookCaller:
-    """Return one hook of a plugin, as a worker calls it but without Guard and Meter."""
+    """Return one hook of a plugin, without Guard and Meter."""
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(hookspecs)
     manager.register(plugin)
@@ -259,7 +259,7 @@ def _call(plugin: Any, hook: str, *, workdir: Path | None, **arguments: Any) -> 
 
 
 def _new_folder() -> Path:
-    """Return a new folder; a model may need its files until the process ends."""
+    """Return a new folder, which exists until the process ends because a model may need its files."""
     folder = Path(tempfile.mkdtemp(prefix="pertharness-"))
     atexit.register(functools.partial(shutil.rmtree, folder, ignore_errors=True))
     return folder

@@ -1,4 +1,4 @@
-"""Checks of a plugin's card: what the harness asks before it asks anything else."""
+"""Checks of a plugin's card."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pertharness.testing.declared import check_imports_declared
 from pertharness.testing.subject import Subject
 
 HEAVY = ("anndata", "jax", "matplotlib", "scanpy", "scvi", "sklearn", "tensorflow", "torch", "transformers")
-"""Packages that take a second or more to import, and are of no use to a card."""
+"""Packages that take a second or more to import, and are not needed for a card."""
 SLOWEST_S = 20.0
-"""Far more than a card takes: a slow disk should not fail it, a model that is loaded for it should."""
+"""Time limit for a card: generous, so that a slow disk passes, but loading a model does not."""
 HOOKS = {"datasets": ("load_dataset",), "embeddings": ("embed",), "models": ("fit", "predict"), "scorers": ("score",)}
-"""Part of the card -> hooks that its offers need."""
+"""Part of the card -> hooks that its offers require."""
 
 
 def check_describe(subject: Subject) -> None:

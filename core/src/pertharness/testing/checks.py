@@ -1,7 +1,7 @@
-"""The list of checks: one id and one promise each; what a check does stands in the module of its kind.
+"""The list of checks, each with an id and a promise; the modules of each kind implement them.
 
-An id reads ``offer-task-check`` for models, ``offer-kind-check`` for embeddings, ``offer-check`` for datasets and
-scorers, ``card-check`` for the card.
+An id is ``offer-task-check`` for models, ``offer-kind-check`` for embeddings, ``offer-check`` for datasets and scorers,
+and ``card-check`` for the card.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class Check:
     Attributes
     ----------
     id
-        Unique within the plugin.
+        Id, unique within the plugin.
     promise
-        What a plugin that passes it can be relied on for.
+        Property of a plugin that passes the check.
     needs
-        Id of the check without which this one has nothing to look at, or empty.
+        Id of a check that must pass before this one can be done, or empty.
     kind, offer, part
         ``card``, ``models``, ...; name of the offer; task of a model or kind of an embedding, or empty.
     """
@@ -56,12 +56,12 @@ class Check:
 
 
 def card_checks() -> list[Check]:
-    """Return the checks that need no card."""
+    """Return the checks of the card itself."""
     return [Check(f"card-{name}", _promise(function), function, "card") for name, function in CARD_CHECKS.items()]
 
 
 def list_checks(card: Card) -> list[Check]:
-    """Return all checks of a plugin with this card, in the order in which they are to be done."""
+    """Return all checks of a plugin with this card, in the order to run them."""
     checks = card_checks()
     for dataset in card.datasets:
         checks += _of_offer("datasets", dataset.name, "", DATASET_CHECKS)
@@ -81,27 +81,27 @@ def run_check(
     check_id: str, ref: PluginRef, files: Mapping[str, Path] | None = None, *, params: Mapping[str, Any] | None = None,
     slots: Mapping[str, Path] | None = None, source: Path | None = None,
 ) -> None:  # fmt: skip
-    """Carry out one check in the working directory.
+    """Run one check in the working directory.
 
     Parameters
     ----------
     check_id
-        One of `list_checks`.
+        Id of one of `list_checks`.
     ref
-        The plugin.
+        Reference to the plugin.
     files
-        Those of its weights and side files that are there, by name; an offer that needs another is not tried.
+        Available weights and side files by name; checks of an offer that requires another file are skipped.
     params
-        Parameters of the offer that are to differ from those of the card.
+        Parameters of the offer that differ from the card's.
     slots
-        Files of embeddings that fill slots of the model, in place of planted ones.
+        Files of embeddings for slots of the model, instead of planted ones.
     source
-        The file that the dataset or the embedding is made of.
+        Source file of the dataset or the embedding.
 
     Raises
     ------
     ContractError
-        If the plugin does not keep the promise; whatever else it raises comes through as it is.
+        If the plugin breaks the promise. Other errors of the plugin are not caught.
     Skip
         If the check cannot be done, with the reason.
     """
@@ -114,13 +114,12 @@ def run_check(
 
 
 def run_check_job(job: Job, folder: Path, phases: list[Phase]) -> Result:
-    """Carry out the check that a job names; it leaves nothing but its status: the stage ``checks`` of a worker.
+    """Run the check named by a job, as the stage ``checks`` of a worker; it writes no artefacts.
 
     Raises
     ------
     ContractError
-        If the plugin does not keep the promise, or raises anything: then with those lines of the traceback that are the
-        plugin's own.
+        If the plugin breaks the promise, or raises any error; the message has the plugin's own lines of the traceback.
     Skip
         If the check cannot be done, with the reason.
     """
@@ -132,17 +131,17 @@ def run_check_job(job: Job, folder: Path, phases: list[Phase]) -> Result:
     return Result([])
 
 
-# What a trial made (a fitted model's answer, a table of scores) serves all checks of the process.
+# Cached, because the results of a trial, such as an answer of a fitted model, are used by all its checks.
 @functools.lru_cache(maxsize=4)
 def _open_trial(subject: Subject, kind: str, offer: str, part: str) -> Any:
-    """Return what the checks of one offer work on."""
+    """Return the trial that the checks of one offer use."""
     offered = next(offered for offered in getattr(subject.card(), kind) if offered.name == offer)
     changed = offered.model_copy(update={"params": offered.params | json.loads(subject.extras.params)})
     return _TRIALS[kind](subject, changed, part)
 
 
 def _of_offer(kind: str, offer: str, part: str, functions: dict[str, Callable[[Any], None]]) -> list[Check]:
-    """Return the checks of one offer; the first is the one that all others need."""
+    """Return the checks of one offer; all others need the first one."""
     stem = f"{offer}-{part}" if part else offer
     first = f"{stem}-{next(iter(functions))}"
     return [

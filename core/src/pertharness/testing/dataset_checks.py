@@ -1,4 +1,4 @@
-"""Checks of a dataset: one that needs no file, or whose file is there."""
+"""Checks of a dataset."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 
 class DatasetTrial:
-    """A dataset, loaded when first needed."""
+    """A dataset that is loaded when first needed."""
 
     def __init__(self, subject: Subject, offer: DatasetOffer, part: str = "") -> None:
         self.subject, self.offer = subject, offer
         self.raw = Once(self.call, "canonical")
 
     def call(self, *, hashed: bool = True) -> tuple[AnnData | Stored, list[str]]:
-        """Load it and return the data, and which arguments, or whether the source file if it is hashed, were changed.
+        """Load the dataset, and return it with the names of changed arguments; with `hashed`, the source file counts.
 
         Raises
         ------
         Skip
-            If it needs a file that is not there.
+            If a required file is not available.
         """
         source = self.subject.source_of(self.offer)
         load = self.subject.hook("load_dataset", self.offer.name, guarded=False)
@@ -47,16 +47,16 @@ class DatasetTrial:
         return adata, changed
 
     def load(self) -> AnnData | Stored:
-        """Load it once more."""
+        """Return the dataset, loaded once more."""
         return self.call(hashed=False)[0]
 
     def in_memory(self) -> AnnData:
-        """Return the data where they are an AnnData.
+        """Return the data if they are an AnnData.
 
         Raises
         ------
         Skip
-            If they are a stored file, of which the Guard has checked all there is to check.
+            If they are a stored file, which the Guard has checked completely.
         """
         from anndata import AnnData
 

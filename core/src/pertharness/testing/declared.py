@@ -1,4 +1,4 @@
-"""Whether a plugin's metadata declare what its files import; the plugin is not imported for it."""
+"""Check that a plugin's metadata declare all its imports, without importing the plugin."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from pertharness.contract.protocol import PROJECT
 from pertharness.testing.failures import package_roots
 
 WORKER_SIDE = frozenset({"anndata", "numpy", "pandas", "pluggy", "pydantic", "scipy"})
-"""What a hook is handed, or needs for its answer: who requires pertharness has these."""
+"""Packages of the types that hooks receive and return; they are installed with pertharness."""
 MOST = 5
-"""Imports that a message names."""
+"""Largest number of imports in a message."""
 
 
 @dataclass(frozen=True)
 class Import:
-    """A line that imports something.
+    """An import of a package.
 
     Attributes
     ----------
     file
-        From the folder on that the package lies in.
+        Path relative to the folder that has the plugin's package.
     package
         First part of the module's name.
     """
@@ -39,14 +39,14 @@ class Import:
 
 
 def check_imports_declared(module: str) -> None:
-    """Refuse imports that the metadata of a plugin do not declare.
+    """Raise an error for imports that the metadata of a plugin do not declare.
 
     Raises
     ------
     ContractError
-        Naming each with file and line.
+        If there are such imports; the message has file and line of each.
     Skip
-        If the module belongs to no distribution, so that nothing is declared.
+        If the module belongs to no distribution, so that it has no metadata.
     """
     owner = distribution_of(module)
     if owner is None:
@@ -56,7 +56,7 @@ def check_imports_declared(module: str) -> None:
     if normalise("pertharness") in declared:
         declared |= WORKER_SIDE
     unknown = [line for line in find_imports(roots) if normalise(line.package) not in declared]
-    owners = owners_of_packages() if unknown else {}  # it reads the metadata of all that is installed
+    owners = owners_of_packages() if unknown else {}  # slow: reads the metadata of all distributions
     missing = []
     for line in unknown:
         names = {normalise(name) for name in owners.get(line.package, [line.package])}
@@ -88,9 +88,9 @@ def distribution_of(module: str) -> Distribution | None:
 
 
 def owners_of_packages() -> dict[str, list[str]]:
-    """Return the distributions that install each top-level package, as `packages_distributions` of Python 3.11 does.
+    """Return the distributions that install each top-level package, like `packages_distributions` of Python 3.11.
 
-    That of Python 3.10 knows only those whose ``top_level.txt`` names them, which few build backends write today.
+    The function of Python 3.10 needs a ``top_level.txt``, which few build backends write today.
     """
     owners: dict[str, list[str]] = {}
     for installed in distributions():
@@ -102,7 +102,7 @@ def owners_of_packages() -> dict[str, list[str]]:
 
 
 def find_imports(roots: list[Path]) -> Iterator[Import]:
-    """Find what files import of other packages: all but the standard library, and imports in a try block."""
+    """Yield the imports of other packages, except the standard library and imports in a try block."""
     own = {root.stem if root.suffix == ".py" else root.name for root in roots}
     for root in roots:
         for file in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
@@ -116,7 +116,7 @@ def find_imports(roots: list[Path]) -> Iterator[Import]:
 
 
 def _unguarded(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
-    """Find the imports below a node, but for those in a try block and those for type checking."""
+    """Yield the imports below a node, except those in a try block and those for type checking."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, (ast.Import, ast.ImportFrom)):
             yield child
@@ -130,31 +130,31 @@ def _unguarded(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
 
 
 def _head(node: ast.With) -> str:
-    """Return what a with statement enters."""
+    """Return the context expressions of a with statement."""
     return ", ".join(ast.unparse(item.context_expr) for item in node.items)
 
 
 def _modules_of(node: ast.Import | ast.ImportFrom) -> list[str]:
-    """Return the names of the modules that a line imports; of its own package, none."""
+    """Return the names of the modules in an import; relative imports have none."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     return [node.module] if node.module and not node.level else []
 
 
 def _declared_by(owner: Distribution) -> set[str]:
-    """Return the names that a distribution requires, those of extras too, and its own."""
+    """Return the name of a distribution and the names of its requirements, including those of extras."""
     return {normalise(owner.name), *map(_name_of, owner.requires or [])}
 
 
 def _locked_in(root: Path) -> set[str]:
-    """Return the names in the locks of a plugin's environment, which lie in its package."""
+    """Return the names in the lock files of a plugin's environment, which are in its package."""
     locks = sorted(root.glob("requirements*.lock")) if root.is_dir() else []
     lines = [line for lock in locks for line in lock.read_text(encoding="utf-8").splitlines()]
     return {name for line in lines if (name := _name_of(line))}
 
 
 def _is_beside(package: str, roots: list[Path], owners: Mapping[str, list[str]]) -> bool:
-    """Check whether a package of no known distribution lies beside the plugin, in one folder of sources."""
+    """Return whether a package without a distribution is in the same source folder as the plugin."""
     if package in owners or not roots:
         return False
     try:
@@ -165,11 +165,11 @@ def _is_beside(package: str, roots: list[Path], owners: Mapping[str, list[str]])
 
 
 def normalise(name: str) -> str:
-    """Return the name of a distribution as PEP 503 spells it."""
+    """Return the name of a distribution, normalised as in PEP 503."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _name_of(requirement: str) -> str:
-    """Return the name in a requirement; empty where the line is none."""
+    """Return the name in a requirement; empty if the line is not a requirement."""
     match = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)", requirement)
     return normalise(match[1]) if match else ""

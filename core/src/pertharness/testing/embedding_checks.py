@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class EmbeddingTrial:
-    """An embedding of one kind, and the labels of planted data."""
+    """An embedding of one kind, with the labels of planted data."""
 
     def __init__(self, subject: Subject, offer: EmbeddingOffer, part: str) -> None:
         self.subject, self.offer, self.kind = subject, offer, part
@@ -36,14 +36,14 @@ class EmbeddingTrial:
         self, train: AnnData | None = None, labels: list[str] | None = None, seed: int = SEED,
         params: Mapping[str, Any] | None = None,
     ) -> tuple[pd.DataFrame, list[str]]:  # fmt: skip
-        """Embed the labels and return the table, and which arguments were changed.
+        """Embed the labels, and return the table with the names of changed arguments.
 
-        The other screen, for an embedding that takes one, is planted too.
+        An embedding that takes a reference receives another planted screen.
 
         Raises
         ------
         Skip
-            If the embedding needs a file that is not there.
+            If a required file is not available.
         """
         queried = list(self.labels if labels is None else labels)
         references = {"planted_b": planted_means(context="planted_b")} if self.offer.takes_reference else {}
@@ -73,12 +73,12 @@ class EmbeddingTrial:
         return self.raw()[0]
 
     def embed(self, labels: list[str] | None = None) -> pd.DataFrame:
-        """Embed the labels once more."""
+        """Return the table of another call."""
         return self.call(labels=labels)[0]
 
 
 def _difference(first: pd.DataFrame, second: pd.DataFrame) -> str:
-    """Return how two tables differ; empty if they do not."""
+    """Return how two tables differ; empty if they are equal."""
     if list(first.index) != list(second.index):
         return "other labels have a row"
     return "" if np.array_equal(first.to_numpy(), second.to_numpy()) else "the numbers are others"

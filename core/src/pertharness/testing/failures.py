@@ -1,4 +1,4 @@
-"""What the author of a plugin reads of an exception: its text, and the lines of the traceback that are the plugin's."""
+"""Describe exceptions to authors of plugins: the text, and the lines of the traceback in the plugin's own files."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pertharness.contract.errors import ContractError, Skip
 
 @contextlib.contextmanager
 def explained(module: str) -> Iterator[None]:
-    """Turn whatever a plugin raises into a `ContractError` with the plugin's own lines of the traceback.
+    """Turn errors of a plugin into `ContractError`, with the plugin's own lines of the traceback.
 
     Raises
     ------
     ContractError
-        For any exception but a `Skip`, and a full disk, which is no fault of the plugin.
+        For any exception except `Skip` and errors of a full disk, which are not the plugin's fault.
     """
     try:
         yield
@@ -33,15 +33,15 @@ def explained(module: str) -> Iterator[None]:
 
 
 def _text(error: BaseException) -> str:
-    """Return class and text of an exception, also of one whose text cannot be had."""
+    """Return the class and the text of an exception, even if its ``__str__`` fails."""
     try:
         return "".join(traceback.format_exception_only(type(error), error)).strip()
-    except Exception as other:  # noqa: BLE001 - it runs the plugin's code
+    except Exception as other:  # noqa: BLE001 - str() runs the plugin's code
         return f"{type(error).__name__} (its text cannot be had: {type(other).__name__})"
 
 
 def own_lines(error: BaseException, module: str) -> list[str]:
-    """Return the lines of a traceback that stand in files of the plugin, or those of its cause."""
+    """Return the lines of a traceback in files of the plugin, or else those of its cause."""
     roots = package_roots(module)
     current: BaseException | None = error
     while current is not None:
@@ -56,10 +56,10 @@ def own_lines(error: BaseException, module: str) -> list[str]:
 
 
 def package_roots(module: str) -> list[Path]:
-    """Return the folders of a plugin's package, or its one file, without importing it; none if it is not there."""
+    """Return the folders of a plugin's package, or its single file, without importing it; none if it is missing."""
     try:
         spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError, AttributeError):  # a package above it that cannot be imported
+    except (ImportError, ValueError, AttributeError):  # a parent package cannot be imported
         return []
     if spec is None:
         return []

@@ -1,4 +1,4 @@
-"""Fixtures of planted data; in a ``conftest.py``: ``pytest_plugins = ["pertharness.testing.fixtures"]``."""
+"""Pytest fixtures of planted data. To use them: ``pytest_plugins = ["pertharness.testing.fixtures"]``."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ def planted_means() -> AnnData:
 
 @pytest.fixture(params=["double", "single"])
 def planted_task(request: pytest.FixtureRequest) -> planted.Posed:
-    """Return a task on planted means: once with held-out doubles, once with held-out singles."""
+    """Return a task on planted means: one with held-out doubles, one with held-out singles."""
     return planted.pose(request.param, "pseudobulk")

@@ -1,4 +1,4 @@
-"""Whether a plugin keeps something between calls: each call is held against one in modules imported anew."""
+"""Check that a plugin keeps no state between calls, by comparison with calls in freshly imported modules."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Value = TypeVar("Value")
 
 
 def own_modules(module: str) -> list[str]:
-    """Return the modules in which a plugin may keep something: of each, those below it belong to it.
+    """Return the modules in which a plugin may keep state; their submodules are implied.
 
     Parameters
     ----------
     module
-        Module of the plugin. All top-level modules of its distribution are taken; of this package, none but the module
-        itself.
+        Module of the plugin. All top-level modules of its distribution are returned; for a plugin in this package, only
+        the module itself.
     """
     top = module.partition(".")[0]
     if top == PROJECT:
@@ -33,12 +33,12 @@ def own_modules(module: str) -> list[str]:
 
 @contextlib.contextmanager
 def fresh_modules(modules: Collection[str]) -> Iterator[None]:
-    """Let modules, and those below them, be imported anew for a while; what they kept so far comes back afterwards.
+    """Import modules and their submodules afresh within the block; the old modules are restored afterwards.
 
     Parameters
     ----------
     modules
-        From `own_modules`.
+        Result of `own_modules`.
     """
 
     def take_out() -> dict[str, Any]:
@@ -57,29 +57,29 @@ def check_kept_nothing(
     module: str, first: Value, make: Callable[[], Value], others: Sequence[Callable[[Mapping[str, Any] | None], Any]],
     difference: Callable[[Value, Value], str], params: Mapping[str, Any],
 ) -> None:  # fmt: skip
-    """Check that a call gives the same after others, with other data, another seed or other parameters.
+    """Check that the result of a call does not depend on earlier calls with other data, seeds or parameters.
 
     Parameters
     ----------
     module
         Module of the plugin.
     first
-        What the call gave before.
+        Result of the first call.
     make
-        Makes the call again.
+        Function that repeats the call.
     others
-        Each makes another call, with these parameters; None: the usual ones.
+        Functions that make other calls with the given parameters, or with the usual ones if given None.
     difference
-        Returns how two answers differ; empty if they do not.
+        Function that returns how two results differ; empty if they are equal.
     params
         The usual parameters.
 
     Raises
     ------
     ContractError
-        If the answer depends on the call before it.
+        If the result depends on the calls before it.
     Skip
-        If the answer differs without any call before it, too.
+        If the result differs even without calls before it.
     """
     own = own_modules(module)
     with fresh_modules(own):
@@ -102,16 +102,16 @@ def check_kept_nothing(
 
 
 def _try(other: Callable[[Mapping[str, Any] | None], Any], params: Mapping[str, Any]) -> None:
-    """Make another call, if need be with the usual parameters; what comes of it does not matter."""
+    """Make another call, with the usual parameters if changed ones fail; errors are ignored."""
     with contextlib.suppress(Exception):
         other(_move(params))
         return
-    with contextlib.suppress(Exception):  # the parameters were none that go together
+    with contextlib.suppress(Exception):  # the changed parameters may not be valid together
         other(None)
 
 
 def _move(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return other values for the parameters that are numbers: halves, and integers one higher."""
+    """Return the parameters with changed numbers: floats are halved, integers are increased by 1."""
     moved = {}
     for name, value in params.items():
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)

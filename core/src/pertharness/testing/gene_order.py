@@ -1,4 +1,4 @@
-"""The check that a model's values stand under the names of their own genes."""
+"""Check that the values of a prediction are in the columns of the right genes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from pertharness.testing.model_trial import (
 )
 
 FAR = 3.0
-"""Values under their own names are to be this many times nearer to those of the first answer than values by place."""
+"""Values compared by gene name must be this many times nearer to the first answer than values compared by position."""
 WHAT = "training genes in another order"
 HINT = "give each value under its own gene's name, in the order of controls.var_names"
 FAR_CHANGES = 1.5
-"""The same for changes from the control: a network whose weights are drawn anew for each gene is as if drawn by another
-seed, and small effects vary more than levels. Changes in the wrong places are nearer by place than by name."""
+"""The same factor for changes from the control. A network with new random weights for each gene is like one with a new
+seed, and small effects vary more than levels. Changes in the wrong columns are nearer by position than by name."""
 
 
 def check_gene_order(trial: ModelTrial) -> None:
@@ -36,13 +36,13 @@ def check_gene_order(trial: ModelTrial) -> None:
         difference = largest_difference(first.means(), aligned)
         if difference <= TOLERANCE:
             return
-        if largest_difference(first.means(), trial.other().means()) <= TOLERANCE:  # else see another_seed
+        if largest_difference(first.means(), trial.other().means()) <= TOLERANCE:  # otherwise another_seed reports it
             raise ContractError(f"{WHAT}: answers differ by up to {difference:.2g}, allowed {TOLERANCE:g}; {HINT}")
-    # Weights drawn by place are other weights for each gene, as another seed's are.
+    # Weights drawn by position are new weights for each gene, like those of another seed.
     near = 0.0 if trial.offer.deterministic else SPREAD * _distance(first, trial.other(), _zero)
     _check_nearer("values", first, second, order, _zero, FAR, near)
     changes, between_seeds = _root_mean_square(first, _control), _distance(first, trial.other(), _control)
-    if FAR * between_seeds <= changes:  # else they are noise in any order
+    if FAR * between_seeds <= changes:  # otherwise changes are noise in any order
         _check_nearer("changes from the control", first, second, order, _control, FAR_CHANGES)
 
 
@@ -55,7 +55,7 @@ def _check_nearer(
     far: float,
     near: float = 0.0,
 ) -> None:  # fmt: skip
-    """Refuse values not `far` times nearer by name than by place, unless they are nearer and no farther than `near`."""
+    """Raise an error unless values are `far` times nearer by name than by position, or nearer and within `near`."""
     by_name, by_place = _distance(first, second, zero, order), _distance(first, second, zero)
     allowed = max(by_place / far, min(near, by_place / FAR_CHANGES))
     if by_name > allowed:
@@ -66,12 +66,12 @@ def _check_nearer(
 
 
 def _zero(answer: Answer) -> float:
-    """Return the zero of values."""
+    """Return 0, the baseline of values."""
     return 0.0
 
 
 def _control(answer: Answer) -> np.ndarray:
-    """Return the mean of the controls that an answer was given, shape (n_genes,)."""
+    """Return the control mean of an answer, the baseline of changes, shape (n_genes,)."""
     from pertharness.data.canonical import control_mean
 
     return control_mean(answer.controls)
@@ -80,7 +80,7 @@ def _control(answer: Answer) -> np.ndarray:
 def _distance(
     first: Answer, second: Answer, zero: Callable[[Answer], np.ndarray | float], order: np.ndarray | slice = slice(None)
 ) -> float:
-    """Return the root mean square difference of two answers, each from its own zero, the second one in an order."""
+    """Return the root mean square difference of two answers from their baselines, with the second one in `order`."""
     means, others = first.means(), second.means()
     queries = [query for query in means if query in others]
     differences = [(means[query] - zero(first)) - (others[query] - zero(second))[order] for query in queries]
@@ -88,6 +88,6 @@ def _distance(
 
 
 def _root_mean_square(answer: Answer, zero: Callable[[Answer], np.ndarray | float]) -> float:
-    """Return the size of an answer's values, from their zero."""
+    """Return the root mean square of an answer's values from their baseline."""
     values = [row - zero(answer) for row in answer.means().values()]
     return float(np.sqrt(np.nanmean(np.square(values))))

@@ -1,4 +1,4 @@
-"""What the user of a check gives by name, parameters, slots and files, allotted to the offers that it is for."""
+"""Assign the user's parameters, slots and files for checks to the offers of a plugin."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ KINDS = ("datasets", "embeddings", "models", "scorers")
 
 @dataclass(frozen=True)
 class Asked:
-    """What a user names.
+    """The user's inputs for checks, by name.
 
     Attributes
     ----------
     params
-        ``NAME``, or ``OFFER.NAME`` where several offers have it -> value.
+        ``NAME``, or ``OFFER.NAME`` if several offers have it -> value.
     slots
         ``SLOT`` or ``OFFER.SLOT`` of a model -> file of an embedding.
     files
-        Name of weights or a side file, or of an offer that is made of a file -> path.
+        Name of weights, of a side file, or of an offer with a source file -> path.
     """
 
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class Asked:
 
 @dataclass
 class Allotted:
-    """What one offer gets of it."""
+    """The inputs of one offer."""
 
     params: dict[str, Any] = field(default_factory=dict)
     slots: dict[str, Path] = field(default_factory=dict)
@@ -44,12 +44,12 @@ class Allotted:
 
 
 def allot(card: Card, inputs: Asked) -> dict[tuple[str, str], Allotted]:
-    """Return what each offer gets, by kind (``models``) and name.
+    """Return the inputs of each offer, by kind (``models``) and name.
 
     Raises
     ------
     RecipeError
-        If a name fits no offer, or more than one, or a file is not there.
+        If a name matches no offer, or more than one, or if a file does not exist.
     """
     offers: list[tuple[str, AnyOffer]] = [(kind, offer) for kind in KINDS for offer in getattr(card, kind)]
     allotted = {(kind, offer.name): Allotted() for kind, offer in offers}
@@ -67,7 +67,7 @@ def allot(card: Card, inputs: Asked) -> dict[tuple[str, str], Allotted]:
 def _owners(
     text: str, option: str, offers: list[tuple[str, AnyOffer]], names_of: Callable[[AnyOffer], Iterable[str]]
 ) -> list[tuple[str, AnyOffer, str]]:
-    """Return the offers that a name such as ``k`` or ``linear.k`` means, with the name alone."""
+    """Return the offers that match a name such as ``k`` or ``linear.k``, with the name without the offer."""
     owner, _, name = text.rpartition(".")
     fit = [(kind, offer, name) for kind, offer in offers if name in names_of(offer) and owner in ("", offer.name)]
     if not fit:
@@ -84,7 +84,7 @@ def _owners(
 def _allot_file(
     name: str, path: Path, offers: list[tuple[str, AnyOffer]], allotted: Mapping[tuple[str, str], Allotted]
 ) -> None:
-    """Return a file to the offers that declare it, or to the one that is made of it."""
+    """Assign a file to the offers that declare it, or to the offer that has it as source."""
     is_used = False
     for kind, offer in offers:
         if name in [file.wanted for file in getattr(offer, "weights", ())]:
@@ -103,19 +103,19 @@ def _allot_file(
 
 
 def _made_of_a_file(offer: AnyOffer) -> bool:
-    """Check whether an offer is made of a file that the user names, or that is fetched."""
+    """Return whether an offer has a source file, from the user or by download."""
     return bool(getattr(offer, "takes_file", False) or getattr(offer, "source", None))
 
 
 def _placed(offer: AnyOffer, name: str, value: Any) -> Any:
-    """Return the value of a parameter; where it names a file, by the absolute path."""
+    """Return the value of a parameter, with an absolute path if it is a file."""
     if name not in getattr(offer, "file_params", ()) or not value:
         return value
     return str(_existing(Path(str(value)), f"--param {name}"))
 
 
 def _existing(path: Path, where: str) -> Path:
-    """Return the absolute path of a file that is there."""
+    """Return the absolute path of a file; raise an error if it does not exist."""
     absolute = path.expanduser().absolute()
     if not absolute.is_file():
         problem = "is a folder" if absolute.is_dir() else "is not there"

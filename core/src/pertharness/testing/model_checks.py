@@ -26,9 +26,9 @@ from pertharness.testing.subject import private_folders, working_folder
 from pertharness.worker import prediction_checks
 
 FLOOR = -1.0
-"""Below any log1p value; a linear model may undershoot 0 by a little."""
+"""Lowest accepted value; linear models may predict values a little below 0."""
 MEAN_SHARE = 1 / 3
-"""By which the mean prediction may differ from the mean control: planted effects stay below 0.1, log2 makes 0.44."""
+"""Largest relative difference of the mean prediction from the mean control: planted effects give 0.1, log2 0.44."""
 
 
 def check_answers(trial: ModelTrial) -> None:
@@ -115,7 +115,7 @@ def check_no_state(trial: ModelTrial) -> None:
 
     screen = pose(trial.posed.task.name, trial.offer.input, seed=OTHER_SCREEN)
     others = [lambda params: trial.answer(screen, seed=OTHER_SEED, params=params)]
-    if trial.offer.cheap:  # a model that takes minutes is spared the second
+    if trial.offer.cheap:  # only one other call for models that take minutes
         others.append(lambda params: trial.answer(params=params))
     module, params = trial.subject.ref.module, trial.offer.params
     check_kept_nothing(module, trial.sound(), trial.answer, others, difference, params)
@@ -157,7 +157,7 @@ def check_own_folder(trial: ModelTrial) -> None:
     with working_folder() as folder, private_folders(folder) as folders:
         files_before = _files([folder])
         trial.answer()
-        # Caches and settings of other packages (fonts, compiled code) go there by convention.
+        # Other packages write caches and settings to these folders by convention (fonts, compiled code).
         new_files = {path for path in _files([folder]) - files_before if not {".cache", ".config"} & {*path.parts}}
         inside = {path for path in new_files if path.relative_to(folder).parts[0].startswith("check-")}
     outside = sorted((new_files - inside) | (_files(package) - before))

@@ -1,4 +1,4 @@
-"""A model on planted data, fitted and asked as a worker would do it; and that data in other orders."""
+"""Run a model on planted data as a worker does, and reorder that data."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 SEED, OTHER_SEED = 1, 2
 OTHER_SCREEN = 7
-"""Seed of planted data that are another screen of the same perturbations."""
+"""Seed of a second planted screen with the same perturbations."""
 TOLERANCE = 1e-6
-"""On log1p values: what float64 sums in another order leave below it by far, what float32 leaves is about this."""
+"""Tolerance for log1p values: far above the error of float64 sums in another order, about that of float32."""
 CELLS_TOLERANCE = 1e-4
-"""The same for models of cells, which are float32: 200 values of 5 summed in another order are off by up to 1e-5."""
+"""Tolerance for models of cells, which are float32: sums of 200 values of 5 in another order differ by up to 1e-5."""
 SPREAD = 3.0
-"""A stochastic model may change by this many times what another seed changes, before the order of cells is to blame."""
+"""A stochastic model may change by this many times the effect of another seed before it fails a check."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A prediction, what the hooks were given for it, and what they changed of that."""
+    """A prediction, with the arguments of the hooks and the names of changed ones."""
 
     prediction: AnnData
     controls: AnnData
@@ -49,7 +49,7 @@ class Answer:
 
 
 class ModelTrial:
-    """A model and a task posed on planted data."""
+    """A model, and a task on planted data."""
 
     def __init__(self, subject: Subject, offer: ModelOffer, task: str) -> None:
         self.subject, self.offer = subject, offer
@@ -64,7 +64,7 @@ class ModelTrial:
         self, posed: Posed | None = None, *, seed: int = SEED, guarded: bool = True, queries: list[str] | None = None,
         val: bool = True, params: Mapping[str, Any] | None = None,
     ) -> Answer:  # fmt: skip
-        """Fit and predict, on the planted data unless others are `posed`."""
+        """Fit and predict, on the planted data or on `posed`, and return the answer."""
         from pertharness.data.canonical import select
 
         posed = posed or self.posed
@@ -87,11 +87,11 @@ class ModelTrial:
         return Answer(prediction, select(posed.train, [CONTROL]), requested, changed)
 
     def _slots_given(self) -> dict[str, pd.DataFrame]:
-        """Return the embeddings that the user named."""
+        """Return the embeddings for slots that the user gave."""
         return {slot: read_slot(path) for slot, path in self.subject.extras.slots}
 
     def _formed(self) -> Answer:
-        """Return the raw answer where it has the right form; each part of that has a check of its own."""
+        """Return the raw answer, or skip if it has the wrong form, which other checks report."""
         answer = self.raw()
         try:
             prediction_checks.check_queries(answer.prediction, answer.queries, self.refuse)
@@ -106,7 +106,7 @@ class ModelTrial:
         return answer
 
     def _sound(self) -> Answer:
-        """Return the raw answer where it keeps the contracts."""
+        """Return the raw answer, or skip if it breaks the contract."""
         answer = self.formed()
         try:
             prediction_checks.check_bounds(answer.prediction, self.refuse)
@@ -115,7 +115,7 @@ class ModelTrial:
         return answer
 
     def within(self, first: Answer, second: Answer, change: str) -> None:
-        """Check two answers against each other, for the queries that both have."""
+        """Check that two answers agree within the tolerance, for the queries in both."""
         first_means, second_means = first.means(), second.means()
         allowed = CELLS_TOLERANCE if self.offer.input == "cells" else TOLERANCE
         allowance = f"{allowed:g}"
@@ -134,13 +134,13 @@ class ModelTrial:
 def refuse_other_queries(
     first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray], queries: list[str], change: str
 ) -> None:
-    """Refuse answers one of which has a query that the other declines."""
+    """Raise an error if a query is answered in one answer and declined in the other."""
     if missing := sorted(set(queries) & (set(first) ^ set(second))):
         raise ContractError(f"{change}: {missing[0]!r} is answered once and declined once")
 
 
 def largest_difference(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> float:
-    """Return the largest difference over the queries in both; infinity where only one of the two has a number."""
+    """Return the largest difference over the queries in both; infinity if only one of them is NaN somewhere."""
     largest = 0.0
     for query in set(first) & set(second):
         if (np.isnan(first[query]) != np.isnan(second[query])).any():
@@ -150,7 +150,7 @@ def largest_difference(first: Mapping[str, np.ndarray], second: Mapping[str, np.
 
 
 def shuffle_rows(posed: Posed) -> Posed:
-    """Return the task with its training rows in another order; cells are numbered anew, so that no name tells."""
+    """Return the task with its training rows in another order; cells are renumbered, so that names do not reveal it."""
     order = np.random.default_rng(3).permutation(posed.train.n_obs)
     shuffled = posed.train[order].copy()
     if posed.train.uns["pertharness"]["level"] == "cells":
@@ -159,7 +159,7 @@ def shuffle_rows(posed: Posed) -> Posed:
 
 
 def permute_genes(posed: Posed) -> Posed:
-    """Return the task with the genes of all its data in another order, which is not that of their names."""
+    """Return the task with the genes of all its data in another order, which is not alphabetical."""
     order = np.random.default_rng(9).permutation(posed.train.n_vars)
 
     def permute(adata: AnnData) -> AnnData:
@@ -172,7 +172,7 @@ def permute_genes(posed: Posed) -> Posed:
 
 
 def planted_slots(slots: Mapping[str, str]) -> dict[str, Any]:
-    """Return an embedding of three dimensions for each slot."""
+    """Return a random embedding of three dimensions for each slot."""
     import pandas as pd
 
     labels = {"gene": GENES, "perturbation": SINGLES}
@@ -184,12 +184,12 @@ def planted_slots(slots: Mapping[str, str]) -> dict[str, Any]:
 
 
 def read_slot(path: Path) -> pd.DataFrame:
-    """Read an embedding that a user names: an h5ad as jobs leave it, or a table whose first column holds the labels.
+    """Read an embedding of the user: an h5ad written by a job, or a table with the labels in its first column.
 
     Raises
     ------
     ContractError
-        If it is none of these.
+        If the file has another suffix.
     """
     import pandas as pd
 

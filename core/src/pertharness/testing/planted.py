@@ -1,8 +1,8 @@
-"""Planted-effect data: a small screen whose effects are known, made in memory, the same on every machine.
+"""Planted data: a small screen with known effects, made in memory and the same on every machine.
 
-Counts are Poisson around planted rates. A single shifts its own target and five genes more; a double does what its two
-singles do, and more at two genes. Symbols are those of real genes, so that a model with a gene vocabulary finds them;
-the Ensembl ids and all values are made up.
+Counts are Poisson with planted rates. A single changes its target and five other genes. A double has the effects of its
+two singles, and an interaction at two genes. Symbols are those of real genes, so that models with a gene vocabulary
+know them; Ensembl ids and all values are made up.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ DOUBLES = tuple(
 UNSEEN = "ZNF9999"
 """A gene that is neither measured nor perturbed."""
 N_CONTROLS, N_CELLS = 40, 12
-"""Cells: of the control, and of each perturbation."""
+"""Number of cells of the control, and of each perturbation."""
 TARGET_SHIFT, EFFECT_SD, INTERACTION = 1.2, 0.5, 0.6
-"""Of the logarithm of a rate; sizes of a strong screen, so that 12 cells show them."""
+"""Effects on the logarithm of rates; as in a strong screen, so that 12 cells suffice to see them."""
 
 
 @dataclass(frozen=True)
 class Posed:
-    """A task on planted data, as a model gets it, and the truth, which no model gets.
+    """A task on planted data, with the truth, which models do not receive.
 
-    ``train``, ``val`` and ``references`` are at the level that was asked for; ``truth`` and ``means`` are pseudobulks.
+    ``train``, ``val``, ``controls`` and ``references`` have the chosen level; ``truth`` is a pseudobulk.
     """
 
     task: Task
@@ -66,9 +66,9 @@ def planted_cells(seed: int = 0, context: str = "planted_a") -> AnnData:
     Parameters
     ----------
     seed
-        Of the counts; the planted effects are always the same.
+        Seed of the counts; the planted effects are always the same.
     context
-        Of all cells; another one has another expression of the controls.
+        Context of all cells; controls of another context have another expression.
     """
     import pandas as pd
     from anndata import AnnData
@@ -126,30 +126,30 @@ def _planted_rates(labels: list[str], context: str) -> np.ndarray:
 
 
 def planted_means(seed: int = 0, context: str = "planted_a") -> AnnData:
-    """Return the means of the planted screen: 15 perturbations (control included) x 40 genes, float64, log1p CP10k."""
+    """Return the means of the planted screen: 15 perturbations with the control x 40 genes, float64, log1p CP10k."""
     from pertharness.data.canonical import pseudobulk
 
     return pseudobulk(planted_cells(seed, context))
 
 
 def planted_task(kind: str) -> Task:
-    """Return what a hook is told of a task on planted data: ``double``, ``single`` or ``transfer``."""
+    """Return the description of a task on planted data: ``double``, ``single`` or ``transfer``."""
     return Task(dataset="planted", name=kind, split_kind=kind, split_seed=1, modality="crispra", context="planted_a")
 
 
 def pose(kind: str, level: str, seed: int = 0) -> Posed:
-    """Pose a task on planted data.
+    """Return a task on planted data.
 
     Parameters
     ----------
     kind
-        ``double``: all singles and three doubles train, two doubles are asked for. ``single``: five singles and the
-        doubles of these train, two singles are asked for. ``transfer``: as ``single``, with the whole screen in another
-        context as reference.
+        ``double``: all singles and three doubles are for training, two doubles are queries. ``single``: five singles
+        and their doubles are for training, two singles are queries. ``transfer``: like ``single``, with the whole
+        screen in another context as reference.
     level
         ``cells`` or ``pseudobulk``.
     seed
-        Of the counts.
+        Seed of the counts.
     """
     from pertharness.data.canonical import select
 

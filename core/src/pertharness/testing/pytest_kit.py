@@ -20,32 +20,33 @@ def conformance(
     module: str, *, xfail: Mapping[str, str] | None = None, params: Mapping[str, Any] | None = None,
     slots: Mapping[str, Path] | None = None, files: Mapping[str, Path] | None = None,
 ) -> Callable[[Check, Path, pytest.MonkeyPatch], None]:  # fmt: skip
-    """Return a test, parametrised with every check of a plugin: ``test_conformance = conformance("pertharness_NAME")``.
+    """Return a test with one case per check of a plugin: ``test_conformance = conformance("pertharness_NAME")``.
 
     Parameters
     ----------
     module
         Module of the plugin.
     xfail
-        Id of a check, or a pattern such as ``"linear-*-shuffled_cells"`` -> why it fails. Such a check has to fail.
+        Id of a check, or a pattern such as ``"linear-*-shuffled_cells"`` -> reason why it fails. The check must fail.
     params
-        Parameters that differ from the card's: ``"epochs"``, or ``"my_model.epochs"`` where several offers have it.
+        Parameters that differ from the card's: ``"epochs"``, or ``"my_model.epochs"`` if several offers have it.
     slots
-        Files of embeddings for a model's slots, ``"G"`` or ``"my_model.G"``: h5ad, or a table with labels in front.
+        Files of embeddings for a model's slots, ``"G"`` or ``"my_model.G"``: h5ad, or a table with labels in the first
+        column.
     files
-        Weights and side files by name, and files that offers are made of by the offer's name.
+        Weights and side files by name, and source files by the offer's name.
 
     Raises
     ------
     ValueError
-        If a pattern fits no check.
+        If a pattern matches no check.
     RecipeError
-        If a parameter, slot or file fits no offer, or more than one.
+        If a parameter, slot or file matches no offer, or more than one.
     """
     ref = PluginRef(name=module, module=module, version="0")
     try:
         card = Subject(ref).card()
-    except PertharnessError:  # the checks of the card say what is wrong with it
+    except PertharnessError:  # the checks of the card report the problem
         card = None
     checks = card_checks() if card is None else list_checks(card)
     allotted = {} if card is None else allot(card, Asked(params or {}, slots or {}, files or {}))

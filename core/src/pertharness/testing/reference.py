@@ -1,4 +1,4 @@
-"""The reference of hooks and cards as Markdown, made from their source: ``python -m pertharness.testing.reference``."""
+"""Write the reference of hooks and cards as Markdown from their source: ``python -m pertharness.testing.reference``."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ARGUMENTS = {
     "prediction": "AnnData of means, a row per answered query, the same genes as `truth`",
     "screen": "AnnData of the means of all perturbations of the dataset, held-out ones too, in its order",
 }
-"""What an argument is, in whichever hook it stands."""
+"""Description of each argument, in any hook."""
 CALLED = {
     "describe": "by every command, in the plugin's interpreter; kept until plugin or environment change",
     "load_dataset": "once per dataset of a recipe and its parameters",
@@ -47,7 +47,7 @@ CALLED = {
 
 
 def hooks_page() -> str:
-    """Return the page ``docs/plugins/hooks.md``."""
+    """Return the text of ``docs/plugins/hooks.md``."""
     return "\n".join([*_head(), *_hooks(), *_cards()]) + "\n"
 
 
@@ -86,7 +86,7 @@ def _hooks() -> Iterator[str]:
 
 
 def _cards() -> Iterator[str]:
-    """Yield a table per part of a card, from the source: types and defaults as they are written there."""
+    """Yield a table for each part of a card, with types and defaults as written in the source."""
     source = inspect.getsource(cards)
     for node in ast.parse(source).body:
         if not isinstance(node, ast.ClassDef) or node.name.startswith("_"):
@@ -119,7 +119,7 @@ def _linked(name: str) -> str:
 
 
 def _note(node: ast.stmt | None) -> str:
-    """Return the text that stands under a field."""
+    """Return the docstring below a field."""
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
         return _markdown(" ".join(node.value.value.split()))
     return ""

@@ -1,4 +1,4 @@
-"""Checks of a scorer on planted data: identities that every metric of a prediction has to keep."""
+"""Checks of a scorer on planted data: properties that every metric of a prediction must have."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 BEST_TOLERANCE = 1e-6
 PARTIAL = ("common-genes", "published-code")
-"""Variants that leave missing genes out by definition (docs/metrics.md)."""
+"""Variants that leave out missing genes by definition (docs/metrics.md)."""
 
 
 def check_table(trial: ScorerTrial) -> None:
@@ -139,7 +139,7 @@ def check_nan(trial: ScorerTrial) -> None:
 
 
 def _no_number(values: pd.Series, query: str, situation: str, excused: tuple[str, ...] = ()) -> None:
-    """Refuse a value of a query."""
+    """Raise an error if a query has a value."""
     index = values.index
     has_value = (index.get_level_values("perturbation") == query) & ~index.get_level_values("variant").isin(excused)
     if has_value.any():

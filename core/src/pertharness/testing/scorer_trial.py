@@ -1,4 +1,4 @@
-"""A scorer on planted means, and these under other names and in other orders."""
+"""Run a scorer on planted means, and rename or reorder these."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 TOLERANCE = 1e-9
-"""Relative and absolute: what sums in another order leave."""
+"""Relative and absolute tolerance for sums in another order."""
 QUERIES = (*SINGLES[:4], *DOUBLES[:3])
 SMALL, LARGE = 0.02, 1.0
-"""Standard deviations of the noise on two predictions, log1p CP10k; the planted effects lie between."""
+"""Standard deviations of the noise of two predictions, log1p CP10k; planted effects are between them."""
 OF_A_PREDICTION = ("perturbation", "gene", "task")
-"""Levels whose value says how good a prediction is; entries, curves and datasets have values of other kinds."""
+"""Levels of values that rate a prediction; entries, curves and datasets have other kinds of values."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """The arguments of ``score`` that hold data, all of them means."""
+    """The arguments of ``score`` with data, which are all means."""
 
     truth: AnnData
     prediction: AnnData
@@ -44,7 +44,7 @@ class Scene:
 
 
 class ScorerTrial:
-    """A scorer, and planted means to score."""
+    """A scorer, with planted means to score."""
 
     def __init__(self, subject: Subject, offer: ScorerOffer, part: str = "") -> None:
         self.subject, self.offer = subject, offer
@@ -55,12 +55,12 @@ class ScorerTrial:
         self.steady = Once(self._steady, "same_values")
 
     def make_scene(self, noise: float = SMALL, seed: int = 0) -> Scene:
-        """Return a truth and a prediction off by noise; for a scorer that calibrates, the truth with halves."""
+        """Return a truth and a prediction with noise; the truth has halves if the scorer calibrates."""
         scene = _make_scene(noise, seed)
         return _with_halves(scene) if self.offer.calibrates else scene
 
     def _noisy(self) -> pd.Series:
-        """Return the values of a prediction near the truth, where every metric has some."""
+        """Return the values of a prediction near the truth; raise an error if a metric has none."""
         values, _ = self.raw()
         silent = sorted({*self.metrics} - {*values.index.get_level_values("metric")})
         if silent:
@@ -69,7 +69,7 @@ class ScorerTrial:
         return values
 
     def _steady(self) -> pd.Series:
-        """Return the values of a prediction near the truth, where they are the same the second time."""
+        """Return the values of a prediction near the truth; raise an error if a second call gives others."""
         values = self.noisy()
         refuse_others(values, self.scores(self.scene), "scored twice with one seed")
         return values
@@ -77,14 +77,14 @@ class ScorerTrial:
     def call(
         self, scene: Scene, seed: int = SEED, params: Mapping[str, Any] | None = None
     ) -> tuple[pd.Series, list[str]]:
-        """Score, and return the values that are defined, and which arguments were changed.
+        """Score, and return the values without NaN, and the names of changed arguments.
 
-        The values stand under perturbation, gene, metric, variant and coordinate.
+        The index of the values has perturbation, gene, metric, variant and coordinate.
 
         Raises
         ------
         ContractError
-            If the table does not keep the contract.
+            If the table breaks the contract.
         """
         from pertharness.contract.scores import COLUMNS
 
@@ -100,16 +100,16 @@ class ScorerTrial:
         return values.dropna(), changed_arguments(before, arguments)
 
     def scores(self, scene: Scene) -> pd.Series:
-        """Score, and return the values that are defined."""
+        """Score, and return the values without NaN."""
         return self.call(scene)[0]
 
     def judged(self, values: pd.Series) -> list[tuple[MetricOffer, str, np.ndarray]]:
-        """Return metric, variant and values of all that says how good a prediction is.
+        """Return metric, variant and values for all metrics that rate a prediction.
 
         Raises
         ------
         Skip
-            If no metric does.
+            If there is no such metric.
         """
         chosen = [metric for metric in self.offer.metrics if metric.level in OF_A_PREDICTION]
         if not chosen:
@@ -127,13 +127,13 @@ _TASK = Task(dataset="planted", name="double", split_kind="double", split_seed=1
 
 
 def _make_scene(noise: float = SMALL, seed: int = 0) -> Scene:
-    """Return a truth, and a prediction that is the truth with noise; 0: the truth itself."""
+    """Return a truth, and a prediction that is the truth plus noise."""
     from pertharness.contract.predictions import make_prediction
     from pertharness.data.canonical import select
 
     means = planted_means(seed)
     truth = select(means, list(QUERIES))
-    truth.var["common"] = True  # no compared model lacks a gene
+    truth.var["common"] = True  # all models predict all genes
     labels = [label for label in means.obs["perturbation"] if label not in QUERIES]
     draws = np.random.default_rng(5).normal(size=truth.shape)
     values = np.asarray(truth.X) + noise * draws
@@ -142,7 +142,7 @@ def _make_scene(noise: float = SMALL, seed: int = 0) -> Scene:
 
 
 def _with_halves(scene: Scene) -> Scene:
-    """Return the scene of a run that calibrates, with noise of the means far below that of the predictions."""
+    """Return the scene with halves, whose noise is far below that of the prediction."""
     truth, screen = scene.truth.copy(), scene.screen.copy()
     for means in (truth, screen):
         for i, name in enumerate(("half_a", "half_b")):
@@ -154,13 +154,13 @@ def _with_halves(scene: Scene) -> Scene:
 
 
 def map_data(scene: Scene, change: Callable[[AnnData], AnnData]) -> Scene:
-    """Return the scene with the same done to all its data."""
+    """Return the scene with a function applied to all its data."""
     parts = (scene.truth, scene.prediction, scene.controls, scene.train, scene.screen)
     return Scene(*map(change, parts))
 
 
 def rename(adata: AnnData) -> AnnData:
-    """Return every gene another name, in reverse alphabetical order, and every perturbation the label that follows."""
+    """Return the data with new names of genes, in reverse alphabetical order, and matching perturbations."""
     new = new_names(adata)
     renamed = adata.copy()
     renamed.obs["perturbation"] = [relabel(str(label), new) for label in adata.obs["perturbation"]]
@@ -169,18 +169,18 @@ def rename(adata: AnnData) -> AnnData:
 
 
 def new_names(adata: AnnData) -> dict[str, str]:
-    """Return another name for each gene, in reverse alphabetical order."""
+    """Return a new name for each gene, in reverse alphabetical order."""
     genes = sorted(map(str, adata.var_names), reverse=True)
     return {gene: f"GENE{i:03d}" for i, gene in enumerate(genes)}
 
 
 def relabel(label: str, new: dict[str, str]) -> str:
-    """Return the label of a perturbation whose targets have other names."""
+    """Return the label of a perturbation with renamed targets."""
     return join_targets(new[target] for target in targets_of(label))
 
 
 def refuse_others(first: pd.Series, second: pd.Series, change: str) -> None:
-    """Refuse two sets of values that differ."""
+    """Raise an error if two sets of values differ."""
     unmatched = first.index.symmetric_difference(second.index)
     if len(unmatched):
         raise ContractError(f"{change}: there is a value once and none once for {name_of_value(unmatched[0])}")
@@ -193,7 +193,7 @@ def refuse_others(first: pd.Series, second: pd.Series, change: str) -> None:
 
 
 def name_of_value(index: tuple[str, ...]) -> str:
-    """Return a value's metric and place in words."""
+    """Return the metric of a value, with its perturbation, gene and coordinate, for messages."""
     perturbation, gene, metric, variant, coordinate = index
     where = [repr(part) for part in (perturbation, gene, coordinate) if part != ""]
     return f"{metric} ({variant})" + (f" of {', '.join(where)}" if where else "")

@@ -1,4 +1,4 @@
-"""What the checks work on: a plugin's hooks, called as a worker calls them, each call in a folder of its own."""
+"""The plugin under test: its hooks are called as by a worker, and each call has its own folder."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Extras:
-    """What an offer is checked with besides planted data; it can be hashed, so that checks share what they make.
+    """The user's inputs for the checks of an offer; hashable, so that checks can share cached results.
 
     Attributes
     ----------
     params
         Parameters that differ from the card's, as JSON.
     slots
-        Files of embeddings that fill a model's slots, in place of planted ones.
+        Files of embeddings for a model's slots, instead of planted ones.
     source
-        The file that a dataset or an embedding is made of.
+        Source file of a dataset or an embedding.
     files
-        Those of the weights and side files that are there, by name.
+        Available weights and side files by name.
     """
 
     params: str = "{}"
@@ -46,29 +46,29 @@ def make_extras(
     *, params: Mapping[str, Any] | None = None, slots: Mapping[str, Path] | None = None, source: Path | None = None,
     files: Mapping[str, Path] | None = None,
 ) -> Extras:  # fmt: skip
-    """Return what an offer is checked with."""
+    """Return the inputs for the checks of an offer."""
     pairs = (tuple(sorted((paths or {}).items())) for paths in (slots, files))
     return Extras(canonical_json(params or {}), next(pairs), source, next(pairs))
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A plugin under test, and what its user gives for one of its offers."""
+    """A plugin under test, with the user's inputs for one of its offers."""
 
     ref: PluginRef
     extras: Extras = Extras()
 
     def job(self, offer: str = "") -> Job:
-        """Return a job of the plugin, as the Guard wants it."""
+        """Return a job of the plugin, for the Guard."""
         return Job(key="check", stage="checks", plugin=self.ref, name=offer)
 
     def hook(self, name: str, offer: str = "", *, guarded: bool = True) -> Any:
-        """Return one hook, inside the Guard unless its contracts are to be checked one by one.
+        """Return one hook, wrapped by the Guard unless its contracts are checked one by one.
 
         Raises
         ------
         ContractError
-            If the plugin has no such hook, or hooks or arguments that the specs do not know.
+            If the plugin lacks the hook, or has unknown hooks or arguments.
         """
         job = self.job(offer)
         return implemented(guarded_hooks(job, []) if guarded else load_plugin(job).hook, name, job)
@@ -79,7 +79,7 @@ class Subject:
         Raises
         ------
         Skip
-            If one that it cannot do without is not there.
+            If a required file is not available.
         """
         there = dict(self.extras.files)
         for file in offer.weights:
@@ -91,16 +91,16 @@ class Subject:
         return {file.wanted: there[file.wanted] for file in offer.weights if file.wanted in there}
 
     def refusal(self, hook: str, offer: str) -> Refuse:
-        """Return what makes the exceptions of one hook of an offer."""
+        """Return a function that makes the exceptions of one hook of an offer."""
         return refusal_of(self.ref.name, hook, offer)
 
     def source_of(self, offer: DatasetOffer | EmbeddingOffer) -> Path | None:
-        """Return the file that an offer is made of; None if it is made of none.
+        """Return the source file of an offer; None if it needs none.
 
         Raises
         ------
         Skip
-            If it takes one, and none is there.
+            If the offer needs a source file, and none was given.
         """
         fetched = offer.source if isinstance(offer, DatasetOffer) else None
         if self.extras.source is None and offer.takes_file:
@@ -110,13 +110,13 @@ class Subject:
         raise Skip(f"it reads {fetched.wanted!r}: pertharness data fetch {offer.name}, or --file {offer.name}=PATH")
 
     def card(self) -> Card:
-        """Return the card."""
+        """Return the card of the plugin."""
         card: Card = self.hook("describe")()
         return card
 
 
 class Once(Generic[Value]):
-    """What several checks need: made by the first of them, and not tried again by the others where that failed."""
+    """A result that several checks share: the first check computes it, and a failure is not repeated."""
 
     def __init__(self, make: Callable[[], Value], first: str) -> None:
         self._make, self._first = make, first
@@ -124,12 +124,12 @@ class Once(Generic[Value]):
         self._tried = False
 
     def __call__(self) -> Value:
-        """Return it.
+        """Return the result.
 
         Raises
         ------
         Skip
-            If it was tried before and failed.
+            If an earlier attempt failed.
         """
         if not self._made:
             if self._tried:
@@ -141,7 +141,7 @@ class Once(Generic[Value]):
 
 @contextlib.contextmanager
 def working_folder() -> Iterator[Path]:
-    """Make a folder below the working directory, and work in it for a while."""
+    """Make a folder in the working directory, and change to it for the block."""
     before = Path.cwd()
     folder = Path(tempfile.mkdtemp(prefix="check-", dir=before))
     os.chdir(folder)
@@ -153,7 +153,7 @@ def working_folder() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def private_folders(folder: Path) -> Iterator[dict[str, Path]]:
-    """Let home folder and folder for temporary files be new, empty ones for a while."""
+    """Set HOME and TMPDIR to new, empty folders for the block."""
     folders = {"HOME": folder / "home", "TMPDIR": folder / "tmp"}
     before = {name: os.environ.get(name) for name in folders}
     for name, path in folders.items():
