@@ -86,7 +86,7 @@ def test_a_name_that_fits_no_offer_or_several_is_refused(asked, words, tmp_path,
 def test_a_job_of_a_check_puts_an_exception_of_the_plugin_into_words(folder):
     job = Job(key="x", stage="checks", plugin=REF, name="m-single-answers", inputs={"weights/terms.csv": "terms"})
     with pytest.raises(ContractError, match=r"^ValueError: 'nothing' is not in list\n  File .*demanding\.py"):
-        run_check_job(job)
+        run_check_job(job, folder, [])
     with pytest.raises(Skip, match="needs the file"):
         run_check_job(job.model_copy(update={"inputs": {}}))
 
