@@ -88,7 +88,7 @@ def test_a_job_of_a_check_puts_an_exception_of_the_plugin_into_words(folder):
     with pytest.raises(ContractError, match=r"^ValueError: 'nothing' is not in list\n  File .*demanding\.py"):
         run_check_job(job, folder, [])
     with pytest.raises(Skip, match="needs the file"):
-        run_check_job(job.model_copy(update={"inputs": {}}))
+        run_check_job(job.model_copy(update={"inputs": {}}), folder, [])
 
 
 def test_a_dataset_that_changes_its_source_is_found(folder):
