@@ -110,7 +110,7 @@ def test_what_a_kept_run_names_stays_with_all_that_it_was_made_from(shelf: Shelf
         "datasets": 1, "splits": 1, "predictions": 1, "scores": 1,
     }  # fmt: skip
     assert all(space.n_bytes > 1000 for space in pruned.removed.values())
-    assert (pruned.n_kept, pruned.n_used, pruned.left) == (5, 0, [])
+    assert (pruned.n_kept, pruned.n_used, pruned.skipped) == (5, 0, [])
     assert list((shelf.store.root / "work").iterdir()) == []
     assert shelf.prune(shelf.run("a scores")).removed == {}
 
@@ -249,7 +249,7 @@ def test_no_link_is_followed(shelf: Shelf, tmp_path: Path) -> None:
     pruned = shelf.prune(shelf.run("a scores"))
     assert sorted(path.name for path in outside.iterdir()) == ["2" * 64, "data"]
     assert shelf.there() == ALL_OF_A | {"card"}
-    assert pruned.left == ["halves: is a link", f"scores/{'1' * 64}: is a link"]
+    assert pruned.skipped == ["halves: is a link", f"scores/{'1' * 64}: is a link"]
     assert not (shelf.store.root / "work" / ("3" * 64)).is_symlink()
 
 

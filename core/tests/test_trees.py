@@ -237,7 +237,7 @@ for stage, key in (("predictions", "0" * 64), ("scores", "2" * 64)):
 (store.work("1" * 64) / "scratch").mkdir(parents=True)
 store.work("1" * 64).chmod(0)
 pruned = prune(store, [], None, dry_run=False)
-print(pruned.left, [path for stage in ("predictions", "scores") for path in (store.root / stage).iterdir()])
+print(pruned.skipped, [path for stage in ("predictions", "scores") for path in (store.root / stage).iterdir()])
 print([path for path in (store.root / "work").iterdir() if path.is_dir()])
 """)
     assert words == "[] []\n[]\n"

@@ -112,7 +112,7 @@ def _print_pruned(pruned: Pruned, *, dry_run: bool) -> None:
     _print_rows(pruned.removed.values())
     n_bytes = sum(space.n_bytes for space in pruned.removed.values())
     number = sum(space.number for space in pruned.removed.values())
-    for line in pruned.left:
+    for line in pruned.skipped:
         echo(f"left alone: {line}", err=True)
     used = f", {pruned.n_used} of them in use by a run in progress" if pruned.n_used else ""
     echo(

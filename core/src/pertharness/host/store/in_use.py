@@ -1,4 +1,4 @@
-"""Which records the runs in progress rely on, so that nobody takes these away between two of their jobs."""
+"""Mark records that runs in progress rely on, so that nobody removes them between two jobs."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Use:
 
     store: Store
     path: Path | None
-    """None where the store cannot be written."""
+    """None if the store cannot be written."""
     keys: set[str] = field(default_factory=set)
 
     def add(self, keys: Iterable[str]) -> None:
-        """Rely on more records; before anybody looks at which of them are there."""
+        """Rely on more records; call this before checking which of them exist."""
         self.keys.update(keys)
         if self.path is None:
             return
@@ -38,9 +38,9 @@ class Use:
 
 @contextlib.contextmanager
 def use_records(store: Store, keys: Iterable[str]) -> Iterator[Use]:
-    """Rely on records, whether they are there or not, until the block or the process ends.
+    """Rely on records, existing or not, until the block or the process ends.
 
-    In a store that cannot be written nothing is noted, and nothing can be removed by whoever may do no more.
+    In a read-only store nothing is marked, because nothing can be removed either.
     """
     path = store.root / "work" / f"run-{uuid.uuid4().hex}.json"
     lock = _lock_where_writable(path.with_suffix(".lock"))
@@ -48,7 +48,7 @@ def use_records(store: Store, keys: Iterable[str]) -> Iterator[Use]:
     try:
         use.add(keys)
         if lock:
-            keys_in_use(store)  # takes away what killed runs left
+            keys_in_use(store)  # removes leftovers of killed runs
         yield use
     finally:
         if lock:
@@ -57,7 +57,7 @@ def use_records(store: Store, keys: Iterable[str]) -> Iterator[Use]:
 
 
 def _lock_where_writable(path: Path) -> Lock | None:
-    """Return the lock on a path that nobody else knows; None in a folder that cannot be written."""
+    """Return the lock on a private path; None in a read-only folder."""
     try:
         return try_lock(path)
     except OSError as error:
@@ -68,7 +68,7 @@ def _lock_where_writable(path: Path) -> Lock | None:
 
 @contextlib.contextmanager
 def nobody_else_removes(store: Store) -> Iterator[None]:
-    """Let no record be removed, and no run begin to rely on one, while the block is carried out; wait for others."""
+    """Prevent other processes from removing records or relying on new ones during the block; wait for them first."""
     path = store.root / "work" / "removing.lock"
     while (lock := try_lock(path)) is None:
         time.sleep(_INTERVAL_S)
@@ -79,14 +79,14 @@ def nobody_else_removes(store: Store) -> Iterator[None]:
 
 
 def keys_in_use(store: Store) -> set[str]:
-    """Return the keys that runs in progress rely on; what a run left that was killed is taken away."""
-    found: set[str] = set()
+    """Return the keys that runs in progress rely on, and remove leftovers of killed runs."""
+    keys: set[str] = set()
     for path in (store.root / "work").glob("run-*.json"):
         lock = try_lock(path.with_suffix(".lock"))
         if lock is None:
             with contextlib.suppress(FileNotFoundError):  # it has just ended
-                found.update(json.loads(path.read_text(encoding="utf-8")))
+                keys.update(json.loads(path.read_text(encoding="utf-8")))
         else:
             path.unlink(missing_ok=True)
             lock.release()
-    return found
+    return keys

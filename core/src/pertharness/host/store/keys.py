@@ -1,4 +1,4 @@
-"""The keys of jobs: all that a record depends on, and nothing else, in one sha256."""
+"""The keys of jobs: one sha256 over everything that a record depends on, and nothing else."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pertharness.files.whole import canonical_json, sha256_text
 
 
 def key_parts(stage: Stage, plugin: Mapping[str, str], inputs: Mapping[str, str]) -> KeyParts:
-    """Return what enters the key of a job besides what its file says anyway.
+    """Return the parts of a job's key that its other fields do not have.
 
     Parameters
     ----------
     stage
-        Of the job.
+        Stage of the job.
     plugin
-        What identifies the plugin, from `Plugin.in_keys`.
+        Identity of the plugin, from `Plugin.in_keys`.
     inputs
         Role -> key of a record, or sha256 of a file.
     """
@@ -26,15 +26,15 @@ def key_parts(stage: Stage, plugin: Mapping[str, str], inputs: Mapping[str, str]
 
 
 def key_of(job: Job) -> str:
-    """Return the key of a job: the sha256 of its ``key_parts`` and of what it is asked, whatever its `key` says.
+    """Return the key of a job: the sha256 of its ``key_parts`` and of its other inputs, ignoring its field `key`.
 
-    Paths of files enter by what stands in ``key_parts.inputs`` for them, so a store may lie anywhere. The job that
-    scores a prediction again without some genes has the key of the usual job and these genes as its parts.
+    Files enter by their entry in ``key_parts.inputs`` instead of their path, so a store may be moved. The key of a job
+    that scores a prediction again without some genes is made of the key of the usual job and these genes.
 
     Raises
     ------
     ValueError
-        If the job has no ``key_parts``, or parameters that are no JSON.
+        If the job has no ``key_parts``, or parameters that are not JSON.
     """
     if job.key_parts is None:
         raise ValueError("the job does not say what its key was made of")

@@ -1,4 +1,4 @@
-"""The file that says which format a store has, and keeps its secret: made with the store."""
+"""The marker of a store: a file with its format and its secret, made with the store."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ MARKER = "store.json"
 
 
 def keep_marker(root: Path, stages: Iterable[str], number: int) -> None:
-    """Make the marker of a store where it is absent, and make it anew where it is damaged and there are no records.
+    """Make the marker of a store if it is absent, or if it is damaged and the store has no records.
 
     Parameters
     ----------
     root
         Folder of the store.
     stages
-        Names of the folders that hold its records.
+        Names of the folders of its records.
     number
-        The format of a store that is made.
+        The format of a new store.
 
     Raises
     ------
     StoreError
-        If it is damaged, or no file, and there are records of which nobody can say which format they have.
+        If the marker is a folder, or is damaged while the store has records, whose format is then unknown.
     OSError
-        If it cannot be read or written.
+        If the marker cannot be read or written.
     """
     marker = root / MARKER
     if _is_whole(marker):
-        if json.loads(marker.read_bytes()) == {"format": number}:  # made by a version that kept no secret
+        if json.loads(marker.read_bytes()) == {"format": number}:  # made by a version without a secret
             _write(marker, number)
         return
     if marker.is_dir():
@@ -59,7 +59,7 @@ def _secret_of(marker: Path, _: int) -> bytes:
 
 
 def read_secret(root: Path) -> bytes:
-    """Return what names of work folders are made of, 16 bytes; empty for a store without."""
+    """Return the secret for names of work folders, 16 bytes; empty for a store without one."""
     marker = root / MARKER
     try:
         return _secret_of(marker, marker.stat().st_mtime_ns)
@@ -76,12 +76,12 @@ def _text(number: int) -> str:
 
 
 def _is_whole(marker: Path) -> bool:
-    """Return whether the file names a format, of whatever version."""
+    """Return whether the file has a format, of any version."""
     try:
-        found = json.loads(marker.read_bytes())
+        content = json.loads(marker.read_bytes())
     except (FileNotFoundError, IsADirectoryError, ValueError, RecursionError):
         return False
-    return isinstance(found, dict) and type(found.get("format")) is int
+    return isinstance(content, dict) and type(content.get("format")) is int
 
 
 def _beginning(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Removing records that nobody needs: never one that a kept run names, that a running job reads, or what these need."""
+"""Remove unneeded records: those that no kept run names, no running job reads, and no needed record reads."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from pertharness.host.store.space import CACHES, OF_A_JOB, Measure, Space, entri
 from pertharness.host.store.verify import record_of
 
 KEPT_STAGES: tuple[Stage, ...] = ("cards",)
-"""A few kilobytes each, and looked at before a run is known to be one."""
+"""Stages that are never pruned: cards have a few kilobytes, and are read before a run has marked its records."""
 
 
 @dataclass
 class Pruned:
-    """What was removed, or would be.
+    """What was removed, or would be removed.
 
     Attributes
     ----------
@@ -35,15 +35,15 @@ class Pruned:
     n_kept
         Records that stay.
     n_used
-        Of these, those that runs in progress rely on.
-    left
-        What was left alone, with the reason.
+        Records among them that runs in progress rely on.
+    skipped
+        Entries that were left alone, with the reason.
     """
 
     removed: dict[str, Space] = field(default_factory=dict)
     n_kept: int = 0
     n_used: int = 0
-    left: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
 
     def add(self, kind: str, n_bytes: int) -> None:
         """Count one more entry of a kind."""
@@ -53,67 +53,67 @@ class Pruned:
 
 
 def prune(store: Store, manifests: Iterable[Mapping[str, Any]], older_s: float | None, *, dry_run: bool) -> Pruned:
-    """Remove what is neither needed nor, if an age is given, young.
+    """Remove records and unfinished work that are not needed.
 
-    A record is needed if a run that is kept names it, if a run in progress relies on it, if a job is at it, or if it is
-    young; and if a record or job that is needed reads it.
+    A record is needed if a kept run names it, if a run in progress relies on it, if a job works on it, if it is young,
+    or if a needed record or job reads it.
 
     Parameters
     ----------
     store
-        Its records and unfinished work; also its caches, where nothing is running.
+        The store. Its caches are removed too, unless a run is in progress.
     manifests
-        Of the runs to keep.
+        Manifests of the runs to keep.
     older_s
-        Seconds; what ended later than so long ago is young. None: nothing is.
+        Age in seconds; records that ended more recently are young. None: no record is young.
     dry_run
-        Only say what would be removed.
+        Only report what would be removed.
     """
-    pruned, doomed = Pruned(), list[tuple[str, Path]]()
+    pruned, condemned = Pruned(), list[tuple[str, Path]]()
     since = None if older_s is None else time.time() - older_s
     with nobody_else_removes(store):
-        places, work = _places(store, pruned), list(unfinished(store))
+        folders, work = _record_folders(store, pruned), list(unfinished(store))
         used = keys_in_use(store) | _keys_at_work(store)
-        young = {key for key, path in places.items() if since is not None and ended(path) > since}
+        young = {key for key, path in folders.items() if since is not None and ended(path) > since}
         named = {key for manifest in manifests for key in manifest["records"]}
-        needed = _with_inputs(store, places, used | young | named)
-        pruned.n_kept, pruned.n_used = len(places.keys() & needed), len(places.keys() & used)
-        for key, path in places.items():
+        needed = _with_inputs(store, folders, used | young | named)
+        pruned.n_kept, pruned.n_used = len(folders.keys() & needed), len(folders.keys() & used)
+        for key, path in folders.items():
             if key not in needed and path.parent.name not in KEPT_STAGES:
-                _doom(store, path.parent.name, key, path, doomed, pruned, dry_run=dry_run)
+                _condemn(store, path.parent.name, key, path, condemned, pruned, dry_run=dry_run)
             elif key not in needed:
                 pruned.n_kept += 1
         for key, path in work:
             half_removed = ".old-" in path.name
             if half_removed or (key not in needed and (since is None or _newest(path) <= since)):
-                _doom(store, "unfinished", key, path, doomed, pruned, dry_run=dry_run)
+                _condemn(store, "unfinished", key, path, condemned, pruned, dry_run=dry_run)
     if used:
-        pruned.left += [f"{name}: a run is in progress" for name in CACHES if any(entries(store.root / name))]
+        pruned.skipped += [f"{name}: a run is in progress" for name in CACHES if any(entries(store.root / name))]
     else:
         caches = [path for name in CACHES for path in entries(store.root / name)]
-        doomed += [("caches", path) for path in caches if since is None or _newest(path) <= since]
+        condemned += [("caches", path) for path in caches if since is None or _newest(path) <= since]
     measure = Measure()
-    for kind, path in doomed:
+    for kind, path in condemned:
         pruned.add(kind, measure.size(path))
         if not dry_run:
-            with contextlib.suppress(OSError):  # what cannot be removed now is by the next call
+            with contextlib.suppress(OSError):  # the next call removes it
                 remove_tree(path)
     return pruned
 
 
-def _places(store: Store, pruned: Pruned) -> dict[str, Path]:
-    """Return the folder of every record by key; what is a link leads out of the store and is left alone."""
-    places: dict[str, Path] = {}
+def _record_folders(store: Store, pruned: Pruned) -> dict[str, Path]:
+    """Return the folder of every record by key, skipping links, which lead out of the store."""
+    folders: dict[str, Path] = {}
     for stage in STAGES:
         folder = store.root / stage
         if folder.is_symlink():
-            pruned.left.append(f"{stage}: is a link")
+            pruned.skipped.append(f"{stage}: is a link")
         for path in entries(folder):
             if path.is_symlink():
-                pruned.left.append(f"{stage}/{path.name}: is a link")
+                pruned.skipped.append(f"{stage}/{path.name}: is a link")
             elif OF_A_JOB.fullmatch(path.name) and path.is_dir():
-                places[path.name] = path
-    return places
+                folders[path.name] = path
+    return folders
 
 
 def _keys_at_work(store: Store) -> set[str]:
@@ -130,19 +130,19 @@ def _keys_at_work(store: Store) -> set[str]:
     return busy
 
 
-def _with_inputs(store: Store, places: Mapping[str, Path], keys: Iterable[str]) -> set[str]:
-    """Return keys with those of all records that their jobs read, and that those read, and so on."""
+def _with_inputs(store: Store, folders: Mapping[str, Path], keys: Iterable[str]) -> set[str]:
+    """Return keys together with those of all records that their jobs read, directly or indirectly."""
     needed, todo = set[str](), list(keys)
     while todo:
         key = todo.pop()
         if key not in needed:
             needed.add(key)
-            todo += [each for folder in (places.get(key), store.work(key)) if folder for each in _inputs(folder)]
+            todo += [each for folder in (folders.get(key), store.work(key)) if folder for each in _inputs(folder)]
     return needed
 
 
 def _inputs(folder: Path) -> set[str]:
-    """Return the keys of the records that the job of a folder reads; none where its file cannot be read."""
+    """Return the keys of the records that a folder's job reads; none if its file cannot be read."""
     try:
         job = json.loads((folder / JOB).read_bytes())
         parts = job.get("key_parts") or {}
@@ -158,34 +158,34 @@ def ended(record: Path) -> float:
     try:
         finished = json.loads((record / STATUS).read_bytes())["finished"]
         return datetime.fromisoformat(finished).timestamp()
-    except (OSError, ValueError, KeyError, TypeError):  # damaged, or written by somebody who had no time to tell
+    except (OSError, ValueError, KeyError, TypeError):  # damaged, or without a time
         return _newest(record)
 
 
 def _newest(path: Path) -> float:
-    """Return when a file or something in a folder was last changed; now, where it is gone meanwhile."""
+    """Return when a file or an entry of a folder was last changed; the present time if it has disappeared."""
     try:
         return max(each.lstat().st_mtime for each in [path, *entries(path)])
     except OSError:
         return time.time()
 
 
-def _doom(
-    store: Store, kind: str, key: str, path: Path, doomed: list[tuple[str, Path]], pruned: Pruned, *, dry_run: bool
+def _condemn(
+    store: Store, kind: str, key: str, path: Path, condemned: list[tuple[str, Path]], pruned: Pruned, *, dry_run: bool
 ) -> None:
-    """Put a job's folder out of sight, under its lock, and note that it is to be removed; or leave it alone."""
+    """Rename a job's folder under its lock and add it to those to remove; skip it if it is in use."""
     lock = store.lock(key)
     if lock is None:
-        pruned.left.append(f"{kind}/{path.name}: a job is at it")
+        pruned.skipped.append(f"{kind}/{path.name}: a job is at it")
         return
     try:
         out_of_sight = path
         if not dry_run and ".old-" not in path.name:
             out_of_sight = store.root / "work" / f"{path.name}.old-{os.getpid()}"
-            unlock_folder(str(path))  # a folder that its owner must not change cannot be moved
+            unlock_folder(str(path))  # a read-only folder cannot be moved
             path.rename(out_of_sight)
-        doomed.append((kind, out_of_sight))
+        condemned.append((kind, out_of_sight))
     except OSError as error:
-        pruned.left.append(f"{kind}/{path.name}: {error.strerror}")
+        pruned.skipped.append(f"{kind}/{path.name}: {error.strerror}")
     finally:
         lock.release()

@@ -1,4 +1,4 @@
-"""The store: records by stage and key, and the folders of unfinished work."""
+"""The store: records by stage and key, and the folders of unfinished jobs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pertharness.host.store.lock import Lock, try_lock
 from pertharness.host.store.marker import MARKER, keep_marker, read_secret
 
 STORE_FORMAT = 2
-"""In stores of format 1 keys held hashes of the harness's sources."""
+"""In stores of format 1, keys included hashes of the harness's sources."""
 STATUS = "status.json"
 JOB = "job.json"
 LOG = "log.txt"
@@ -32,89 +32,89 @@ STAGES: tuple[Stage, ...] = get_args(Stage)
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of records; see the layout in ``docs/store.md``."""
+    """A folder of records; ``docs/store.md`` describes its layout."""
 
     root: Path
 
     @classmethod
     def open(cls, path: Path | None = None) -> Store:
-        """Return the store at `path`, else at ``PERTHARNESS_STORE``, else in the user's data folder; make it if absent.
+        """Open the store at `path`, else at ``PERTHARNESS_STORE``, else in the user's data folder; make it if absent.
 
         Raises
         ------
         StoreError
-            If the folder cannot be made or written, was made by a version with another format, or nobody can say which.
+            If the folder cannot be made or written, or if the store has another or an unknown format.
         """
         root = (path or default_path()).expanduser().absolute()
         try:
             (root / "work").mkdir(parents=True, exist_ok=True)
             keep_marker(root, STAGES, STORE_FORMAT)
-            found = _read_format(root)
+            store_format = _read_format(root)
         except OSError as error:
             raise StoreError(
                 f"the store {str(root)!r} cannot be used: {error.strerror}; name another with --store"
             ) from None
-        if found != STORE_FORMAT:
-            raise StoreError(_describe_format(root, found))
+        if store_format != STORE_FORMAT:
+            raise StoreError(_describe_format(root, store_format))
         return cls(root)
 
     @classmethod
     def existing(cls, path: Path | None = None) -> Store:
-        """Return the store at `path`, or the usual one, to read what is in it: also one of an older version.
+        """Open an existing store at `path`, or the default one, for reading, also one of an older version.
 
         Raises
         ------
         StoreError
-            If there is none, or it was made by a newer version.
+            If there is no store, or a newer version made it.
         """
         root = (path or default_path()).expanduser().absolute()
         try:
-            found = _read_format(root)
+            store_format = _read_format(root)
         except OSError as error:
             raise StoreError(
                 f"there is no store {str(root)!r} ({MARKER}: {error.strerror}); name another with --store"
             ) from None
-        if found > STORE_FORMAT:
-            raise StoreError(_describe_format(root, found))
+        if store_format > STORE_FORMAT:
+            raise StoreError(_describe_format(root, store_format))
         return cls(root)
 
     @functools.cached_property
     def sums(self) -> Sums:
-        """Sums of files that are not as their records left them, e.g. after the store was copied."""
+        """Cached checksums of files whose identity has changed, e.g. after the store was copied."""
         return Sums(self.root)
 
     def record(self, stage: Stage, key: str) -> Path:
-        """Return the folder of a record, whether it is there or not."""
+        """Return the folder of a record, which may not exist."""
         return self.root / stage / key
 
     def work(self, key: str) -> Path:
         """Return the folder in which a job works until it is finished.
 
-        Its name cannot be worked out from the key by who cannot read the store: a job could else leave a socket in its
-        folder for another one that runs at the same time.
+        The name cannot be derived from the key without reading the store. Otherwise a job could leave a socket in its
+        folder for another job that runs at the same time.
         """
         secret = read_secret(self.root)
         return self.root / "work" / f"{key}.{hmac.new(secret, key.encode(), hashlib.sha256).hexdigest()[:32]}"
 
     def status(self, stage: Stage, key: str) -> Status | None:
-        """Return the status of a record; None where there is none, or where it is damaged and has to be made again."""
+        """Return the status of a record; None if it is missing, or damaged so that it must be made again."""
         return read_status(self.record(stage, key), key, self.sums)
 
     def lock(self, key: str) -> Lock | None:
-        """Return the lock on a job's work, or None where another process is at it."""
+        """Return the lock on a job's work; None if another process holds it."""
         return try_lock(self.root / "work" / f"{key}.lock")
 
     def commit(self, stage: Stage, key: str) -> None:
-        """Move finished work into place; the lock must be held. What a damaged record left there goes away."""
+        """Move finished work into place, replacing a damaged record; the lock must be held."""
         target = self.record(stage, key)
         target.parent.mkdir(exist_ok=True)
-        with contextlib.suppress(OSError):  # it stays with the record then
+        with contextlib.suppress(OSError):  # then it stays with the record
             remove_tree(self.work(key) / SCRATCH)
         if target.exists():
-            unlock_folder(str(target))  # a folder that its owner must not change cannot be moved
+            unlock_folder(str(target))  # a read-only folder cannot be moved
             old = self.root / "work" / f"{key}.old-{os.getpid()}"
             target.rename(old)
-            with contextlib.suppress(OSError):  # by the next prune, then
+            with contextlib.suppress(OSError):  # then the next prune removes it
                 remove_tree(old)
         self.work(key).rename(target)
 
@@ -124,16 +124,16 @@ class Store:
         Raises
         ------
         StoreError
-            If there is none, or more than one.
+            If no record or more than one matches.
         """
         folders = [(stage, self.root / stage) for stage in STAGES if (self.root / stage).is_dir()]
         names = [(stage, path.name) for stage, folder in folders for path in folder.iterdir()]
-        found = [(stage, name) for stage, name in names if name.startswith(key)]
-        if len(found) != 1:
-            many = f"{len(found)} records have a key that starts with {key!r}; give more of it"
+        matches = [(stage, name) for stage, name in names if name.startswith(key)]
+        if len(matches) != 1:
+            many = f"{len(matches)} records have a key that starts with {key!r}; give more of it"
             none = f"no record has a key that starts with {key!r}; a run's manifest.json names its keys and its store"
-            raise StoreError(f"store {str(self.root)!r}: {many if found else none}")
-        return found[0]
+            raise StoreError(f"store {str(self.root)!r}: {many if matches else none}")
+        return matches[0]
 
 
 def _read_format(root: Path) -> int:
@@ -148,20 +148,23 @@ def _read_format(root: Path) -> int:
         ) from None
 
 
-def _describe_format(root: Path, found: int) -> str:
-    """Return why a store of another format cannot be used, and what to do."""
+def _describe_format(root: Path, store_format: int) -> str:
+    """Return the message for a store of another format: why it cannot be used, and what to do."""
     made = f"the store {str(root)!r} was made by"
-    if found > STORE_FORMAT:
-        return f"{made} a newer version of pertharness (format {found}, this version reads {STORE_FORMAT}); update it"
+    if store_format > STORE_FORMAT:
+        return (
+            f"{made} a newer version of pertharness (format {store_format}, this version reads {STORE_FORMAT}); "
+            "update it"
+        )
     return (
-        f"{made} an older version of pertharness (format {found}, this version writes {STORE_FORMAT}): its records "
-        "would not be found, since keys are made in another way. Name another store with --store, or in "
+        f"{made} an older version of pertharness (format {store_format}, this version writes {STORE_FORMAT}): its "
+        "records would not be found, since keys are made in another way. Name another store with --store, or in "
         "PERTHARNESS_STORE, or delete this one; until then its runs can be read (export, show, verify)"
     )
 
 
 def default_path() -> Path:
-    """Return the store's place where the user names none."""
+    """Return the default path of the store."""
     import platformdirs
 
     named = os.environ.get("PERTHARNESS_STORE")
@@ -169,9 +172,9 @@ def default_path() -> Path:
 
 
 def read_status(folder: Path, key: str, sums: Sums | None = None) -> Status | None:
-    """Return the status in a folder, or None where it is missing or unreadable, or a file that it names is not whole.
+    """Return the status in a folder; None if it is missing or unreadable, or if one of its files has changed.
 
-    `sums` remembers those that had to be read.
+    `sums` caches checksums of files that had to be read.
     """
     try:
         status = Status.model_validate_json((folder / STATUS).read_bytes())
@@ -182,7 +185,7 @@ def read_status(folder: Path, key: str, sums: Sums | None = None) -> Status | No
 
 
 def _is_whole(path: Path, artefact: Artefact, sums: Sums | None) -> bool:
-    """Return whether a file is the one that its job left; it is read where anything but its name is another."""
+    """Return whether a file is unchanged since its job wrote it; it is read only if its identity has changed."""
     facts = path.stat()
     if facts.st_size != artefact.size:
         return False

@@ -1,4 +1,4 @@
-"""What a store takes up on its disk; links are never followed."""
+"""Measure the disk space of a store, without following links."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pertharness.host.store.marker import MARKER
 from pertharness.host.store.records import STAGES, Store
 
 CACHES = ("joins", "caches")
-"""Folders of what can be made again at any time."""
+"""Folders whose content can be made again at any time."""
 OF_A_JOB = re.compile(r"([0-9a-f]{64})(?:\..+)?")
-"""An entry of ``work``: the folder of a job that is not finished, or something that belongs to it."""
+"""An entry of ``work``: the folder of an unfinished job, or a file that belongs to it."""
 
 
 @dataclass
@@ -31,12 +31,12 @@ class Space:
 
 @dataclass
 class Measure:
-    """Adds up files; one that has several names, hard links, counts once."""
+    """Adds up file sizes, counting hard links to one file once."""
 
     _seen: set[tuple[int, int]] = field(default_factory=set)
 
     def size(self, path: Path) -> int:
-        """Return the bytes of a file, or of all files in a folder; 0 for what is gone, or cannot be looked into."""
+        """Return the bytes of a file, or of all files in a folder; 0 if it is gone or cannot be read."""
         try:
             facts = path.lstat()
             if not stat.S_ISDIR(facts.st_mode):
@@ -54,16 +54,16 @@ class Measure:
 
 
 def entries(folder: Path) -> Iterator[Path]:
-    """Yield what lies in a folder, by name; nothing where there is none, or it is a link."""
+    """Yield the entries of a folder, by name; none if it is absent or a link."""
     if folder.is_symlink() or not folder.is_dir():
         return
-    with os.scandir(folder) as found:
-        names = sorted(each.name for each in found)
+    with os.scandir(folder) as folders:
+        names = sorted(each.name for each in folders)
     yield from (folder / name for name in names)
 
 
 def unfinished(store: Store) -> Iterator[tuple[str, Path]]:
-    """Yield key and place of what jobs have left in ``work`` that are not finished, running ones among them."""
+    """Yield key and path of each unfinished job's entries in ``work``, those of running jobs too."""
     for path in entries(store.root / "work"):
         match = OF_A_JOB.fullmatch(path.name)
         if match and path.suffix != ".lock":
@@ -71,18 +71,18 @@ def unfinished(store: Store) -> Iterator[tuple[str, Path]]:
 
 
 def take_stock(store: Store) -> list[Space]:
-    """Return what the store holds: records by stage, unfinished work, caches, and the rest."""
+    """Return the space of records by stage, unfinished work, caches, and the rest of a store."""
     measure = Measure()
     rows = []
     for stage in STAGES:
         paths = list(entries(store.root / stage))
         rows.append(Space(stage, len(paths), sum(map(measure.size, paths))))
-    left = [path for _, path in unfinished(store)]
-    rows.append(Space("unfinished", len(left), sum(map(measure.size, left))))
+    remaining = [path for _, path in unfinished(store)]
+    rows.append(Space("unfinished", len(remaining), sum(map(measure.size, remaining))))
     caches = [path for name in CACHES for path in entries(store.root / name)]
     caches += [path for path in (store.root / FILE_NAME,) if path.exists()]
     rows.append(Space("caches", len(caches), sum(map(measure.size, caches))))
-    known = {*STAGES, *CACHES, FILE_NAME, MARKER, "work"}
-    others = [path for path in entries(store.root) if path.name not in known]
+    known_names = {*STAGES, *CACHES, FILE_NAME, MARKER, "work"}
+    others = [path for path in entries(store.root) if path.name not in known_names]
     rows.append(Space("other", len(others), sum(map(measure.size, others))))
     return [row for row in rows if row.number or row.name in STAGES]

@@ -1,4 +1,4 @@
-"""What a run's folder and its records held when the run was written: sums in its manifest, for `verify`."""
+"""Checksums of a run's files and records in its manifest, for `verify`."""
 
 from __future__ import annotations
 
@@ -25,50 +25,50 @@ RUN_FILES = (
     "leaderboard.md",
 )
 RUN_FOLDERS = ("tables", "report")
-"""Of these every file is the run's; whatever else lies in its folder is somebody else's."""
+"""Folders whose files all belong to the run; other files in its folder do not."""
 
 
 def files_of_run(folder: Path) -> list[str]:
-    """Return the files that a run has written to its folder, all but the manifest, as paths relative to it."""
+    """Return the files that a run has written to its folder, except the manifest, as relative paths."""
     below = [path for name in RUN_FOLDERS for path in (folder / name).rglob("*")]
-    found = [path for path in [*(folder / name for name in RUN_FILES), *below] if path.is_file()]
-    return sorted(path.relative_to(folder).as_posix() for path in found)
+    files = [path for path in [*(folder / name for name in RUN_FILES), *below] if path.is_file()]
+    return sorted(path.relative_to(folder).as_posix() for path in files)
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Write a run's manifest once all its other files are there, with the sha256 of each under ``files``."""
+    """Write a run's manifest after all its other files, with the sha256 of each under ``files``."""
     manifest["files"] = {name: sha256_file(folder / name) for name in files_of_run(folder)}
     write_text(folder / "manifest.json", json.dumps(manifest, indent=1))
 
 
 def sums_of_record(folder: Path, status: Status | None) -> dict[str, str]:
-    """Return what a run's manifest holds of a record, by which `verify` knows it again: see `describe_change`.
+    """Return the checksums of a record for a run's manifest, which `describe_change` compares.
 
     Parameters
     ----------
     folder
-        Of the record.
+        Folder of the record.
     status
-        The one that the run was joined from; None where there is no record.
+        Status that the run was joined from; None if there is no record.
 
     Returns
     -------
-    ``artefacts``: one sha256 for all of them; ``status`` and ``job``: those of the two files, as the run knew them.
+    ``artefacts``: one sha256 for all artefacts; ``status`` and ``job``: those of the two files, as the run read them.
     """
     artefacts = {"artefacts": sum_of_artefacts(status)}
     if status is None:
         return artefacts
     try:
         text, job = (folder / STATUS).read_bytes(), sha256_file(folder / JOB)
-    except OSError:  # it was taken away since it was read
+    except OSError:  # removed since it was read
         text, job = b"", ""
     return {**artefacts, "status": _sum_of_status(text, status), "job": job}
 
 
 def _sum_of_status(text: bytes, status: Status) -> str:
-    """Return the sha256 of a status file if it says what the run was joined from, else that of the file which would.
+    """Return the sha256 of a status file if it has the status of the run, else that of a file with this status.
 
-    The file may have changed while the run was under way, and one of an older version is written otherwise.
+    The file may have changed during the run, and an older version writes it in another form.
     """
     mine = status.model_dump_json(indent=1).encode()
     if text != mine:
@@ -78,14 +78,14 @@ def _sum_of_status(text: bytes, status: Status) -> str:
 
 
 def describe_change(folder: Path, recorded: Mapping[str, str]) -> str:
-    """Return what of a record is not what a run's manifest holds of it, empty where all is or nothing was held.
+    """Return the names of a record's files that differ from a run's manifest; empty if none does or none is recorded.
 
     Parameters
     ----------
     folder
-        Of the record.
+        Folder of the record.
     recorded
-        From `sums_of_record`; older versions wrote less.
+        From `sums_of_record`; older versions recorded less.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def describe_change(folder: Path, recorded: Mapping[str, str]) -> str:
 
 
 def sum_of_artefacts(status: Status | None) -> str:
-    """Return one sha256 for all artefacts of a record, empty where there is no record."""
+    """Return one sha256 for all artefacts of a record; empty if there is no record."""
     if status is None:
         return ""
     return sha256_text(canonical_json({name: artefact.sha256 for name, artefact in status.artefacts.items()}))

@@ -1,4 +1,4 @@
-"""Hashing again what a run or a store holds, and naming what is not as it was recorded."""
+"""Verify runs and stores: hash their files again, and report those that differ from their records."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _PIECE = 1 << 20
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of what was found.
+    """One line of the report.
 
     Attributes
     ----------
     differs
-        Something is not as it was recorded; else it could not be compared.
+        Whether something differs from its record; if False, it could not be compared.
     """
 
     text: str
@@ -37,14 +37,14 @@ class Finding:
 
 @dataclass
 class Verifier:
-    """Verifies records and runs; every file is read once, a piece at a time.
+    """Verifies records and runs; reads every file once, a piece at a time.
 
     Parameters
     ----------
     store
-        Where the records lie.
+        Store of the records.
     progress
-        Called with the number of bytes after each piece that was read, with 0 after each record.
+        Called with the number of bytes after each piece, and with 0 after each record.
     """
 
     store: Store
@@ -53,7 +53,7 @@ class Verifier:
     n_files: int = 0
     n_bytes: int = 0
     _outside: dict[Path, str | None] = field(default_factory=dict)
-    """sha256 of files that are not the store's; None where there is none to be had."""
+    """sha256 of files outside the store; None if a file cannot be read."""
 
     def records(self) -> list[tuple[Stage, str]]:
         """Return stage and key of all records of the store."""
@@ -61,12 +61,12 @@ class Verifier:
         return [(stage, path.name) for stage, folder in folders for path in sorted(folder.iterdir()) if path.is_dir()]
 
     def verify_store(self) -> Iterator[Finding]:
-        """Yield what is not as recorded in any record of the store."""
+        """Yield the findings on all records of the store."""
         for stage, key in self.records():
             yield from self.verify_record(stage, key)
 
     def verify_run(self, folder: Path, manifest: dict[str, Any]) -> Iterator[Finding]:
-        """Yield what is not as recorded of a run: its own files, then the records that it was joined from."""
+        """Yield the findings on a run: on its own files, then on the records that it was joined from."""
         yield from self._verify_files(folder, manifest.get("files"))
         for key, record in manifest["records"].items():
             stage, state = record["stage"], record["state"]
@@ -80,29 +80,29 @@ class Verifier:
             yield from self._verify_of_run(stage, key, record)
 
     def _verify_of_run(self, stage: Stage, key: str, record: dict[str, Any]) -> Iterator[Finding]:
-        """Yield what is not as recorded in a record, and whether it is the one that a run was joined from."""
+        """Yield the findings on a record of a run, and whether it has been replaced since the run."""
         where, damaged = f"{stage}/{key}", False
         for finding in self.verify_record(stage, key):
             damaged = damaged or finding.differs
             yield finding
         status = self._status(stage, key)
-        wanted = record.get("artefacts", "") if record["state"] == "done" else ""
-        if wanted and isinstance(status, Status) and sum_of_artefacts(status) != wanted:
+        expected = record.get("artefacts", "") if record["state"] == "done" else ""
+        if expected and isinstance(status, Status) and sum_of_artefacts(status) != expected:
             yield Finding(f"{where}: is not the record that the run was made with, but was made since")
         elif not damaged and (names := _changed(self.store.record(stage, key), record)):
             yield Finding(f"{where}: has another {names} than the run had: edited, or of a record that was made since")
 
     def verify_record(self, stage: Stage, key: str) -> Iterator[Finding]:
-        """Yield what is not as recorded in one record; nothing for one that is taken away meanwhile."""
+        """Yield the findings on one record; none if it is removed meanwhile."""
         self.n_records += 1
         folder = self.store.record(stage, key)
         before = _bytes(folder / STATUS)
-        found = list(self._verify_record(stage, key))
+        problems = list(self._verify_record(stage, key))
         after = _bytes(folder / STATUS)
-        if found and before != after:  # another run put a new record in its place
-            found = list(self._verify_record(stage, key)) if after is not None else []
+        if problems and before != after:  # another run replaced the record
+            problems = list(self._verify_record(stage, key)) if after is not None else []
         self.progress(0)
-        yield from found
+        yield from problems
 
     def _verify_record(self, stage: Stage, key: str) -> Iterator[Finding]:
         where, folder = f"{stage}/{key}", self.store.record(stage, key)
@@ -124,42 +124,42 @@ class Verifier:
         yield from self._verify_inputs(where, job, status)
 
     def _verify_inputs(self, where: str, job: Job, status: Status) -> Iterator[Finding]:
-        """Yield inputs whose sums, as they were read, are not those of the records or files that they came from."""
+        """Yield findings on inputs whose checksums differ from those of their records or files."""
         for role, path in job.inputs_by_role().items():
             read = status.inputs.get(role, "")
             origin = record_of(path)
             if origin is None:
                 yield from self._verify_source(where, role, path, read, job)
                 continue
-            known = self._status(*origin)
-            if not isinstance(known, Status):
+            origin_status = self._status(*origin)
+            if not isinstance(origin_status, Status):
                 yield Finding(f"{where}: reads {role} of {'/'.join(origin)}, which is no longer there", differs=False)
                 continue
-            artefact = known.artefacts.get(path.name)
+            artefact = origin_status.artefacts.get(path.name)
             if read and (artefact is None or artefact.sha256 != read):
                 has = artefact.sha256[:12] if artefact else "none"
                 yield Finding(f"{where}: read another {role}: {read[:12]}, {'/'.join(origin)}/{path.name} is {has}")
 
     def _verify_source(self, where: str, role: str, path: Path, read: str, job: Job) -> Iterator[Finding]:
-        """Yield what differs of an input that is no record's: a dataset's source, weights, a file of predictions."""
+        """Yield findings on an input from outside the store: a dataset's source, weights, a file of predictions."""
         keyed = job.key_parts.inputs.get(role, "") if job.key_parts else ""
-        if not _KEY.fullmatch(keyed):  # of a file that was not there
+        if not _KEY.fullmatch(keyed):  # the file was absent
             keyed = ""
         if read and keyed and read != keyed:
             yield Finding(f"{where}: read another {role}: {read[:12]}, its key was made with {keyed[:12]}")
-        wanted = read or keyed
-        if not wanted:
+        expected = read or keyed
+        if not expected:
             return
         if path not in self._outside:
             self._outside[path] = self._sha256(path) if path.exists() else None
         now = self._outside[path]
         if now is None:
             yield Finding(f"{where}: its {role} {str(path)!r} is no longer there", differs=False)
-        elif now != wanted:
-            yield Finding(f"{where}: its {role} {str(path)!r} has changed: it was {wanted[:12]} and is {now[:12]}")
+        elif now != expected:
+            yield Finding(f"{where}: its {role} {str(path)!r} has changed: it was {expected[:12]} and is {now[:12]}")
 
     def _verify_files(self, folder: Path, files: dict[str, str] | None) -> Iterator[Finding]:
-        """Yield files of a run's folder that are not as its manifest has them."""
+        """Yield findings on files of a run's folder that differ from its manifest."""
         if files is None:
             why = "an older version wrote it, or the run was stopped before it had written all of them"
             yield Finding(f"{folder / 'manifest.json'}: holds no sums of the run's files: {why}", differs=False)
@@ -172,7 +172,7 @@ class Verifier:
                 yield Finding(f"{folder / name}: was not there when the run was written")
 
     def _compare(self, path: Path, sha256: str, size: int | None = None) -> str:
-        """Return what is wrong with a file, nothing where it is what it has to be."""
+        """Return the problem of a file; empty if it is unchanged."""
         if path.is_symlink():
             return "is a link, not the file that was written"
         if not path.is_file():
@@ -185,7 +185,7 @@ class Verifier:
         return "" if now == sha256 else f"has changed: its sha256 was {sha256[:12]}... and is {now[:12]}..."
 
     def _sha256(self, path: Path) -> str | None:
-        """Return the sha256 of a file, None where it cannot be read."""
+        """Return the sha256 of a file; None if it cannot be read."""
         digest = hashlib.sha256()
         try:
             with path.open("rb") as file:
@@ -199,7 +199,7 @@ class Verifier:
         return digest.hexdigest()
 
     def _status(self, stage: Stage, key: str) -> Status | str:
-        """Return the status of a record, or what is wrong with it; its artefacts are not looked at."""
+        """Return the status of a record, or its problem; its artefacts are not checked."""
         try:
             return Status.model_validate_json((self.store.record(stage, key) / STATUS).read_bytes())
         except ValidationError as error:
@@ -209,24 +209,24 @@ class Verifier:
 
 
 def record_of(path: Path) -> tuple[Stage, str] | None:
-    """Return stage and key of the record that a file is of, by its path: the store may have moved since."""
+    """Return stage and key of a file's record, from the end of its path, because the store may have moved."""
     stage, key = path.parent.parent.name, path.parent.name
-    known = next((name for name in STAGES if name == stage), None)
-    return (known, key) if known is not None and _KEY.fullmatch(key) else None
+    known_stage = next((name for name in STAGES if name == stage), None)
+    return (known_stage, key) if known_stage is not None and _KEY.fullmatch(key) else None
 
 
 def _verify_key(job: Job, stage: Stage, key: str) -> Iterator[Finding]:
-    """Yield what a job's file says that does not fit its key; jobs of older versions do not say what it was made of."""
+    """Yield findings on a job whose file does not match its key; jobs of older versions lack the parts of the key."""
     where = f"{stage}/{key}/job.json"
     if (job.stage, job.key) != (stage, key):
         yield Finding(f"{where}: is that of {job.stage}/{job.key}")
     elif job.key_parts is not None:
         if key_of(job) != key:
             yield Finding(f"{where}: has changed: what it asks for has another key, {key_of(job)[:12]}...")
-        known = set(job.key_parts.inputs.values())
+        input_keys = set(job.key_parts.inputs.values())
         for role, path in job.inputs_by_role().items():
             origin = record_of(path)
-            if origin is not None and origin[1] not in known:
+            if origin is not None and origin[1] not in input_keys:
                 yield Finding(f"{where}: has changed: {role} is of {'/'.join(origin)}, which its key was not made with")
 
 
