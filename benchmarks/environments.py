@@ -47,7 +47,7 @@ def measure(plugin: Path, root: Path) -> Measured:
     )
     second_s, second = _timed(source, folder)
     unchanged_s, _ = _timed(source, folder)
-    size, added = sizes_mb(folder.place(second))
+    size, added = sizes_mb(folder.path_of(second))
     return Measured(first_s, second_s, _uv_alone(lock, second, root), unchanged_s, size, added, len(second.packages))
 
 
@@ -61,8 +61,8 @@ def _uv_alone(lock: Path, environment: Environment, root: Path) -> float:
     """Return the seconds that uv takes to make an environment of the lock, with nothing of ours around it."""
     uv, place = find_uv(), root / "alone"
     started = time.perf_counter()
-    uv("venv", "--no-project", "--python", environment.interpreter, place, cwd=root, what="uv venv")
-    uv("pip", "install", "--python", place / "bin" / "python", "--no-deps", "-r", lock, cwd=root, what="uv pip install")
+    uv("venv", "--no-project", "--python", environment.interpreter, place, cwd=root, task="uv venv")
+    uv("pip", "install", "--python", place / "bin" / "python", "--no-deps", "-r", lock, cwd=root, task="uv pip install")
     return time.perf_counter() - started
 
 

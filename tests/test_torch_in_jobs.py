@@ -54,7 +54,7 @@ def packages() -> Path:
     folder = open_folder()
     environment = folder.current("gears")
     assert environment is not None
-    return site_packages(folder.place(environment))
+    return site_packages(folder.path_of(environment))
 
 
 def describe(text: str, packages: Path, folder: Path) -> tuple[Outcome, Path]:

@@ -89,7 +89,7 @@ HARM = {
 def test_a_broken_environment_is_named_and_built_again_while_others_go_on(shelf: Shelf) -> None:
     built = shelf.build()
     for harm, why in HARM.items():
-        harm(shelf.envs.place(built))
+        harm(shelf.envs.path_of(built))
         plugins, problems = find_plugins()  # the quick look
         assert ("datasets" in plugins, "tiny" in plugins) == (True, False), why
         (problem,) = [one for one in problems if one.plugin == "tiny"]
@@ -115,7 +115,7 @@ def test_interpreter_and_lock_asked_for_stay_when_an_environment_is_built_again(
     path = shelf.plugin()
     first = build(str(path), shelf.envs, python=mine, cpu_only=True)
     assert (first.wanted_python, first.cpu_only) == (str(mine), True)
-    (shelf.envs.place(first) / MARKER).unlink()
+    (shelf.envs.path_of(first) / MARKER).unlink()
     done = shelf.command("env", "build", "--all")
     assert done.returncode == 0, done.stderr
     second = shelf.envs.current("tiny")

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 from pertharness.contract.errors import BuildError
-from pertharness.host.environments.settings import Told, pip_settings, settings_for_uv
+from pertharness.host.environments.settings import UvSettings, pip_settings, settings_for_uv
 from pertharness.host.environments.spec import locked
 from pertharness.host.environments.uv import DISK_FULL, explain, find_uv, warnings_of
 
 
-def told(tmp_path: Path, config: str = "", uv: str = "", **variables: str) -> Told:
+def told(tmp_path: Path, config: str = "", uv: str = "", **variables: str) -> UvSettings:
     """Return what uv is told where a user has these files and variables."""
     (tmp_path / "pip.conf").write_text(config)
     (tmp_path / "uv").mkdir()

@@ -42,7 +42,7 @@ def left(folder: Folder) -> list[str]:
 
 def test_an_environment_holds_its_lock_the_plugin_and_the_worker_side(shelf: Shelf) -> None:
     built = shelf.build()
-    place = shelf.envs.place(built)
+    place = shelf.envs.path_of(built)
     assert left(shelf.envs) == ["tiny-" + built.hash[:12], "tiny.json"]
     assert Environment.model_validate_json((place / MARKER).read_bytes()) == built == shelf.envs.current("tiny")
     assert built.packages["anndata"] == "99"
@@ -80,7 +80,7 @@ def test_a_file_damaged_through_its_links_is_found_and_fetched_again(
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("UV_LINK_MODE", "hardlink")
     built = shelf.build()
-    file = site_packages(shelf.envs.place(built)) / "here.pth"
+    file = site_packages(shelf.envs.path_of(built)) / "here.pth"
     whole = file.read_text()
     os.truncate(file, 3)  # of one inode: in the environment and in uv's cache
     why = "1 file of here is missing or damaged (first: here.pth)"
@@ -113,14 +113,14 @@ def test_a_package_that_states_a_wrong_size_is_taken_as_it_is(shelf: Shelf, monk
         "1 file of odd is missing or damaged (first: odd.py) whenever it is installed; taken as it is"
     ]
     assert fitness(shelf.envs, built) == ("ok", "")
-    (site_packages(shelf.envs.place(built)) / "fine.py").unlink()
+    (site_packages(shelf.envs.path_of(built)) / "fine.py").unlink()
     assert "first: fine.py" in fitness(shelf.envs, built)[1]
 
 
 def test_another_version_of_the_harness_makes_an_environment_outdated(shelf: Shelf) -> None:
     built = shelf.build()
     old = built.model_copy(update={"worker": "0" * 64})
-    (shelf.envs.place(built) / MARKER).write_text(old.model_dump_json())
+    (shelf.envs.path_of(built) / MARKER).write_text(old.model_dump_json())
     shelf.envs.use(old)
     assert fitness(shelf.envs, old)[0] == "outdated"
     assert "another version of pertharness" in find_environments(shelf.envs)[1][0].message
@@ -300,7 +300,7 @@ def test_the_card_comes_from_the_plugin_in_its_environment(shelf: Shelf) -> None
     built = shelf.build()
     registry = open_registry(Store.open(shelf.root / "store"))
     offered = registry.models["tiny"]
-    assert offered.plugin.python == shelf.envs.place(built) / "bin" / "python"
+    assert offered.plugin.python == shelf.envs.path_of(built) / "bin" / "python"
     assert offered.plugin.packages == built.packages
     assert not registry.problems
 
@@ -416,7 +416,7 @@ def test_run_build_makes_what_is_missing_and_the_others_run(shelf: Shelf) -> Non
     listed = shelf.command("env", "list").stdout
     assert listed.split()[:3] == ["tiny", "1.0", "ok"]
     assert "anndata" in shelf.command("env", "show", "tiny").stdout
-    python = shelf.envs.place(shelf.envs.built()[0]) / "bin" / "python"
+    python = shelf.envs.path_of(shelf.envs.built()[0]) / "bin" / "python"
     named = recipe.split("[environments]")[0] + f'[environments]\ntiny = {{ python = "{python}" }}\n'
     (shelf.root / "named.toml").write_text(named.replace(', "broken"', ""))
     done = shelf.command("run", "named.toml", "--out", "named", PERTHARNESS_ENVS=str(shelf.root / "elsewhere"))

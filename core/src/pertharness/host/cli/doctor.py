@@ -45,7 +45,7 @@ def doctor(store: Path | None) -> None:
         *_data(registry, default_folder()),
     ]
     rows += [
-        (f"plugin {name}", f"{p.ref.version}, module {p.ref.module}, {'its environment' if p.place else 'installed'}")
+        (f"plugin {name}", f"{p.ref.version}, module {p.ref.module}, {'its environment' if p.folder else 'installed'}")
         for name, p in sorted(registry.plugins.items())
     ]
     rows += [(f"environment {name}", ", ".join(filter(None, said))) for name, *said in environment_rows(open_folder())]

@@ -65,7 +65,7 @@ def build(plugins: tuple[str, ...], everything: bool, python: Path | None, cpu_o
     for asked in plugins:
         try:
             built = build_one(asked, folder, python=python, cpu_only=cpu_only, again=again, say=_say)
-            echo(f"{built.name} {built.version}: {folder.place(built)}")
+            echo(f"{built.name} {built.version}: {folder.path_of(built)}")
         except BuildError as error:
             echo(f"error: {error}", err=True)
             failed += 1
@@ -123,7 +123,7 @@ def show(name: str) -> None:
     state, why = fitness(folder, one)
     facts = {
         "name": one.name, "plugin": f"{one.distribution} {one.version}, module {one.module}", "asked for as": one.asked,
-        "state": f"{state}: {why}" if why else state, "folder": str(folder.place(one)),
+        "state": f"{state}: {why}" if why else state, "folder": str(folder.path_of(one)),
         "Python": f"{one.python} of {one.interpreter}, asked for {one.wanted_python}",
         "lock": one.lock + (", asked for with --cpu" if one.cpu_only else ""),
         "built": f"{one.built}, in {one.seconds:g} s",

@@ -1,4 +1,4 @@
-"""Building an environment: beside its place, under a lock, and moved there when it is whole."""
+"""Build an environment in a temporary folder, under a lock, and move it into place when it is complete."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from pertharness.contract.errors import BuildError
 from pertharness.contract.protocol import PROJECT
 from pertharness.files.full_disk import is_disk_full
 from pertharness.files.whole import write_text
-from pertharness.host.environments.asked import NAME
 from pertharness.host.environments.folder import (
     MARKER,
     Environment,
@@ -29,7 +28,8 @@ from pertharness.host.environments.folder import (
     source_in,
 )
 from pertharness.host.environments.pythons import takes
-from pertharness.host.environments.source import bring, resolve
+from pertharness.host.environments.request_checks import NAME
+from pertharness.host.environments.source import fetch_wheel, resolve
 from pertharness.host.environments.spec import Spec, locked, make_spec
 from pertharness.host.environments.uv import DISK_FULL, Uv, find_uv, warnings_of
 from pertharness.host.environments.wheels import core_wheel, normal_name, read_wheel, requirement_name
@@ -46,86 +46,87 @@ RETRY = "--retry failed --retry crashed"
 
 
 def build(
-    asked: str, folder: Folder, *, python: Path | None = None, cpu_only: bool | None = None, again: bool = False,
+    requested: str, folder: Folder, *, python: Path | None = None, cpu_only: bool | None = None, again: bool = False,
     before: Environment | None = None, base: Path | None = None, say: Say = lambda _: None,
 ) -> Environment:  # fmt: skip
-    """Build the environment of a plugin and put it to use; one that is there and whole is used as it is.
+    """Build the environment of a plugin and use it; reuse a complete one.
 
     Parameters
     ----------
-    asked
+    requested
         Name, folder, wheel, requirement or git address of the plugin.
     folder
-        Where environments lie.
+        Folder of environments.
     python
-        Interpreter in place of the one that the plugin's ``requires-python`` finds; by default that of `before`.
+        Interpreter to use instead of the one found by the plugin's ``requires-python``; by default that of `before`.
     cpu_only
-        Take the usual lock also where there is a GPU and the plugin has one for CUDA; by default as `before`.
+        Use the usual lock even if there is a GPU and the plugin has a lock for CUDA; by default as `before`.
     again
-        Build it also where it is there.
+        Build even if a complete environment exists.
     before
-        The plugin's last environment, which counts if it came from the same place; of a name what it stands for.
+        The plugin's previous environment; its settings apply if it has the same source. For a name, it is looked up.
     base
         Where relative paths start; the current folder by default.
     say
-        Told of each step, a line at a time.
+        Called with one line for each step.
 
     Raises
     ------
     BuildError
-        With the package, or the Python, that stood in the way, and what to do. What was there before stays.
+        If the environment cannot be built; names the package or the Python at fault, and what to do. An earlier
+        environment stays in use.
     """
     uv = replace(find_uv(), root=folder.root)
     try:
         folder.root.mkdir(parents=True, exist_ok=True)
-        meant = resolve(asked, folder, base or Path.cwd())
-        known = before or (folder.last(asked) if NAME.fullmatch(asked) else None)
-        if known and known.asked == meant:
-            python = python or _python_before(known)
-            cpu_only = known.cpu_only if cpu_only is None else cpu_only
+        resolved = resolve(requested, folder, base or Path.cwd())
+        previous = before or (folder.last(requested) if NAME.fullmatch(requested) else None)
+        if previous and previous.asked == resolved:
+            python = python or _python_before(previous)
+            cpu_only = previous.cpu_only if cpu_only is None else cpu_only
         with tempfile.TemporaryDirectory(prefix="pertharness-env-") as scratch:
-            say(f"{asked}: reading {meant}")
-            wheel = bring(meant, uv, Path(scratch))
+            say(f"{requested}: reading {resolved}")
+            wheel = fetch_wheel(resolved, uv, Path(scratch))
             core = read_wheel(core_wheel(Path(scratch) / "core"))
             cuda = not cpu_only and bool(find_gpus())
-            spec = make_spec(wheel, core, meant, python=python, cuda=cuda, cpu_only=bool(cpu_only))
+            spec = make_spec(wheel, core, resolved, python=python, cuda=cuda, cpu_only=bool(cpu_only))
             return _build_spec(spec, folder, uv, again=again, say=say)
     except OSError as error:
         if is_disk_full(error):
-            raise BuildError(f"{asked}: {uv.disk_full()}") from None
+            raise BuildError(f"{requested}: {uv.disk_full()}") from None
         where = f"{str(error.filename or folder.root)!r}: {error.strerror or error}"
-        raise BuildError(f"{asked}: {where}; name another folder in PERTHARNESS_ENVS") from None
+        raise BuildError(f"{requested}: {where}; name another folder in PERTHARNESS_ENVS") from None
 
 
-def _python_before(known: Environment) -> Path | None:
-    """Return the interpreter that an environment was asked for with, None if it was not asked for with any."""
-    python = Path(known.wanted_python)
+def _python_before(previous: Environment) -> Path | None:
+    """Return the interpreter that was requested for an environment; None if none was."""
+    python = Path(previous.wanted_python)
     if not python.is_absolute():
         return None
     if not python.is_file():
         raise BuildError(
-            f"plugin {known.name!r} was built with --python {str(python)!r}, which is gone; name another: "
-            f"pertharness env build {known.name} --python PATH, or take the usual one: "
-            f"pertharness env remove {known.name}, then pertharness env build {known.asked}"
+            f"plugin {previous.name!r} was built with --python {str(python)!r}, which is gone; name another: "
+            f"pertharness env build {previous.name} --python PATH, or take the usual one: "
+            f"pertharness env remove {previous.name}, then pertharness env build {previous.asked}"
         )
     return python
 
 
 def _build_spec(spec: Spec, folder: Folder, uv: Uv, *, again: bool, say: Say) -> Environment:
-    """Build a spec, or take what is there, while no other process builds the same."""
+    """Build a spec, or reuse its environment, while no other process builds the same."""
     with _locked(folder, spec, say):
         _sweep(folder, spec.folder)
         marker = folder.root / spec.folder / MARKER
-        known = [*folder.built(), *filter(None, [folder.current(spec.name)])]
-        there = next((one for one in known if one.folder == spec.folder), None)
-        state, why = fitness(folder, there) if there else ("broken", "its last build did not come to its end")
-        if there and state == "ok" and not again:
+        candidates = [*folder.built(), *filter(None, [folder.current(spec.name)])]
+        existing = next((candidate for candidate in candidates if candidate.folder == spec.folder), None)
+        state, reason = fitness(folder, existing) if existing else ("broken", "its last build did not come to its end")
+        if existing and state == "ok" and not again:
             say(f"{spec.name}: unchanged, {marker.parent}")
-            environment = there.model_copy(update={"asked": spec.asked, "cpu_only": spec.cpu_only})
+            environment = existing.model_copy(update={"asked": spec.requested, "cpu_only": spec.cpu_only})
         else:
-            before = bool(there) or marker.parent.exists()
+            before = bool(existing) or marker.parent.exists()
             if before and state != "ok":
-                say(f"{spec.name}: built again, because {why}")
+                say(f"{spec.name}: built again, because {reason}")
             environment = _make(spec, folder, uv, say)
             if before and state == "broken":
                 say(f"{spec.name}: what failed in it stays on record; run with {RETRY} to do it again")
@@ -148,12 +149,12 @@ def _locked(folder: Folder, spec: Spec, say: Say) -> Iterator[None]:
         lock.release()
 
 
-def _sweep(folder: Folder, mine: str) -> None:
-    """Remove what builds that were killed have left: their locks are free, or held by this very build of `mine`."""
+def _sweep(folder: Folder, own_name: str) -> None:
+    """Remove leftovers of killed builds: those with a free lock, and those of `own_name`, whose lock is held here."""
     for path in folder.root.glob(f"{HALF}*"):
         name = path.name.removeprefix(HALF).rpartition("-")[0]
-        lock = None if name == mine else folder.lock(name)
-        if name == mine or lock is not None:
+        lock = None if name == own_name else folder.lock(name)
+        if name == own_name or lock is not None:
             shutil.rmtree(path, ignore_errors=True)
         if lock is not None:
             lock.release()
@@ -162,7 +163,7 @@ def _sweep(folder: Folder, mine: str) -> None:
 
 
 def _make(spec: Spec, folder: Folder, uv: Uv, say: Say) -> Environment:
-    """Build in a folder of its own and move it to its place; whatever happens, nothing half is left there."""
+    """Build in a temporary folder and move it into place; leave nothing incomplete there."""
     half = folder.root / f"{HALF}{spec.folder}-{os.getpid()}"
     started = time.monotonic()
     try:
@@ -171,11 +172,11 @@ def _make(spec: Spec, folder: Folder, uv: Uv, say: Say) -> Environment:
         notes = [*_install(spec, half, uv), *_mend(spec, half, uv)]
         misstated = [path for paths in damaged_packages(site_packages(half)).values() for path in paths]
         excused = _check(spec, half, uv)
-        compile_editable(half / "bin" / "python", force=True)  # what a wheel brings compiled may be of other sources
+        compile_editable(half / "bin" / "python", force=True)  # bytecode of a wheel may not match its sources
         environment = Environment(
             name=spec.name, module=spec.module, distribution=spec.wheel.distribution, version=spec.wheel.version,
             folder=spec.folder, hash=spec.hash, source=source_in(half, spec.module, spec.wheel.distribution),
-            worker=worker_hash(), asked=spec.asked, lock=spec.lock_name, python=version, interpreter=interpreter,
+            worker=worker_hash(), asked=spec.requested, lock=spec.lock_name, python=version, interpreter=interpreter,
             wanted_python=spec.python, cpu_only=spec.cpu_only, misstated=tuple(misstated), packages=packages_in(half),
             notes=[*notes, *excused],
             built=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -193,60 +194,63 @@ def _make(spec: Spec, folder: Folder, uv: Uv, say: Say) -> Environment:
 
 
 def _make_venv(spec: Spec, half: Path, uv: Uv) -> tuple[str, str]:
-    """Make an empty environment that stays whole when it is moved; give its base interpreter and its version."""
+    """Make an empty, relocatable environment; return its base interpreter and its version."""
     named = Path(spec.python).is_absolute()
-    wanted = spec.python if named else ",".join(text for text in (spec.python, spec.core.requires_python) if text)
-    done = uv.attempt("venv", "--relocatable", "--no-project", "--python", wanted, half, cwd=half.parent)
+    python_request = (
+        spec.python if named else ",".join(text for text in (spec.python, spec.core.requires_python) if text)
+    )
+    done = uv.attempt("venv", "--relocatable", "--no-project", "--python", python_request, half, cwd=half.parent)
     if done.returncode:
         raise BuildError(_no_python(spec, uv.explain(done.stderr), named=named))
     text = (half / "pyvenv.cfg").read_text(encoding="utf-8")
-    found = dict(line.split(" = ", 1) for line in text.splitlines() if " = " in line)
-    version = found.get("version_info", found.get("version", ""))
-    for who, wheel in ((f"plugin {spec.name!r}", spec.wheel), ("pertharness", spec.core)):
+    config = dict(line.split(" = ", 1) for line in text.splitlines() if " = " in line)
+    version = config.get("version_info", config.get("version", ""))
+    for owner, wheel in ((f"plugin {spec.name!r}", spec.wheel), ("pertharness", spec.core)):
         if not takes(wheel.requires_python, version):
             raise BuildError(
-                f"{who} requires Python {wheel.requires_python}, {spec.python} is {version}; "
+                f"{owner} requires Python {wheel.requires_python}, {spec.python} is {version}; "
                 "leave out --python, or name an interpreter that fits"
             )
     return str((half / "bin" / "python").resolve()), version
 
 
-def _no_python(spec: Spec, said: str, *, named: bool) -> str:
-    if said.startswith(DISK_FULL):
-        return f"plugin {spec.name!r}: {said}"
+def _no_python(spec: Spec, complaint: str, *, named: bool) -> str:
+    if complaint.startswith(DISK_FULL):
+        return f"plugin {spec.name!r}: {complaint}"
     if named:
-        return f"plugin {spec.name!r}: --python {spec.python!r} is no Python interpreter that can be run ({said})"
-    how = "install it (pyenv install, uv python install), or name it with --python PATH"
+        return f"plugin {spec.name!r}: --python {spec.python!r} is no Python interpreter that can be run ({complaint})"
+    advice = "install it (pyenv install, uv python install), or name it with --python PATH"
     return (
-        f"plugin {spec.name!r} needs Python {spec.python}, which is not here and could not be brought; {how} ({said})"
+        f"plugin {spec.name!r} needs Python {spec.python}, which is not here and could not be brought; {advice} "
+        f"({complaint})"
     )
 
 
 def _install(spec: Spec, half: Path, uv: Uv, *options: str) -> list[str]:
-    """Install harness, plugin and lock, and give uv's warnings."""
+    """Install harness, plugin and lock, and return uv's warnings."""
     requirements = half / spec.lock_name
     requirements.write_text(spec.lock, encoding="utf-8")
-    # Compiled here, by each call what it installs: a sandboxed job cannot, and would compile what it imports each time.
-    where = ("--python", half / "bin" / "python")
-    target: tuple[str | Path, ...] = ("pip", "install", *where, "--no-deps", "--compile-bytecode", *options)
+    # Compile what each call installs: a sandboxed job cannot write bytecode, and would compile its imports each time.
+    interpreter = ("--python", half / "bin" / "python")
+    target: tuple[str | Path, ...] = ("pip", "install", *interpreter, "--no-deps", "--compile-bytecode", *options)
     own = [spec.core.path, spec.wheel.path]
-    printed = uv(*target, "--offline", *own, cwd=half, what=f"plugin {spec.name!r}: installing itself and pertharness")
-    printed += uv(*target, "-r", requirements, cwd=half, what=f"plugin {spec.name!r}: its {spec.lock_name}")
-    wanted = {PROJECT: spec.core.version, normal_name(spec.wheel.distribution): spec.wheel.version}
-    there = packages_in(half)
-    for name, version in wanted.items():
-        if there.get(name) != version:
+    printed = uv(*target, "--offline", *own, cwd=half, task=f"plugin {spec.name!r}: installing itself and pertharness")
+    printed += uv(*target, "-r", requirements, cwd=half, task=f"plugin {spec.name!r}: its {spec.lock_name}")
+    expected_versions = {PROJECT: spec.core.version, normal_name(spec.wheel.distribution): spec.wheel.version}
+    packages = packages_in(half)
+    for name, version in expected_versions.items():
+        if packages.get(name) != version:
             raise BuildError(f"plugin {spec.name!r}: its {spec.lock_name} names {name} itself; remove that line")
     return warnings_of(printed)
 
 
 def _mend(spec: Spec, half: Path, uv: Uv) -> list[str]:
-    """Install again what came damaged out of uv's cache, and say so: what was done to a linked file was done to it."""
+    """Reinstall packages that came damaged from uv's cache, to which their files are linked, and return notes."""
     damaged = damaged_packages(site_packages(half))
     if not damaged:
         return []
     names = sorted(damaged)
-    uv("cache", "clean", *names, cwd=half, what=f"plugin {spec.name!r}: {describe_damage(damaged)}, in uv's cache too")
+    uv("cache", "clean", *names, cwd=half, task=f"plugin {spec.name!r}: {describe_damage(damaged)}, in uv's cache too")
     _install(spec, half, uv, *(word for name in names for word in ("--reinstall-package", name)))
     if damaged := damaged_packages(site_packages(half)):
         return [f"{describe_damage(damaged)} whenever it is installed; taken as it is"]
@@ -254,18 +258,18 @@ def _mend(spec: Spec, half: Path, uv: Uv) -> list[str]:
 
 
 def _check(spec: Spec, half: Path, uv: Uv) -> list[str]:
-    """Check that all requirements are met but for those that the plugin excuses; give those as notes."""
+    """Check that all requirements are met except those that the plugin excuses; return these as notes."""
     done = uv.attempt("pip", "check", "--python", half / "bin" / "python", cwd=half)
-    excuses = {(normal_name(one.package), requirement_name(one.requirement)): one for one in spec.excused}
+    excuses = {(normal_name(entry.package), requirement_name(entry.requirement)): entry for entry in spec.excused}
     complaints = _COMPLAINT.findall(done.stderr + done.stdout)
     notes, bad = [], []
-    for package, requirement, but in complaints:
+    for package, requirement, actual in complaints:
         excuse = excuses.get((normal_name(package), requirement_name(requirement)))
-        said = f"{package} requires {requirement}, but {but.replace('`', '')}"
+        unmet = f"{package} requires {requirement}, but {actual.replace('`', '')}"
         if excuse:
-            notes.append(f"{said}; excused: {excuse.reason}")
+            notes.append(f"{unmet}; excused: {excuse.reason}")
         else:
-            bad.append(said)
+            bad.append(unmet)
     if done.returncode and not complaints:
         bad.append((done.stderr + done.stdout).strip()[-600:])
     if bad:

@@ -1,4 +1,4 @@
-"""Environments as plugins: what the registry has beside the plugins that are installed with the harness."""
+"""Find plugins in built environments, beside those that are installed with the harness."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from pertharness.host.packages.installed import Plugin, Problem
 
 
 def find_environments(folder: Folder, *, every_file: bool = False) -> tuple[dict[str, Plugin], list[Problem]]:
-    """Return the plugins of the environments that are in use, and those that cannot be used as they are.
+    """Return the plugins of the environments in use, and the problems of unusable ones.
 
-    `every_file`: those with a damaged file among them, see `fitness`.
+    `every_file` also finds damaged files: see `fitness`.
     """
     plugins, problems = {}, []
     for name, environment in folder.all_current():
         if environment is None:
-            why = f"{folder.root / name!s}.json cannot be read; build its environment again: pertharness env build"
-            problems.append(Problem(name, "failed", f"{why} {name}"))
+            reason = f"{folder.root / name!s}.json cannot be read; build its environment again: pertharness env build"
+            problems.append(Problem(name, "failed", f"{reason} {name}"))
             continue
-        state, why = fitness(folder, environment, every_file=every_file)
+        state, reason = fitness(folder, environment, every_file=every_file)
         if state == "ok":
             plugins[name] = _plugin(folder, environment)
         else:
-            what = f"its environment {str(folder.place(environment))!r} is {state}: {why}"
-            problems.append(Problem(name, "failed", f"{what}; build it again: pertharness env build {name}"))
+            state_text = f"its environment {str(folder.path_of(environment))!r} is {state}: {reason}"
+            problems.append(Problem(name, "failed", f"{state_text}; build it again: pertharness env build {name}"))
     return plugins, problems
 
 
 def merge(installed: dict[str, Plugin], built: dict[str, Plugin]) -> tuple[dict[str, Plugin], list[Problem]]:
-    """Return all plugins: of one that is both installed and in an environment, the environment's if they are the same.
+    """Merge installed plugins with those of environments; of two equal plugins, take the environment's.
 
-    Where they differ nobody can say which is meant, so that name cannot be used.
+    A name of two different plugins is ambiguous, so it becomes a problem.
     """
     plugins, problems = installed | built, []
     for name in sorted(installed.keys() & built.keys()):
@@ -60,7 +60,7 @@ def _plugin(folder: Folder, environment: Environment) -> Plugin:
         python=folder.python(environment),
         source=environment.source,
         environment=environment_hash(others, environment.python),
-        place=str(folder.place(environment)),
+        folder=str(folder.path_of(environment)),
         python_version=environment.python,
         packages=environment.packages,
     )

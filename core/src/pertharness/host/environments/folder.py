@@ -1,4 +1,4 @@
-"""The folder of all environments: what is built there, which is in use, and whether it is still whole."""
+"""The folder of environments: which are built, which are in use, and whether they are intact."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pertharness.contract.errors import BuildError, PertharnessError
 from pertharness.contract.protocol import PROJECT
 from pertharness.files.whole import write_text
-from pertharness.host.environments.asked import NAME
+from pertharness.host.environments.request_checks import NAME
 from pertharness.host.environments.wheels import normal_name
 from pertharness.host.environments.whole import damaged_packages, describe_damage
 from pertharness.host.packages.fingerprint import plugin_hash, worker_hash
@@ -29,28 +29,30 @@ Fitness = Literal["ok", "outdated", "broken"]
 
 
 class Environment(BaseModel):
-    """What an environment is made of, as its ``environment.json`` says.
+    """The content of an environment, as in its ``environment.json``.
 
     Attributes
     ----------
     folder
-        Name of its folder, which ends with the beginning of `hash`.
+        Name of its folder, which ends with the first characters of `hash`.
     source
         sha256 over the plugin's files.
     worker
-        sha256 over the worker side of the harness in it.
+        sha256 over the worker side of its harness.
     python, interpreter
-        Version, and the interpreter that it was made from.
+        Version of Python, and the base interpreter.
     wanted_python
-        What was asked for: a version specifier, or the path of an interpreter.
+        The requested Python: a version specifier, or the path of an interpreter.
     cpu_only
-        Whether it was asked for without its lock for CUDA.
+        Whether it was requested without its lock for CUDA.
+    asked
+        How the plugin was requested.
     packages
-        Normalised name -> version of all that is in it.
+        Normalised name -> version of all its packages.
     misstated
-        Files of packages that state another size for them than they have, from the day they were installed.
+        Files whose size differed from that in their package's record when they were installed.
     notes
-        What is odd and known: versions that were yanked, requirements that are excused.
+        Known oddities: yanked versions, excused requirements.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -79,21 +81,21 @@ class Environment(BaseModel):
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of environments; ``NAME.json`` beside them says which of a plugin's is in use."""
+    """A folder of environments; ``NAME.json`` in it names a plugin's environment in use."""
 
     root: Path
 
     def current(self, name: str) -> Environment | None:
-        """Return the environment of a plugin that is in use, or None."""
+        """Return a plugin's environment in use, or None."""
         return _read(self.pointer(name)) if NAME.fullmatch(name) else None
 
     def pointer(self, name: str) -> Path:
-        """Return the file that says which environment of a plugin is in use.
+        """Return the file that names a plugin's environment in use.
 
         Raises
         ------
         BuildError
-            If there can be no plugin of that name; as a path it would lead elsewhere.
+            If the name is invalid; as a path it could leave the folder.
         """
         if not NAME.fullmatch(name):
             raise BuildError(f"there is no environment {name!r}; there are: {self._known()}")
@@ -103,58 +105,64 @@ class Folder:
         return ", ".join(path.stem for path in sorted(self.root.glob("*.json"))) or "none"
 
     def last(self, name: str) -> Environment | None:
-        """Return the environment of a plugin that is in use, else, where that cannot be read, the newest, or None."""
-        mine = [one for one in self.built() if one.name == name]
-        return self.current(name) or max(mine, key=lambda one: one.built, default=None)
+        """Return a plugin's environment in use; if it cannot be read, the newest one, or None."""
+        environments = [environment for environment in self.built() if environment.name == name]
+        return self.current(name) or max(environments, key=lambda environment: environment.built, default=None)
 
     def all_current(self) -> Iterator[tuple[str, Environment | None]]:
-        """Yield what is in use of every plugin, None where its file cannot be read."""
+        """Yield every plugin with its environment in use; None if its file cannot be read."""
         for path in sorted(self.root.glob("*.json")):
             yield path.stem, _read(path)
 
     def built(self) -> list[Environment]:
-        """Return all environments whose folder is there, also those that are no longer in use."""
-        found = [_read(path) for path in sorted(self.root.glob(f"*/{MARKER}")) if not path.parent.name.startswith(".")]
-        return [one for one in found if one is not None]
+        """Return all environments with a folder, also those no longer in use."""
+        environments = [
+            _read(path) for path in sorted(self.root.glob(f"*/{MARKER}")) if not path.parent.name.startswith(".")
+        ]
+        return [environment for environment in environments if environment is not None]
 
-    def place(self, environment: Environment) -> Path:
+    def path_of(self, environment: Environment) -> Path:
         """Return the folder of an environment."""
         return self.root / environment.folder
 
     def python(self, environment: Environment) -> Path:
         """Return the interpreter of an environment."""
-        return self.place(environment) / "bin" / "python"
+        return self.path_of(environment) / "bin" / "python"
 
     def use(self, environment: Environment) -> None:
-        """Put an environment to use for its plugin."""
+        """Make an environment the one in use for its plugin."""
         write_text(self.pointer(environment.name), environment.model_dump_json(indent=1))
 
     def lock(self, name: str) -> Lock | None:
-        """Return the lock on what is built under a name, None where another process has it."""
+        """Return the lock on builds of a name; None if another process holds it."""
         return try_lock(self.root / f".{name}.lock")
 
     def remove(self, name: str, *, old_only: bool = False) -> list[str]:
-        """Remove the environments of a plugin, or those that are no longer in use, and give their folders' names.
+        """Remove all environments of a plugin, or those no longer in use, and return the names of their folders.
 
         Raises
         ------
         BuildError
-            If there is none.
+            If the plugin has no environment.
         """
-        kept = self.current(name) if old_only else None
-        found = [one.folder for one in self.built() if one.name == name and (kept is None or one.folder != kept.folder)]
+        current = self.current(name) if old_only else None
+        folders = [
+            environment.folder
+            for environment in self.built()
+            if environment.name == name and (current is None or environment.folder != current.folder)
+        ]
         pointer = self.pointer(name)
-        if not found and not old_only and not pointer.exists():
+        if not folders and not old_only and not pointer.exists():
             raise BuildError(f"there is no environment {name!r}; there are: {self._known()}")
         if not old_only:
             pointer.unlink(missing_ok=True)
-        for folder in found:
+        for folder in folders:
             discard(self.root / folder)
-        return found
+        return folders
 
 
 def open_folder(path: Path | None = None) -> Folder:
-    """Return the folder at `path`, else at ``PERTHARNESS_ENVS``, else in the user's data folder; it need not exist."""
+    """Return the folder at `path`, else at ``PERTHARNESS_ENVS``, else in the user's data folder; it may not exist."""
     named = os.environ.get("PERTHARNESS_ENVS")
     if path is None and named:
         path = Path(named)
@@ -166,83 +174,86 @@ def open_folder(path: Path | None = None) -> Folder:
 
 
 def discard(path: Path) -> None:
-    """Remove a folder, out of sight first, so that nobody meets a half of it."""
-    gone = path.with_name(f".removed-{path.name}-{os.getpid()}")
+    """Remove a folder; rename it first, so that no process sees it half removed."""
+    hidden = path.with_name(f".removed-{path.name}-{os.getpid()}")
     try:
-        path.rename(gone)
+        path.rename(hidden)
     except FileNotFoundError:
         return
-    shutil.rmtree(gone, ignore_errors=True)
+    shutil.rmtree(hidden, ignore_errors=True)
 
 
-def site_packages(place: Path) -> Path:
-    """Return where an environment's packages lie; a path that is not there if it has none."""
-    return next(iter(sorted(place.glob("lib/python3*/site-packages"))), place / "lib" / "site-packages")
+def site_packages(environment: Path) -> Path:
+    """Return the folder of an environment's packages; a path that does not exist if it has none."""
+    return next(iter(sorted(environment.glob("lib/python3*/site-packages"))), environment / "lib" / "site-packages")
 
 
-def packages_in(place: Path) -> dict[str, str]:
-    """Return normalised name and version of all packages of an environment, read from its files."""
-    found = distributions(path=[str(site_packages(place))])
-    return dict(sorted((normal_name(one.name), one.version) for one in found if one.name))
+def packages_in(environment: Path) -> dict[str, str]:
+    """Return normalised name -> version of all packages of an environment, read from its files."""
+    distribution_list = distributions(path=[str(site_packages(environment))])
+    return dict(sorted((normal_name(dist.name), dist.version) for dist in distribution_list if dist.name))
 
 
-def source_in(place: Path, module: str, distribution: str) -> str:
+def source_in(environment: Path, module: str, distribution: str) -> str:
     """Return the sha256 over the files of an environment's plugin.
 
     Parameters
     ----------
-    place
+    environment
         Folder of the environment.
     module, distribution
-        Of the plugin.
+        Names of the plugin's module and distribution.
 
     Raises
     ------
     PertharnessError
-        If its module is not there.
+        If the module is missing.
     """
-    packages = site_packages(place)
+    packages = site_packages(environment)
     owner = next(iter(distributions(name=distribution, path=[str(packages)])), None)
     return plugin_hash(module, owner, [packages])
 
 
 def fitness(folder: Folder, environment: Environment, *, every_file: bool = True) -> tuple[Fitness, str]:
-    """Return whether an environment can be used as it was built, and if not why.
+    """Return whether an environment can be used as it was built, and the reason if not.
 
     Parameters
     ----------
     every_file
-        Look also at the size of every file in it, which takes a tenth of a second per 10 000 of them.
+        Also check the size of every file, which takes 0.1 s per 10 000 files.
     """
-    place = folder.place(environment)
-    if not place.is_dir():
+    path = folder.path_of(environment)
+    if not path.is_dir():
         return "broken", "its folder is gone"
-    marker = _read(place / MARKER)
+    marker = _read(path / MARKER)
     if marker is None or marker.hash != environment.hash:
         return "broken", f"its {MARKER} is missing or another's"
-    if why := _harm_of_python(folder.python(environment), environment):
-        return "broken", why
-    there = packages_in(place)
-    if lost := [name for name, version in environment.packages.items() if there.get(name) != version]:
-        return "broken", f"of its packages {', '.join(lost[:5])} {'is' if len(lost) == 1 else 'are'} missing or changed"
+    if reason := _harm_of_python(folder.python(environment), environment):
+        return "broken", reason
+    packages = packages_in(path)
+    if changed := [name for name, version in environment.packages.items() if packages.get(name) != version]:
+        return (
+            "broken",
+            f"of its packages {', '.join(changed[:5])} {'is' if len(changed) == 1 else 'are'} missing or changed",
+        )
     try:
-        source = source_in(place, environment.module, environment.distribution)
+        source = source_in(path, environment.module, environment.distribution)
     except PertharnessError:
         source = ""
     if source != environment.source:
         return "broken", f"the files of {environment.module!r} in it were changed"
-    if every_file and (damaged := damaged_packages(site_packages(place), environment.misstated)):
+    if every_file and (damaged := damaged_packages(site_packages(path), environment.misstated)):
         return "broken", describe_damage(damaged)
     if environment.worker != worker_hash():
         return "outdated", "it holds another version of pertharness than the one that is running"
-    mine = site_packages(place) / PROJECT
-    if not (mine / "__init__.py").is_file() or worker_hash(mine) != environment.worker:
+    harness = site_packages(path) / PROJECT
+    if not (harness / "__init__.py").is_file() or worker_hash(harness) != environment.worker:
         return "broken", f"the files of {PROJECT!r} in it were changed"
     return "ok", ""
 
 
 def _harm_of_python(python: Path, environment: Environment) -> str:
-    """Return why the interpreter cannot be the one that was built with, without starting it; empty if it can."""
+    """Return the reason why the interpreter is not that of the build, without starting it; empty if it is."""
     if not python.exists():
         return f"its interpreter is gone ({environment.interpreter})"
     if str(python.resolve()) != environment.interpreter or not os.access(python, os.X_OK):
@@ -256,8 +267,10 @@ def _harm_of_python(python: Path, environment: Environment) -> str:
 
 def _read(path: Path) -> Environment | None:
     try:
-        found = Environment.model_validate_json(path.read_bytes())
+        environment = Environment.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
-    plain = bool(NAME.fullmatch(found.name)) and _FOLDER.fullmatch(found.folder)  # a path would lead elsewhere
-    return found if found.format == FORMAT and plain else None
+    plain = bool(NAME.fullmatch(environment.name)) and _FOLDER.fullmatch(
+        environment.folder
+    )  # a path would lead elsewhere
+    return environment if environment.format == FORMAT and plain else None

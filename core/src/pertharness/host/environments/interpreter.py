@@ -1,4 +1,4 @@
-"""A plugin in an interpreter that somebody made by other means: asked what it has, without importing any of it."""
+"""Find a plugin in an interpreter that was set up by other means, without importing the plugin."""
 
 from __future__ import annotations
 
@@ -37,44 +37,44 @@ print(json.dumps({
 
 
 def plugin_of(python: Path, name: str) -> Plugin:
-    """Return the plugin of a name that an interpreter has.
+    """Return the plugin of a name from an interpreter.
 
     Raises
     ------
     BuildError
-        If it cannot be run, has no such plugin, or another version of the harness.
+        If the interpreter cannot be run, lacks the plugin, or has another version of the harness.
     """
-    said = _ask(python, name)
-    if said["plugin"] is None:
+    answer = _ask(python, name)
+    if answer["plugin"] is None:
         raise BuildError(f"{str(python)!r} has no plugin {name!r}; install it there, with pertharness")
-    worker = worker_hash(Path(said["pertharness"][0])) if said["pertharness"] else ""
+    worker = worker_hash(Path(answer["pertharness"][0])) if answer["pertharness"] else ""
     if worker != worker_hash():
         raise BuildError(
             f"{str(python)!r} has {'another version of' if worker else 'no'} pertharness; "
             f"install this one there, {__version__}, the same sources"
         )
-    module, version, distribution, places, packages_at = said["plugin"]
-    packages = {normal_name(key): value for key, value in sorted(said["packages"].items())}
+    module, version, distribution, places, packages_at = answer["plugin"]
+    packages = {normal_name(key): value for key, value in sorted(answer["packages"].items())}
     others = {key: value for key, value in packages.items() if key not in (PROJECT, normal_name(distribution))}
     owner = next(iter(distributions(name=distribution, path=[packages_at])), None)
-    parents = [Path(place).parent for place in places]
+    parents = [Path(path).parent for path in places]
     sources = sources_of(module, owner, parents)
     source = plugin_hash(module, owner, parents)
     compile_editable(python)
     ref = PluginRef(name=name, module=module, version=version)
     return Plugin(
-        ref=ref, python=python, source=source, environment=environment_hash(others, said["python"]),
-        place=str(python.parent.parent), python_version=said["python"], packages=packages, sources=sources,
+        ref=ref, python=python, source=source, environment=environment_hash(others, answer["python"]),
+        folder=str(python.parent.parent), python_version=answer["python"], packages=packages, sources=sources,
     )  # fmt: skip
 
 
 def _ask(python: Path, name: str) -> dict[str, Any]:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    variables = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     try:
-        done = ask_interpreter(python, ["-I", "-c", _ASK, name], kept, timeout_s=120)
+        done = ask_interpreter(python, ["-I", "-c", _ASK, name], variables, timeout_s=120)
     except (OSError, subprocess.SubprocessError) as error:
         raise BuildError(f"the interpreter {str(python)!r} cannot be run: {error}") from None
     if done.returncode:
         raise BuildError(f"{str(python)!r} does not say what it has: {done.stderr.strip()[-300:]}")
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer

@@ -1,4 +1,4 @@
-"""Making a plugin's lock: what its pyproject.toml requires, with what a worker needs, as exact versions."""
+"""Write a plugin's lock: exact versions of the requirements of the plugin and of a worker."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ from pertharness.host.environments.wheels import core_wheel, decoded, requires_p
 
 
 def write_lock(path: Path, *, python: str | None = None, upgrade: bool = False) -> Path:
-    """Write ``requirements.lock`` into the package of a plugin's folder; versions that are in it stay, if they may.
+    """Write ``requirements.lock`` into the package of a plugin's folder, keeping its versions where possible.
 
-    Nothing in it tells where the packages came from.
+    The lock does not name the origin of packages.
 
     Parameters
     ----------
     path
         Folder with the plugin's ``pyproject.toml``.
     python
-        Version of Python, e.g. ``3.10``; by default this one if the plugin takes it, else the oldest that it takes.
+        Version of Python, e.g. ``3.10``; by default the running one if the plugin supports it, else the oldest that
+        it supports.
     upgrade
-        Take the newest versions instead of those in the lock.
+        Use the newest versions instead of those in the lock.
 
     Raises
     ------
     BuildError
-        If there is no such plugin, its requirements cannot be met together, or it is not for this Python.
+        If the folder has no plugin, its requirements conflict, or it does not support this Python.
     """
     project = read_table(path, POINTS[:1])
     target = _package(path) / LOCK
@@ -42,14 +43,14 @@ def write_lock(path: Path, *, python: str | None = None, upgrade: bool = False) 
     uv = find_uv()
     with tempfile.TemporaryDirectory(prefix="pertharness-lock-") as scratch:
         core = core_wheel(Path(scratch))
-        wanted, out = Path(scratch) / "worker.in", Path(scratch) / LOCK
-        wanted.write_text(f"{PROJECT} @ {core.as_uri()}\n", encoding="utf-8")
+        worker_requirements, out = Path(scratch) / "worker.in", Path(scratch) / LOCK
+        worker_requirements.write_text(f"{PROJECT} @ {core.as_uri()}\n", encoding="utf-8")
         if target.exists() and not upgrade:
             out.write_text(decoded(target.read_bytes(), str(target)), encoding="utf-8")
         uv(
-            "pip", "compile", (path / "pyproject.toml").absolute(), wanted, "--python-version", version,
+            "pip", "compile", (path / "pyproject.toml").absolute(), worker_requirements, "--python-version", version,
             "--no-emit-package", PROJECT, "--no-header", "--no-annotate",
-            "--output-file", out, cwd=path, what=f"the requirements of {str(path)!r}, with a worker's",
+            "--output-file", out, cwd=path, task=f"the requirements of {str(path)!r}, with a worker's",
         )  # fmt: skip
         lines = [line for line in out.read_text(encoding="utf-8").splitlines() if _is_pin(line)]
     name = project.get("name", path.name)
@@ -59,34 +60,36 @@ def write_lock(path: Path, *, python: str | None = None, upgrade: bool = False) 
 
 
 def _package(path: Path) -> Path:
-    """Return the folder of the package that holds the plugin."""
+    """Return the folder of the plugin's package."""
     points = read_table(path, POINTS)
     if len(points) != 1:
         raise BuildError(f"{str(path)!r}: [{'.'.join(POINTS)}] has to name one plugin; it names {len(points)}")
     top = str(next(iter(points.values()))).split(".")[0]
-    places = [path / "src" / top, path / top]
-    for place in places:
-        if place.is_dir():
-            return place
-    raise BuildError(f"there is no package {str(places[0])!r}; the lock lies inside the package of the plugin")
+    candidates = [path / "src" / top, path / top]
+    for candidate in candidates:
+        if candidate.is_dir():
+            return candidate
+    raise BuildError(f"there is no package {str(candidates[0])!r}; the lock lies inside the package of the plugin")
 
 
-def _python(requires: object, where: str, asked: str | None) -> str:
-    """Return the version of Python that a lock is for: the one that is asked for, if plugin and harness take it."""
+def _python(requires: object, where: str, requested: str | None) -> str:
+    """Return the Python version of a lock: the requested one, if plugin and harness support it, else a default."""
     common = both(requires, requires_python(), where)
-    if asked is not None:
-        if not re.fullmatch(r"\d+\.\d+(\.\d+)?", asked):
-            raise BuildError(f"--python {asked!r} is no version of Python; expected one such as 3.10")
-        if not takes(common, asked):
-            raise BuildError(f"--python {asked!r}: {where} and pertharness take {common}; name one of those, or none")
-        return asked
+    if requested is not None:
+        if not re.fullmatch(r"\d+\.\d+(\.\d+)?", requested):
+            raise BuildError(f"--python {requested!r} is no version of Python; expected one such as 3.10")
+        if not takes(common, requested):
+            raise BuildError(
+                f"--python {requested!r}: {where} and pertharness take {common}; name one of those, or none"
+            )
+        return requested
     own = ".".join(platform.python_version_tuple()[:2])
-    fitting = [one for one in (own, *PYTHONS) if takes(common, one)]
+    fitting = [version for version in (own, *PYTHONS) if takes(common, version)]
     if not fitting:
         raise BuildError(f"{where}: requires-python {requires!r} takes none of {', '.join(PYTHONS)}; say --python X.Y")
     return fitting[0]
 
 
 def _is_pin(line: str) -> bool:
-    """Return whether a line names a version, and not where it came from."""
+    """Return whether a line pins a version, rather than naming an origin."""
     return bool(line.strip()) and not line.lstrip().startswith(("#", "-"))

@@ -1,4 +1,4 @@
-"""What a plugin's pyproject.toml says, read without trusting its form."""
+"""Read tables of a plugin's pyproject.toml, checking their form."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ POINTS = ("project", "entry-points", PROJECT)
 
 
 def read_table(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
-    """Return a table of a folder's ``pyproject.toml``; an empty one where it does not stand there.
+    """Return a table of a folder's ``pyproject.toml``; an empty one if it is absent.
 
     Raises
     ------
     BuildError
-        If the file cannot be read, or holds something else in the table's place.
+        If the file cannot be read, or the key is not a table.
     """
     file = path / "pyproject.toml"
     try:
-        found: Any = toml.loads(file.read_text(encoding="utf-8"))
+        content: Any = toml.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BuildError(f"{str(file)!r} cannot be read: {error}") from None
     for depth, key in enumerate(keys, 1):
-        found = found.get(key, {})
-        if not isinstance(found, dict):
+        content = content.get(key, {})
+        if not isinstance(content, dict):
             name = ".".join(keys[:depth])
-            raise BuildError(f"{str(file)!r}: {name} is {found!r}; expected a table, [{name}]")
-    table: dict[str, Any] = found
+            raise BuildError(f"{str(file)!r}: {name} is {content!r}; expected a table, [{name}]")
+    table: dict[str, Any] = content
     return table
 
 
 def names_plugin(path: Path, name: str) -> bool:
-    """Return whether a folder holds the source of a plugin of this name."""
+    """Return whether a folder has the source of the plugin of a name."""
     return (path / "pyproject.toml").is_file() and name in read_table(path, POINTS)

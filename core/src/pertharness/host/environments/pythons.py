@@ -1,4 +1,4 @@
-"""Which versions of Python a ``requires-python`` takes."""
+"""Compare versions of Python with a ``requires-python``."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from pertharness.contract.errors import BuildError
 
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
-"""Tried in turn where a plugin is for another Python than the one that runs this."""
+"""Versions to try in turn for a plugin that does not support the running Python."""
 _MINORS = _PATCHES = range(100)
 
 
 def takes(requires: str, version: str) -> bool:
-    """Return whether a range takes a version, or any patch of one such as ``3.10``."""
-    wanted = SpecifierSet(requires)
+    """Return whether a range contains a version, or any patch version of one such as ``3.10``."""
+    specifiers = SpecifierSet(requires)
     patches = [version] if version.count(".") > 1 else [f"{version}.{patch}" for patch in _PATCHES]
-    return any(wanted.contains(one, prereleases=True) for one in patches)
+    return any(specifiers.contains(patch_version, prereleases=True) for patch_version in patches)
 
 
 def both(plugin: object, harness: str, where: str) -> str:
-    """Return the versions that a plugin and the harness take, as one range.
+    """Return the range of versions that both a plugin and the harness support.
 
     Parameters
     ----------
     plugin, harness
-        ``requires-python`` of each; empty for every version.
+        ``requires-python`` of each; empty for all versions.
     where
-        What the first stands in, for messages.
+        The source of the first, for messages.
 
     Raises
     ------
     BuildError
-        If the first is no range, or no version is in both.
+        If the first is not a range, or no version is in both.
     """
     try:
         if not isinstance(plugin, str):

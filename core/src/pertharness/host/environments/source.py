@@ -1,4 +1,4 @@
-"""Bringing a plugin that somebody names: from a folder, a wheel, git or an index, as a wheel and never imported."""
+"""Fetch a requested plugin from a folder, a wheel, git or an index, as a wheel, without importing it."""
 
 from __future__ import annotations
 
@@ -8,59 +8,62 @@ from pathlib import Path
 
 from pertharness.contract.errors import BuildError
 from pertharness.contract.protocol import PROJECT
-from pertharness.host.environments.asked import (
-    NAME,
-    WANTED,
-    check_address,
-    check_asked,
-    check_requirement,
-    is_address,
-)
 from pertharness.host.environments.folder import Folder
 from pertharness.host.environments.pyproject import names_plugin
 from pertharness.host.environments.pythons import PYTHONS
+from pertharness.host.environments.request_checks import (
+    EXPECTED,
+    NAME,
+    check_address,
+    check_requested,
+    check_requirement,
+    is_address,
+)
 from pertharness.host.environments.uv import Uv
 from pertharness.host.environments.wheels import Wheel, pack_installed, read_wheel
 
 
-def resolve(asked: str, folder: Folder, base: Path) -> str:
-    """Return what is meant by a name: the plugin of an environment, of a folder ``plugins/NAME``, of an index.
+def resolve(requested: str, folder: Folder, base: Path) -> str:
+    """Resolve a request to an address, path or requirement.
 
-    A path becomes absolute, so that it is found again from another folder.
+    A name is looked up among environments, in the folder ``plugins/NAME``, then taken as a distribution. A path becomes
+    absolute, so that it is valid in any folder.
     """
-    check_asked(asked)
-    if is_address(asked):
-        address = asked if asked.startswith("git+") or not asked.endswith(".git") else f"git+{asked}"
-        check_address(address, asked)
+    check_requested(requested)
+    if is_address(requested):
+        address = requested if requested.startswith("git+") or not requested.endswith(".git") else f"git+{requested}"
+        check_address(address, requested)
         return address
-    if "://" in asked:
-        check_requirement(asked)
-        return asked
-    path = (base / Path(asked).expanduser()).absolute()
+    if "://" in requested:
+        check_requirement(requested)
+        return requested
+    path = (base / Path(requested).expanduser()).absolute()
     if path.is_file() or (path / "pyproject.toml").is_file():
         return str(path)
-    if path.is_dir() or "/" in asked or asked.endswith(".whl"):
-        wanted = "there is no such file or folder" if not path.is_dir() else "there is no pyproject.toml in this folder"
-        raise BuildError(f"{str(path)!r}: {wanted}; expected the folder of a plugin, or its wheel")
-    if not NAME.fullmatch(asked):
-        check_requirement(asked)  # such as pertharness-cpa>=1
-        return asked
-    if (known := folder.last(asked)) is not None:
-        return known.asked
-    if names_plugin(base / "plugins" / asked, asked):
-        return str((base / "plugins" / asked).absolute())
-    return asked if asked.startswith(f"{PROJECT}-") else f"{PROJECT}-{asked.replace('_', '-')}"
+    if path.is_dir() or "/" in requested or requested.endswith(".whl"):
+        problem = (
+            "there is no such file or folder" if not path.is_dir() else "there is no pyproject.toml in this folder"
+        )
+        raise BuildError(f"{str(path)!r}: {problem}; expected the folder of a plugin, or its wheel")
+    if not NAME.fullmatch(requested):
+        check_requirement(requested)  # such as pertharness-cpa>=1
+        return requested
+    if (environment := folder.last(requested)) is not None:
+        return environment.asked
+    if names_plugin(base / "plugins" / requested, requested):
+        return str((base / "plugins" / requested).absolute())
+    return requested if requested.startswith(f"{PROJECT}-") else f"{PROJECT}-{requested.replace('_', '-')}"
 
 
-def bring(asked: str, uv: Uv, scratch: Path) -> Wheel:
-    """Return the wheel of a plugin; `asked` is what `resolve` gave.
+def fetch_wheel(requested: str, uv: Uv, scratch: Path) -> Wheel:
+    """Return the wheel of a plugin; `requested` comes from `resolve`.
 
     Raises
     ------
     BuildError
-        If it cannot be had, with what uv says and what to do.
+        If it cannot be fetched; the message has uv's error and a hint.
     """
-    path = Path(asked)
+    path = Path(requested)
     if path.is_absolute() and path.is_file():
         return read_wheel(path)
     if path.is_absolute():
@@ -74,25 +77,25 @@ def bring(asked: str, uv: Uv, scratch: Path) -> Wheel:
             out,
             path,
             cwd=scratch,
-            what=f"building {asked}",
+            task=f"building {requested}",
         )
         return read_wheel(next(out.glob("*.whl")))
-    return read_wheel(pack_installed(_unpack(asked, uv, scratch), scratch / "packed"))
+    return read_wheel(pack_installed(_unpack(requested, uv, scratch), scratch / "packed"))
 
 
-def _unpack(asked: str, uv: Uv, scratch: Path) -> Distribution:
-    """Have uv unpack what comes from an index, a wheel's address or git into a folder of its own."""
-    said = ""
+def _unpack(requested: str, uv: Uv, scratch: Path) -> Distribution:
+    """Let uv unpack a package from an index, a wheel's address or git into a folder of its own."""
+    complaint = ""
     for version in ("", *PYTHONS):
         target = scratch / f"unpacked{version}"
         more = ["--python-version", version] if version else []
         done = uv.attempt(
-            "pip", "install", "--no-deps", "--python", sys.executable, "--target", target, *more, asked, cwd=scratch
+            "pip", "install", "--no-deps", "--python", sys.executable, "--target", target, *more, requested, cwd=scratch
         )
-        found = list(distributions(path=[str(target)])) if done.returncode == 0 else []
-        if len(found) == 1:
-            return found[0]
-        said = said or uv.explain(done.stderr)
+        unpacked = list(distributions(path=[str(target)])) if done.returncode == 0 else []
+        if len(unpacked) == 1:
+            return unpacked[0]
+        complaint = complaint or uv.explain(done.stderr)
         if "does not satisfy Python" not in done.stderr:
             break
-    raise BuildError(f"{asked!r} cannot be brought: {said} (expected {WANTED})")
+    raise BuildError(f"{requested!r} cannot be brought: {complaint} (expected {EXPECTED})")

@@ -1,4 +1,4 @@
-"""What a plugin says of its environment: its Python, its lock, and where metadata are wrong. It is not imported."""
+"""Read from a plugin's wheel, without importing it, what its environment needs: Python, lock and excused metadata."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pertharness.contract.errors import BuildError
 from pertharness.contract.jobs import describe_invalid
 from pertharness.files.whole import canonical_json, sha256_text
-from pertharness.host.environments.asked import NAME
 from pertharness.host.environments.pythons import both
+from pertharness.host.environments.request_checks import NAME
 from pertharness.host.environments.wheels import Wheel, normal_name
 from pertharness.host.recipe.position import toml
 
@@ -24,13 +24,13 @@ EXCUSE = '[[excused]] with package = "cpa-tools", requirement = "black", reason 
 
 
 class Excuse(BaseModel):
-    """A requirement of a package that its environment does not meet, on purpose."""
+    """A requirement of a package that the environment does not meet on purpose."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     package: str
     requirement: str
-    """Name of what is required, with or without its version."""
+    """Name of the requirement, with or without its version."""
     reason: str
 
 
@@ -42,22 +42,22 @@ class _Settings(BaseModel):
 
 @dataclass(frozen=True)
 class Spec:
-    """An environment as it is to be built.
+    """The specification of an environment to build.
 
     Attributes
     ----------
     name, module
-        Of the plugin.
+        Names of the plugin and of its module.
     python
-        Version that the plugin requires, e.g. ``==3.10.*``, or the path of an interpreter.
+        The required version, e.g. ``==3.10.*``, or the path of an interpreter.
     lock_name, lock
-        Which lock, and its text.
-    asked
-        How the plugin was asked for.
+        File name and text of the lock.
+    requested
+        How the plugin was requested.
     cpu_only
-        Whether it was asked for without its lock for CUDA.
+        Whether it was requested without its lock for CUDA.
     hash
-        sha256 over all that the environment is made of.
+        sha256 over the content of the environment.
     """
 
     name: str
@@ -68,12 +68,12 @@ class Spec:
     lock_name: str
     lock: str
     excused: tuple[Excuse, ...]
-    asked: str
+    requested: str
     cpu_only: bool = False
 
     @property
     def hash(self) -> str:
-        """Return the name of the content."""
+        """Return the sha256 over the content of the environment."""
         parts = [FORMAT, self.name, self.python, self.lock, self.wheel.content, self.core.content]
         return sha256_text(canonical_json(parts))
 
@@ -84,83 +84,85 @@ class Spec:
 
 
 def make_spec(
-    wheel: Wheel, core: Wheel, asked: str, *, python: Path | None = None, cuda: bool = False, cpu_only: bool = False
+    wheel: Wheel, core: Wheel, requested: str, *, python: Path | None = None, cuda: bool = False, cpu_only: bool = False
 ) -> Spec:
-    """Return the environment that a plugin's wheel asks for.
+    """Return the specification of the environment for a plugin's wheel.
 
     Parameters
     ----------
     wheel, core
-        Of the plugin, and of the harness.
+        Wheels of the plugin and of the harness.
     python
-        Interpreter in place of the one that the plugin's requires-python would find.
+        Interpreter to use instead of the one found by the plugin's requires-python.
     cuda
-        Take the lock for CUDA where the plugin has one.
+        Use the lock for CUDA if the plugin has one.
     cpu_only
-        Whether that was declined, to be kept for the next build.
+        Whether the lock for CUDA was declined; kept for the next build.
 
     Raises
     ------
     BuildError
-        If the wheel holds no plugin, or several, or no lock that says exactly what belongs into its environment, or is
-        for a Python that the harness is not for.
+        If the wheel has no plugin, several plugins or no valid lock, or if it supports no Python that the harness
+        supports.
     """
     if not wheel.plugins:
         raise BuildError(
-            f"{asked}: {wheel.distribution} {wheel.version} offers no pertharness plugin (no entry point in the group "
-            "'pertharness'); ask for a package that does, usually pertharness-NAME, or for the folder of a plugin; "
-            "what a plugin needs belongs into its requirements.lock"
+            f"{requested}: {wheel.distribution} {wheel.version} offers no pertharness plugin (no entry point in the "
+            "group 'pertharness'); ask for a package that does, usually pertharness-NAME, or for the folder of a "
+            "plugin; what a plugin needs belongs into its requirements.lock"
         )
     if len(wheel.plugins) > 1:
-        found = ", ".join(wheel.plugins)
-        raise BuildError(f"{asked}: {wheel.distribution} has to offer one plugin under 'pertharness'; it has {found}")
+        plugin_names = ", ".join(wheel.plugins)
+        raise BuildError(
+            f"{requested}: {wheel.distribution} has to offer one plugin under 'pertharness'; it has {plugin_names}"
+        )
     ((name, module),) = wheel.plugins.items()
     if not NAME.fullmatch(name) or not all(part.isidentifier() for part in module.split(".")):
         raise BuildError(
-            f"{asked}: its entry point {name!r} = {module!r} names no plugin; expected a name of letters, digits, '_' "
-            "and '-', a letter first, and a module"
+            f"{requested}: its entry point {name!r} = {module!r} names no plugin; expected a name of letters, digits, "
+            "'_' and '-', a letter first, and a module"
         )
-    both(wheel.requires_python, core.requires_python, f"plugin {name!r} ({asked})")
+    both(wheel.requires_python, core.requires_python, f"plugin {name!r} ({requested})")
     package = module.split(".")[0]
     texts = {lock: wheel.read(f"{package}/{lock}") for lock in ([CUDA_LOCK, LOCK] if cuda else [LOCK])}
     chosen = next((lock for lock, text in texts.items() if text is not None), None)
     if chosen is None:
         raise BuildError(
-            f"plugin {name!r} ({asked}): there is no {package}/{LOCK} in its package, which says what belongs into its "
-            "environment; its author makes one with: pertharness env lock PATH"
+            f"plugin {name!r} ({requested}): there is no {package}/{LOCK} in its package, which says what belongs into "
+            "its environment; its author makes one with: pertharness env lock PATH"
         )
     lock = texts[chosen] or ""
     _check_lock(lock, f"plugin {name!r}: {package}/{chosen}")
-    said = _read_settings(wheel.read(f"{package}/{SETTINGS}") or "", f"plugin {name!r}: {package}/{SETTINGS}")
-    wanted = str(python.absolute()) if python else wheel.requires_python or ">=3.10"
-    return Spec(name, module, wheel, core, wanted, chosen, lock, said.excused, asked, cpu_only)
+    settings = _read_settings(wheel.read(f"{package}/{SETTINGS}") or "", f"plugin {name!r}: {package}/{SETTINGS}")
+    python_request = str(python.absolute()) if python else wheel.requires_python or ">=3.10"
+    return Spec(name, module, wheel, core, python_request, chosen, lock, settings.excused, requested, cpu_only)
 
 
 def locked(lock: str) -> dict[str, str]:
-    """Return the versions that a lock names, by normalised name."""
+    """Return the versions in a lock, by normalised name."""
     texts = [line.split("#")[0].strip() for line in lock.splitlines()]
-    found = [Requirement(text) for text in texts if text]
-    return {normal_name(one.name): next(iter(one.specifier)).version for one in found}
+    requirements = [Requirement(text) for text in texts if text]
+    return {normal_name(requirement.name): next(iter(requirement.specifier)).version for requirement in requirements}
 
 
 def _check_lock(lock: str, where: str) -> None:
-    """Refuse lines that are not one exact version each, and a second version of a package."""
+    """Check that each line pins one exact version, and that no package has two."""
     seen: dict[tuple[str, str], tuple[int, str]] = {}
     for number, line in enumerate(lock.splitlines(), 1):
         text = line.split("#")[0].strip()
         if not text:
             continue
         try:
-            one = Requirement(text)
+            requirement = Requirement(text)
         except InvalidRequirement:
-            one = None
-        if one is None or [part.operator for part in one.specifier] != ["=="] or "*" in text:
+            requirement = None
+        if requirement is None or [part.operator for part in requirement.specifier] != ["=="] or "*" in text:
             raise BuildError(
                 f"{where}, line {number}: {text!r} is not NAME==VERSION, which every line of a lock has to be"
             )
-        # With markers there may be one version for each; whether they exclude each other is for uv to say.
-        first, earlier = seen.setdefault((normal_name(one.name), str(one.marker)), (number, text))
-        if str(Requirement(earlier).specifier) != str(one.specifier):
+        # A package may have one version per marker; uv checks that the markers exclude each other.
+        first, earlier = seen.setdefault((normal_name(requirement.name), str(requirement.marker)), (number, text))
+        if str(Requirement(earlier).specifier) != str(requirement.specifier):
             raise BuildError(
                 f"{where}, line {number}: {text!r}, but line {first} has {earlier!r}; keep one version of a package"
             )
@@ -168,10 +170,10 @@ def _check_lock(lock: str, where: str) -> None:
 
 def _read_settings(text: str, where: str) -> _Settings:
     try:
-        found = toml.loads(text)
+        data = toml.loads(text)
     except toml.TOMLDecodeError as error:
         raise BuildError(f"{where}: {error}") from None
     try:
-        return _Settings.model_validate(found)
+        return _Settings.model_validate(data)
     except ValidationError as error:
-        raise BuildError(f"{where}: {describe_invalid(error)}; it says {found!r}; expected {EXCUSE}") from None
+        raise BuildError(f"{where}: {describe_invalid(error)}; it says {data!r}; expected {EXCUSE}") from None

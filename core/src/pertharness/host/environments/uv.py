@@ -1,4 +1,4 @@
-"""Calls of uv, and what its complaints mean for somebody who asked for an environment."""
+"""Call uv, and explain its errors to the user who builds an environment."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pathlib import Path
 
 from pertharness.contract.errors import BuildError
 from pertharness.files.full_disk import mentions_full_disk
-from pertharness.host.environments.settings import Told, settings_for_uv
+from pertharness.host.environments.settings import UvSettings, settings_for_uv
 
 DISK_FULL = "the disk is full, or ulimit -f too small; nothing was left half: make room and say the same again"
 NO_ROOM = 1_000_000
-"""Bytes: with less a disk counts as the full one."""
+"""Bytes: a disk with less free space counts as full."""
 HINTS = {
     r"not found in the package registry|not found in the provided package locations|no version of":
         "check name and version, and pip's or uv's index and find-links settings",
@@ -37,82 +37,85 @@ _NOISE = re.compile(
     r"|\[stdout\]|\[stderr\]|The above exception was|During handling of the above)"
 )
 _FRAMES = re.compile(r"^( *)Traceback \(most recent call last\):\n(?:\1 +.*\n|[ \t]*\n)*", re.MULTILINE)
-"""A traceback without its last line, which is the cause."""
+"""A traceback without its last line, which names the cause."""
 _HEAD, _TAIL = 200, 400
-"""Characters that are kept of a long complaint: what was done, and the cause."""
+"""Characters kept from the start of a long error, which names the step, and from its end, the cause."""
 _WARNING = re.compile(r"^warning: (.*)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Uv:
-    """uv as it is called for one build.
+    """uv with its settings for one build.
 
     Attributes
     ----------
     program
         Path of uv.
-    told
-        Its environment variables and options.
+    settings
+        Environment variables and options for uv.
     root
-        Folder of environments that it builds in.
+        Folder of environments in which it builds.
     """
 
     program: Path
-    told: Told
+    settings: UvSettings
     root: Path | None = None
 
-    def __call__(self, *arguments: str | Path, cwd: Path, what: str) -> str:
-        """Call uv and give what it printed, warnings first.
+    def __call__(self, *arguments: str | Path, cwd: Path, task: str) -> str:
+        """Call uv, and return its output, warnings first.
 
         Raises
         ------
         BuildError
-            `what`, and uv's words.
+            If uv fails; the message begins with `task` and has uv's error.
         """
         done = self.attempt(*arguments, cwd=cwd)
         if done.returncode:
-            raise BuildError(f"{what}: {self.explain(done.stderr)}")
+            raise BuildError(f"{task}: {self.explain(done.stderr)}")
         return done.stderr + done.stdout
 
     def attempt(self, *arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-        """Call uv, whatever comes of it."""
+        """Call uv, and return the finished process, also after a failure."""
         brings = arguments[0] == "build" or arguments[:2] in (("pip", "install"), ("pip", "compile"))
-        command = [str(self.program), *map(str, arguments), *(self.told.options if brings else ())]
+        command = [str(self.program), *map(str, arguments), *(self.settings.options if brings else ())]
         done = subprocess.run(
-            command, cwd=cwd, env=dict(self.told.variables), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            command, cwd=cwd, env=dict(self.settings.variables), stdin=subprocess.DEVNULL, capture_output=True,
+            text=True,
         )  # fmt: skip
-        if done.returncode == -signal.SIGXFSZ:  # without a word
+        if done.returncode == -signal.SIGXFSZ:  # ended without a message
             done.stderr += f"\n{os.strerror(errno.EFBIG)}: the limit of ulimit -f"
         return done
 
     def explain(self, stderr: str) -> str:
-        """Return uv's complaint on one line; where a disk is full with the folder in which there is no room."""
-        said = explain(stderr)
-        return self.disk_full() if said == DISK_FULL else said
+        """Return uv's error on one line; for a full disk, name its folder."""
+        complaint = explain(stderr)
+        return self.disk_full() if complaint == DISK_FULL else complaint
 
     def disk_full(self) -> str:
-        """Say that a disk is full, and which: of all that are written to where that can no longer be told."""
+        """Return the message for a full disk, with its folder; if none is full now, with all that uv writes to."""
         cache = self.attempt("cache", "dir", cwd=Path(tempfile.gettempdir())).stdout.strip()
         written = {"the environments'": self.root, "uv's cache": cache or None, "TMPDIR": tempfile.gettempdir()}
-        folders = {what: Path(path) for what, path in written.items() if path is not None}
+        folders = {name: Path(path) for name, path in written.items() if path is not None}
         full = {
-            what: path for what, path in folders.items() if path.exists() and shutil.disk_usage(path).free < NO_ROOM
+            name: path for name, path in folders.items() if path.exists() and shutil.disk_usage(path).free < NO_ROOM
         }
-        named = ", ".join(f"{what} {str(path)!r}" for what, path in (full or folders).items())
+        named = ", ".join(f"{name} {str(path)!r}" for name, path in (full or folders).items())
         return f"{DISK_FULL} ({'no room in' if full else 'one of'}: {named})"
 
 
 def find_uv(environ: Mapping[str, str] = os.environ) -> Uv:
-    """Return uv: the one that was installed with the harness, else the one on the path.
+    """Return uv: the one installed with the harness, else the one on the path.
 
     Raises
     ------
     BuildError
-        If there is none.
+        If uv is not installed.
     """
     spec = importlib.util.find_spec("uv")
     beside = Path(sys.executable).parent
-    packaged = [Path(place).parents[3] / "bin" for place in (spec.submodule_search_locations or [] if spec else [])]
+    packaged = [
+        Path(location).parents[3] / "bin" for location in (spec.submodule_search_locations or [] if spec else [])
+    ]
     for folder in (beside, *packaged):
         if (folder / "uv").is_file():
             return Uv(folder / "uv", settings_for_uv(environ))
@@ -123,21 +126,21 @@ def find_uv(environ: Mapping[str, str] = os.environ) -> Uv:
 
 
 def explain(stderr: str) -> str:
-    """Return uv's complaint on one line, and what to do about it where that is known."""
-    told = [line.strip() for line in _FRAMES.sub("", stderr).splitlines()]
-    lines = [_MARK.sub("; ", line, count=1) for line in told if line and not _NOISE.match(line)]
+    """Return uv's error on one line, with a hint for known errors."""
+    stripped = [line.strip() for line in _FRAMES.sub("", stderr).splitlines()]
+    lines = [_MARK.sub("; ", line, count=1) for line in stripped if line and not _NOISE.match(line)]
     words = " ".join(lines).replace(" ; ", "; ").removeprefix("; ")
     words = re.sub(r"No solution found when resolving dependencies:?;?\s*", "", words)
     words = re.sub(r",? ?we can conclude that your requirements are unsatisfiable\.?", "", words)
     if mentions_full_disk(stderr):
         return DISK_FULL
-    hint = next((told for pattern, told in HINTS.items() if re.search(pattern, stderr)), "")
-    said = words.rstrip(" .") or "uv ended without a word"
-    if len(said) > _HEAD + _TAIL:
-        said = f"{said[:_HEAD].rstrip()} ... {said[-_TAIL:].lstrip()}"
-    return f"{said}; {hint}" if hint else said
+    hint = next((stripped for pattern, stripped in HINTS.items() if re.search(pattern, stderr)), "")
+    complaint = words.rstrip(" .") or "uv ended without a word"
+    if len(complaint) > _HEAD + _TAIL:
+        complaint = f"{complaint[:_HEAD].rstrip()} ... {complaint[-_TAIL:].lstrip()}"
+    return f"{complaint}; {hint}" if hint else complaint
 
 
 def warnings_of(printed: str) -> list[str]:
-    """Return what uv warned of: versions that were yanked, links that were not possible."""
+    """Return uv's warnings, such as yanked versions and impossible links."""
     return list(dict.fromkeys(text.strip() for text in _WARNING.findall(printed)))

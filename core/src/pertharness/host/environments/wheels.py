@@ -1,4 +1,4 @@
-"""Wheels: read without installing, written from what is installed, this package's worker side among them."""
+"""Read wheels without installing them, and write wheels of installed packages and of this package's worker side."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from pertharness.contract.errors import BuildError
 from pertharness.contract.protocol import PROJECT
 from pertharness.files.whole import canonical_json, sha256_text
-from pertharness.host.environments.asked import DISTRIBUTION
+from pertharness.host.environments.request_checks import DISTRIBUTION
 from pertharness.host.packages.fingerprint import WORKER_SIDE
 from pertharness.version import __version__
 
@@ -33,14 +33,14 @@ _STAMP = (2020, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True)
 class Wheel:
-    """A wheel and what it says of itself.
+    """A wheel and its metadata.
 
     Attributes
     ----------
     content
-        sha256 over names and contents of its files.
+        sha256 over the names and contents of its files.
     plugins
-        Name -> module, of its entry points.
+        Name -> module, from its entry points.
     """
 
     path: Path
@@ -52,7 +52,7 @@ class Wheel:
     content: str
 
     def read(self, name: str) -> str | None:
-        """Return a text file of the wheel, None where it has no such file.
+        """Return a text file of the wheel; None if it is absent.
 
         Raises
         ------
@@ -60,12 +60,12 @@ class Wheel:
             If it is not UTF-8.
         """
         with zipfile.ZipFile(self.path) as archive:
-            found = archive.read(name) if name in archive.namelist() else None
-        return None if found is None else decoded(found, f"{self.path.name}: {name}")
+            content = archive.read(name) if name in archive.namelist() else None
+        return None if content is None else decoded(content, f"{self.path.name}: {name}")
 
 
 def decoded(content: bytes, where: str) -> str:
-    """Return the text of a file in UTF-8, with or without the mark that some editors put before it.
+    """Decode a file in UTF-8, with or without a byte order mark.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def read_wheel(path: Path) -> Wheel:
     Raises
     ------
     BuildError
-        If it is no wheel, or a damaged one.
+        If it is not a wheel, or is damaged.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -116,26 +116,26 @@ def _is_metadata(name: str) -> bool:
     return name.endswith(".dist-info/METADATA") and name.count("/") == 1
 
 
-def pack_installed(found: Distribution, folder: Path) -> Path:
-    """Write the wheel of a distribution that lies unpacked in a folder; scripts are made anew where it is installed."""
+def pack_installed(unpacked: Distribution, folder: Path) -> Path:
+    """Write the wheel of an unpacked distribution, without scripts, which its installation makes again."""
     files: dict[str, bytes] = {}
     info: dict[str, bytes] = {}
-    for name in found.files or []:
+    for name in unpacked.files or []:
         parts = name.parts
         if parts[0] in ("..", "bin") or "__pycache__" in parts:
             continue
-        content = Path(str(found.locate_file(name))).read_bytes()
+        content = Path(str(unpacked.locate_file(name))).read_bytes()
         if parts[0].endswith(".dist-info"):
             info["/".join(parts[1:])] = content
         else:
             files["/".join(parts)] = content
-    return write_wheel(folder, found.name, found.version, files, info)
+    return write_wheel(folder, unpacked.name, unpacked.version, files, info)
 
 
 def core_wheel(folder: Path) -> Path:
-    """Write a wheel of the running harness for a worker: its very files, without the host side and its requirements.
+    """Write a wheel of the running harness for a worker: its files without the host side and its requirements.
 
-    It needs no source tree and no network, and is the same whether the harness is installed for editing or not.
+    This needs no source tree and no network. The wheel is the same for an editable and a normal installation.
     """
     files = {
         f"pertharness/{path.relative_to(WORKER_SIDE).as_posix()}": path.read_bytes() for path in core_files()
@@ -147,7 +147,7 @@ def core_wheel(folder: Path) -> Path:
 
 
 def core_files() -> list[Path]:
-    """Return the files of this package that a worker's environment gets."""
+    """Return the files of this package for a worker's environment."""
     return [
         path
         for path in sorted(WORKER_SIDE.rglob("*"))
@@ -156,13 +156,13 @@ def core_files() -> list[Path]:
 
 
 def worker_requirements() -> list[str]:
-    """Return what the worker side requires: this package's requirements without those of the host side."""
-    said = _own().requires or []
-    return [text for text in said if "extra ==" not in text and requirement_name(text) not in HOST_ONLY]
+    """Return the requirements of the worker side: those of this package without those of the host side."""
+    requirements = _own().requires or []
+    return [text for text in requirements if "extra ==" not in text and requirement_name(text) not in HOST_ONLY]
 
 
 def requires_python() -> str:
-    """Return the versions of Python that this package is for, a worker's included."""
+    """Return the range of Python versions that this package supports, on the worker side too."""
     return str(_own().metadata["Requires-Python"] or "")
 
 
@@ -174,7 +174,7 @@ def _own() -> Distribution:
 
 
 def requirement_name(text: str) -> str:
-    """Return the normalised name that a requirement asks for; empty if it is none."""
+    """Return the normalised name in a requirement; empty if it is not a requirement."""
     try:
         return normal_name(Requirement(text).name)
     except InvalidRequirement:
@@ -182,26 +182,28 @@ def requirement_name(text: str) -> str:
 
 
 def normal_name(name: str) -> str:
-    """Return the one spelling of a distribution's name (PEP 503)."""
+    """Return the normalised name of a distribution (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def write_wheel(folder: Path, name: str, version: str, files: Mapping[str, bytes], info: Mapping[str, bytes]) -> Path:
-    """Write a wheel whose bytes depend on its content alone (PEP 427).
+    """Write a wheel (PEP 427) whose bytes depend on its content alone.
 
     Raises
     ------
     BuildError
-        If name or version are none, as a path that leads elsewhere.
+        If name or version is invalid, such as a path that leaves the folder.
     """
     if not DISTRIBUTION.fullmatch(name) or not _VERSION.fullmatch(version):
         raise BuildError(f"a package of the name {name!r} and version {version!r} cannot be one; correct its metadata")
     stem = f"{re.sub(r'[-_.]+', '_', name)}-{version}"
-    usual = b"Wheel-Version: 1.0\nGenerator: pertharness\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-    kept = {"WHEEL": usual} | {key: value for key, value in info.items() if key not in _LEFT_OUT}
-    tags = re.findall(r"^Tag: ([\w.]+-[\w.]+-[\w.]+)\s*$", kept["WHEEL"].decode(), re.MULTILINE) or ["py3-none-any"]
+    default_tags = b"Wheel-Version: 1.0\nGenerator: pertharness\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    info_files = {"WHEEL": default_tags} | {key: value for key, value in info.items() if key not in _LEFT_OUT}
+    tags = re.findall(r"^Tag: ([\w.]+-[\w.]+-[\w.]+)\s*$", info_files["WHEEL"].decode(), re.MULTILINE) or [
+        "py3-none-any"
+    ]
     path = folder / f"{stem}-{tags[0]}.whl"
-    content = {**files, **{f"{stem}.dist-info/{key}": value for key, value in kept.items()}}
+    content = {**files, **{f"{stem}.dist-info/{key}": value for key, value in info_files.items()}}
     record = [f"{key},sha256={_digest(value)},{len(value)}" for key, value in content.items()]
     content[f"{stem}.dist-info/RECORD"] = "\n".join([*record, f"{stem}.dist-info/RECORD,,", ""]).encode()
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""Whether the files of installed packages are what was installed.
+"""Find damaged files of installed packages.
 
-uv links files from its cache into every environment: what damages one of them damages all, and the cache as well.
+uv links files from its cache into every environment, so damage to one file is damage to all, and to the cache.
 """
 
 from __future__ import annotations
@@ -10,34 +10,34 @@ from collections.abc import Collection
 from pathlib import Path
 
 _UNCHECKED = (".pyc", ".h", ".hpp", ".cuh")
-"""Files that Python writes anew, and those that only compilers read, thousands in torch."""
+"""Files that Python rewrites, and those that only compilers read, thousands in torch."""
 
 
 def damaged_packages(packages: Path, besides: Collection[str] = ()) -> dict[str, list[str]]:
-    """Return the files that are missing or of another size than when they were installed, by package.
+    """Return files that are missing or whose size differs from the installed one, by package.
 
-    Sizes alone: sums over the gigabytes of an environment would take longer than most jobs.
+    Only sizes are compared: checksums over gigabytes would take longer than most jobs.
 
     Parameters
     ----------
     packages
         Folder in which packages are installed.
     besides
-        Files to pass over.
+        Files to skip.
     """
-    found: dict[str, list[str]] = {}
+    damaged: dict[str, list[str]] = {}
     for record in sorted(packages.glob("*.dist-info/RECORD")):
         for line in record.read_text(encoding="utf-8", errors="replace").splitlines():
             path, _, size = line.rpartition(",")
             path = path.rpartition(",")[0].strip('"')
             unchecked = not size or path.endswith(_UNCHECKED) or path in besides
             if not unchecked and _size(f"{packages}/{path}") != int(size):
-                found.setdefault(record.parent.name.split("-")[0], []).append(path)
-    return found
+                damaged.setdefault(record.parent.name.split("-")[0], []).append(path)
+    return damaged
 
 
 def describe_damage(damaged: dict[str, list[str]]) -> str:
-    """Return what `damaged_packages` found."""
+    """Return a description of the damaged files from `damaged_packages`."""
     name, files = next(iter(damaged.items()))
     n = sum(map(len, damaged.values()))
     which = f"of {name}" if len(damaged) == 1 else f"of {len(damaged)} packages"
@@ -47,6 +47,6 @@ def describe_damage(damaged: dict[str, list[str]]) -> str:
 
 def _size(path: str) -> int | None:
     try:
-        return os.stat(path).st_size  # noqa: PTH116 - a Path of each of tens of thousands takes longer than asking
+        return os.stat(path).st_size  # noqa: PTH116 - making tens of thousands of Paths takes longer than the calls
     except OSError:
         return None

@@ -1,1 +1,1 @@
-"""The packages that plugins are installed as, and what identifies them. None is imported here."""
+"""Find the packages of plugins and identify their content, without importing them."""

@@ -1,4 +1,4 @@
-"""What a plugin's answers depend on besides their inputs: its source, and the distributions under it."""
+"""Hash what a plugin's results depend on besides their inputs: its source and its required distributions."""
 
 from __future__ import annotations
 
@@ -20,62 +20,62 @@ from pertharness.host.packages.sources import Sources
 WORKER_SIDE = Path(__file__).parents[2]
 
 
-def plugin_hash(module: str, owner: Distribution | None, places: Sequence[Path] | None = None) -> str:
+def plugin_hash(module: str, owner: Distribution | None, search_path: Sequence[Path] | None = None) -> str:
     """Return the sha256 over the files of a plugin, found without importing it: see `plugin_files`.
 
     Raises
     ------
     PertharnessError
-        If there is no such module.
+        If the module is not installed.
     """
-    own, *others = plugin_files(module, owner, places).items()
+    own, *others = plugin_files(module, owner, search_path).items()
     if not others:
         return _hash_files(own[1])
     return sha256_text(canonical_json({name: _hash_files(files) for name, files in (own, *others)}))
 
 
 def plugin_files(
-    module: str, owner: Distribution | None, places: Sequence[Path] | None = None
+    module: str, owner: Distribution | None, search_path: Sequence[Path] | None = None
 ) -> dict[str, list[Path]]:
-    """Return the files of a plugin by package or module, its own first, found without importing it.
+    """Return the files of a plugin by package or module, its own first, without importing it.
 
-    They are those of the package that its module belongs to, and of all else that can be imported of its distribution:
-    a plugin may keep its hooks in one module and what these do in another. Of a plugin of the harness it is the module
-    alone; what the harness itself does, the numbers of its stages say (`pertharness.host.store.keys`).
+    They are the files of the package of its module, and of all other packages and modules of its distribution: a plugin
+    may keep its hooks in one module and their code in another. For a plugin of the harness, they are those of the
+    module alone; the stage numbers cover the harness itself (`pertharness.host.store.keys`).
 
     Parameters
     ----------
     module
-        Its full name.
+        Full name of the plugin's module.
     owner
-        The distribution that brings it.
-    places
-        Folders of packages to look in, in place of this interpreter's.
+        The distribution of the module.
+    search_path
+        Folders of packages to search, instead of this interpreter's.
 
     Raises
     ------
     PertharnessError
-        If there is no such module.
+        If the module is not installed.
     """
     if module.partition(".")[0] == PROJECT:
-        files = _files_of(module, places)
+        files = _files_of(module, search_path)
         if not files:
             raise _not_installed(module)
         return {module: files}
-    own = _root_of(module, places)
+    own = _root_of(module, search_path)
     roots = import_roots(owner) if owner is not None else {}
-    # An import hook may lead to a folder of another name, where it is not found by its name.
-    files = _files_of(own, places) or _files_at([roots[own]] if own in roots else [])
+    # An import hook may map the package to a folder of another name.
+    files = _files_of(own, search_path) or _files_at([roots[own]] if own in roots else [])
     others = {name: path for name, path in roots.items() if not _is_within(name, own) and not _is_within(own, name)}
     if not files:
         raise _not_installed(module)
-    return {own: files} | {name: found for name, path in others.items() if (found := _files_at([path]))}
+    return {own: files} | {name: other_files for name, path in others.items() if (other_files := _files_at([path]))}
 
 
-def sources_of(module: str, owner: Distribution | None, places: Sequence[Path] | None = None) -> Sources:
-    """Return the files of a plugin as they are now; see `plugin_files`."""
-    files = plugin_files(module, owner, places).values()
-    return Sources(path for of_a_module in files for path in _kept(of_a_module))
+def sources_of(module: str, owner: Distribution | None, search_path: Sequence[Path] | None = None) -> Sources:
+    """Return the present content of a plugin's files; see `plugin_files`."""
+    files = plugin_files(module, owner, search_path).values()
+    return Sources(path for of_a_module in files for path in _without_caches(of_a_module))
 
 
 def _not_installed(module: str) -> PertharnessError:
@@ -84,17 +84,17 @@ def _not_installed(module: str) -> PertharnessError:
     )
 
 
-def _files_of(module: str, places: Sequence[Path] | None) -> list[Path]:
-    """Return the files of a module or package, none where it is not there."""
+def _files_of(module: str, search_path: Sequence[Path] | None) -> list[Path]:
+    """Return the files of a module or package; none if it is absent."""
     top, *parts = module.split(".")
-    folders, origin = _find(top, places)
+    folders, origin = _find(top, search_path)
     return _files_at([Path(folder, *parts) for folder in folders] if folders else [origin] if origin else [])
 
 
-def _root_of(module: str, places: Sequence[Path] | None) -> str:
-    """Return the package that a module belongs to: the first that is not a namespace package, or the module itself."""
+def _root_of(module: str, search_path: Sequence[Path] | None) -> str:
+    """Return the package of a module: the first that is not a namespace package, or the module itself."""
     top, *parts = module.split(".")
-    folders, _ = _find(top, places)
+    folders, _ = _find(top, search_path)
     depth = 0
     while folders and depth < len(parts) and not any(is_package(Path(path, *parts[:depth])) for path in folders):
         depth += 1
@@ -105,10 +105,10 @@ def _is_within(name: str, package: str) -> bool:
     return f"{name}.".startswith(f"{package}.")
 
 
-def _find(top: str, places: Sequence[Path] | None) -> tuple[list[str], Path | None]:
-    """Return the folders of a package, or else the file of a module; its name has no dot, so nothing is imported."""
-    if places is not None:
-        spec = PathFinder.find_spec(top, [str(place) for place in places])
+def _find(top: str, search_path: Sequence[Path] | None) -> tuple[list[str], Path | None]:
+    """Return the folders of a package, or the file of a module; names without a dot import nothing."""
+    if search_path is not None:
+        spec = PathFinder.find_spec(top, [str(location) for location in search_path])
     else:
         spec = importlib.util.find_spec(top)
     folders = list(spec.submodule_search_locations or []) if spec else []
@@ -116,7 +116,7 @@ def _find(top: str, places: Sequence[Path] | None) -> tuple[list[str], Path | No
 
 
 def _files_at(paths: Sequence[Path]) -> list[Path]:
-    """Return the files of packages and modules, each with all below it, also where links lead elsewhere."""
+    """Return the files of packages and modules, at any depth and through links."""
     files = []
     for path in paths:
         below = sorted(_walk(path)) if path.is_dir() else [path, path.with_suffix(".py")]
@@ -125,7 +125,7 @@ def _files_at(paths: Sequence[Path]) -> list[Path]:
 
 
 def _walk(top: Path) -> Iterator[Path]:
-    """Yield what is in a folder and all below it, folders that are links too, as imports go through them."""
+    """Yield the files below a folder, through linked folders too, as imports follow them."""
     entered = set()
     for folder, folders, names in os.walk(top, followlinks=True):
         folders.sort()
@@ -137,72 +137,72 @@ def _walk(top: Path) -> Iterator[Path]:
 
 
 def worker_hash(folder: Path = WORKER_SIDE) -> str:
-    """Return the sha256 over the worker side of this package, by which an environment is known to hold the running one.
+    """Return the sha256 over the worker side of this package, which shows whether an environment has the running one.
 
-    It enters no key.
+    It does not enter keys.
 
     Parameters
     ----------
     folder
-        Of the package, here or in another environment.
+        Folder of the package, here or in another environment.
     """
     others = {"host", "testing"}
-    kept = [path for path in sorted(folder.rglob("*.py")) if not others & {*path.relative_to(folder).parts}]
-    return _hash_files(kept)
+    files = [path for path in sorted(folder.rglob("*.py")) if not others & {*path.relative_to(folder).parts}]
+    return _hash_files(files)
 
 
-def _kept(paths: Iterable[Path]) -> list[Path]:
+def _without_caches(paths: Iterable[Path]) -> list[Path]:
     return [path for path in paths if path.is_file() and "__pycache__" not in path.parts]
 
 
 def _hash_files(paths: list[Path]) -> str:
-    kept = _kept(paths)
-    base = Path(os.path.commonpath([path.parent for path in kept]))
-    return sha256_text(canonical_json([(path.relative_to(base).as_posix(), sha256_file(path)) for path in kept]))
+    sources = _without_caches(paths)
+    base = Path(os.path.commonpath([path.parent for path in sources]))
+    return sha256_text(canonical_json([(path.relative_to(base).as_posix(), sha256_file(path)) for path in sources]))
 
 
 def environment_hash(versions: Mapping[str, str], python_version: str = "") -> str:
-    """Return the sha256 over packages with their versions and the version of the interpreter.
+    """Return the sha256 over versions of packages and of the interpreter.
 
-    The harness is not among them: the numbers of its stages stand for it in keys (`pertharness.host.store.keys`).
+    The harness is not among the packages: its stage numbers enter keys instead (`pertharness.host.store.keys`).
 
     Parameters
     ----------
     versions
-        Normalised name -> version, as `required_versions` gives them.
+        Normalised name -> version, from `required_versions`.
     python_version
-        Of this interpreter by default.
+        Version of Python; by default that of this interpreter.
     """
     return sha256_text(canonical_json([python_version or platform.python_version(), dict(versions)]))
 
 
-def required_versions(root: Distribution, known: dict[str, tuple[str, list[str]]] | None = None) -> dict[str, str]:
-    """Return name and version of all that a distribution and pertharness require, directly or not.
+def required_versions(root: Distribution, installed: dict[str, tuple[str, list[str]]] | None = None) -> dict[str, str]:
+    """Return name -> version of all direct and indirect requirements of a distribution and of pertharness.
 
-    Only what the plugin requires enters the keys of its records: another plugin beside it alters none of them.
-    pertharness itself does not: see `environment_hash`. `known` keeps version and requirements of what was looked at
-    for another distribution: to read metadata takes longer than all else here.
+    Only requirements of the plugin enter the keys of its records, so other installed plugins do not alter them.
+    pertharness itself is left out: see `environment_hash`. `installed` caches version and requirements
+    between calls, because reading metadata takes longer than everything else here.
     """
     versions: dict[str, str] = {}
-    known = {} if known is None else known
+    installed = {} if installed is None else installed
     todo = [*_requirements(root), *_requirements(distribution("pertharness"))]
     while todo:
         name = todo.pop()
         if name in versions or name == "pertharness":
             continue
-        if name not in known:
+        if name not in installed:
             try:
-                found = distribution(name)
+                dist = distribution(name)
             except PackageNotFoundError:  # an extra or a marker that does not apply here
                 continue
-            known[name] = found.version, _requirements(found)
-        versions[name], required = known[name]
+            installed[name] = dist.version, _requirements(dist)
+        versions[name], required = installed[name]
         todo.extend(required)
     return versions
 
 
-def _requirements(found: Distribution) -> list[str]:
-    """Return the normalised names that a distribution requires, those of extras left out."""
-    plain = [text for text in found.requires or [] if "extra ==" not in text]
+def _requirements(owner: Distribution) -> list[str]:
+    """Return the normalised names of a distribution's requirements, without those of extras."""
+    plain = [text for text in owner.requires or [] if "extra ==" not in text]
     names = [re.match(r"[A-Za-z0-9._-]+", text) for text in plain]
     return [re.sub(r"[-_.]+", "-", match.group()).lower() for match in names if match]

@@ -1,4 +1,4 @@
-"""The plugins that are installed beside the harness. None is imported here."""
+"""Find the plugins that are installed beside the harness, without importing them."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ from pertharness.host.packages.sources import Sources
 
 @dataclass(frozen=True)
 class Plugin:
-    """A plugin, the interpreter that runs it, and the hashes of its files and of what it runs on.
+    """A plugin, the interpreter that runs it, and the hashes of its files and of its environment.
 
     Attributes
     ----------
-    place
+    folder
         Folder of its environment; empty if it is installed beside the harness.
     python_version, packages
-        What it runs on: normalised name -> version.
+        Version of Python; normalised name -> version of packages.
     sources
-        Its files, where somebody may edit them while a run goes on.
+        Its files, if they may be edited during a run.
     """
 
     ref: PluginRef
     python: Path
     source: str
     environment: str
-    place: str = ""
+    folder: str = ""
     python_version: str = ""
     packages: Mapping[str, str] = field(default_factory=dict, compare=False)
     sources: Sources | None = field(default=None, compare=False)
 
     def in_keys(self) -> dict[str, str]:
-        """Return what enters the keys of its jobs.
+        """Return the part of job keys that identifies the plugin.
 
-        Of a plugin that is part of the core neither version nor source: what these mean for a job, the number of the
-        job's stage says (`pertharness.contract.stages.STAGE_VERSIONS`), so that a release alters no record.
+        For a plugin of the core, it has neither version nor source. The stage number of a job replaces them
+        (`pertharness.contract.stages.STAGE_VERSIONS`), so that a release does not alter records.
         """
         if self.ref.module.partition(".")[0] == PROJECT:
             return {"name": self.ref.name, "environment": self.environment}
         return self.identity()
 
     def identity(self) -> dict[str, str]:
-        """Return what tells it from every other plugin, and from itself after a change."""
+        """Return the values that identify the plugin and its content."""
         return {
             "name": self.ref.name,
             "version": self.ref.version,
@@ -62,7 +62,7 @@ class Plugin:
 
 @dataclass(frozen=True)
 class Problem:
-    """A plugin that cannot be used, and why."""
+    """A plugin that cannot be used, with the reason."""
 
     plugin: str
     state: State
@@ -70,13 +70,13 @@ class Problem:
 
 
 def find_installed() -> tuple[dict[str, Plugin], list[Problem]]:
-    """Return the installed plugins by name, and those that cannot be used, such as two of one name."""
+    """Return the installed plugins by name, and the problems of unusable ones, such as two of one name."""
     points = sorted(entry_points(group=PROJECT), key=lambda point: (point.name, point.value))
     distinct = list({(point.name, point.value, _distribution_name(point)): point for point in points}.values())
     count = Counter(point.name for point in distinct)
     plugins: dict[str, Plugin] = {}
     problems = []
-    known: dict[str, tuple[str, list[str]]] = {}
+    seen: dict[str, tuple[str, list[str]]] = {}
     for name in sorted(count):
         mine = [point for point in distinct if point.name == name]
         if len(mine) > 1:
@@ -86,19 +86,19 @@ def find_installed() -> tuple[dict[str, Plugin], list[Problem]]:
             )
             continue
         try:
-            plugins[name] = _plugin(mine[0], known)
+            plugins[name] = _plugin(mine[0], seen)
         except PertharnessError as error:
             problems.append(Problem(name, "failed", str(error)))
     return plugins, problems
 
 
-def _plugin(point: EntryPoint, known: dict[str, tuple[str, list[str]]]) -> Plugin:
-    """Return an installed plugin; `known` keeps the metadata that was read."""
+def _plugin(point: EntryPoint, names: dict[str, tuple[str, list[str]]]) -> Plugin:
+    """Return an installed plugin; `names` keeps the metadata that was read."""
     if point.dist is None:
         raise PertharnessError(f"the plugin {point.name!r} belongs to no distribution; install it with pip")
     ref = PluginRef(name=point.name, module=point.value, version=point.dist.version)
-    versions = required_versions(point.dist, known)
-    sources = sources_of(point.value, point.dist)  # before the hash, so that an edit in between is noticed
+    versions = required_versions(point.dist, names)
+    sources = sources_of(point.value, point.dist)  # read before the hash, so that an edit in between is noticed
     return Plugin(
         ref, Path(sys.executable), plugin_hash(point.value, point.dist), environment_hash(versions),
         python_version=platform.python_version(), packages=versions, sources=sources,

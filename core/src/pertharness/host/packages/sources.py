@@ -1,4 +1,4 @@
-"""The files of a plugin, as they were when the keys of its jobs were made."""
+"""Watch the files of a plugin for changes since the keys of its jobs were made."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pertharness.host.store.hashes import identity_of
 
 
 class Sources:
-    """Files that jobs import while a run goes on: what they give after an edit belongs under another key.
+    """Files that jobs import during a run; results after an edit would need another key.
 
     Parameters
     ----------
     paths
-        Of the files, to be given before their hash enters a key.
+        Paths of the files, read before their hash enters a key.
     """
 
     def __init__(self, paths: Iterable[Path]) -> None:
@@ -24,9 +24,9 @@ class Sources:
         self._sums = [_sum(path) for path in self._paths]
 
     def find_changed(self) -> Path | None:
-        """Return a file that holds something else by now; None if there is none.
+        """Return a file whose content has changed; None if there is none.
 
-        One that looks touched is read again: what a file says counts, not when it was written.
+        A file with another identity or time is read again, because only its content counts.
         """
         now = self._look()
         if now == self._identities:

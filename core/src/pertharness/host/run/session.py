@@ -207,7 +207,7 @@ def _manifest(
     plugins = {
         name: {
             **one.identity(), "python": str(one.python), "python_version": one.python_version,
-            "environment_folder": one.place, "packages": dict(one.packages),
+            "environment_folder": one.folder, "packages": dict(one.packages),
         }
         for name, one in registry.plugins.items()
     }  # fmt: skip
