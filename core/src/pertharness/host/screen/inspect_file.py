@@ -14,7 +14,7 @@ from pertharness.data.label_map import read_label_map
 from pertharness.host.recipe.models import LABEL_MAP
 
 Facts = dict[str, Any]
-"""The facts that docs/data.md describes."""
+"""The facts that docs/data-check.md describes."""
 
 
 def read_facts(file: Path, name: str, params: Mapping[str, Any]) -> Facts:
