@@ -45,7 +45,7 @@ def read_facts(file: Path, params: Mapping[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        Texts, numbers, lists and dicts, as described in docs/data-check.md. If a run could not use the file, ``error`` has
+        Texts, numbers, lists and dicts: see docs/data-check.md. If a run could not use the file, ``error`` has
         the ``kind`` (``choice`` if the user must choose something, else ``data``) and the ``message``; facts that would
         be found later are missing.
     """
