@@ -20,7 +20,7 @@ import numpy as np
 from anndata import AnnData
 from pertharness import CONTROL, ModelOffer, Task
 from pertharness.contract.jobs import Job, PluginRef
-from pertharness.worker.stages import guarded_hooks
+from pertharness.worker.hooks import guarded_hooks
 
 SEED = 1
 Way = Callable[[Path], np.ndarray]

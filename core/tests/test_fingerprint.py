@@ -196,7 +196,13 @@ def test_a_comment_in_the_harness_alters_no_key(tmp_path: Path) -> None:
     """The plan of a copy of the harness with comments in it, and with a module elsewhere, has the keys of the first."""
     copied = tmp_path / "src" / "pertharness"
     shutil.copytree(Path(pertharness.__file__).parent, copied, ignore=COMPILED)
-    for name in ("data/halves.py", "worker/stages.py", "worker/guard.py", "datasets/demo.py", "host/splits/rules.py"):
+    for name in (
+        "data/halves.py",
+        "worker/stages/scores.py",
+        "worker/guard.py",
+        "datasets/demo.py",
+        "host/splits/rules.py",
+    ):
         with (copied / name).open("a", encoding="utf-8") as file:
             file.write("# a comment\n")
     (copied / "worker" / "external" / "scale.py").rename(copied / "worker" / "external" / "units.py")

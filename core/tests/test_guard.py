@@ -230,12 +230,15 @@ def make_job(hook: str, name: str, inputs: dict[str, Path], module: str = "plugi
     offer = ScorerOffer(name=name, summary="", metrics=(L2,)).model_dump(mode="json")
     if stage == "predictions":
         files["weights/side.txt"] = inputs["split"].with_name("side.txt")
-    options = {"dataset": "tiny", "kind": "gene", "score_on": ["test"], "offer": offer}
+    options: dict[str, dict[str, Any]] = {
+        "datasets": {"dataset": "tiny"}, "embeddings": {"kind": "gene"}, "predictions": {"score_on": ["test"]},
+        "scores": {"score_on": ["test"], "offer": offer},
+    }  # fmt: skip
     embeddings = {"G": inputs["split"].with_name("slot.h5ad")} if stage == "predictions" else {}
     return Job(
         key=f"{hook}-{name}", stage=stage, plugin=PluginRef(name="zoo", module=module, version="1"), name=name,
-        inputs=files, options=options, params={"k": 1}, references={"other": inputs["dataset"]}, embeddings=embeddings,
-        task=Task(dataset="tiny", name="double", split_kind="file", split_seed=0),
+        inputs=files, options=options[stage], params={"k": 1}, references={"other": inputs["dataset"]},
+        embeddings=embeddings, task=Task(dataset="tiny", name="double", split_kind="file", split_seed=0),
     )  # fmt: skip
 
 

@@ -305,7 +305,7 @@ def test_an_input_gives_the_job_its_file_the_key_its_part_and_the_plan_its_order
     }  # fmt: skip
     assert needs(inputs) == ("a", "b", "g")
     assert sums(inputs) == {"weights/there": "1234"}  # what the job itself will write has no sum yet
-    fields = job_fields(inputs, Path("/work"))
+    fields = job_fields(inputs, lambda: Path("/work"))
     assert fields["references"] == {"b": Path("/s/b/means.h5ad")}
     assert fields["embeddings"] == {"G": Path("/s/g/embedding.h5ad")}
     assert fields["inputs"] == {

@@ -72,7 +72,12 @@ def test_comments_docstrings_annotations_and_form_do_not_count(
     )
     edit(sources, "data/halves.py", '    """Square the values', '    """Raise the values')
     edit(sources, "data/halves.py", "def _square(chunk: Any, start: int) -> Any:", "def _square(chunk, start):")
-    edit(sources, "worker/stages.py", "    notes: list[str] = []\n", "    notes: list[object] = [\n    ]\n")
+    edit(
+        sources,
+        "worker/stages/predictions.py",
+        "    given: dict[str, str] = json.loads(",
+        "    given: dict[str, object] = json.loads(\n        ",
+    )
     assert changed(sources, before) == set()
 
 
@@ -81,7 +86,7 @@ def test_comments_docstrings_annotations_and_form_do_not_count(
     [
         ("data/halves.py", "(n_cells[:, None] - 1)", "(n_cells[:, None] - 2)", {"halves"}),
         ("data/halves.py", "FEWEST_CELLS = 2", "FEWEST_CELLS = 3", {"halves"}),
-        ("worker/stages.py", "names = [SCORES]", 'names = [SCORES, "x"]', {"scores"}),
+        ("worker/stages/scores.py", "names = [SCORES]", 'names = [SCORES, "x"]', {"scores"}),
         ("worker/external/read.py", "len(numbers) > len(queries)", "len(numbers) < len(queries)", {"predictions"}),
         ("host/splits/rules.py", "VAL_SHARE = 0.1", "VAL_SHARE = 0.2", {"splits"}),
         ("data/halves.py", "import numpy as np", "import cupy as np", {"halves", "predictions", "scores"}),
@@ -105,7 +110,7 @@ def test_a_module_may_move(sources: Path, before: dict[str, dict[str, object]]) 
     package = sources / "core" / "src" / "pertharness"
     (package / "elsewhere").mkdir()
     (package / "worker" / "external" / "read.py").rename(package / "elsewhere" / "given.py")
-    edit(sources, "worker/stages.py", "pertharness.worker.external.read", "pertharness.elsewhere.given")
+    edit(sources, "worker/stages/predictions.py", "pertharness.worker.external.read", "pertharness.elsewhere.given")
     assert changed(sources, before) == set()
 
 

@@ -6,12 +6,13 @@ jobs that do not give it keep their keys.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, field_serializer
+from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer
 
 from pertharness.contract.cards import ScorerOffer
-from pertharness.contract.jobs import Job
+from pertharness.contract.errors import ContractError
+from pertharness.contract.jobs import Job, describe_invalid
 
 
 class _Options(BaseModel):
@@ -65,7 +66,7 @@ class DuplicateOptions(_Options):
 
 
 class ScoreOptions(_Options):
-    """Of the stage ``scores``: the kinds of score job are told apart by what is given."""
+    """Of the stage ``scores``; see `kind_of_score`."""
 
     score_on: tuple[str, ...]
     """Parts of the split whose perturbations are scored."""
@@ -82,6 +83,26 @@ class ScoreOptions(_Options):
         return offer.model_dump(mode="json", exclude={"params_help"})
 
 
+Options = TypeVar("Options", bound=_Options)
+
+
+def options_of(job: Job, kind: type[Options]) -> Options:
+    """Return the options of a job as those of its kind.
+
+    Raises
+    ------
+    ContractError
+        If they are not.
+    """
+    try:
+        return kind.model_validate(job.options)
+    except ValidationError as error:
+        raise ContractError(
+            f"the job {job.key!r} of the stage {job.stage!r} has other options than this version of pertharness "
+            f"reads: {describe_invalid(error)}; install the same version of pertharness on both sides"
+        ) from None
+
+
 PredictionKind = Literal["model", "external", "duplicate"]
 PREDICTION_OPTIONS: dict[PredictionKind, type[ModelOptions | ExternalOptions | DuplicateOptions]] = {
     "model": ModelOptions, "external": ExternalOptions, "duplicate": DuplicateOptions,
@@ -96,3 +117,13 @@ def kind_of_prediction(job: Job) -> PredictionKind:
     if "halves" in job.inputs:
         return "duplicate"
     return "external" if "file" in job.inputs else "model"
+
+
+ScoreKind = Literal["all", "half", "common-genes"]
+
+
+def kind_of_score(options: ScoreOptions) -> ScoreKind:
+    """Return what a job of the stage ``scores`` compares with: all cells, half of them, or the genes of all models."""
+    if options.against is not None:
+        return "half"
+    return "all" if options.lacking is None else "common-genes"

@@ -24,7 +24,7 @@ from pertharness.testing.model_trial import ModelTrial
 from pertharness.testing.scorer_checks import SCORER_CHECKS
 from pertharness.testing.scorer_trial import ScorerTrial
 from pertharness.testing.subject import Subject, make_extras
-from pertharness.worker.stages import Result
+from pertharness.worker.stages.result import Result
 
 if TYPE_CHECKING:
     from pertharness.contract.jobs import Phase

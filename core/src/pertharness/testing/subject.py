@@ -14,8 +14,8 @@ from pertharness.contract.cards import Card, DatasetOffer, EmbeddingOffer, Model
 from pertharness.contract.errors import Skip
 from pertharness.contract.jobs import Job, PluginRef
 from pertharness.files.whole import canonical_json
+from pertharness.worker.hooks import guarded_hooks, implemented, load_plugin
 from pertharness.worker.refusals import Refuse, refusal_of
-from pertharness.worker.stages import guarded_hooks, implemented, load_plugin
 
 Value = TypeVar("Value")
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from pertharness.contract.jobs import Job, Phase, State
-    from pertharness.worker.stages import Result
+    from pertharness.worker.stages.result import Result
 
 USAGE = 2
 DISK_FULL = 28

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from pertharness.contract.errors import Skip
 from pertharness.contract.jobs import Job
 from pertharness.contract.labels import CONTROL
+from pertharness.contract.options import ScoreOptions, kind_of_score, options_of
 from pertharness.worker.digests import digest
 from pertharness.worker.split_file import read_split
 
@@ -63,9 +64,10 @@ def read_observed(job: Job) -> Observed:
     Skip
         If the job scores against the second halves and no query has halves.
     """
+    options = options_of(job, ScoreOptions)
     return _read(
-        job.inputs["pseudobulk"], job.inputs["split"], job.inputs.get("halves"), tuple(job.options["score_on"]),
-        against_half="against" in job.options,
+        job.inputs["pseudobulk"], job.inputs["split"], job.inputs.get("halves"), options.score_on,
+        against_half=kind_of_score(options) == "half",
     )  # fmt: skip
 
 

@@ -132,6 +132,7 @@ def import_libraries() -> None:
         external,
         guard,
         hook_search,
+        hooks,
         meter,
         observed,
         prediction_checks,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,8 +62,8 @@ def key_inputs(inputs: Iterable[Input]) -> dict[str, str]:
     return parts
 
 
-def job_fields(inputs: Iterable[Input], work: Path) -> dict[str, dict[str, Path]]:
-    """Return the fields of a job that name its files; `work` is the folder in which the job works."""
+def job_fields(inputs: Iterable[Input], work: Callable[[], Path]) -> dict[str, dict[str, Path]]:
+    """Return the fields of a job that name its files; `work` gives the folder in which the job works."""
     fields: dict[str, dict[str, Path]] = {"inputs": {}, "references": {}, "embeddings": {}}
     for each in inputs:
         if each.file is None:
@@ -74,7 +74,7 @@ def job_fields(inputs: Iterable[Input], work: Path) -> dict[str, dict[str, Path]
             field, name = "embeddings", each.role[len(SLOT) :]
         else:
             field, name = "inputs", each.role
-        fields[field][name] = work / each.file
+        fields[field][name] = each.file if each.file.is_absolute() else work() / each.file
     return fields
 
 

@@ -110,7 +110,7 @@ class Planner:
             options=dict(options), key_parts=key_parts(stage, identity, key_inputs(inputs)),
         )  # fmt: skip
         key = key_of(job)
-        job = job.model_copy(update={"key": key, **job_fields(inputs, self.store.work(key))})
+        job = job.model_copy(update={"key": key, **job_fields(inputs, lambda: self.store.work(key))})
         caches, sources = (self.caches_of(plugin), plugin.sources) if plugin else (None, None)
         return self.plan.add(Node(
             job=job, python=(plugin or core).python, title=title, needs=needs(inputs), sums=sums(inputs),

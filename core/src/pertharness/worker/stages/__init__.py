@@ -1,0 +1,58 @@
+"""The stages of jobs, a module for each: what it reads, which hooks it calls, what it leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from pertharness.contract.jobs import OUT, Job, Phase
+from pertharness.contract.stages import Stage
+from pertharness.worker.stages.cards import write_card
+from pertharness.worker.stages.datasets import write_dataset
+from pertharness.worker.stages.embeddings import write_embedding_of_split
+from pertharness.worker.stages.predictions import write_prediction
+from pertharness.worker.stages.result import Result
+from pertharness.worker.stages.scores import write_scores
+from pertharness.worker.stages.splits import write_halves, write_parts
+
+STAGES: Mapping[Stage, Callable[[Job, Path, list[Phase]], Result] | str] = MappingProxyType(
+    {
+        "cards": write_card,
+        "datasets": write_dataset,
+        "splits": write_parts,
+        "halves": write_halves,
+        "embeddings": write_embedding_of_split,
+        "predictions": write_prediction,
+        "scores": write_scores,
+        "checks": "pertharness.testing.checks:run_check_job",
+    }
+)
+"""Stage -> the function that carries it out; of a stage that another package brings, its entry point."""
+
+
+def run_stage(job: Job, folder: Path, phases: list[Phase]) -> Result:
+    """Carry out a job in its folder and append to `phases` what its hooks cost.
+
+    Raises
+    ------
+    ContractError
+        If the plugin breaks a contract.
+    """
+    stage = STAGES[job.stage]
+    return (pkgutil.resolve_name(stage) if isinstance(stage, str) else stage)(job, folder / OUT, phases)
+
+
+def preload(job: Job) -> None:
+    """Read what score jobs of one split and one prediction share, in the process that forks theirs.
+
+    What goes wrong does so again in the job itself, which has a record to say it in.
+    """
+    from pertharness.worker.observed import read_observed, read_predicted
+
+    if job.stage == "scores":
+        with contextlib.suppress(Exception):
+            read_observed(job)
+            read_predicted(job.inputs["prediction"])

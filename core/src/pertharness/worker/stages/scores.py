@@ -1,0 +1,120 @@
+"""The stage ``scores``: a prediction against all cells, against half of them, or over the genes of all models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pertharness.contract.errors import ContractError, DataError
+from pertharness.contract.options import ScoreKind, ScoreOptions, kind_of_score, options_of
+from pertharness.contract.stages import SCORES
+from pertharness.worker.hooks import guarded_hooks, implemented
+from pertharness.worker.stages.job_data import describe_task, read_references
+from pertharness.worker.stages.result import Result
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+    from anndata import AnnData
+
+    from pertharness.contract.jobs import Job, Phase
+    from pertharness.worker.observed import Observed
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a scorer compares.
+
+    Attributes
+    ----------
+    truth
+        Observed means of the queries, shape (n_queries, n_genes), log1p CP10k.
+    prediction
+        Predicted means of the answered queries, shape (n_answered, n_genes), the same scale.
+    digests
+        Of the arguments by name that are the same for all score jobs of the process, taken before any scorer saw them.
+    """
+
+    truth: AnnData
+    prediction: AnnData
+    queries: tuple[str, ...]
+    digests: Mapping[str, str]
+
+
+def write_scores(job: Job, folder: Path, phases: list[Phase]) -> Result:
+    """Write the scores of a prediction, and the tables that the scorer leaves beside them."""
+    from pertharness.worker.observed import forget_given, read_observed, read_predicted
+    from pertharness.worker.prediction_checks import check_genes
+    from pertharness.worker.score_checks import check_artefacts, check_scores
+
+    options = options_of(job, ScoreOptions)
+    observed, predicted = read_observed(job), read_predicted(job.inputs["prediction"])
+    digests = {**observed.digests, "prediction": predicted.digest}
+    whole = Comparison(observed.truth, predicted.prediction, observed.queries, digests)
+    compared = _KINDS[kind_of_score(options)](whole, options)
+    genes = compared.prediction.var_names, compared.truth.var_names
+    check_genes(*genes, lambda what: DataError(f"{job.inputs['prediction']}: {what}"))
+    forget_given()
+    given = _score(job, phases, observed, compared)
+    table = check_scores(given, options.offer, list(compared.queries), job.plugin.name)
+    extras = check_artefacts(given, options.offer, job.plugin.name)
+    _check_unanswered(table, compared, job)
+    table.to_csv(folder / SCORES, index=False)
+    names = [SCORES]
+    for name, extra in extras.items() if options.against is None else ():  # only scores have a position
+        extra.to_csv(folder / f"{name}.csv", index=False)
+        names.append(f"{name}.csv")
+    return Result(names)
+
+
+def _score(job: Job, phases: list[Phase], observed: Observed, compared: Comparison) -> object:
+    """Return what the scorer gives."""
+    answer: object = implemented(guarded_hooks(job, phases, compared.digests), "score", job)(
+        name=job.name, truth=compared.truth, prediction=compared.prediction, controls=observed.controls,
+        train=observed.train, screen=observed.screen, references=read_references(job),
+        task=describe_task(job, observed.train), params=job.params, seed=job.seed,
+    )  # fmt: skip
+    return answer
+
+
+def _against_all(whole: Comparison, options: ScoreOptions) -> Comparison:
+    """Compare with all cells."""
+    return whole
+
+
+def _against_half(whole: Comparison, options: ScoreOptions) -> Comparison:
+    """Compare with the second halves of the cells, of the queries that have two."""
+    if whole.truth.n_obs == len(whole.queries):
+        return whole
+    queries = tuple(whole.truth.obs["perturbation"].astype(str))
+    prediction = whole.prediction[whole.prediction.obs["perturbation"].isin(queries).to_numpy()].copy()
+    return replace(whole, prediction=prediction, queries=queries, digests=_without(whole.digests, "prediction"))
+
+
+def _over_common_genes(whole: Comparison, options: ScoreOptions) -> Comparison:
+    """Mark the genes that all compared models predict."""
+    whole.truth.var["common"] = ~whole.truth.var_names.isin(list(options.lacking or ()))
+    return replace(whole, digests=_without(whole.digests, "truth"))
+
+
+_KINDS: dict[ScoreKind, Callable[[Comparison, ScoreOptions], Comparison]] = {
+    "all": _against_all, "half": _against_half, "common-genes": _over_common_genes,
+}  # fmt: skip
+
+
+def _without(digests: Mapping[str, str], name: str) -> dict[str, str]:
+    return {argument: digest for argument, digest in digests.items() if argument != name}
+
+
+def _check_unanswered(table: pd.DataFrame, compared: Comparison, job: Job) -> None:
+    """Refuse scores of queries that the model did not answer."""
+    unanswered = set(compared.queries) - set(compared.prediction.obs["perturbation"])
+    silent = table["perturbation"].isin(unanswered) & table["value"].notna()
+    if silent.any():
+        first = table.loc[silent, "perturbation"].iloc[0]
+        raise ContractError(
+            f"plugin {job.plugin.name!r}, hook score({job.name!r}): a value for {first!r}, which the model did "
+            "not answer; leave such queries out"
+        )
