@@ -20,10 +20,10 @@ from pertharness.host.store.records import Store
 from pertharness.host.text.did_you_mean import expected
 
 USUAL_REFERENCES = ("additive", "mean")
-"""Of a recipe that names none; where no plugin offers them there is no verdict, which the leaderboard says."""
+"""References of a recipe that names none. If no plugin offers them there is no verdict, and a note says so."""
 
 RANKED = ("perturbation", "task")
-"""Levels of the metrics that models can be ranked by; the former come first where the recipe does not choose."""
+"""Levels of the metrics that models can be ranked by, in order of preference if the recipe does not choose one."""
 
 __all__ = [
     "Attempt", "Plan", "Source", "build_plan", "find_model", "half_plan", "is_for", "plan_common_genes",
@@ -37,25 +37,25 @@ def build_plan(recipe: Recipe, registry: Registry, store: Store, sources: Mappin
     Parameters
     ----------
     recipe
-        What is wanted.
+        Datasets, tasks, models and scorers to plan for.
     registry
-        What is installed.
+        Installed plugins and their offers.
     store
-        Where records lie; only paths are taken from it, so the plan is the same whatever it holds.
+        Store of the records. Only paths are taken from it: the plan does not depend on its content.
     sources
         Dataset name -> its file.
 
     Raises
     ------
     RecipeError
-        If a dataset, scorer or parameter is not to be had.
+        If a dataset, scorer or parameter is not available.
     """
     planner = Planner(recipe, registry, store, Plan())
     for name in recipe.datasets:
         planner.plan.datasets[name] = plan_dataset(planner, name, sources.get(name, Source()))
     scorers = plan_scorers(planner)
-    out = {label_of(registry, parse_model(name)): reason for name, reason in recipe.left_out.items()}
-    specs = recipe.models or tuple(parse_model(name) for name in registry.models if name not in out)
+    left_out = {label_of(registry, parse_model(name)): reason for name, reason in recipe.left_out.items()}
+    specs = recipe.models or tuple(parse_model(name) for name in registry.models if name not in left_out)
     for entry in recipe.predictions:
         if entry.name in {name_of(registry, spec) for spec in specs}:
             raise RecipeError(f"predictions {entry.name!r}: a model of this run has that name; give them another one")
@@ -66,7 +66,7 @@ def build_plan(recipe: Recipe, registry: Registry, store: Store, sources: Mappin
             for entry in recipe.predictions:
                 if entry.dataset == task.dataset:
                     plan_file(planner, task, seed, entry, scorers)
-            _plan_left_out(planner, task, seed, out)
+            _plan_left_out(planner, task, seed, left_out)
             _plan_problems(planner, task, seed)
     plan_calibration(planner, scorers)
     _check_names(planner)
@@ -74,42 +74,44 @@ def build_plan(recipe: Recipe, registry: Registry, store: Store, sources: Mappin
 
 
 def _check_names(planner: Planner) -> None:
-    """Refuse a model that is there twice under two spellings, and comparisons with what nobody knows."""
+    """Raise `RecipeError` for duplicate models and for comparisons with unknown models."""
     primary_metric(planner.plan, planner.recipe.comparison.metric)
     attempts = planner.plan.attempts
-    seen = Counter((a.dataset, a.task.name, a.seed, a.training_seed, a.label) for a in attempts)
-    twice = [place[-1] for place, number in seen.items() if number > 1]
-    if twice:
+    counts = Counter((a.dataset, a.task.name, a.seed, a.training_seed, a.label) for a in attempts)
+    duplicates = [attempt[-1] for attempt, number in counts.items() if number > 1]
+    if duplicates:
         raise RecipeError(
-            f"models: {twice[0]!r} is there twice, under two spellings or tasks of one name; name it once"
+            f"models: {duplicates[0]!r} is there twice, under two spellings or tasks of one name; name it once"
         )
-    known = {attempt.label for attempt in attempts} | {entry.name for entry in planner.recipe.predictions}
-    known |= set(planner.registry.models)
+    names = {attempt.label for attempt in attempts} | {entry.name for entry in planner.recipe.predictions}
+    names |= set(planner.registry.models)
     for task in {attempt.task.name: attempt.task for attempt in attempts}.values():
         for name in (task.reference, *task.common_set):
-            if name not in {"", *USUAL_REFERENCES} | known and parse_model(name).name not in known:
-                raise RecipeError(f"task {task.name!r} compares with {name!r}; {expected(name, sorted(known))}")
+            if name not in {"", *USUAL_REFERENCES} | names and parse_model(name).name not in names:
+                raise RecipeError(f"task {task.name!r} compares with {name!r}; {expected(name, sorted(names))}")
 
 
 def primary_metric(plan: Plan, wanted: str) -> str:
-    """Return the metric to rank by: the one that is wanted, or where no chosen scorer gives the usual ``l2`` the first.
+    """Return the metric to rank by.
+
+    It is the `wanted` metric, or the first metric of the scorers if none of them computes the default ``l2``.
 
     Raises
     ------
     RecipeError
-        If no chosen scorer gives a metric that the recipe names.
+        If the recipe names a metric that none of its scorers computes.
     """
     metrics = [metric for offer in plan.scorers.values() for metric in offer.metrics if metric.level in RANKED]
-    given = [metric.id for metric in sorted(metrics, key=lambda metric: RANKED.index(metric.level))]
-    if wanted in given or not given:
+    available = [metric.id for metric in sorted(metrics, key=lambda metric: RANKED.index(metric.level))]
+    if wanted in available or not available:
         return wanted
     if wanted == ComparisonChoice().metric:
-        return given[0]
-    raise RecipeError(f"comparison.metric: no scorer of this run gives {wanted!r}; {expected(wanted, given)}")
+        return available[0]
+    raise RecipeError(f"comparison.metric: no scorer of this run gives {wanted!r}; {expected(wanted, available)}")
 
 
 def tasks_of(recipe: Recipe) -> list[Task]:
-    """Return the tasks of a recipe, each with its dataset; one that names none is posed for all."""
+    """Return the tasks of a recipe, each with its dataset; a task that names none is planned for every dataset."""
     return [
         task.model_copy(update={"dataset": name})
         for task in recipe.tasks
@@ -118,21 +120,21 @@ def tasks_of(recipe: Recipe) -> list[Task]:
 
 
 def _with_labels(registry: Registry, task: Task) -> Task:
-    """Name the models that a task compares with as they stand on the leaderboard."""
+    """Return a task with its reference and common set named as on the leaderboard."""
     common_set = tuple(label_of(registry, parse_model(name)) for name in task.common_set)
     reference = label_of(registry, parse_model(task.reference)) if task.reference else ""
     return task.model_copy(update={"reference": reference, "common_set": common_set})
 
 
 def _plan_left_out(planner: Planner, task: Task, seed: int, reasons: Mapping[str, str]) -> None:
-    """Let models that the recipe leaves out stand on the leaderboard with the reason."""
+    """Add attempts with the reason for models that the recipe leaves out, so that the leaderboard lists them."""
     for label, reason in reasons.items():
         split = plan_split(planner, task, seed, "pseudobulk")
         add_attempt(planner, task, seed, 1, "", parse_model(label), split, reason=f"left out: {reason}")
 
 
 def _plan_problems(planner: Planner, task: Task, seed: int) -> None:
-    """Let plugins that cannot be used be seen on the leaderboard, where every installed model was asked for."""
+    """Add attempts for plugins that cannot be used, in a recipe that asks for every installed model."""
     for problem in planner.registry.problems if planner.recipe.models is None else ():
         split = plan_split(planner, task, seed, "pseudobulk")
         spec = ModelSpec(None, problem.plugin)

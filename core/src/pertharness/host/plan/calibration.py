@@ -19,12 +19,12 @@ POSITIONED = ("perturbation", "task")
 
 
 def plan_calibration(planner: Planner, scorers: Scorers) -> None:
-    """Add, if the recipe says so, what the attempts of a plan are calibrated by; no other job is altered by it.
+    """Add the jobs that calibrate the attempts of a plan, if the recipe asks for it; other jobs stay the same.
 
     Raises
     ------
     RecipeError
-        If a model of the run has the duplicate's name.
+        If a model of the run has the name of the technical duplicate.
     """
     plan = planner.plan
     if not planner.recipe.comparison.calibrate:
@@ -61,7 +61,7 @@ def _half_scores(planner: Planner, attempt: Attempt, scorers: Scorers) -> dict[s
 
 
 def _plan_duplicate(planner: Planner, beside: Attempt, scorers: Scorers) -> Attempt:
-    """Add the technical duplicate of the task of another attempt: read from the halves, as a file of predictions is."""
+    """Add the technical duplicate on the split of an attempt, read from the halves, and return it as an attempt."""
     inputs = [
         planner.from_record("split", "splits", beside.split, SPLIT),
         planner.from_record("train", "splits", beside.split, TRAIN, key_role="split"),

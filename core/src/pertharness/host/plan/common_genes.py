@@ -1,4 +1,4 @@
-"""Scores over the genes that all compared models predict, which is known only when the predictions are there."""
+"""Scores over the genes that all compared models predict, planned once the predictions exist."""
 
 from __future__ import annotations
 
@@ -15,44 +15,60 @@ from pertharness.host.store.records import Store
 
 
 def plan_common_genes(
-    plan: Plan, outcomes: Mapping[str, Outcome], store: Store, known: dict[str, list[str]]
+    plan: Plan, outcomes: Mapping[str, Outcome], store: Store, known_missing: dict[str, list[str]]
 ) -> list[Node]:
     """Add the jobs that score the variant ``common-genes``, and return them.
 
-    There are none for a dataset and task in which each model of the common set's list predicts every gene: the variant
-    would be the default. If one lacks some in a single split, all splits are scored, so that means are over the same.
-    `known` keeps which genes a prediction lacks, by the sha256 of its file, of those that were looked at.
+    A dataset and task has no such jobs if every model of its common set predicts all genes: the variant would equal the
+    default. If a model lacks genes in a single split, all splits are scored, so that means are over the same splits.
+
+    Parameters
+    ----------
+    plan
+        Gets the jobs, and attempts that name them.
+    outcomes
+        Key -> how the job ended.
+    store
+        Store of the predictions.
+    known_missing
+        Sha256 of a prediction's file -> genes that it lacks. Files that are read here are added.
     """
     done = {key for key, outcome in outcomes.items() if outcome.state == "done"}
     lacking: dict[tuple[str, str, int], set[str]] = {}
-    for one in plan.attempts:
-        if one.prediction in done and one.label in one.task.common_set:
-            lacking.setdefault(_place(one), set()).update(_lacked_by(one.prediction, outcomes, store, known))
-    affected = {place[:2] for place, genes in lacking.items() if genes}
+    for attempt in plan.attempts:
+        if attempt.prediction in done and attempt.label in attempt.task.common_set:
+            missing = _missing_of(attempt.prediction, outcomes, store, known_missing)
+            lacking.setdefault(_split_of(attempt), set()).update(missing)
+    affected = {split[:2] for split, genes in lacking.items() if genes}
     added: dict[str, Node] = {}
-    for position, one in enumerate(plan.attempts):
-        if one.prediction in done and _place(one)[:2] in affected:
-            nodes = _common_nodes(plan, one, sorted(lacking.get(_place(one), ())))
-            plan.attempts[position] = replace(one, common={name: node.key for name, node in nodes.items()})
+    for position, attempt in enumerate(plan.attempts):
+        if attempt.prediction in done and _split_of(attempt)[:2] in affected:
+            nodes = _common_nodes(plan, attempt, sorted(lacking.get(_split_of(attempt), ())))
+            plan.attempts[position] = replace(attempt, common={name: node.key for name, node in nodes.items()})
             added |= {node.key: node for node in nodes.values()}
     plan.nodes.update(added)
     return list(added.values())
 
 
-def _lacked_by(key: str, outcomes: Mapping[str, Outcome], store: Store, known: dict[str, list[str]]) -> list[str]:
-    """Return the genes that a prediction lacks, which is read unless its content is known."""
+def _missing_of(
+    key: str, outcomes: Mapping[str, Outcome], store: Store, known_missing: dict[str, list[str]]
+) -> list[str]:
+    """Return the genes that a prediction lacks; read its file only if its sha256 is not in `known_missing`."""
     status = outcomes[key].status
     artefact = status.artefacts.get(PREDICTION) if status else None
     path = store.record("predictions", key) / PREDICTION
     if artefact is None:
         return missing_genes(path)
-    if artefact.sha256 not in known:
-        known[artefact.sha256] = missing_genes(path)
-    return known[artefact.sha256]
+    if artefact.sha256 not in known_missing:
+        known_missing[artefact.sha256] = missing_genes(path)
+    return known_missing[artefact.sha256]
 
 
 def missing_genes(path: Path) -> list[str]:
-    """Return the genes that a prediction lacks: columns of NaN, so one row tells; the worker has checked the others."""
+    """Return the genes that a prediction lacks.
+
+    They are columns of NaN, so the first row is enough: the worker has checked the others.
+    """
     import h5py
     import numpy as np
 
@@ -64,14 +80,14 @@ def missing_genes(path: Path) -> list[str]:
     return [str(name) for name in names[missing]]
 
 
-def _place(one: Attempt) -> tuple[str, str, int]:
-    return one.dataset, one.task.name, one.seed
+def _split_of(attempt: Attempt) -> tuple[str, str, int]:
+    return attempt.dataset, attempt.task.name, attempt.seed
 
 
-def _common_nodes(plan: Plan, one: Attempt, lacking: list[str]) -> dict[str, Node]:
-    """Return, by scorer, the job that scores an attempt again, told which genes do not count."""
+def _common_nodes(plan: Plan, attempt: Attempt, lacking: list[str]) -> dict[str, Node]:
+    """Return, by scorer, the job that scores an attempt again without the genes in `lacking`."""
     nodes = {}
-    for name, key in one.scores.items():
+    for name, key in attempt.scores.items():
         if any(COMMON_GENES in metric.variants for metric in plan.scorers[name].metrics):
             node = plan.nodes[key]
             job = node.job.model_copy(update={"options": {**node.job.options, "lacking": lacking}})

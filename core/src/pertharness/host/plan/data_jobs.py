@@ -19,7 +19,7 @@ from pertharness.host.recipe.models import LABEL_MAP
 
 
 def plan_dataset(planner: Planner, name: str, source: Source) -> str:
-    """Add the job that loads a dataset and return its key; where its file is not to be had, the job fails so."""
+    """Add the job that loads a dataset and return its key; without a file, the job fails with the reason."""
     entry = planner.recipe.datasets[name]
     offered = find_offer(planner.registry.datasets, entry.offer, "dataset")
     params = _with_label_map(with_defaults(offered.offer, entry.params, f"datasets.{name}.params"), name)
@@ -31,7 +31,7 @@ def plan_dataset(planner: Planner, name: str, source: Source) -> str:
 
 
 def _with_label_map(params: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return parameters with what a label map says in place of its path: a record depends on that alone.
+    """Return parameters with the content of a label map in place of its path: a record depends only on the content.
 
     Raises
     ------

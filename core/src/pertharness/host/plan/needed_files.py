@@ -1,4 +1,4 @@
-"""What a model's or an embedding's job gets besides data: weights and side files, and hardware that fits."""
+"""Needs of models and embeddings besides data: weights, side files and hardware."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from pertharness.host.plugins.weights import Found, declared_by, examine
 
 @dataclass(frozen=True)
 class OfferFiles:
-    """The declared files of one offer, as they are now.
+    """The declared files of an offer, in their present state.
 
     Attributes
     ----------
     lacks
-        Why a job cannot be done without further files; None if it can.
+        Why the job cannot run without further files; None if it can.
     prepare
-        Refuses where a file is damaged.
+        Raises `FetchError` if a file is damaged.
     """
 
     files: tuple[Found, ...]
@@ -35,7 +35,7 @@ class OfferFiles:
     prepare: Callable[[Path], None] | None = None
 
     def inputs(self) -> list[Input]:
-        """Return them as inputs of a job, which names those that are there alone."""
+        """Return the files as inputs of a job; a file that is missing or damaged enters the key, and has no path."""
         return [
             Input(
                 WEIGHTS + each.declared.file.wanted, None, each.path if each.condition == "there" else None,
@@ -46,7 +46,7 @@ class OfferFiles:
 
 
 def plan_weights(planner: Planner, offered: Offered[ModelOffer] | Offered[EmbeddingOffer]) -> OfferFiles:
-    """Return the files of an offer, looked at once per plan."""
+    """Return the files of an offer, examined once per plan."""
     offer = (offered.plugin.ref.name, type(offered.offer).__name__, offered.offer.name)
     if offer not in planner.offer_files:
         declared = declared_by(planner.registry, offered)
@@ -73,12 +73,12 @@ def _refusal(problem: str) -> Callable[[Path], None]:
 def files_of_params(
     planner: Planner, offer: ModelOffer | EmbeddingOffer, params: Mapping[str, Any], where: str
 ) -> list[Input]:
-    """Return the files that parameters name as inputs of a job, which may read these and no others.
+    """Return the files that parameters name, as inputs of a job: it may read these and no other files.
 
     Raises
     ------
     RecipeError
-        If one is not there, or is not named by an absolute path: a job runs in a folder of its own.
+        If a file does not exist, or its path is not absolute: a job runs in a folder of its own.
     """
     inputs = []
     for name in offer.file_params:
@@ -93,16 +93,16 @@ def files_of_params(
 
 
 def missing_here(planner: Planner, needs: Needs, files: OfferFiles) -> str | None:
-    """Return what an offer misses on this machine, or None: all of it, so that one look is enough."""
+    """Return all that an offer lacks on this machine, or None."""
     hardware = missing_hardware(needs, planner.recipe.resources.device, planner.machine)
     return "; ".join(reason for reason in (hardware, files.lacks) if reason) or None
 
 
 def gpu_memory(planner: Planner, offer: ModelOffer | EmbeddingOffer) -> float | None:
-    """Return the GPU memory in GB that a job asks for; None where it is to share the machine with the others.
+    """Return the GPU memory in GB that a job asks for, or None if it needs no GPU of its own.
 
-    On ``cuda`` all get a GPU of their own but those that take seconds and do not need one, such as baselines: these
-    would wait for hours behind a model that trains.
+    On ``cuda`` every job gets a GPU of its own, except those that take seconds and do not need one, such as baselines:
+    they would wait for hours behind a model that trains.
     """
     on_gpu = planner.recipe.resources.device.startswith("cuda") and (needs_gpu(offer.needs) or not offer.cheap)
     return offer.needs.gpu_memory_gb if on_gpu else None

@@ -21,11 +21,11 @@ class Attempt:
     plugin, model, params
         As they stand on the leaderboard; ``params`` are those that are not defaults.
     prediction
-        Key of its prediction; empty where there is none to be had, for the `reason`.
+        Key of its prediction; empty if there is none, see `reason`.
     scores
         Scorer -> key.
     common
-        Scorer -> key of the job that scores the genes which all compared models predict, where one lacks some.
+        Scorer -> key of the job that scores the genes that all compared models predict, if a model lacks some.
     """
 
     dataset: str
@@ -46,9 +46,9 @@ class Attempt:
     """With a `reason`: what is wrong with the model itself."""
     uses_validation: bool = False
     constant: bool = False
-    """By its card."""
+    """From its card."""
     copies_training: bool = False
-    """By its card."""
+    """From its card."""
 
     @property
     def label(self) -> str:
@@ -66,19 +66,19 @@ class Plan:
     """Name -> key."""
     scorers: dict[str, ScorerOffer] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    """What was decided that a reader may not expect."""
+    """Decisions of the planner that a user may not expect."""
     duplicates: list[Attempt] = field(default_factory=list)
-    """Of a run that calibrates: the technical duplicate of each split, which is no model and never compared as one."""
+    """In a run that calibrates, the technical duplicate of each split. It is not a model and is not compared as one."""
 
     def add(self, node: Node) -> str:
-        """Add a node unless it is there, and give its key."""
+        """Add a node unless the plan has it, and return its key."""
         self.nodes.setdefault(node.key, node)
         return node.key
 
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset's file, with its content's sha256; or why there is none."""
+    """A dataset's file with the sha256 of its content, or the problem if there is none."""
 
     path: Path | None = None
     sha256: str = ""

@@ -1,4 +1,4 @@
-"""What every step of the planning needs: jobs with their keys, offers by name, parameters with their defaults."""
+"""Parts that every step of the planning uses: jobs with their keys, offers by name, parameters with their defaults."""
 
 from __future__ import annotations
 
@@ -35,35 +35,35 @@ Scorers = Sequence[tuple[Offered[ScorerOffer], Mapping[str, Any]]]
 
 @dataclass(frozen=True)
 class Planner:
-    """What every step of the planning needs."""
+    """The recipe, what is installed, and the plan so far."""
 
     recipe: Recipe
     registry: Registry
     store: Store
     plan: Plan
     hashes: dict[Path, str] = field(default_factory=dict)
-    """Of the files of embeddings, each read once."""
+    """Path -> sha256 of files that jobs name, each read once."""
     offer_files: dict[tuple[str, ...], Any] = field(default_factory=dict)
     """Plugin, kind and name of an offer -> its files, from `pertharness.host.plan.needed_files`."""
     splits: dict[tuple[int, int, str], tuple[Task, str]] = field(default_factory=dict)
     """The identity of a task, seed and level -> the task, which so stays what it is, and the key of the split."""
     caches: dict[str, Path] = field(default_factory=dict)
-    """Plugin -> where its compile caches lie."""
+    """Plugin -> file of its compile caches."""
     score_jobs: dict[tuple[Any, ...], Any] = field(default_factory=dict)
-    """What the score jobs of a split have in common, from `pertharness.host.plan.scores`."""
+    """Common parts of the score jobs of a split, from `pertharness.host.plan.scores`."""
 
     @functools.cached_property
     def machine(self) -> Machine:
-        """What jobs can have here, looked at once, when the first job asks."""
+        """Hardware of this machine, read once."""
         return read_machine(self.store.root)
 
     @functools.cached_property
     def memory_mb(self) -> float:
-        """Memory that a job may take: without a limit of the user's, less than where the system would end processes."""
+        """Memory that a job may take: the user's limit, or 90% of the machine's, so that the system ends no process."""
         return self.recipe.resources.memory_mb or 0.9 * psutil.virtual_memory().total / 1e6
 
     def caches_of(self, plugin: Plugin) -> Path:
-        """Return where the compile caches of a plugin lie, worked out once."""
+        """Return the file of a plugin's compile caches."""
         name = plugin.ref.name
         if name not in self.caches:
             self.caches[name] = caches_of(self.store, plugin)

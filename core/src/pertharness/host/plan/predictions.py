@@ -23,7 +23,7 @@ from pertharness.host.text.did_you_mean import close_to
 
 
 def plan_model(planner: Planner, task: Task, seed: int, spec: ModelSpec, scorers: Scorers) -> None:
-    """Add the jobs and attempts of a model on one split, one per training seed if it learns by chance."""
+    """Add the jobs and attempts of a model on one split, one per training seed if its training is stochastic."""
     split = plan_split(planner, task, seed, "pseudobulk")
     offered = find_model(planner.registry, spec)
     shown = shown_model(planner.registry, spec)
@@ -47,11 +47,11 @@ def plan_model(planner: Planner, task: Task, seed: int, spec: ModelSpec, scorers
 
 
 def _why_absent(registry: Registry, spec: ModelSpec, shown: ModelSpec) -> tuple[str, State]:
-    """Return why nobody offers a model: its plugin cannot be used, or there is none."""
+    """Return why no plugin offers a model: its plugin cannot be used, or is not installed."""
     for problem in registry.problems:
         if problem.plugin in (spec.plugin, spec.name):
             return f"plugin {problem.plugin!r} cannot be used: {problem.message}", problem.state
-    # No list of what there is: a recipe may have many that are not installed, and a leaderboard notes each.
+    # No list of the installed models: a recipe may name many that are not, and a leaderboard notes each.
     reasons = (f"not installed: {shown.text()!r}", close_to(spec.name, registry.models))
     return "; ".join(filter(None, reasons)), "skipped"
 
@@ -125,7 +125,7 @@ def _changed(offer: ModelOffer, spec: ModelSpec) -> dict[str, Any]:
 
 
 _READING = 3
-"""How files of predictions are read, as a number in their keys: raised when one may be read otherwise."""
+"""Version of the reading of prediction files, part of their keys; raised when a file may be read differently."""
 _OF_LABELS = ("separator", "label_map", "control_label", "guides", "scale")
 """Parameters of a dataset's file that hold for predictions, too: how labels are read, whether the scale is declared."""
 
@@ -152,7 +152,7 @@ def plan_file(planner: Planner, task: Task, seed: int, entry: PredictionChoice, 
 
 
 def _params_of_labels(planner: Planner, dataset: str) -> dict[str, Any]:
-    """Return what the user said of the labels of a dataset's file, and of its scale."""
+    """Return the parameters that the user gave for labels and scale of a dataset's file."""
     job = planner.plan.nodes[planner.plan.datasets[dataset]].job
     if planner.recipe.datasets[dataset].file is None or job.plugin.name != "datasets":
         return {}

@@ -1,4 +1,4 @@
-"""The jobs that score a prediction: one per scorer, so that a new metric never fits a model again."""
+"""The jobs that score a prediction, one per scorer: a new metric never fits a model again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pertharness.host.splits import KINDS
 
 
 def is_for(offer: ScorerOffer, task: Task) -> bool:
-    """Return whether a scorer is for a task; what a given split holds out is not known before it is read."""
+    """Return whether a scorer is for a task; what the file of a split holds out is not known before it is read."""
     kind = KINDS.get(task.split.kind)
     asked = {kind.task} if kind else {"double", "single"}
     if task.references:
@@ -31,12 +31,12 @@ def is_for(offer: ScorerOffer, task: Task) -> bool:
 
 
 def plan_scorers(planner: Planner) -> list[tuple[Offered[ScorerOffer], dict[str, Any]]]:
-    """Return the scorers of the recipe with their parameters; where all are meant, of two that clash the first.
+    """Return the scorers of a run with their parameters: those of the recipe, or all that clash with no earlier one.
 
     Raises
     ------
     RecipeError
-        If there is no such scorer, or two that were named give scores of one name.
+        If a scorer is not installed, or two that the recipe names compute scores of the same name.
     """
     offers, named = planner.registry.scorers, planner.recipe.scorers
     chosen = []
@@ -64,7 +64,7 @@ def plan_scorers(planner: Planner) -> list[tuple[Offered[ScorerOffer], dict[str,
 
 @dataclass(frozen=True)
 class _ScoreJobs:
-    """What the jobs of one scorer on one split have in common, whatever they score."""
+    """Common parts of the jobs of one scorer on one split."""
 
     scorer: Offered[ScorerOffer]
     params: Mapping[str, Any]
@@ -72,7 +72,7 @@ class _ScoreJobs:
     task: JobTask
     data: tuple[Input, ...]
     others: tuple[Input, ...]
-    """References and halves, which stand behind the prediction."""
+    """References and halves, which follow the prediction in the job."""
 
 
 def plan_scores(
@@ -99,7 +99,7 @@ def _score_jobs(
     planner: Planner, task: Task, seed: int, split: str, scorer: Offered[ScorerOffer], params: Mapping[str, Any], *,
     against_half: bool,
 ) -> _ScoreJobs:  # fmt: skip
-    """Return what the jobs of a scorer on a split have in common, made once."""
+    """Return the common parts of the jobs of a scorer on a split, made once."""
     scored = (id(task), seed, split, scorer.offer.name, against_half)
     if scored not in planner.score_jobs:  # beside the task, which so stays what it is
         dataset = planner.plan.datasets[str(task.dataset)]
@@ -123,7 +123,7 @@ def _score_jobs(
 
 
 def _reference(planner: Planner, name: str, taken: Collection[str]) -> Input:
-    """Return another dataset as an input; its name is that in the key, unless another input has `taken` it there."""
+    """Return another dataset as an input; in the key it has its own name, unless another input has `taken` it."""
     role = REFERENCE + name
     key_role = role if name in taken else name
     return planner.from_record(role, "datasets", planner.plan.datasets[name], PSEUDOBULK, key_role)

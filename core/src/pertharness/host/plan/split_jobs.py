@@ -24,7 +24,7 @@ def read_labels(folder: Path) -> list[Labelled]:
 
 
 def _other(genes: str | None, perturbation: str) -> str:
-    """Return the genes of a perturbation's guides; where its targets are genes, nothing."""
+    """Return the genes of a perturbation's guides, or an empty text if they are its targets."""
     return genes if genes and genes != perturbation else ""
 
 
@@ -34,18 +34,18 @@ def split_of(task: TaskChoice, seed: int, labels: Sequence[Labelled]) -> Split:
     Raises
     ------
     SplitError
-        If these perturbations cannot be split so, or the split's file does not fit them.
+        If the rule cannot split these perturbations, or the split's file does not fit them.
     """
     if task.split.file is not None:
         return read_split(task.split.file, labels, dataset=str(task.dataset))
-    said = task.split
+    rule = task.split
     return make_split(
-        labels, kind=said.kind, seed=seed, variant=said.variant, dataset=str(task.dataset), params=said.params
+        labels, kind=rule.kind, seed=seed, variant=rule.variant, dataset=str(task.dataset), params=rule.params
     )
 
 
 def make_split_writer(folder: Path, task: TaskChoice, seed: int) -> Callable[[Path], None]:
-    """Return a function that writes ``split.json`` into a job's folder, once the dataset's record is there."""
+    """Return a function that writes ``split.json`` into a job's folder; the dataset's record must exist by then."""
 
     def write(work: Path) -> None:
         try:
