@@ -112,7 +112,7 @@ def test_tasks_of_one_name_have_splits_of_their_own(tmp_path: Path) -> None:
         {"name": "same", "split": {"kind": kind}, "dataset": name} for kind in ("double", "unseen") for name in "ab"
     ]
     data = {"a": {"offer": "demo"}, "b": {"offer": "demo", "params": {"seed": 2}}}
-    with pytest.raises(RecipeError, match="two spellings or tasks of one name"):
+    with pytest.raises(RecipeError, match="two spellings of one model, or two tasks of the same name"):
         plan_of(tmp_path, datasets=data, tasks=tasks)
     plan = plan_of(tmp_path, datasets=data, tasks=tasks[1:3], seeds=[1])
     assert len(keys(plan, "splits")) == 2
@@ -354,7 +354,7 @@ def test_a_scorer_that_calibrates_is_asked_only_by_a_run_that_does(tmp_path: Pat
     offer = ScorerOffer(name="noise", summary="noise", metrics=(worth,), calibrates=True)
     registry.scorers["noise"] = Offered(MINE, offer)
     assert set(plan_of(tmp_path, registry).scorers) == {"l2"}
-    with pytest.raises(RecipeError, match="say --calibrate"):
+    with pytest.raises(RecipeError, match="add --calibrate"):
         plan_of(tmp_path, registry, scorers=["noise"])
     plan = plan_of(tmp_path, registry, **CALIBRATE)
     reading = {node.job.name for node in nodes(plan, "scores") if "halves" in node.job.inputs}
@@ -375,7 +375,7 @@ def test_help_on_parameters_enters_no_key(tmp_path: Path) -> None:
 def test_no_model_may_have_the_name_of_the_duplicate(tmp_path: Path) -> None:
     registry = make_registry()
     registry.models["technical_duplicate"] = Offered(MINE, model("technical_duplicate"))
-    with pytest.raises(RecipeError, match="is called 'technical_duplicate'"):
+    with pytest.raises(RecipeError, match="the name 'technical_duplicate' is reserved"):
         plan_of(tmp_path, registry, models=["technical_duplicate"], **CALIBRATE)
 
 
@@ -512,7 +512,7 @@ def test_an_embedding_is_made_of_means_also_for_a_model_of_cells(tmp_path: Path)
         ({"models": ["ridge[k=4.5]"]}, "k is 4.5"),
         ({"datasets": {"demo": {"params": {"sed": 1}}}}, "did you mean 'seed'"),
         ({"models": ["embedded[H=embed:genes]"]}, "no slot 'H'"),
-        ({"models": ["embedded[G=perturbations]"]}, "gives no gene embedding, which 'G' needs"),
+        ({"models": ["embedded[G=perturbations]"]}, "makes no gene embedding, which the slot 'G' needs"),
         ({"models": ["embedded[G=genes:x]"]}, "'genes' takes no file and no dataset"),
         ({"models": ["embedded[G=genes[K=2]]"]}, "no parameter 'K'"),
         ({"models": ["embedded[G=table]"]}, "'table' is made of a file; expected table:FILE"),
@@ -520,12 +520,12 @@ def test_an_embedding_is_made_of_means_also_for_a_model_of_cells(tmp_path: Path)
         ({"models": ["embedded[G=table:.]"]}, "it is a folder"),
         ({"models": ["embedded[G=transfer]"]}, "'transfer' is made of another screen; expected one of 'demo'"),
         ({"models": ["embedded[G=transfer:demoo]"]}, "no dataset 'demoo' in this recipe; did you mean 'demo'"),
-        ({"models": ["mean", "mine/mean"]}, "'mean' is there twice"),
-        ({"models": ["ridge", "ridge[k=10]"]}, "'ridge' is there twice"),
+        ({"models": ["mean", "mine/mean"]}, "duplicate model 'mean'"),
+        ({"models": ["ridge", "ridge[k=10]"]}, "duplicate model 'ridge'"),
         ({"tasks": [{"split": {"kind": "double"}, "reference": "ridgee"}]}, "did you mean 'ridge'"),
         ({"tasks": [{"split": {"kind": "double"}, "common_set": ["mean", "nothere"]}]}, "compares with 'nothere'"),
-        ({"comparison": {"metric": "rmse"}}, "no scorer of this run gives 'rmse'"),
-        ({"scorers": ["l2", "l2[n=1]"]}, "both give the"),
+        ({"comparison": {"metric": "rmse"}}, "no scorer of this run computes 'rmse'"),
+        ({"scorers": ["l2", "l2[n=1]"]}, "both compute the"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_had_is_named_with_what_may_have_been_meant(
@@ -617,7 +617,7 @@ def test_a_metric_of_curves_ranks_nothing_and_one_of_perturbations_goes_before_o
     plan = plan_of(tmp_path, registry)
     assert primary_metric(plan, "l2") == "perturbation"
     assert primary_metric(plan, "task") == "task"
-    with pytest.raises(RecipeError, match="no scorer of this run gives 'curve'"):
+    with pytest.raises(RecipeError, match="no scorer of this run computes 'curve'"):
         primary_metric(plan, "curve")
 
 
@@ -636,9 +636,11 @@ def test_a_file_that_a_parameter_names_enters_the_key_by_its_content(tmp_path: P
     path.write_text("b")
     assert keys(plan_of(tmp_path, registry, **named), "predictions") != before
     path.unlink()
-    with pytest.raises(RecipeError, match=r"terms is .* which is not there, or no file; expected the absolute path"):
+    with pytest.raises(
+        RecipeError, match=r"terms is .* which does not exist, or is not a file; expected the absolute path"
+    ):
         plan_of(tmp_path, registry, **named)
-    with pytest.raises(RecipeError, match=r"'terms\.csv', which is no absolute path"):
+    with pytest.raises(RecipeError, match=r"'terms\.csv', which is not an absolute path"):
         plan_of(tmp_path, registry, models=["reader[terms=terms.csv]"])
 
 

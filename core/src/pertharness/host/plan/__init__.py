@@ -58,7 +58,7 @@ def build_plan(recipe: Recipe, registry: Registry, store: Store, sources: Mappin
     specs = recipe.models or tuple(parse_model(name) for name in registry.models if name not in left_out)
     for entry in recipe.predictions:
         if entry.name in {name_of(registry, spec) for spec in specs}:
-            raise RecipeError(f"predictions {entry.name!r}: a model of this run has that name; give them another one")
+            raise RecipeError(f"predictions {entry.name!r}: a model of this run has the same name; choose another one")
     for task in [_with_labels(registry, task) for task in tasks_of(recipe)]:
         for seed in recipe.seeds if task.split.file is None else (0,):
             for spec in specs:
@@ -81,7 +81,8 @@ def _check_names(planner: Planner) -> None:
     duplicates = [attempt[-1] for attempt, number in counts.items() if number > 1]
     if duplicates:
         raise RecipeError(
-            f"models: {duplicates[0]!r} is there twice, under two spellings or tasks of one name; name it once"
+            f"models: duplicate model {duplicates[0]!r}: two spellings of one model, or two tasks of the same name; "
+            "name each once"
         )
     names = {attempt.label for attempt in attempts} | {entry.name for entry in planner.recipe.predictions}
     names |= set(planner.registry.models)
@@ -107,7 +108,7 @@ def primary_metric(plan: Plan, wanted: str) -> str:
         return wanted
     if wanted == ComparisonChoice().metric:
         return available[0]
-    raise RecipeError(f"comparison.metric: no scorer of this run gives {wanted!r}; {expected(wanted, available)}")
+    raise RecipeError(f"comparison.metric: no scorer of this run computes {wanted!r}; {expected(wanted, available)}")
 
 
 def tasks_of(recipe: Recipe) -> list[Task]:

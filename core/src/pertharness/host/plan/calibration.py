@@ -30,7 +30,10 @@ def plan_calibration(planner: Planner, scorers: Scorers) -> None:
     if not planner.recipe.comparison.calibrate:
         return
     if any(attempt.label == DUPLICATE for attempt in plan.attempts):
-        raise RecipeError(f"a model of this run is called {DUPLICATE!r}, which is the name of what it is calibrated by")
+        raise RecipeError(
+            f"the name {DUPLICATE!r} is reserved for the technical duplicate of a run that calibrates; "
+            "leave the model out, or run without --calibrate"
+        )
     chosen = [(scorer, params) for scorer, params in scorers if _has_position(scorer.offer)]
     of_splits = {(attempt.dataset, attempt.task.name, attempt.seed): attempt for attempt in plan.attempts}
     plan.attempts[:] = [

@@ -95,7 +95,9 @@ def plan_embeddings(
             raise RecipeError(f"{spec.text()!r}: {offer.name!r} has no slot {slot!r}; {expected(slot, offer.slots)}")
         kind = offer.slots[slot]
         if kind not in _offer_of(planner, made).kinds:
-            raise RecipeError(f"{spec.text()!r}: {made.name!r} gives no {kind} embedding, which {slot!r} needs")
+            raise RecipeError(
+                f"{spec.text()!r}: {made.name!r} makes no {kind} embedding, which the slot {slot!r} needs"
+            )
         keys[slot] = _plan_embedding(planner, task, split_seed, slot, made, kind, training_seed)
     return keys
 

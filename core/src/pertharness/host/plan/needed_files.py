@@ -86,7 +86,7 @@ def files_of_params(
         if path is None:
             continue
         if not path.is_absolute() or not path.is_file():
-            what = "is no absolute path" if not path.is_absolute() else "is not there, or no file"
+            what = "is not an absolute path" if not path.is_absolute() else "does not exist, or is not a file"
             raise RecipeError(f"{where}: {name} is {str(path)!r}, which {what}; expected the absolute path of a file")
         inputs.append(planner.from_file(f"file {name}", path))
     return inputs

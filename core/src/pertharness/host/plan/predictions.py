@@ -164,7 +164,7 @@ def _preflight(planner: Planner, offer: ModelOffer, split: str, task: Task, weig
 
     def reason() -> str | None:
         if offer.oracle:
-            return "needs values of the held-out cells (an oracle), which this version does not hand out"
+            return "needs values of the held-out cells (an oracle), which this version does not provide"
         if offer.input == "cells" and _facts(planner, str(task.dataset)).get("level") != "cells":
             return "needs cells; the dataset has only one mean per perturbation"
         kinds = {

@@ -45,16 +45,16 @@ def plan_scorers(planner: Planner) -> list[tuple[Offered[ScorerOffer], dict[str,
         scorer = find_offer(offers, spec.full_name, "scorer")
         if scorer.offer.calibrates and not planner.recipe.comparison.calibrate:
             if named:
-                message = f"the scorer {spec.text()!r} is for runs that calibrate"
-                raise RecipeError(f"{message}; say --calibrate, or calibrate = true under [comparison]")
+                message = f"the scorer {spec.text()!r} needs a run that calibrates"
+                raise RecipeError(f"{message}; add --calibrate, or calibrate = true under [comparison]")
             continue
         given = {f"scorer {scorer.offer.name!r}", *(f"metric {metric.id!r}" for metric in scorer.offer.metrics)}
         given |= {f"table {table.name!r}" for table in scorer.offer.tables}
         if clash := sorted(given & givers.keys()):
-            message = f"the scorers {givers[clash[0]]!r} and {spec.text()!r} both give the {clash[0]}"
+            message = f"the scorers {givers[clash[0]]!r} and {spec.text()!r} both compute the {clash[0]}"
             if named:
-                raise RecipeError(f"{message}; its scores could not be told apart: name one of them in a run")
-            planner.plan.notes.append(f"{message}: {spec.text()!r} is left aside; name it with --scorers to use it")
+                raise RecipeError(f"{message}; name only one of them")
+            planner.plan.notes.append(f"{message}: {spec.text()!r} is not used; name it with --scorers to use it")
             continue
         givers.update(dict.fromkeys(given, spec.text()))
         chosen.append((scorer, with_defaults(scorer.offer, spec.params, spec.text())))

@@ -145,7 +145,7 @@ def _lacks(card: Card, check: Check, machine: Machine) -> str | None:
     if offer is None:
         return None
     if isinstance(offer, ModelOffer) and offer.oracle:
-        return "needs values of the held-out cells (an oracle), which this version does not hand out"
+        return "needs values of the held-out cells (an oracle), which this version does not provide"
     return missing_hardware(offer.needs, "cpu", machine)
 
 
