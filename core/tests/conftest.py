@@ -19,29 +19,11 @@ from pertharness.host.environments.build import build
 from pertharness.host.environments.folder import Environment, Folder
 from pertharness.host.environments.wheels import requirement_name as name_of
 from pertharness.host.environments.wheels import worker_requirements, write_wheel
+from tiny_plugin import TINY_PLUGIN
 
 PERTHARNESS = str(Path(sys.executable).with_name("pertharness"))
 THIS_PYTHON = f"=={sys.version_info.major}.{sys.version_info.minor}.*"
 PINS = [*(f"{name_of(text)}==99" for text in worker_requirements()), "here==1.0"]
-PLUGIN = """
-import os, sys
-from pertharness import Card, ModelOffer, hookimpl, make_prediction
-OFFER = ModelOffer(name="tiny", summary="s", tasks=("double", "single"), input="pseudobulk", information="controls",
-                   cheap=True, deterministic=True)
-
-@hookimpl
-def describe():
-    return Card(models=(OFFER,))
-
-@hookimpl
-def fit(train):
-    return "nothing"
-
-@hookimpl
-def predict(controls, queries):
-    mean = controls.X.mean(axis=0)
-    return make_prediction({query: mean for query in queries}, controls.var_names)
-"""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -73,7 +55,7 @@ class Shelf:
     """
 
     root: Path
-    text: ClassVar[str] = PLUGIN
+    text: ClassVar[str] = TINY_PLUGIN
     pins: ClassVar[list[str]] = PINS
     program: ClassVar[str] = PERTHARNESS
     wheel = staticmethod(wheel)
@@ -90,7 +72,7 @@ class Shelf:
         return "\n".join(["# all of it", *self.pins, *more])
 
     def plugin(
-        self, version: str = "1.0", *, lock: str | bytes | None = None, text: str = PLUGIN, **more: object
+        self, version: str = "1.0", *, lock: str | bytes | None = None, text: str = TINY_PLUGIN, **more: object
     ) -> Path:
         """Write the wheel of the plugin `tiny`."""
         files = {"pertharness_tiny/__init__.py": text, "pertharness_tiny/requirements.lock": lock or self.lock()}

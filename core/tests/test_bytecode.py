@@ -15,30 +15,13 @@ import anndata
 import pytest
 from pertharness.host.environments.built import find_environments
 from pertharness.host.execution.checked_bytecode import compile_checked, compiled_path, is_current
+from tiny_plugin import TINY_PLUGIN
 
 if TYPE_CHECKING:
     from conftest import Shelf
 
 FIRST, SECOND = "FACTOR = 0.2\n", "FACTOR = 0.8\n"
-PLUGIN = """
-import edited_work
-from pertharness import Card, ModelOffer, hookimpl, make_prediction
-OFFER = ModelOffer(name="tiny", summary="s", tasks=("double", "single"), input="pseudobulk", information="controls",
-                   cheap=True, deterministic=True)
-
-@hookimpl
-def describe():
-    return Card(models=(OFFER,))
-
-@hookimpl
-def fit(train):
-    return "nothing"
-
-@hookimpl
-def predict(controls, queries):
-    mean = edited_work.FACTOR * controls.X.mean(axis=0)
-    return make_prediction({query: mean for query in queries}, controls.var_names)
-"""
+SCALED = TINY_PLUGIN.replace("import os, sys", "import edited_work").replace("mean = ", "mean = edited_work.FACTOR * ")
 RECIPE = """
 name = "r"
 seeds = [1]
@@ -119,7 +102,7 @@ def test_a_folder_that_cannot_be_written_is_left_alone(tmp_path: Path) -> None:
 
 def installed_to_be_edited(python: Path, sources: Path) -> Path:
     """Install a plugin in an environment, its files elsewhere, and return the module that its numbers come from."""
-    for name, text in {"edited/__init__.py": PLUGIN, "edited_work/__init__.py": FIRST}.items():
+    for name, text in {"edited/__init__.py": SCALED, "edited_work/__init__.py": FIRST}.items():
         (sources / name).parent.mkdir(parents=True)
         (sources / name).write_text(text)
     (site,) = python.parents[1].glob("lib/python3*/site-packages")
