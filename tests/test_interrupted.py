@@ -48,16 +48,11 @@ def finish(folder: Path, *more: object, status: int = 0) -> subprocess.Completed
     return done
 
 
-def hear_interrupts() -> None:
-    """Undo what a shell does to the jobs that it starts in the background, these tests among them."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def start(folder: Path, *more: object) -> subprocess.Popen[str]:
     # A session of its own, as a terminal gives it; so nothing of it is left when the test ends.
     return subprocess.Popen(
         command(folder, *more), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True, preexec_fn=hear_interrupts,
+        start_new_session=True,
     )  # fmt: skip
 
 
