@@ -1,10 +1,69 @@
-"""Settings of all tests: failures shown when they happen, and Ctrl-C as a terminal gives it."""
+"""Settings of all tests: which files are slow, failures shown when they happen, and Ctrl-C as a terminal gives it."""
 
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).parent
+# Files whose tests take long, most of it to start interpreters and environments. The first depend on the versions of
+# Python and of dependencies, and run with the oldest and the newest, too.
+SLOW_VERSIONS = frozenset({
+    "core/tests/test_conformance_kit.py",
+    "core/tests/test_containers.py",
+    "core/tests/test_datasets_scale.py",
+    "core/tests/test_join.py",
+    "core/tests/test_runner.py",
+    "core/tests/test_stages.py",
+    "core/tests/test_verify.py",
+    "core/tests/test_worker_main.py",
+    "plugins/scorers/tests/test_locfdr.py",
+    "tests/test_awkward_labels.py",
+    "tests/test_end_to_end.py",
+    "tests/test_older_runs.py",
+})  # fmt: skip
+SLOW = SLOW_VERSIONS | frozenset({
+    "core/tests/test_bytecode.py",
+    "core/tests/test_caches.py",
+    "core/tests/test_cli_streams.py",
+    "core/tests/test_environment_faults.py",
+    "core/tests/test_environments.py",
+    "core/tests/test_fetch_cli.py",
+    "core/tests/test_fetch_faults.py",
+    "core/tests/test_gpus.py",
+    "core/tests/test_group.py",
+    "core/tests/test_job_homes.py",
+    "core/tests/test_named_files.py",
+    "core/tests/test_scaffold.py",
+    "core/tests/test_stage_digests.py",
+    "core/tests/test_trees.py",
+    "core/tests/test_watch.py",
+    "tests/test_benchmarks.py",
+    "tests/test_calibration.py",
+    "tests/test_changed_inputs.py",
+    "tests/test_check_command.py",
+    "tests/test_commands_data.py",
+    "tests/test_commands_look.py",
+    "tests/test_commands_mistakes.py",
+    "tests/test_commands_run.py",
+    "tests/test_commands_score.py",
+    "tests/test_commands_store.py",
+    "tests/test_data_check.py",
+    "tests/test_interrupted.py",
+    "tests/test_misbehaving.py",
+    "tests/test_plugins_beside.py",
+    "tests/test_real_data.py",
+    "tests/test_reproduce_end_to_end.py",
+    "tests/test_sandbox_spy.py",
+    "tests/test_scored_files.py",
+    "tests/test_scorer_plugins.py",
+    "tests/test_slots_end_to_end.py",
+    "tests/test_tells_end_to_end.py",
+    "tests/test_third_party.py",
+    "tests/test_weights_end_to_end.py",
+})  # fmt: skip
 
 
 class FailuresAtOnce:
@@ -42,3 +101,14 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.pluginmanager.hasplugin("terminalreporter") and not hasattr(config, "workerinput"):
         config.pluginmanager.register(FailuresAtOnce(config), "failures-at-once")
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their markers
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow."""
+    for item in items:
+        name = item.path.relative_to(ROOT).as_posix() if item.path.is_relative_to(ROOT) else ""
+        if name in SLOW or item.get_closest_marker("docs") or item.get_closest_marker("models"):
+            item.add_marker(pytest.mark.slow)
+        if name in SLOW_VERSIONS:
+            item.add_marker(pytest.mark.versions)
