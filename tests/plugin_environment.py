@@ -30,6 +30,7 @@ def main(name: str, *options: str) -> None:
     """Build, check and test one plugin; `options` go to pytest."""
     pertharness = Path(sys.executable).with_name("pertharness")
     run(pertharness, "env", "build", f"plugins/{name}")
+    run(pertharness, "env", "remove", name, "--old")  # those of earlier versions of the harness
     run(pertharness, "env", "show", name)
     run(pertharness, "check", name)
     folder = open_folder()
