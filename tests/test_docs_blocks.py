@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "core" / "README.md", *sorted((ROOT / "plugins").glob("*/README.md")), *DOCS]
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
 # This very suite, run by the command that runs this test.
 ELSEWHERE = ("pip install tox && tox\n",)
@@ -18,6 +19,9 @@ ELSEWHERE = ("pip install tox && tox\n",)
 
 def blocks(page: Path) -> list[str]:
     return [text for text in BLOCK.findall(page.read_text(encoding="utf-8")) if text not in ELSEWHERE]
+
+
+WITH_BLOCKS = [page for page in PAGES if blocks(page)]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +55,7 @@ plain(doubles, "perturbation").write_h5ad(Path(sys.argv[1]) / "predictions.h5ad"
 
 @pytest.mark.docs
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", WITH_BLOCKS, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_the_shell_blocks_of_a_page_run(page: Path, clone: Path, tmp_path: Path) -> None:
     script = "set -euo pipefail\nset -x\n" + "\n".join(blocks(page))
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -62,4 +66,5 @@ def test_the_shell_blocks_of_a_page_run(page: Path, clone: Path, tmp_path: Path)
 
 def test_every_page_is_linked_from_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert [page.name for page in PAGES[1:] if page.relative_to(ROOT).as_posix() not in readme] == []
+    pages = [*DOCS, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+    assert [page.name for page in pages if page.relative_to(ROOT).as_posix() not in readme] == []
