@@ -42,7 +42,7 @@ file = "screen.h5ad"
 split = {{ kind = "double" }}
 [resources]
 jobs = 2
-timeout_s = 60
+timeout_s = 600
 """
 SPIES = BASE.replace("[2]", "[1]").replace('["mean"]', '["spy", "spy_alone[G=spied]"]')
 SPIES += "[environments.spying]\npython = '{python}'\n"

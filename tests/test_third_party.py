@@ -1,14 +1,12 @@
 """A stranger's plugin, from nothing to the leaderboard: new, install, check, its own tests, run."""
 
 import importlib.util
-import math
 import os
 import re
 import shutil
 import subprocess
 import sys
 import sysconfig
-import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -125,11 +123,11 @@ def test_the_plugin_of_the_tutorial_passes_at_the_first_try(place: Place) -> Non
 
 def test_a_plugin_that_dies_or_hangs_fails_the_check_it_was_in(place: Place) -> None:
     (place.packages / "unruly.py").write_text(UNRULY)
-    # What a check needs before the plugin's hook is called, on a machine as busy as this one is now.
-    started = time.monotonic()
-    assert place.call("-c", "import anndata, pertharness.testing.checks, pertharness.worker.stages").returncode == 0
-    limit = math.ceil(2 + 5 * (time.monotonic() - started))
-    done = place.pertharness("check", "unruly", "--timeout", str(limit))
+    # On a busy machine a low limit may end a check before it comes to the hook of the plugin.
+    for limit in (5, 25, 125):
+        done = place.pertharness("check", "unruly", "--timeout", str(limit))
+        if done.stdout.count(f"not finished after {limit} s") == 1:
+            break
     assert done.returncode == 1
     lines = done.stdout.splitlines()
     below = {line.split()[1]: after.strip() for line, after in pairwise(lines) if line.startswith("FAILED")}

@@ -469,7 +469,7 @@ def test_two_processes_fetch_one_file_once(site: Site, tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", code, url, str(tmp_path)]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, env=dict(os.environ), text=True) for _ in range(2)]
-    paths = [process.communicate(timeout=60)[0].strip() for process in both]
+    paths = [process.communicate(timeout=300)[0].strip() for process in both]
     assert paths == [str(tmp_path / "m" / "perturb")] * 2
     assert Path(paths[0]).read_bytes() == BODY
     assert len(served.asked) == 1

@@ -27,7 +27,7 @@ def describe():
     folder, name = Path({folder!r}), f"{{os.getpid()}}"
     began = time.monotonic()
     (folder / f"here-{{name}}").touch()
-    while len(list(folder.glob("here-*"))) < {together} and time.monotonic() - began < 60:
+    while len(list(folder.glob("here-*"))) < {together} and time.monotonic() - began < 300:
         time.sleep(0.01)
     time.sleep(0.1)
     seen = os.environ.get("CUDA_VISIBLE_DEVICES", "all")

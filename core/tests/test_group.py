@@ -73,7 +73,7 @@ ODD = pytest.mark.parametrize("put", [link, second_name, link_in_place_of_folder
 
 
 @ODD
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(300)
 def test_what_is_no_log_is_neither_cut_nor_written_nor_waited_for(
     put: Callable[[Path, Path], None], launch: Launch, victim: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,7 +172,7 @@ def outcome_of(code: str, python_with: Callable[[str, str], Path], folder: Path,
      "log.unlink(); os.mkfifo(log); stay()", "log.unlink(); log.mkdir(); (log / 'x').touch(); stay()"],
     ids=["link", "second name", "pipe", "folder"],
 )  # fmt: skip
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 def test_a_child_that_stays_is_noted_in_no_other_file(
     code: str, python_with: Callable[[str, str], Path], victim: Path, tmp_path: Path
 ) -> None:
@@ -279,7 +279,7 @@ with tempfile.TemporaryFile() as output:
     [end] = Group(here, lambda message: None, (launch,), popen.pid, output, (), **more).wait()
 print(end.state, end.type, end.message, "|", (launch.folder / "out" / "log.txt").read_text())
 """
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -249,7 +249,7 @@ def test_a_huge_matrix_that_is_not_there_costs_nothing(prediction: Launch) -> No
     assert "X has the shape (3, 40)" in refusal(prediction)
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(300)
 def test_groups_that_contain_each_other_come_to_an_end(prediction: Launch) -> None:
     """40 names of one group in itself: followed to any depth, they are 100 million groups in the fifth level alone."""
 

@@ -76,7 +76,7 @@ def measure(plugin: object, name: str, hook: str = "fit") -> Phase:
 
 def test_sleeping_costs_wall_time_and_no_cpu_time(plugin: object) -> None:
     phase = measure(plugin, "sleeps")
-    assert 0.3 <= phase.wall_s < 5
+    assert 0.3 <= phase.wall_s < 60
     assert phase.cpu_s < 0.2
 
 

@@ -33,7 +33,7 @@ def queue(context):
     channel = context.Queue()
     child = context.Process(target=put, args=(channel, 7))
     child.start()
-    answer = channel.get(timeout=20)
+    answer = channel.get(timeout=200)
     child.join()
     return answer == 7
 
@@ -105,7 +105,7 @@ def short() -> Iterator[Path]:
 def test_jobs_may_work_in_parallel(cheap: bool, python: Path, short: Path) -> None:
     store = Store.open(short)
     job = Job(key="parallel", stage="cards", plugin=PluginRef(name="parallel", module="parallel", version="1"))
-    outcome = Runner(store).run([Node(job=job, python=python, title="parallel", cheap=cheap, timeout_s=100)])[
+    outcome = Runner(store).run([Node(job=job, python=python, title="parallel", cheap=cheap, timeout_s=600)])[
         "parallel"
     ]
     assert outcome.state == "done", outcome

@@ -223,7 +223,7 @@ def test_a_run_that_relies_on_more_waits_until_a_removal_is_through(shelf: Shelf
             with pytest.raises(NotYet):
                 added.result(0.2)
             assert keys_in_use(shelf.store) == {"one"}
-        added.result(10)
+        added.result(300)
         assert keys_in_use(shelf.store) == {"one", "two"}
 
 

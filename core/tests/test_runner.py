@@ -132,7 +132,7 @@ def test_a_child_that_stays_is_ended_with_its_worker(python: Path, tmp_path: Pat
     store = Store.open(tmp_path / "store")
     before = time.monotonic()
     assert run(store, card_node("forks", python)) == {"forks": "done"}
-    assert time.monotonic() - before < 60
+    assert time.monotonic() - before < 300
     import psutil
 
     assert not [one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == SLEEP]
@@ -246,13 +246,13 @@ def test_a_killed_runner_takes_its_worker_along_and_leaves_nothing_half(python: 
     arguments = [str(Path(__file__).parent), str(store.root), str(python)]
     with subprocess.Popen([sys.executable, "-c", RUNNER, *arguments]) as runner:
         started = store.work("key-hangs") / "started.json"
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not started.exists():
             assert time.monotonic() < deadline
             time.sleep(0.05)
         worker = json.loads(started.read_text())["pid"]
         os.kill(runner.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 300
     while not has_ended(worker):
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -243,7 +243,7 @@ def hole(path: Path, size: int = 1 << 43) -> None:
         file.truncate(size)
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("others_live", [False, True])
 def test_a_file_that_is_all_hole_is_not_read(others_live: bool, launch: Launch) -> None:
     """8 TiB take an hour to hash, and no room on the disk."""
@@ -280,7 +280,7 @@ def test_a_text_is_no_longer_than_those_of_its_name(stage: Stage, name: str, lau
     assert "expected at most" in status.message
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(300)
 def test_of_a_log_that_is_all_hole_the_beginning_is_kept(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LARGEST_LOG", 1000)
     hole(launch.folder / "out" / "log.txt")
@@ -376,7 +376,7 @@ def test_files_of_hdf5_are_checked_in_another_process_than_that_which_settles(em
     assert forks
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(300)
 def test_a_file_that_is_never_read_to_its_end_is_the_jobs_fault(embedded: Launch) -> None:
     (embedded.folder / "embedding.h5ad").unlink()
     os.mkfifo(embedded.folder / "embedding.h5ad")
@@ -385,7 +385,7 @@ def test_a_file_that_is_never_read_to_its_end_is_the_jobs_fault(embedded: Launch
     assert children_of(os.getpid()) == []
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(300)
 def test_a_file_at_which_the_reader_crashes_is_the_jobs_fault(embedded: Launch) -> None:
     (embedded.folder / "embedding.h5ad").unlink()
     os.mkfifo(embedded.folder / "embedding.h5ad")

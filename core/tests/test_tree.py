@@ -35,7 +35,7 @@ def daemon(seconds):
 linux_alone = pytest.mark.skipif(sys.platform != "linux", reason="there are no subreapers on this system")
 
 
-def watch(code: str, timeout_s: float = 60) -> str:
+def watch(code: str, timeout_s: float = 300) -> str:
     done = subprocess.run(
         [sys.executable, "-I", "-c", WATCHER + code], capture_output=True, text=True, timeout=timeout_s,
         start_new_session=True,
@@ -48,7 +48,7 @@ def test_children_and_theirs_are_known() -> None:
     code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
     process = subprocess.Popen([sys.executable, "-c", code])
     try:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 300
         while not psutil.Process(process.pid).children():
             assert time.monotonic() < end
             time.sleep(0.02)
@@ -141,7 +141,7 @@ if os.fork() == 0:
         else:
             time.sleep(600)
     time.sleep(600)
-time.sleep(0.05)
+while len(descendants(os.getpid())) <= 10: time.sleep(0.001)  # and more to come
 ended = end_all()
 time.sleep(0.2)
 print(ended.killed > 10, descendants(os.getpid()))
@@ -152,18 +152,19 @@ print(ended.killed > 10, descendants(os.getpid()))
 @linux_alone
 def test_a_process_ends_with_the_one_that_started_it() -> None:
     words = watch("""
+read_end, write_end = os.pipe()
 parent = os.fork()
 if parent == 0:
     if os.fork() == 0:
         die_with_parent()
-        print(os.getpid(), flush=True)
+        os.write(write_end, str(os.getpid()).encode())
         time.sleep(600)
     time.sleep(600)
-time.sleep(0.5)
+print(os.read(read_end, 32).decode())
 os.kill(parent, 9)
 os.waitpid(parent, 0)
 """)
-    end = time.monotonic() + 10
+    end = time.monotonic() + 300
     while Path(f"/proc/{words.strip()}").exists():
         assert time.monotonic() < end
         time.sleep(0.02)

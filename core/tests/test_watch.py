@@ -110,7 +110,7 @@ class Bench:
         started = self.store.work("predicted") / "scratch" / "reading"
 
         def wait_and_act() -> None:
-            end = time.monotonic() + 60
+            end = time.monotonic() + 300
             while not started.exists() and time.monotonic() < end:
                 time.sleep(0.01)
             act()
