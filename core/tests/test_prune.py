@@ -156,8 +156,8 @@ def test_an_old_record_of_a_kept_run_stays_and_an_old_one_of_none_goes(shelf: Sh
 
 def test_a_running_job_keeps_its_folder_its_record_and_what_it_reads(shelf: Shelf) -> None:
     work = shelf.begin("running", "b prediction", "b data")
-    again = shelf.store.lock(shelf.keys["b scores"])  # made again: the old record is there until the new one is
-    lock = shelf.store.lock(shelf.keys["running"])
+    again = shelf.store.lease(shelf.keys["b scores"])  # made again: the old record is there until the new one is
+    lock = shelf.store.lease(shelf.keys["running"])
     assert lock is not None and again is not None
     pruned = shelf.prune(shelf.run("a scores"))
     assert shelf.there() == ALL_OF_A | ALL_OF_B | {"running", "card"}

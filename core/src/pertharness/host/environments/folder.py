@@ -20,7 +20,7 @@ from pertharness.host.environments.request_checks import NAME
 from pertharness.host.environments.wheels import normal_name
 from pertharness.host.environments.whole import damaged_packages, describe_damage
 from pertharness.host.packages.fingerprint import plugin_hash, worker_hash
-from pertharness.host.store.lock import Lock, try_lock
+from pertharness.host.store.leases import Lease, take_lease
 
 FORMAT = 1
 MARKER = "environment.json"
@@ -133,9 +133,9 @@ class Folder:
         """Make an environment the one in use for its plugin."""
         write_text(self.pointer(environment.name), environment.model_dump_json(indent=1))
 
-    def lock(self, name: str) -> Lock | None:
+    def lock(self, name: str) -> Lease | None:
         """Return the lock on builds of a name; None if another process holds it."""
-        return try_lock(self.root / f".{name}.lock")
+        return take_lease(self.root / f".{name}.lock")
 
     def remove(self, name: str, *, old_only: bool = False) -> list[str]:
         """Remove all environments of a plugin, or those no longer in use, and return the names of their folders.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pertharness.files.whole import sha256_text
 from pertharness.host.execution.hardware import Gpu, devices_of, fits
 from pertharness.host.execution.nodes import Node
-from pertharness.host.store.lock import Lock, try_lock
+from pertharness.host.store.leases import Lease, take_lease
 from pertharness.host.store.records import Store
 
 
@@ -25,7 +25,7 @@ class GpuClaim:
     """
 
     visible: str | None = None
-    locks: dict[str, Lock] = field(default_factory=dict)
+    locks: dict[str, Lease] = field(default_factory=dict)
 
     def release(self) -> None:
         """Return the GPU back."""
@@ -45,7 +45,7 @@ def find_place(node: Node, gpus: tuple[Gpu, ...], store: Store) -> GpuClaim | No
     for gpu in sorted(fitting, key=lambda gpu: gpu.memory_gb or 0.0):
         # By machine: runs on several may share a store. A name may hold what no file name does.
         path = store.root / "work" / f"gpu-{platform.node()}-{sha256_text(gpu.id)[:16]}.lock"
-        if lock := try_lock(path):
+        if lock := take_lease(path):
             return GpuClaim(gpu.id if node.job.device == "cuda" else None, {f"gpu {gpu.id}": lock})
     return None if fitting else GpuClaim()
 

@@ -19,7 +19,7 @@ from pertharness.host.execution.batch import Batch
 from pertharness.host.execution.gpus import GpuClaim
 from pertharness.host.execution.group import read_end
 from pertharness.host.execution.nodes import Node
-from pertharness.host.store.lock import Lock
+from pertharness.host.store.leases import Lease
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Seat:
     control: socket.socket
     output: IO[bytes]
     nodes: dict[str, Node] = field(default_factory=dict)
-    locks: dict[str, Lock] = field(default_factory=dict)
+    locks: dict[str, Lease] = field(default_factory=dict)
     place: GpuClaim | None = None
     kind: str = ""
     last_kind: str = ""
@@ -45,7 +45,7 @@ class Seat:
         """Whether it waits for work."""
         return not self.kind
 
-    def send(self, batch: Batch, nodes: Sequence[Node], locks: dict[str, Lock], place: GpuClaim) -> None:
+    def send(self, batch: Batch, nodes: Sequence[Node], locks: dict[str, Lease], place: GpuClaim) -> None:
         """Send a batch, with the locks of its jobs: these hold for as long as the watcher lives."""
         self.nodes, self.locks, self.place = {node.key: node for node in nodes}, dict(locks), place
         self.kind = self.last_kind = batch.kind

@@ -23,7 +23,7 @@ from pertharness.host.execution.local import Seat, close_seats, open_seat
 from pertharness.host.execution.nodes import Node, Outcome
 from pertharness.host.execution.ready import Ready
 from pertharness.host.execution.sandbox import describe_machine, find_mechanism
-from pertharness.host.store.lock import Lock
+from pertharness.host.store.leases import Lease
 from pertharness.host.store.records import STATUS, Store, read_status
 
 TICK_S = 0.2
@@ -207,7 +207,7 @@ class Runner:
         """Claim jobs and send those that can be had to a seat; return whether there were any."""
         locks = {}
         for node in chosen:
-            lock = self.store.lock(node.key)
+            lock = self.store.lease(node.key)
             self._ready.take(kind, [node])
             if lock is None:
                 self._elsewhere[node.key] = node
@@ -241,7 +241,7 @@ class Runner:
             mechanism=self.mechanism, shared=nodes[0].shares_process, guarded=self.guarded, gpu=place.visible,
         )  # fmt: skip
 
-    def _lay_out(self, node: Node, lock: Lock) -> bool:
+    def _lay_out(self, node: Node, lock: Lease) -> bool:
         """Lay out the folder of a job that is locked; return False where it needs no worker any more."""
         work = self.store.work(node.key)
         if (outcome := self._finished_before(node, work)) is not None:
@@ -324,7 +324,7 @@ class Runner:
             seat.place.release()
         seat.locks, seat.place = {}, None
 
-    def _commit(self, node: Node, status: Status, lock: Lock) -> None:
+    def _commit(self, node: Node, status: Status, lock: Lease) -> None:
         self.store.commit(node.stage, node.key)
         lock.release()
         self._conclude(node, Outcome(status.state, status.message, status, fresh=True))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pertharness.files.whole import write_text
-from pertharness.host.store.lock import Lock, try_lock
+from pertharness.host.store.leases import Lease, take_lease
 from pertharness.host.store.records import Store
 
 _INTERVAL_S = 0.02
@@ -56,10 +56,10 @@ def use_records(store: Store, keys: Iterable[str]) -> Iterator[Use]:
             lock.release()
 
 
-def _lock_where_writable(path: Path) -> Lock | None:
+def _lock_where_writable(path: Path) -> Lease | None:
     """Return the lock on a private path; None in a read-only folder."""
     try:
-        return try_lock(path)
+        return take_lease(path)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return None
@@ -70,7 +70,7 @@ def _lock_where_writable(path: Path) -> Lock | None:
 def nobody_else_removes(store: Store) -> Iterator[None]:
     """Prevent other processes from removing records or relying on new ones during the block; wait for them first."""
     path = store.root / "work" / "removing.lock"
-    while (lock := try_lock(path)) is None:
+    while (lock := take_lease(path)) is None:
         time.sleep(_INTERVAL_S)
     try:
         yield
@@ -82,7 +82,7 @@ def keys_in_use(store: Store) -> set[str]:
     """Return the keys that runs in progress rely on, and remove leftovers of killed runs."""
     keys: set[str] = set()
     for path in (store.root / "work").glob("run-*.json"):
-        lock = try_lock(path.with_suffix(".lock"))
+        lock = take_lease(path.with_suffix(".lock"))
         if lock is None:
             with contextlib.suppress(FileNotFoundError):  # it has just ended
                 keys.update(json.loads(path.read_text(encoding="utf-8")))

@@ -15,7 +15,7 @@ from typing import Any
 from pertharness.contract.jobs import Stage
 from pertharness.files.trees import remove_tree, unlock_folder
 from pertharness.host.store.in_use import keys_in_use, nobody_else_removes
-from pertharness.host.store.lock import try_lock
+from pertharness.host.store.leases import take_lease
 from pertharness.host.store.records import JOB, STAGES, STATUS, Store
 from pertharness.host.store.space import CACHES, OF_A_JOB, Measure, Space, entries, unfinished
 from pertharness.host.store.verify import record_of
@@ -122,7 +122,7 @@ def _keys_at_work(store: Store) -> set[str]:
     for path in entries(store.root / "work"):
         match = OF_A_JOB.fullmatch(path.name)
         if match and path.suffix == ".lock":
-            lock = try_lock(path)
+            lock = take_lease(path)
             if lock is None:
                 busy.add(match[1])
             else:
@@ -174,7 +174,7 @@ def _condemn(
     store: Store, kind: str, key: str, path: Path, condemned: list[tuple[str, Path]], pruned: Pruned, *, dry_run: bool
 ) -> None:
     """Rename a job's folder under its lock and add it to those to remove; skip it if it is in use."""
-    lock = store.lock(key)
+    lock = store.lease(key)
     if lock is None:
         pruned.skipped.append(f"{kind}/{path.name}: a job is at it")
         return

@@ -19,7 +19,7 @@ from pertharness.contract.jobs import FORMAT, SCRATCH, Artefact, Job, Stage, Sta
 from pertharness.files.trees import remove_tree, unlock_folder
 from pertharness.files.whole import sha256_file
 from pertharness.host.store.hashes import Sums, identity_of
-from pertharness.host.store.lock import Lock, try_lock
+from pertharness.host.store.leases import Lease, take_lease
 from pertharness.host.store.marker import MARKER, keep_marker, read_secret
 
 STORE_FORMAT = 2
@@ -100,9 +100,9 @@ class Store:
         """Return the status of a record; None if it is missing, or damaged so that it must be made again."""
         return read_status(self.record(stage, key), key, self.sums)
 
-    def lock(self, key: str) -> Lock | None:
-        """Return the lock on a job's work; None if another process holds it."""
-        return try_lock(self.root / "work" / f"{key}.lock")
+    def lease(self, key: str) -> Lease | None:
+        """Return the lease of a job; None if another process holds it."""
+        return take_lease(self.root / "work" / f"{key}.lock")
 
     def commit(self, stage: Stage, key: str) -> None:
         """Move finished work into place, replacing a damaged record; the lock must be held."""
