@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pertharness.contract.jobs import Job, PluginRef
+from pertharness.host.execution.local import local_executor
 from pertharness.host.execution.nodes import Node
 from pertharness.host.execution.runner import Runner
 from pertharness.host.store.records import Store
@@ -83,8 +84,8 @@ def run_jobs(n_jobs: int, isolation: str, ref: PluginRef, *, cheap: bool = True)
     with tempfile.TemporaryDirectory() as folder:
         store = Store.open(Path(folder))
         first = Node(job=nodes[0].job.model_copy(update={"key": "f" * 64}), python=Path(sys.executable), title="")
-        Runner(store, isolation=isolation).run([first])  # sources are compiled
-        spent = measured(lambda: Runner(store, isolation=isolation).run(nodes))
+        Runner(store, local_executor(store.root, isolation=isolation)).run([first])  # sources are compiled
+        spent = measured(lambda: Runner(store, local_executor(store.root, isolation=isolation)).run(nodes))
         assert len(list((store.root / "cards").iterdir())) == n_jobs + 1
     return spent
 

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from pertharness.files.whole import canonical_json, sha256_text
+from pertharness.host.execution.local import local_executor
 from pertharness.host.plan import Source, build_plan
 from pertharness.host.plugins.registry import open_registry
 from pertharness.host.recipe import make_recipe, parse_models
@@ -36,7 +37,9 @@ def measure(n_jobs: int = 25_000) -> tuple[int, float, float, float]:
         given = quick_recipe((), tasks=(), split=None, params={}).model_dump(exclude_none=True)
         recipe = make_recipe({**given, "seeds": list(range(1, SEEDS + 1)), "models": parse_models(models)})
         started, began = time.perf_counter(), time.process_time()
-        plan = build_plan(recipe, registry, store, {name: Source() for name in recipe.datasets})
+        plan = build_plan(
+            recipe, registry, store, {name: Source() for name in recipe.datasets}, local_executor(store.root)
+        )
         seconds, processor = time.perf_counter() - started, time.process_time() - began
         began = time.process_time()
         for node in plan.nodes.values():

@@ -11,6 +11,7 @@ import pytest
 from pertharness.contract.jobs import Job, PluginRef
 from pertharness.host.environments.folder import open_folder, site_packages
 from pertharness.host.execution.caches import CACHES
+from pertharness.host.execution.local import local_executor
 from pertharness.host.execution.nodes import Node, Outcome
 from pertharness.host.execution.runner import Runner
 from pertharness.host.store.records import Store
@@ -67,7 +68,8 @@ def describe(text: str, packages: Path, folder: Path) -> tuple[Outcome, Path]:
     store = Store.open(folder / "store")
     job = Job(key="card", stage="cards", plugin=PluginRef(name="torch", module="plugin_with_torch", version="1"))
     node = Node(job=job, python=folder / "env" / "bin" / "python", title="card", timeout_s=900)
-    return Runner(store, isolation="landlock").run([node])["card"], store.record("cards", "card")
+    executor = local_executor(store.root, isolation="landlock")
+    return Runner(store, executor).run([node])["card"], store.record("cards", "card")
 
 
 def test_a_data_loader_has_workers(packages: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 import pertharness
 from pertharness.contract.cards import MetricOffer, ModelOffer, ScorerOffer
 from pertharness.datasets import describe
+from pertharness.host.execution.local import local_executor
 from pertharness.host.plan import build_plan
 from pertharness.host.packages.installed import find_installed
 from pertharness.host.recipe import Recipe
@@ -30,7 +31,7 @@ registry = Registry({"datasets": own}, {one.name: Offered(own, one) for one in d
 registry.models["m"], registry.scorers["s"] = Offered(own, model), Offered(own, scorer)
 asked = {"datasets": {"demo": {}}, "seeds": [1], "tasks": [{"split": {"kind": "double"}}], "models": ["m"]}
 asked |= {"comparison": {"calibrate": True}, "training_seeds": [1, 2]}
-plan = build_plan(Recipe.model_validate(asked), registry, Store.open(Path("store")), {})
+plan = build_plan(Recipe.model_validate(asked), registry, Store.open(Path("store")), {}, local_executor(Path("store")))
 print(pertharness.__file__, *plan.nodes)
 """
 COMPILED = shutil.ignore_patterns("__pycache__")  # which other tests replace at the same time

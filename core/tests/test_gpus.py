@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from pertharness.contract.jobs import Job, PluginRef
-from pertharness.host.execution.gpus import find_place
-from pertharness.host.execution.hardware import Gpu
+from pertharness.host.execution.gpus import claim_gpu
+from pertharness.host.execution.hardware import Gpu, Machine
+from pertharness.host.execution.local import local_executor
 from pertharness.host.execution.nodes import Node
 from pertharness.host.execution.runner import Runner
 from pertharness.host.store.records import Store
@@ -56,7 +57,8 @@ class Bench:
         return Node(job=job, python=self.python, title=key, gpu_gb=gpu_gb)
 
     def run(self, nodes: list[Node], *gpus: Gpu) -> Ran:
-        outcomes = Runner(self.store, slots=4, gpus=gpus, isolation="none").run(nodes)
+        executor = local_executor(self.store.root, slots=4, isolation="none", machine=Machine(64, 100, gpus))
+        outcomes = Runner(self.store, executor).run(nodes)
         assert {outcome.state for outcome in outcomes.values()} == {"done"}
         rows = [path.read_text().split() for path in self.folder.glob("ran-*")]
         assert len(rows) == len(nodes)
@@ -96,12 +98,12 @@ def test_a_job_gets_a_gpu_that_is_large_enough_and_leaves_larger_ones(tmp_path: 
 def test_a_gpu_that_another_run_holds_is_not_free(tmp_path: Path) -> None:
     bench = Bench(tmp_path, together=1)
     node = bench.node("key0", 40)
-    held = find_place(node, (SMALL, LARGE), bench.store)
+    held = claim_gpu(node, (SMALL, LARGE), bench.folder)
     assert held is not None
     assert held.visible == "GPU-large"
-    assert find_place(node, (SMALL, LARGE), Store.open(bench.store.root)) is None
+    assert claim_gpu(node, (SMALL, LARGE), bench.folder) is None
     held.release()
-    again = find_place(node, (SMALL, LARGE), bench.store)
+    again = claim_gpu(node, (SMALL, LARGE), bench.folder)
     assert again is not None
     again.release()
 
@@ -109,11 +111,13 @@ def test_a_gpu_that_another_run_holds_is_not_free(tmp_path: Path) -> None:
 def test_a_device_that_the_user_chose_is_held_under_its_own_name(tmp_path: Path) -> None:
     bench = Bench(tmp_path, together=1)
     node = bench.node("key0", device="cuda:1")
-    place = find_place(node, (SMALL, LARGE), bench.store)
-    assert place is not None
-    assert (place.visible, list(place.locks)) == (None, ["gpu GPU-large"])
-    assert find_place(node, (SMALL, LARGE), bench.store) is None
-    place.release()
+    claim = claim_gpu(node, (SMALL, LARGE), bench.folder)
+    assert claim is not None
+    assert (claim.visible, len(claim.leases)) == (None, 1)
+    assert claim_gpu(node, (SMALL, LARGE), bench.folder) is None
+    other = claim_gpu(bench.node("key1", 40, device="cuda:0"), (LARGE, SMALL), bench.folder)
+    assert other is None  # the same GPU under another number
+    claim.release()
 
 
 def test_the_gpu_is_no_part_of_the_job_file(tmp_path: Path) -> None:

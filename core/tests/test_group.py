@@ -17,6 +17,7 @@ from pertharness.contract.jobs import Job, PluginRef
 from pertharness.host.execution import group as module
 from pertharness.host.execution.batch import Launch
 from pertharness.host.execution.group import _add_to_log, _cut
+from pertharness.host.execution.local import local_executor
 from pertharness.host.execution.nodes import Node, Outcome
 from pertharness.host.execution.runner import Runner
 from pertharness.host.execution.sandbox import has_bwrap
@@ -162,7 +163,8 @@ def node(python: Path, **limits: float) -> Node:
 
 def outcome_of(code: str, python_with: Callable[[str, str], Path], folder: Path, **limits: float) -> Outcome:
     python = python_with("leaving", CARD.replace("LEAVE", code))
-    return Runner(Store.open(folder / "store"), isolation="none").run([node(python, **limits)])["key"]
+    store = Store.open(folder / "store")
+    return Runner(store, local_executor(store.root, isolation="none")).run([node(python, **limits)])["key"]
 
 
 @linux_alone
@@ -211,7 +213,7 @@ def test_deep_folders_that_a_job_leaves_end_neither_it_nor_the_next(
     python = python_with("leaving", CARD.replace("LEAVE", f"{code}; os.chdir('/')"))
     store = Store.open(tmp_path / "store")
     for _ in range(2):
-        runner = Runner(store, isolation=isolation, retry=frozenset(("done",)))
+        runner = Runner(store, local_executor(store.root, isolation=isolation), retry=frozenset(("done",)))
         outcome = runner.run([node(python)])["key"]
         assert (outcome.fresh, outcome.state, outcome.message) == (True, "done", "")
     assert sorted(path.name for path in store.record("cards", "key").iterdir()) == [
@@ -235,13 +237,15 @@ def test_folders_that_a_job_closed_are_opened_again(
     python = python_with("leaving", CARD.replace("LEAVE", code))
     words = as_a_user(f"""
 from pertharness.host.execution.runner import Runner
+from pertharness.host.execution.local import local_executor
 from pertharness.host.execution.nodes import Node
 from pertharness.host.store.records import Store
 from pertharness.contract.jobs import Job, PluginRef
 job = Job(key="key", stage="cards", plugin=PluginRef(name="test", module="leaving", version="1"))
 store = Store.open(top / "store")
 for again in (frozenset(), frozenset(("crashed", "failed", "done"))):
-    outcome = Runner(store, isolation="none", retry=again).run([Node(job=job, python=Path({str(python)!r}), title="")])
+    node = Node(job=job, python=Path({str(python)!r}), title="")
+    outcome = Runner(store, local_executor(store.root, isolation="none"), retry=again).run([node])
     print(outcome["key"].fresh, outcome["key"].state, outcome["key"].message)
 print([path.name for path in (store.root / "work").iterdir() if path.is_dir()])
 """)

@@ -27,6 +27,10 @@ def play_driver(folder: Path, monkeypatch: pytest.MonkeyPatch, listed: str = TWO
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
+def test_a_folder_that_is_not_made_yet_has_the_disk_of_the_one_above_it(tmp_path: Path) -> None:
+    assert read_machine(tmp_path / "not" / "yet").disk_gb == pytest.approx(read_machine(tmp_path).disk_gb, rel=0.2)
+
+
 def test_gpus_and_the_drivers_cuda_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     play_driver(tmp_path, monkeypatch)
     machine = read_machine(tmp_path)

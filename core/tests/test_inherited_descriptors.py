@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from pertharness.contract.jobs import Job, PluginRef
+from pertharness.host.execution.local import local_executor
 from pertharness.host.execution.nodes import Node
 from pertharness.host.execution.runner import Runner
 from pertharness.host.store.records import Store
@@ -46,7 +47,7 @@ def test_no_job_reads_what_another_one_wrote_where_their_worker_prints(tmp_path:
         for key in ("first", "second")
     ]
     store = Store.open(tmp_path / "store")
-    outcomes = Runner(store, isolation="none").run(nodes)
+    outcomes = Runner(store, local_executor(store.root, isolation="none")).run(nodes)
     assert [outcomes[key].state for key in ("first", "second")] == ["done", "done"], outcomes
     for key in ("first", "second"):
         assert "FOUND []" in (store.record("cards", key) / "log.txt").read_text()

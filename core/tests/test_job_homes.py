@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from pertharness.contract.jobs import Job, PluginRef
+from pertharness.host.execution.local import local_executor
 from pertharness.host.execution.nodes import Node
 from pertharness.host.execution.runner import Runner
 from pertharness.host.execution.sandbox import describe_machine, find_mechanism
@@ -75,7 +76,7 @@ def test_processes_of_a_job_talk_and_share_memory_however_deep_the_store_lies(
     job = Job(key=key, stage="cards", plugin=PluginRef(name="children", module="plugin_with_children", version="1"))
     python = python_with("plugin_with_children", PLUGIN)
     node = Node(job=job, python=python, title="children", timeout_s=300)
-    outcome = Runner(store, isolation=isolation).run([node])[key]
+    outcome = Runner(store, local_executor(store.root, isolation=isolation)).run([node])[key]
     log = (store.record("cards", key) / "log.txt").read_text()
     assert outcome.state == "done", outcome.message + log
     home = store.work(key).resolve() / "home"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from pertharness.contract.jobs import Job, PluginRef
+from pertharness.host.execution.local import local_executor
 from pertharness.host.execution.nodes import Node
 from pertharness.host.execution.runner import Runner
 from pertharness.host.execution.sandbox import find_mechanism
@@ -105,9 +106,8 @@ def short() -> Iterator[Path]:
 def test_jobs_may_work_in_parallel(cheap: bool, python: Path, short: Path) -> None:
     store = Store.open(short)
     job = Job(key="parallel", stage="cards", plugin=PluginRef(name="parallel", module="parallel", version="1"))
-    outcome = Runner(store).run([Node(job=job, python=python, title="parallel", cheap=cheap, timeout_s=600)])[
-        "parallel"
-    ]
+    node = Node(job=job, python=python, title="parallel", cheap=cheap, timeout_s=600)
+    outcome = Runner(store, local_executor(store.root)).run([node])["parallel"]
     assert outcome.state == "done", outcome
     log = (store.record("cards", "parallel") / "log.txt").read_text()
     [line] = [line for line in log.splitlines() if line.startswith("RESULTS ")]

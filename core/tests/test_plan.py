@@ -1,5 +1,6 @@
 """The plan of a recipe: which jobs, and on what their keys depend."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from pertharness.contract.errors import RecipeError
 from pertharness.contract.jobs import Artefact, Job, PluginRef, Stage, Status
 from pertharness.contract.options import PREDICTION_OPTIONS, ScoreOptions, kind_of_prediction
 from pertharness.files.whole import sha256_file
+from pertharness.host.execution.local import local_executor
 from pertharness.host.execution.nodes import Node, Outcome
 from pertharness.host.plan import Plan, Source, build_plan, plan_common_genes, primary_metric
 from pertharness.host.plan.inputs import Input, job_fields, key_inputs, needs, sums
@@ -66,6 +68,11 @@ def make_registry(mine: Plugin = MINE) -> Registry:
     )
 
 
+def plan_recipe(recipe: Recipe, registry: Registry, folder: Path, sources: Mapping[str, Source]) -> Plan:
+    store = Store.open(folder / "store")
+    return build_plan(recipe, registry, store, sources, local_executor(store.root))
+
+
 def plan_of(
     tmp_path: Path, registry: Registry | None = None, sources: dict[str, Source] | None = None, **fields: Any
 ) -> Plan:
@@ -76,7 +83,7 @@ def plan_of(
         "models": ["mean", "ridge"],
     }
     recipe = Recipe.model_validate({**usual, **fields})
-    return build_plan(recipe, registry or make_registry(), Store.open(tmp_path / "store"), sources or {})
+    return plan_recipe(recipe, registry or make_registry(), tmp_path, sources or {})
 
 
 def keys(plan: Plan, stage: str) -> set[str]:
@@ -475,7 +482,7 @@ def test_the_path_of_a_file_starts_at_the_recipe_and_is_found_from_anywhere(tmp_
     recipe = parse_recipe(text, "r.toml", tmp_path)
     again = parse_recipe(recipe_text(recipe), "copy.toml", Path("/elsewhere"))
     assert again == recipe
-    (node, *_) = nodes(build_plan(again, make_registry(), Store.open(tmp_path / "store"), {}), "embeddings")
+    (node, *_) = nodes(plan_recipe(again, make_registry(), tmp_path, {}), "embeddings")
     assert node.job.inputs["source"] == tmp_path / "genes.csv"
 
 

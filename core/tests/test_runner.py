@@ -8,12 +8,14 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pertharness.contract.jobs import Job, PluginRef
 from pertharness.host.execution.batch import Mechanism
 from pertharness.host.execution.kinds import kind_of
 from pertharness.host.execution.layout import lay_out
+from pertharness.host.execution.local import local_executor
 from pertharness.host.execution.nodes import Node
 from pertharness.host.execution.runner import DiskFullError, Runner
 from pertharness.host.execution.tree import has_ended
@@ -68,8 +70,12 @@ def card_node(name: str, python: Path, *, cheap: bool = False, needs: tuple[str,
     return Node(job=job, python=python, title=name, cheap=cheap, needs=needs, **limits)
 
 
-def run(store: Store, *nodes: Node, **options: object) -> dict[str, str]:
-    outcomes = Runner(store, isolation="none", **options).run(nodes)  # type: ignore[arg-type]
+def make_runner(store: Store, **options: Any) -> Runner:
+    return Runner(store, local_executor(store.root, isolation="none"), **options)
+
+
+def run(store: Store, *nodes: Node, **options: Any) -> dict[str, str]:
+    outcomes = make_runner(store, **options).run(nodes)
     return {key.removeprefix("key-"): outcome.state for key, outcome in outcomes.items()}
 
 
@@ -95,7 +101,7 @@ def test_each_fault_ends_in_its_state_with_a_message(
     name: str, state: str, words: list[str], python: Path, tmp_path: Path
 ) -> None:
     store = Store.open(tmp_path / "store")
-    outcome = Runner(store, isolation="none").run([card_node(name, python)])[f"key-{name}"]
+    outcome = make_runner(store).run([card_node(name, python)])[f"key-{name}"]
     assert outcome.state == state
     for word in words:
         assert word in outcome.message
@@ -123,7 +129,7 @@ def test_a_plugin_that_hangs_times_out(python: Path, tmp_path: Path) -> None:
 
 def test_a_plugin_that_eats_memory_is_stopped_at_its_limit(python: Path, tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
-    outcome = Runner(store, isolation="none").run([card_node("eats", python, memory_mb=400.0)])["key-eats"]
+    outcome = make_runner(store).run([card_node("eats", python, memory_mb=400.0)])["key-eats"]
     assert (outcome.state, outcome.status and outcome.status.type) == ("crashed", "MemoryLimit")
     assert "400 MB" in outcome.message
 
@@ -176,9 +182,9 @@ def test_a_crash_in_a_shared_process_costs_the_others_nothing(python: Path, tmp_
 def test_what_is_in_the_store_is_not_done_again_unless_asked_for(python: Path, tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
     nodes = [card_node("good", python), card_node("raises", python)]
-    first = Runner(store, isolation="none").run(nodes)
-    again = Runner(store, isolation="none").run(nodes)
-    retried = Runner(store, isolation="none", retry=frozenset({"failed"})).run(nodes)
+    first = make_runner(store).run(nodes)
+    again = make_runner(store).run(nodes)
+    retried = make_runner(store, retry=frozenset({"failed"})).run(nodes)
     assert [outcome.fresh for outcome in first.values()] == [True, True]
     assert [outcome.fresh for outcome in again.values()] == [False, False]
     assert {key: outcome.fresh for key, outcome in retried.items()} == {"key-good": False, "key-raises": True}
@@ -187,7 +193,7 @@ def test_what_is_in_the_store_is_not_done_again_unless_asked_for(python: Path, t
 def test_what_waits_for_a_failed_job_gets_its_state_and_words(python: Path, tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
     nodes = [card_node("raises", python), card_node("good", python, needs=("key-raises",))]
-    outcomes = Runner(store, isolation="none").run(nodes)
+    outcomes = make_runner(store).run(nodes)
     assert outcomes["key-good"].state == "failed"
     assert "no such thing" in outcomes["key-good"].message
     assert store.status("cards", "key-good") is None
@@ -199,7 +205,7 @@ def test_a_damaged_record_is_made_again(python: Path, tmp_path: Path) -> None:
     card = store.record("cards", "key-good") / "card.json"
     damaged = card.read_text().replace("1", "2", 1)  # of the same size
     card.write_text(damaged)
-    outcome = Runner(store, isolation="none").run([card_node("good", python)])["key-good"]
+    outcome = make_runner(store).run([card_node("good", python)])["key-good"]
     assert (outcome.state, outcome.fresh) == ("done", True)
     assert json.loads((store.record("cards", "key-good") / "card.json").read_text())["protocol"] == 1
 
@@ -207,7 +213,7 @@ def test_a_damaged_record_is_made_again(python: Path, tmp_path: Path) -> None:
 def test_a_full_disk_stops_the_run_and_leaves_no_status(python: Path, tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
     with pytest.raises(DiskFullError, match="free some disk space"):
-        Runner(store, isolation="none").run([card_node("full_disk", python)])
+        make_runner(store).run([card_node("full_disk", python)])
     assert store.status("cards", "key-full_disk") is None
 
 
@@ -217,7 +223,7 @@ def test_two_runs_on_one_store_do_each_job_once(python: Path, tmp_path: Path) ->
     results: list[dict[str, bool]] = []
 
     def go() -> None:
-        outcomes = Runner(store, isolation="none").run([card_node("slow", python), card_node("good", python)])
+        outcomes = make_runner(store).run([card_node("slow", python), card_node("good", python)])
         assert {outcome.state for outcome in outcomes.values()} == {"done"}
         results.append({key: outcome.fresh for key, outcome in outcomes.items()})
 
@@ -235,9 +241,11 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_runner import card_node
+from pertharness.host.execution.local import local_executor
 from pertharness.host.execution.runner import Runner
 from pertharness.host.store.records import Store
-Runner(Store.open(Path(sys.argv[2])), isolation="none").run([card_node("hangs", Path(sys.argv[3]))])
+store = Store.open(Path(sys.argv[2]))
+Runner(store, local_executor(store.root, isolation="none")).run([card_node("hangs", Path(sys.argv[3]))])
 """
 
 

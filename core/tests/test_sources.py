@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pertharness.contract.errors import StoreError
 from pertharness.contract.jobs import Job, PluginRef
+from pertharness.host.execution.local import local_executor
 from pertharness.host.execution.nodes import Node
 from pertharness.host.execution.runner import Runner
 from pertharness.host.packages.sources import Sources
@@ -52,7 +53,7 @@ def test_a_job_of_a_plugin_that_is_edited_meanwhile_leaves_no_record(text: str, 
     store = Store.open(tmp_path / "store")
     job = Job(key="key", stage="cards", plugin=PluginRef(name="mine", module="edits_itself", version="1"))
     node = Node(job=job, python=script, title="card", sources=Sources([edited]))
-    runner = Runner(store, isolation="none")
+    runner = Runner(store, local_executor(store.root, isolation="none"))
     if text:
         with pytest.raises(StoreError, match=r"edited\.py' of the plugin 'mine' was changed while the run used it"):
             runner.run([node])

@@ -21,6 +21,7 @@ from pertharness.contract.jobs import PluginRef, Status
 from pertharness.data import canonical
 from pertharness.data.expression import layers_of
 from pertharness.files.whole import sha256_file
+from pertharness.host.execution.local import local_executor
 from pertharness.host.execution.nodes import Outcome
 from pertharness.host.execution.runner import Runner
 from pertharness.host.plan import Attempt, Plan, Source, build_plan
@@ -261,10 +262,10 @@ def carry_out(folder: Path, adata: AnnData, models: tuple[str, ...]) -> Run:
         }
     )
     store, registry = Store.open(folder / "store"), make_registry(folder)
-    plan = build_plan(
-        recipe, registry, store, {"tiny": Source(folder / "cells.h5ad", sha256_file(folder / "cells.h5ad"))}
-    )
-    runner = Runner(store, isolation="none")  # the interpreter is a script
+    sources = {"tiny": Source(folder / "cells.h5ad", sha256_file(folder / "cells.h5ad"))}
+    executor = local_executor(store.root, isolation="none")  # the interpreter is a script
+    plan = build_plan(recipe, registry, store, sources, executor)
+    runner = Runner(store, executor)
     return Run(store, plan, runner.run(plan.nodes.values()))
 
 

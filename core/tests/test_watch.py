@@ -14,7 +14,8 @@ from pertharness.contract.jobs import Job, PluginRef, Task
 from pertharness.contract.labels import CONTROL
 from pertharness.data.canonical import select, write
 from pertharness.files.whole import sha256_file
-from pertharness.host.execution.local import Seat
+from pertharness.host.execution.executor import Usage
+from pertharness.host.execution.local import local_executor
 from pertharness.host.execution.nodes import Node, Outcome
 from pertharness.host.execution.runner import Runner
 from pertharness.host.store.records import Store
@@ -58,7 +59,7 @@ class Starts:
 
     def ended(self, node: Node, outcome: Outcome) -> None: ...
 
-    def tick(self, running: list[Seat]) -> None: ...
+    def tick(self, running: list[tuple[Node, Usage]]) -> None: ...
 
 
 class Bench:
@@ -102,7 +103,8 @@ class Bench:
         return (self.store.record("predictions", key) / "log.txt").read_text()
 
     def run(self, node: Node) -> Outcome:
-        return Runner(self.store, isolation="none", observer=self.starts).run([node])[node.key]
+        executor = local_executor(self.store.root, isolation="none")
+        return Runner(self.store, executor, observer=self.starts).run([node])[node.key]
 
     def run_meanwhile(self, act: Callable[[], object]) -> None:
         """Carry out the job, and do something once it has read its inputs and has not ended."""
@@ -225,7 +227,7 @@ def test_a_record_of_other_inputs_is_made_anew(bench: Bench) -> None:
 def test_jobs_that_one_watcher_gets_together_have_a_process_each(device: str, bench: Bench) -> None:
     """Those for a GPU are not forked: an interpreter is started for each, and for it alone."""
     nodes = [bench.node(key=key, device=device, cheap=True) for key in ("first", "second", "third")]
-    outcomes = Runner(bench.store, isolation="none").run(nodes)
+    outcomes = Runner(bench.store, local_executor(bench.store.root, isolation="none")).run(nodes)
     assert {key: (outcome.state, outcome.message) for key, outcome in outcomes.items()} == dict.fromkeys(
         ("first", "second", "third"), ("done", "")
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from pertharness.contract.jobs import Claim, Job, PluginRef
+from pertharness.host.execution.local import local_executor
 from pertharness.host.execution.nodes import Node, Outcome
 from pertharness.host.execution.runner import Runner
 from pertharness.host.execution.start import worker_command
@@ -89,7 +90,8 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict[str, Out
     folder = tmp_path_factory.mktemp("rude")
     python, store = make_interpreter(folder), Store.open(folder / "store")
     keys = [key for name in RUDE for key in (name, f"polite-{name}")]
-    return store, Runner(store, isolation="none").run([make_node(key, python) for key in keys])
+    executor = local_executor(store.root, isolation="none")
+    return store, Runner(store, executor).run([make_node(key, python) for key in keys])
 
 
 @pytest.mark.parametrize("name", RUDE)

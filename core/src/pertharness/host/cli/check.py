@@ -38,6 +38,7 @@ def check(
 
     One line per check: ok, FAILED with the reason, or skipped with the reason. Exit status 1 if one failed.
     """
+    from pertharness.host.execution.local import local_executor
     from pertharness.host.plugins.conformance import Limits, check_plugin, count
     from pertharness.host.recipe.value_types import read_value
     from pertharness.host.store.records import Store
@@ -51,7 +52,7 @@ def check(
     tried = []
     with tempfile.TemporaryDirectory(prefix="pertharness-check-") as folder:
         store = Store.open(Path(folder) / "store")
-        for each in check_plugin(plugin, store, Limits(timeout_s, memory_mb), asked):
+        for each in check_plugin(plugin, store, local_executor(store.root), Limits(timeout_s, memory_mb), asked):
             tried.append(each)
             echo(_line_of(each, verbose=verbose))
     counts = count(tried)

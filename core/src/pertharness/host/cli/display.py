@@ -6,7 +6,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from pertharness.host.execution.local import Seat
+from pertharness.host.execution.executor import Usage
 from pertharness.host.execution.nodes import Node, Outcome
 from pertharness.host.text.printable import printable
 
@@ -57,7 +57,7 @@ class PlainDisplay:
         for note in _shown_notes(node, outcome):
             self.console.print(f"    {printable(note)}", markup=False, highlight=False, soft_wrap=True)
 
-    def tick(self, running: list[Seat]) -> None:
+    def tick(self, running: list[tuple[Node, Usage]]) -> None:
         """Nothing moves."""
 
 
@@ -96,7 +96,7 @@ class LiveDisplay(PlainDisplay):
         else:
             self.ended_jobs += 1
 
-    def tick(self, running: list[Seat]) -> None:
+    def tick(self, running: list[tuple[Node, Usage]]) -> None:
         """Show what every worker is at."""
         from rich.console import Group
         from rich.text import Text
@@ -105,9 +105,8 @@ class LiveDisplay(PlainDisplay):
             return
         self._shown = time.monotonic()
         lines = [
-            f"  {printable(seat.nodes[seat.current].title)}  {self._shown - seat.since:.0f} s  {seat.rss_mb:.0f} MB"
-            for seat in running
-            if seat.current in seat.nodes
+            f"  {printable(node.title)}  {self._shown - usage.since:.0f} s  {usage.rss_mb:.0f} MB"
+            for node, usage in running
         ]
         self._live.update(
             Group(self._bar, *(Text(line, no_wrap=True, overflow="ellipsis") for line in lines)), refresh=True

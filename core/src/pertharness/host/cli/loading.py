@@ -37,7 +37,7 @@ def find_record(data: str, params: dict[str, Any], store_path: Path | None) -> t
     from pertharness.host.plugins.registry import look_up, open_registry
     from pertharness.host.recipe import make_recipe
     from pertharness.host.run.quick import dataset_name
-    from pertharness.host.run.session import plan_run
+    from pertharness.host.run.session import make_executor, plan_run
     from pertharness.host.store.in_use import use_records
     from pertharness.host.store.records import Store
     from pertharness.host.text.did_you_mean import expected
@@ -51,10 +51,11 @@ def find_record(data: str, params: dict[str, Any], store_path: Path | None) -> t
     name = dataset_name(path) if is_file else data.replace("/", "-")
     entry = {"file": path.absolute(), "params": params} if is_file else {"offer": data, "params": params}
     recipe = make_recipe({"name": name, "datasets": {name: entry}, "tasks": []})
-    plan = plan_run(recipe, registry, store, fetch_shown)
+    executor = make_executor(recipe, store)
+    plan = plan_run(recipe, registry, store, executor, fetch_shown)
     key = plan.datasets[name]
     click.get_current_context().with_resource(use_records(store, [key]))  # until the command ends
-    outcome = Runner(store, retry=frozenset({"failed", "crashed", "timeout", "invalid", "skipped"})).run(
+    outcome = Runner(store, executor, retry=frozenset({"failed", "crashed", "timeout", "invalid", "skipped"})).run(
         [plan.nodes[key]]
     )[key]
     if outcome.status is not None and outcome.status.type == ChoiceError.__name__:

@@ -129,14 +129,15 @@ def carry_out_run(
     """
     from pertharness.host.cli.display import make_display
     from pertharness.host.cli.fetching import fetch_shown
-    from pertharness.host.run.session import carry_out, plan_run
+    from pertharness.host.run.session import carry_out, make_executor, plan_run
     from pertharness.host.store.records import Store
 
     store = Store.open(store_path)
     registry = registry_of(recipe, store, build=build)
     if named:
         check_installed(recipe, registry)
-    plan = plan_run(recipe, registry, store, fetch_shown)
+    executor = make_executor(recipe, store)
+    plan = plan_run(recipe, registry, store, executor, fetch_shown)
     for note in plan.notes:
         echo(note, err=True)
     console = error_console()
@@ -144,10 +145,9 @@ def carry_out_run(
         print_plan(plan, store, frozenset(retry))
         return None
     folder = out or Path("runs") / run_name(recipe)
-    slots = recipe.resources.jobs or max(1, (os.cpu_count() or 1) // recipe.resources.threads)
     with make_display(console, len(plan.nodes)) as display:
         finished = carry_out(
-            recipe, registry, store, plan, folder, slots=slots, retry=frozenset(retry), observer=display,
+            recipe, registry, store, plan, folder, executor=executor, retry=frozenset(retry), observer=display,
             command=sys.argv[1:], files_first=files_first,
         )  # fmt: skip
     print_finished(finished, registry)

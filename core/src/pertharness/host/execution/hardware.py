@@ -1,4 +1,4 @@
-"""What this machine has, for what a card says that a model needs."""
+"""The hardware of a machine, and what it lacks of what a card says that a model needs."""
 
 from __future__ import annotations
 
@@ -54,13 +54,14 @@ class Machine:
 
 
 def read_machine(folder: Path) -> Machine:
-    """Return what this machine has; `folder` is where jobs work."""
-    found = find_gpus()
+    """Return what this machine has; `folder` is where jobs work, or will once it is made."""
+    gpus = find_gpus()
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     return Machine(
         ram_gb=psutil.virtual_memory().total / 1e9,
-        disk_gb=shutil.disk_usage(folder).free / 1e9,
-        gpus=found,
-        cuda=_driver_cuda() if found else "",
+        disk_gb=shutil.disk_usage(there).free / 1e9,
+        gpus=gpus,
+        cuda=_driver_cuda() if gpus else "",
     )
 
 
@@ -130,8 +131,8 @@ def find_gpus() -> tuple[Gpu, ...]:
 
 
 def _driver_cuda() -> str:
-    found = _CUDA.search(_output(["nvidia-smi"]))
-    return found[1] if found else ""
+    match = _CUDA.search(_output(["nvidia-smi"]))
+    return match[1] if match else ""
 
 
 def _output(command: list[str]) -> str:

@@ -1,28 +1,24 @@
-"""The runner: order, what the store has already, claims and commits; what runs a job is a watcher's matter."""
+"""The runner: order, what the store has already, leases and commits. Where jobs run is the executor's matter."""
 
 from __future__ import annotations
 
 import math
-import select
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from pertharness.contract.errors import PertharnessError, RecipeError, Skip, StoreError
+from pertharness.contract.errors import PertharnessError, Skip, StoreError
 from pertharness.contract.jobs import State, Status
 from pertharness.files.trees import remove_tree
 from pertharness.files.whole import write_text
-from pertharness.host.execution.batch import Batch, InputFile, Launch, Mechanism
-from pertharness.host.execution.bytecode import compile_editable
-from pertharness.host.execution.gpus import GpuClaim, find_place, shares_gpu
-from pertharness.host.execution.hardware import Gpu
+from pertharness.host.execution.batch import Batch, InputFile, Launch
+from pertharness.host.execution.executor import Event, Executor, Running, Usage
 from pertharness.host.execution.kinds import is_forked, kind_of
 from pertharness.host.execution.layout import STRENGTH, lay_out
-from pertharness.host.execution.local import Seat, close_seats, open_seat
 from pertharness.host.execution.nodes import Node, Outcome
 from pertharness.host.execution.ready import Ready
-from pertharness.host.execution.sandbox import describe_machine, find_mechanism
 from pertharness.host.store.leases import Lease
 from pertharness.host.store.records import STATUS, Store, read_status
 
@@ -47,8 +43,16 @@ class Observer(Protocol):
     def ended(self, node: Node, outcome: Outcome) -> None:
         """Take note of a job's outcome, fresh or from the store."""
 
-    def tick(self, running: list[Seat]) -> None:
-        """Take note that some time has passed."""
+    def tick(self, running: list[tuple[Node, Usage]]) -> None:
+        """Take note that some time has passed; `running`: the jobs at work, and what each has taken so far."""
+
+
+@dataclass(frozen=True)
+class _Started:
+    """A batch that was started, with the jobs of it that have not ended."""
+
+    running: Running
+    nodes: dict[str, Node]
 
 
 class Runner:
@@ -58,45 +62,33 @@ class Runner:
     ----------
     store
         Where records lie.
-    slots
-        Number of jobs at a time.
+    executor
+        What jobs run on.
     retry
         States of records that are to be made again.
     observer
         Display.
-    gpus
-        Those of this machine: each goes to one worker at a time, also where several runs share the store. Without any,
-        jobs that are to have one are carried out like the others.
-    isolation
-        ``auto``, or the mechanism that jobs are isolated by: then what was made with less is made again.
     guarded
         Files and folders that models must not be able to read, beside the store.
-
-    Raises
-    ------
-    RecipeError
-        If this machine has not the mechanism that is asked for.
     """
 
     def __init__(
-        self, store: Store, *, slots: int = 1, retry: frozenset[str] = frozenset(), observer: Observer | None = None,
-        gpus: tuple[Gpu, ...] = (), isolation: str = "auto", guarded: tuple[Path, ...] = (),
+        self, store: Store, executor: Executor, *, retry: frozenset[str] = frozenset(),
+        observer: Observer | None = None, guarded: tuple[Path, ...] = (),
     ) -> None:  # fmt: skip
-        mechanism = find_mechanism(isolation)
-        if mechanism is None:
-            raise RecipeError(f"isolation {isolation!r} is not available on this machine: {describe_machine()}")
         self.store = store
-        self.slots = slots
+        self.executor = executor
         self.retry = retry
         self.observer = observer
-        self.gpus = gpus
-        self.mechanism: Mechanism = mechanism
-        self.least = STRENGTH.get(isolation, 0)
         self.guarded = (store.root, *guarded)
         self.outcomes: dict[str, Outcome] = {}
-        self._seats: list[Seat] = []
+        self._started: list[_Started] = []
+        self._leases: dict[str, Lease] = {}
+        """Of the jobs that this run is at, by key."""
         self._elsewhere: dict[str, Node] = {}
         """Nodes that another run is at."""
+        self._has_to_wait = False
+        """Whether the executor had no seat for a node that is ready."""
 
     def run(self, nodes: Iterable[Node]) -> dict[str, Outcome]:
         """Return the outcome of every node, by key.
@@ -113,15 +105,15 @@ class Runner:
         self._ready = Ready(nodes, self.outcomes)
         self._looked = 0.0
         try:
-            while len(self._ready) or self._elsewhere or any(not seat.is_free for seat in self._seats):
+            while len(self._ready) or self._elsewhere or self._started:
                 self._settle()
                 self._start()
                 self._wait()
         finally:
-            close_seats(self._seats)
-            for seat in self._seats:
-                self._release(seat)
-            self._seats = []
+            self.executor.close()
+            self._started = []
+            for key in [*self._leases]:
+                self._leases.pop(key).release()
             self.store.sums.save()
         return self.outcomes
 
@@ -155,7 +147,7 @@ class Runner:
         """Return whether a record is of no use: its state is retried, or it was made otherwise than it would be now."""
         if status.state in self.retry:
             return True
-        if status.isolation is not None and STRENGTH[status.isolation.mechanism] < self.least:
+        if status.isolation is not None and STRENGTH[status.isolation.mechanism] < STRENGTH[self.executor.least]:
             return True
         sums = {file.role: file.sha256 for file in self._inputs(node) if file.sha256}
         return any(status.inputs.get(role, sha256) != sha256 for role, sha256 in sums.items())
@@ -180,55 +172,42 @@ class Runner:
             self.observer.ended(node, outcome)
 
     def _start(self) -> None:
-        free = [seat for seat in self._seats if seat.is_free]
-        waiting_for_gpu: list[Node] = []
-        places = self.slots - len(self._seats) + len(free)
-        kinds = list(self._ready.kinds()) if places else []
+        self._has_to_wait = False
+        kinds = list(self._ready.kinds()) if self.executor.n_free else []
         for position, (kind, alike) in enumerate(kinds):
-            if not places:
+            n_free = self.executor.n_free
+            if not n_free:
                 break
-            first = alike[0]
-            if any(shares_gpu(first, other) for other in waiting_for_gpu):
-                continue
-            place = find_place(first, self.gpus, self.store)
-            if place is None:  # until a GPU is free, the others go on
-                waiting_for_gpu.append(first)
+            seat = self.executor.offer(alike[0])
+            if seat is None:  # the others go on meanwhile
+                self._has_to_wait = True
                 continue
             # What is alike is spread over the free seats, unless other work waits for these.
             others = len(kinds) - position - 1
-            share = math.ceil(len(alike) / max(1, places - others)) if first.cheap else 1
-            chosen = alike[: min(MOST_IN_ONE_BATCH, share)]
-            if self._send(chosen, kind, place, free):
-                places -= 1
-            else:
-                place.release()
+            share = math.ceil(len(alike) / max(1, n_free - others)) if alike[0].cheap else 1
+            nodes = self._lease(alike[: min(MOST_IN_ONE_BATCH, share)], kind)
+            if not nodes:
+                seat.give_back()
+                continue
+            batch = self._batch(nodes, repr(kind), seat.gpu)
+            running = seat.start(batch, [self._leases[node.key] for node in nodes])
+            self._started.append(_Started(running, {node.key: node for node in nodes}))
 
-    def _send(self, chosen: list[Node], kind: tuple[object, ...], place: GpuClaim, free: list[Seat]) -> bool:
-        """Claim jobs and send those that can be had to a seat; return whether there were any."""
-        locks = {}
+    def _lease(self, chosen: list[Node], kind: tuple[object, ...]) -> list[Node]:
+        """Take the leases of jobs and lay out their folders; return those that can be started."""
+        ready = []
         for node in chosen:
-            lock = self.store.lease(node.key)
+            lease = self.store.lease(node.key)
             self._ready.take(kind, [node])
-            if lock is None:
+            if lease is None:
                 self._elsewhere[node.key] = node
-            elif self._lay_out(node, lock):
-                locks[node.key] = lock
-        nodes = [node for node in chosen if node.key in locks]
-        if not nodes:
-            return False
-        name = repr(kind)
-        seat = next((seat for seat in free if seat.last_kind == name), free[0] if free else None)
-        if seat is None:
-            if not self._seats:
-                compile_editable()
-            seat = open_seat()
-            self._seats.append(seat)
-        else:
-            free.remove(seat)
-        seat.send(self._batch(nodes, name, place), nodes, locks, place)
-        return True
+                continue
+            self._leases[node.key] = lease
+            if self._lay_out(node):
+                ready.append(node)
+        return ready
 
-    def _batch(self, nodes: list[Node], name: str, place: GpuClaim) -> Batch:
+    def _batch(self, nodes: list[Node], kind: str, gpu: str | None) -> Batch:
         launches = tuple(
             Launch(
                 job=node.job, folder=self.store.work(node.key), inputs=tuple(self._inputs(node)),
@@ -237,24 +216,24 @@ class Runner:
             for node in nodes
         )  # fmt: skip
         return Batch(
-            kind=name, python=nodes[0].python, warm=is_forked(nodes[0], self.mechanism), launches=launches,
-            mechanism=self.mechanism, shared=nodes[0].shares_process, guarded=self.guarded, gpu=place.visible,
+            kind=kind, python=nodes[0].python, warm=is_forked(nodes[0], self.executor.mechanism), launches=launches,
+            mechanism=self.executor.mechanism, shared=nodes[0].shares_process, guarded=self.guarded, gpu=gpu,
         )  # fmt: skip
 
-    def _lay_out(self, node: Node, lock: Lease) -> bool:
-        """Lay out the folder of a job that is locked; return False where it needs no worker any more."""
+    def _lay_out(self, node: Node) -> bool:
+        """Lay out the folder of a job whose lease is held; return False where it needs no worker any more."""
         work = self.store.work(node.key)
         if (outcome := self._finished_before(node, work)) is not None:
-            lock.release()
+            self._leases.pop(node.key).release()
             self._conclude(node, outcome)
             return False
         try:
-            lay_out(node, work, self.mechanism)
+            lay_out(node, work, self.executor.mechanism)
         except PertharnessError as error:
             state: State = "skipped" if isinstance(error, Skip) else "failed"
             status = Status(key=node.key, state=state, type=type(error).__name__, message=str(error))
             write_text(work / STATUS, status.model_dump_json(indent=1))
-            self._commit(node, status, lock)
+            self._commit(node, status)
             return False
         return True
 
@@ -269,42 +248,42 @@ class Runner:
         return Outcome(status.state, status.message, status, fresh=False)
 
     def _wait(self) -> None:
-        """Wait until a watcher reports something, or a while."""
-        busy = {seat.control: seat for seat in self._seats if not seat.is_free}
-        if busy:
-            for control in select.select(list(busy), [], [], TICK_S)[0]:
-                for message in busy[control].receive():
-                    self._hear(busy[control], message)
-        elif self._elsewhere:
-            time.sleep(TICK_S)
+        """Wait until something happens, or a while, and take what batches report."""
+        if self._started or self._elsewhere or self._has_to_wait:
+            self.executor.wait(TICK_S)
+        for batch in self._started:
+            for event in batch.running.events():
+                self._take(batch, event)
+            if not batch.running.is_alive:
+                self._end(batch)
+        self._started = [batch for batch in self._started if batch.running.is_alive]
         if self.observer:
-            self.observer.tick([seat for seat in self._seats if not seat.is_free])
+            usages = [(batch, batch.running.usage) for batch in self._started]
+            self.observer.tick([(batch.nodes[usage.key], usage) for batch, usage in usages if usage.key in batch.nodes])
 
-    def _hear(self, seat: Seat, message: dict[str, Any]) -> None:
-        if "started" in message:
-            if self.observer:
-                self.observer.started(seat.nodes[message["started"]])
-        elif "ended" in message:
-            key = message["ended"]
-            node = seat.nodes.pop(key)
-            status = read_status(self.store.work(key), key)
+    def _take(self, batch: _Started, event: Event) -> None:
+        if event.kind == "started" and self.observer:
+            self.observer.started(batch.nodes[event.key])
+        elif event.kind == "ended":
+            node = batch.nodes.pop(event.key)
+            status = read_status(self.store.work(event.key), event.key)
             if status is None:
-                raise StoreError(f"the status of the job {key!r} cannot be read; rerun the same command")
+                raise StoreError(f"the status of the job {event.key!r} cannot be read; rerun the same command")
             self._check_sources(node)
-            self._commit(node, status, seat.locks.pop(key))
-        elif "full" in message:
+            self._commit(node, status)
+        elif event.kind == "full":
             raise DiskFullError(
                 f"the disk of the store {str(self.store.root)!r} is full; free some disk space and rerun "
                 "the same command"
             )
-        elif "changed" in message:
-            raise StoreError(f"{message['message']}; rerun the same command, which makes it anew")
-        elif "idle" in message:
-            for key, node in seat.nodes.items():  # it did not come to these
-                seat.locks.pop(key).release()
-                self._ready.put_back(node, kind_of(node))
-            seat.nodes = {}
-            self._release(seat)
+        elif event.kind == "changed":
+            raise StoreError(f"{event.message}; rerun the same command, which makes it anew")
+
+    def _end(self, batch: _Started) -> None:
+        """Put back the jobs that a batch did not come to."""
+        for node in batch.nodes.values():
+            self._leases.pop(node.key).release()
+            self._ready.put_back(node, kind_of(node))
 
     def _check_sources(self, node: Node) -> None:
         """Raise where a plugin was edited while its job ran, whose key says what it was before."""
@@ -316,15 +295,7 @@ class Runner:
                 "same command, which takes it as it is by then"
             )
 
-    def _release(self, seat: Seat) -> None:
-        """Release the locks that a seat still has."""
-        for lock in seat.locks.values():
-            lock.release()
-        if seat.place is not None:
-            seat.place.release()
-        seat.locks, seat.place = {}, None
-
-    def _commit(self, node: Node, status: Status, lock: Lease) -> None:
+    def _commit(self, node: Node, status: Status) -> None:
         self.store.commit(node.stage, node.key)
-        lock.release()
+        self._leases.pop(node.key).release()
         self._conclude(node, Outcome(status.state, status.message, status, fresh=True))

@@ -1,20 +1,23 @@
 """The watcher: starts workers, keeps their limits, ends their processes, and makes the facts of their records.
 
 ``python -I -m pertharness.host.execution.watch DESCRIPTOR``: a process of its own, one per seat, that talks to the
-runner over a socket. It adopts every process that a job starts, so that none outlives the job; what it writes it has
-from files, once these processes are gone. It starts no thread, since it forks.
+runner over a socket. ``... watch BATCH.json`` carries out that one batch and reports to the file ``BATCH.events``, a
+line each: for executors whose jobs run where no socket leads. It adopts every process that a job starts, so that none
+outlives the job; what it writes it has from files, once these processes are gone. It starts no thread, since it forks.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import os
 import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -36,7 +39,9 @@ from pertharness.worker.job_run import DISK_FULL
 from pertharness.worker.landlock import Grants, abi_version
 
 MOST_DESCRIPTORS = 256
-"""Of locks that come with one batch."""
+"""Of leases that come with one batch."""
+EVENTS = ".events"
+"""Suffix of the file that a batch from a file reports to."""
 MOST_WARM = 3
 """Warm workers that are kept for later batches, of jobs that may read everything."""
 
@@ -50,6 +55,9 @@ class Watch:
     """A watcher with the warm workers that it keeps."""
 
     control: socket.socket
+    """Closed by the other side where the runner has ended."""
+    report: Callable[[dict[str, Any]], None]
+    """Sends a message to the runner."""
     short_names: Path
     """A folder of links to the homes of jobs."""
     warm: list[WarmWorker] = field(default_factory=list)
@@ -68,11 +76,11 @@ class Watch:
                 return
             batch = Batch.model_validate_json(message)
             try:
-                self._carry_out(batch)
+                self.carry_out(batch)
             finally:
-                for descriptor in descriptors:  # the locks of the jobs
+                for descriptor in descriptors:  # the leases of the jobs
                     os.close(descriptor)
-            self._send({"idle": True})
+            self.report({"idle": True})
 
     def _receive(self) -> tuple[bytes | None, list[int]]:
         """Return the next line of the runner, and the descriptors that came with it."""
@@ -87,13 +95,7 @@ class Watch:
             os.set_inheritable(descriptor, False)
         return message, descriptors
 
-    def _send(self, message: dict[str, Any]) -> None:
-        try:
-            self.control.sendall(json.dumps(message).encode() + b"\n")
-        except OSError:
-            raise RunnerGoneError from None
-
-    def _carry_out(self, batch: Batch) -> None:
+    def carry_out(self, batch: Batch) -> None:
         """Do the jobs of a batch, one after the other."""
         laid_out = tuple(self._lay_out(launch, str(number)) for number, launch in enumerate(batch.launches))
         batch = batch.model_copy(update={"launches": laid_out})
@@ -102,11 +104,11 @@ class Watch:
             try:
                 self._attempt(batch, launches)
             except ChangedError as error:
-                self._send({"changed": launches[0].job.key, "message": str(error)})
+                self.report({"changed": launches[0].job.key, "message": str(error)})
             except OSError as error:
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                     raise
-                self._send({"full": launches[0].job.key})
+                self.report({"full": launches[0].job.key})
         # What one split trains on another holds out: no job of another batch comes out of the same warm worker.
         if batch.launches[0].is_confined:
             self._close_warm(batch.kind)
@@ -132,7 +134,7 @@ class Watch:
             ends, grants, worker = self._run(batch, launches, output)
         for launch, end in zip(launches, ends, strict=True):
             if end is None:  # it was not come to
-                self._send({"left": launch.job.key})
+                self.report({"left": launch.job.key})
                 continue
             if end.state == "crashed" and end.type == str(DISK_FULL):
                 raise OSError(errno.ENOSPC, "no space left for the job's files")
@@ -144,10 +146,10 @@ class Watch:
             self._check_unchanged(launch, sums[launch.job.key])
             if self._was_touched(launch, times[launch.job.key]):  # it may have read what is gone again
                 self._close_warm(batch.kind)
-                self._send({"left": launch.job.key})
+                self.report({"left": launch.job.key})
                 continue
             write_status(launch, status)
-            self._send({"ended": launch.job.key})
+            self.report({"ended": launch.job.key})
 
     def _run(
         self, batch: Batch, launches: tuple[Launch, ...], output: IO[bytes]
@@ -157,7 +159,7 @@ class Watch:
             popen, grants = start_alone(batch.model_copy(update={"launches": launches}), output)
             popen.returncode = 0  # waited for below, by its number
             wrapped = batch.mechanism == "bwrap"
-            group = Group(self.control, self._send, launches, popen.pid, output, self._kept(), wrapped=wrapped)
+            group = Group(self.control, self.report, launches, popen.pid, output, self._kept(), wrapped=wrapped)
             return group.wait(), grants, None
         launch = launches[0]
         worker = self._warm_worker(batch)
@@ -172,7 +174,7 @@ class Watch:
             return [self._not_started(batch, words)], grants, None
         worker.output.seek(0, os.SEEK_END)
         parent, began = worker if worker.is_own else None, worker.output.tell()
-        ends = Group(self.control, self._send, launches, pid, worker.output, self._kept(), parent, began).wait()
+        ends = Group(self.control, self.report, launches, pid, worker.output, self._kept(), parent, began).wait()
         if has_ended(worker.pid):  # killed, with its child: the next job gets another one
             self._close_warm(batch.kind)
         return ends, grants, worker
@@ -288,18 +290,43 @@ def _times(launch: Launch) -> dict[str, int]:
 
 
 def main(arguments: list[str]) -> int:
-    """Watch jobs for the runner at the other end of a socket; its descriptor is the only argument."""
+    """Watch jobs for the runner at the other end of a socket, whose descriptor is the argument, or those of a file."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the runner, which then closes its end
     become_subreaper()
     with tempfile.TemporaryDirectory(prefix="ph-", ignore_cleanup_errors=True) as short_names:
-        watch = Watch(socket.socket(fileno=int(arguments[0])), Path(short_names))
-        try:
-            watch.serve()
-        except (RunnerGoneError, StoreError):
-            return 0
-        finally:
-            watch.close()
+        if arguments[0].isdecimal():
+            control = socket.socket(fileno=int(arguments[0]))
+            watch = Watch(control, functools.partial(_send, control), Path(short_names))
+            return _until_end(watch, watch.serve)
+        path = Path(arguments[0])
+        batch = Batch.model_validate_json(path.read_bytes())
+        control, _other_end = socket.socketpair()  # nobody closes it: what ends this process ends the jobs too
+        with path.with_suffix(EVENTS).open("a", encoding="utf-8") as events:
+            watch = Watch(control, functools.partial(_write, events), Path(short_names))
+            return _until_end(watch, lambda: watch.carry_out(batch))
+
+
+def _until_end(watch: Watch, work: Callable[[], None]) -> int:
+    try:
+        work()
+    except (RunnerGoneError, StoreError):
+        return 0
+    finally:
+        watch.close()
     return 0
+
+
+def _send(control: socket.socket, message: dict[str, Any]) -> None:
+    try:
+        control.sendall(json.dumps(message).encode() + b"\n")
+    except OSError:
+        raise RunnerGoneError from None
+
+
+def _write(events: IO[str], message: dict[str, Any]) -> None:
+    """Write a message as a line that a reader sees whole, or not yet."""
+    events.write(json.dumps(message) + "\n")
+    events.flush()
 
 
 if __name__ == "__main__":

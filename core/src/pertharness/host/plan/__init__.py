@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from pertharness.contract.errors import RecipeError
+from pertharness.host.execution.executor import Executor
 from pertharness.host.plan.calibration import half_plan, plan_calibration
 from pertharness.host.plan.common_genes import plan_common_genes
 from pertharness.host.plan.data_jobs import plan_dataset, plan_split
@@ -31,7 +32,9 @@ __all__ = [
 ]  # fmt: skip
 
 
-def build_plan(recipe: Recipe, registry: Registry, store: Store, sources: Mapping[str, Source]) -> Plan:
+def build_plan(
+    recipe: Recipe, registry: Registry, store: Store, sources: Mapping[str, Source], executor: Executor
+) -> Plan:
     """Return the plan of a recipe.
 
     Parameters
@@ -44,13 +47,15 @@ def build_plan(recipe: Recipe, registry: Registry, store: Store, sources: Mappin
         Store of the records. Only paths are taken from it: the plan does not depend on its content.
     sources
         Dataset name -> its file.
+    executor
+        What the jobs will run on: it is asked for the hardware that they can have.
 
     Raises
     ------
     RecipeError
         If a dataset, scorer or parameter is not available.
     """
-    planner = Planner(recipe, registry, store, Plan())
+    planner = Planner(recipe, registry, store, executor, Plan())
     for name in recipe.datasets:
         planner.plan.datasets[name] = plan_dataset(planner, name, sources.get(name, Source()))
     scorers = plan_scorers(planner)

@@ -9,8 +9,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import psutil
-
 from pertharness.contract.cards import DatasetOffer, EmbeddingOffer, ModelOffer, ScorerOffer
 from pertharness.contract.errors import RecipeError
 from pertharness.contract.jobs import Job
@@ -18,7 +16,8 @@ from pertharness.contract.jobs import Task as JobTask
 from pertharness.contract.stages import ON_DEVICE, Stage
 from pertharness.files.whole import sha256_file
 from pertharness.host.execution.batch import CORE
-from pertharness.host.execution.hardware import Machine, read_machine
+from pertharness.host.execution.executor import Executor
+from pertharness.host.execution.hardware import Machine
 from pertharness.host.execution.nodes import Node
 from pertharness.host.plan.inputs import Input, job_fields, key_inputs, needs, sums
 from pertharness.host.plan.plan import Attempt, Plan
@@ -40,6 +39,7 @@ class Planner:
     recipe: Recipe
     registry: Registry
     store: Store
+    executor: Executor
     plan: Plan
     hashes: dict[Path, str] = field(default_factory=dict)
     """Path -> sha256 of files that jobs name, each read once."""
@@ -52,15 +52,15 @@ class Planner:
     score_jobs: dict[tuple[Any, ...], Any] = field(default_factory=dict)
     """Common parts of the score jobs of a split, from `pertharness.host.plan.scores`."""
 
-    @functools.cached_property
+    @property
     def machine(self) -> Machine:
-        """Hardware of this machine, read once."""
-        return read_machine(self.store.root)
+        """Hardware where the jobs will run."""
+        return self.executor.machine
 
     @functools.cached_property
     def memory_mb(self) -> float:
         """Memory that a job may take: the user's limit, or 90% of the machine's, so that the system ends no process."""
-        return self.recipe.resources.memory_mb or 0.9 * psutil.virtual_memory().total / 1e6
+        return self.recipe.resources.memory_mb or 0.9 * self.machine.ram_gb * 1000
 
     def caches_of(self, plugin: Plugin) -> Path:
         """Return the file of a plugin's compile caches."""

@@ -13,7 +13,8 @@ from pertharness.contract.cards import Card, DatasetOffer, EmbeddingOffer, Model
 from pertharness.contract.errors import FetchError, PertharnessError, RecipeError
 from pertharness.contract.jobs import WEIGHTS, Job, PluginRef
 from pertharness.contract.stages import CARD
-from pertharness.host.execution.hardware import Machine, missing_hardware, read_machine
+from pertharness.host.execution.executor import Executor
+from pertharness.host.execution.hardware import Machine, missing_hardware
 from pertharness.host.execution.nodes import Node, Outcome
 from pertharness.host.execution.runner import Runner
 from pertharness.host.fetch import default_folder, fetch, place_of
@@ -74,7 +75,9 @@ def find_subject(name: str) -> tuple[PluginRef, Path]:
     raise RecipeError(f"no plugin and no module is called {name!r}; {expected(name, plugins)}; pip install it first")
 
 
-def check_plugin(name: str, store: Store, limits: Limits, asked: Asked | None = None) -> Iterator[Tried]:
+def check_plugin(
+    name: str, store: Store, executor: Executor, limits: Limits, asked: Asked | None = None
+) -> Iterator[Tried]:
     """Try all checks on a plugin and give them as they are done; `store` should be a new one.
 
     The first check of each offer comes before the others of that offer, which are not tried where it fails.
@@ -108,8 +111,7 @@ def check_plugin(name: str, store: Store, limits: Limits, asked: Asked | None = 
         job=Job(key="card", stage="cards", plugin=ref), python=python, title="card", cheap=True,
         timeout_s=limits.timeout_s or USUAL_S,
     )  # fmt: skip
-    runner = Runner(store)
-    outcomes = runner.run([card, *map(node, first)])
+    outcomes = Runner(store, executor).run([card, *map(node, first)])
     described = None
     if outcomes["card"].state == "done":
         described = Card.model_validate_json((store.record("cards", "card") / CARD).read_bytes())
@@ -122,13 +124,12 @@ def check_plugin(name: str, store: Store, limits: Limits, asked: Asked | None = 
     slow |= {("models", offer.name) for offer in described.models if not offer.cheap}
     slow |= {("embeddings", offer.name) for offer in described.embeddings if not offer.cheap}
     slow |= {(kind, name) for (kind, name), own in given.items() if kind == "datasets" and own.source}
-    machine = read_machine(store.root)
     lacking = {
         check.id: reason
         for check in checks
-        if (reason := damaged.get((check.kind, check.offer)) or _lacks(described, check, machine))
+        if (reason := damaged.get((check.kind, check.offer)) or _lacks(described, check, executor.machine))
     }
-    outcomes = Runner(store).run(node(check) for check in checks if check.id not in lacking)
+    outcomes = Runner(store, executor).run(node(check) for check in checks if check.id not in lacking)
     for check in checks:
         if check.id in lacking:
             yield Tried(check, "skipped", lacking[check.id])

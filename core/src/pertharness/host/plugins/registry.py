@@ -76,6 +76,7 @@ def open_registry(
     isolation
         Of the jobs that ask for cards.
     """
+    from pertharness.host.execution.local import local_executor
     from pertharness.host.execution.runner import Runner
 
     registry = Registry()
@@ -89,9 +90,8 @@ def open_registry(
     nodes = {name: _card_node(plugin) for name, plugin in registry.plugins.items()}
     # A card that could not be had is asked for anew every time: the cause may lie outside the plugin; it costs little.
     every_state_but_done = frozenset({"failed", "invalid", "timeout", "crashed", "skipped"})
-    outcomes = Runner(store, slots=os.cpu_count() or 1, retry=every_state_but_done, isolation=isolation).run(
-        nodes.values()
-    )
+    executor = local_executor(store.root, slots=os.cpu_count() or 1, isolation=isolation)
+    outcomes = Runner(store, executor, retry=every_state_but_done).run(nodes.values())
     cards = {}
     for name, node in nodes.items():
         card = _read_card(store, node, outcomes[node.key])

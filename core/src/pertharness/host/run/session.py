@@ -16,7 +16,8 @@ from pertharness.contract.errors import ChoiceError, DataError, FetchError, Reci
 from pertharness.contract.options import kind_of_prediction
 from pertharness.data.containers import is_zarr
 from pertharness.files.whole import sha256_file
-from pertharness.host.execution.hardware import find_gpus
+from pertharness.host.execution.executor import Executor
+from pertharness.host.execution.local import local_executor
 from pertharness.host.execution.nodes import Outcome
 from pertharness.host.execution.runner import Observer, Runner
 from pertharness.host.join.dataset_notes import notes_by_dataset, notes_by_file
@@ -94,7 +95,7 @@ def find_sources(recipe: Recipe, registry: Registry, fetch: Callable[[str, Any],
 
 
 def carry_out(
-    recipe: Recipe, registry: Registry, store: Store, plan: Plan, folder: Path, *, slots: int,
+    recipe: Recipe, registry: Registry, store: Store, plan: Plan, folder: Path, *, executor: Executor,
     retry: frozenset[str], observer: Observer | None, command: list[str], files_first: bool = False,
 ) -> Finished:  # fmt: skip
     """Do the jobs of a plan and write the run's folder.
@@ -104,6 +105,8 @@ def carry_out(
 
     Parameters
     ----------
+    executor
+        What the jobs run on.
     files_first
         Read the files of predictions before anything else is done but what they need, and end if one cannot be used.
 
@@ -114,22 +117,19 @@ def carry_out(
     """
     with use_records(store, plan.nodes) as use:
         return _carry_out(
-            recipe, registry, store, plan, folder, slots=slots, retry=retry, observer=observer, command=command,
+            recipe, registry, store, plan, folder, executor=executor, retry=retry, observer=observer, command=command,
             use=use, files_first=files_first,
         )  # fmt: skip
 
 
 def _carry_out(
-    recipe: Recipe, registry: Registry, store: Store, plan: Plan, folder: Path, *, slots: int,
+    recipe: Recipe, registry: Registry, store: Store, plan: Plan, folder: Path, *, executor: Executor,
     retry: frozenset[str], observer: Observer | None, command: list[str], use: Use, files_first: bool,
 ) -> Finished:  # fmt: skip
     started = datetime.now(timezone.utc)
-    gpus = find_gpus() if recipe.resources.device.startswith("cuda") else ()
     sources = [path for node in plan.nodes.values() for role, path in node.job.inputs.items() if role == "source"]
-    runner = Runner(
-        store, slots=slots, retry=retry, observer=observer, gpus=gpus, isolation=recipe.resources.isolation,
-        guarded=(folder.absolute(), *dict.fromkeys(sources)),
-    )  # fmt: skip
+    guarded = (folder.absolute(), *dict.fromkeys(sources))
+    runner = Runner(store, executor, retry=retry, observer=observer, guarded=guarded)
     if files_first:
         _read_files(plan, runner)
     write_recipe(recipe, folder / "recipe.toml")
@@ -173,10 +173,25 @@ def _read_files(plan: Plan, runner: Runner) -> None:
             raise RecipeError(f"predictions {plan.nodes[key].job.name!r}: {status.message}")
 
 
-def plan_run(recipe: Recipe, registry: Registry, store: Store, fetch: Callable[[str, Any], Path]) -> Plan:
+def make_executor(recipe: Recipe, store: Store) -> Executor:
+    """Return what the jobs of a recipe run on, with the limits that it sets.
+
+    Raises
+    ------
+    RecipeError
+        If the isolation that it asks for is not to be had there.
+    """
+    resources = recipe.resources
+    slots = resources.jobs or max(1, (os.cpu_count() or 1) // resources.threads)
+    return local_executor(store.root, slots=slots, isolation=resources.isolation)
+
+
+def plan_run(
+    recipe: Recipe, registry: Registry, store: Store, executor: Executor, fetch: Callable[[str, Any], Path]
+) -> Plan:
     """Return the plan of a recipe, its datasets' files found or fetched."""
     try:
-        return build_plan(recipe, registry, store, find_sources(recipe, registry, fetch))
+        return build_plan(recipe, registry, store, find_sources(recipe, registry, fetch), executor)
     except RecipeError as error:  # what is missed may be what a plugin that cannot be used would have offered
         told = [f"plugin {one.plugin!r} cannot be used ({one.state}): {one.message}" for one in registry.problems]
         raise RecipeError("; ".join([str(error), *told])) from None
