@@ -29,7 +29,7 @@ def measure(n_jobs: int = 25_000) -> tuple[int, float, float, float]:
     """Return the number of jobs, seconds and processor seconds of the plan, and processor seconds of the hashing."""
     with tempfile.TemporaryDirectory() as folder:
         store = Store.open(Path(folder))
-        registry = open_registry(store)
+        registry = open_registry()
         scorers = [one for one in registry.scorers.values() if not one.offer.calibrates]
         # Each model is one prediction and its scores, of two tasks and all seeds; not all scorers are for singles.
         of_a_model = SEEDS * sum(1 + sum(kind in one.offer.tasks for one in scorers) for kind in ("double", "single"))

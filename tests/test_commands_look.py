@@ -59,14 +59,14 @@ def test_show_of_no_one_record_says_so(key: str, bench: Bench, tmp_path: Path) -
         ("embeddings", {"pca", "transfer", "table", "spectral"}),
     ],
 )
-def test_list_names_what_is_installed(what: str, names: set[str], bench: Bench, tmp_path: Path) -> None:
-    said = pertharness("list", what, "--store", bench.folder / "store", cwd=tmp_path).stdout
+def test_list_names_what_is_installed(what: str, names: set[str], tmp_path: Path) -> None:
+    said = pertharness("list", what, cwd=tmp_path).stdout
     assert names <= {line.split()[0] for line in said.splitlines()}
 
 
-def test_list_shows_parameters_with_types_defaults_and_help_when_asked(bench: Bench, tmp_path: Path) -> None:
+def test_list_shows_parameters_with_types_defaults_and_help_when_asked(tmp_path: Path) -> None:
     def listed(what: str, *options: str) -> list[str]:
-        return pertharness("list", what, *options, "--store", bench.folder / "store", cwd=tmp_path).stdout.splitlines()
+        return pertharness("list", what, *options, cwd=tmp_path).stdout.splitlines()
 
     models = listed("models", "-v")
     at = next(i for i, line in enumerate(models) if line.startswith("linear "))

@@ -102,7 +102,7 @@ def test_a_new_plugin_is_on_the_next_leaderboard_and_nothing_else_is_done_again(
     assert {path: after[path] for path in before} == before
     made = sorted(path.parts[-3] for path in set(after) - set(before))
     asked = [task for one in describe().scorers if not one.calibrates for task in one.tasks if task != "transfer"]
-    assert made == ["cards", *["predictions"] * 2, *["scores"] * len(asked)]  # two tasks, each scorer that is for them
+    assert made == [*["predictions"] * 2, *["scores"] * len(asked)]  # two tasks, each scorer that is for them
 
 
 def test_the_plugin_of_the_tutorial_passes_at_the_first_try(place: Place) -> None:

@@ -130,7 +130,7 @@ def shelf(stocked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> She
         "UV_CACHE_DIR": str(stocked / "cache"),
         "UV_PYTHON_DOWNLOADS": "never",
         "XDG_CONFIG_HOME": str(tmp_path), "PERTHARNESS_ENVS": str(tmp_path / "envs"),
-        "PERTHARNESS_STORE": str(tmp_path / "store"),
+        "PERTHARNESS_STORE": str(tmp_path / "store"), "PERTHARNESS_CACHE": str(tmp_path / "cache"),
     }  # fmt: skip
     for name, value in settings.items():
         monkeypatch.setenv(name, value)

@@ -15,7 +15,7 @@ from pertharness.files.trees import remove_tree
 from pertharness.host.execution import caches
 from pertharness.host.execution.caches import CACHES, keep_caches, lay_out_caches
 from pertharness.host.execution.start import job_variables
-from pertharness.host.store.records import Store
+from pertharness.host.store.records import Store, read_status
 
 if TYPE_CHECKING:
     from conftest import Shelf
@@ -69,9 +69,8 @@ def test_what_describe_compiled_is_there_in_every_job_however_others_change_it(s
     logs = [path.read_text() for path in (store.root / "predictions").glob("*/log.txt")]
     assert len(logs) == 3
     assert all("found: kernel.bin compiled\n" in log for log in logs), logs
-    records = [path.parent for path in (store.root / "cards").glob(f"*/{CACHES}")]
-    (record,) = records
-    status = store.status("cards", record.name)
+    (kept,) = (shelf.root / "cache" / "cards").glob(f"*/{CACHES}")
+    status = read_status(kept.parent, kept.parent.name)
     assert status is not None
     assert status.artefacts.keys() == {"card.json", CACHES}
 

@@ -29,7 +29,6 @@ from pertharness.host.environments.wheels import core_wheel, read_wheel
 from pertharness.host.environments.wheels import requirement_name as name_of
 from pertharness.host.packages.fingerprint import plugin_hash
 from pertharness.host.plugins.registry import find_plugins, open_registry
-from pertharness.host.store.records import Store
 
 if TYPE_CHECKING:
     from conftest import Shelf
@@ -298,7 +297,7 @@ def test_a_lock_is_complete_exact_and_says_nothing_of_indexes(shelf: Shelf, sour
 
 def test_the_card_comes_from_the_plugin_in_its_environment(shelf: Shelf) -> None:
     built = shelf.build()
-    registry = open_registry(Store.open(shelf.root / "store"))
+    registry = open_registry()
     offered = registry.models["tiny"]
     assert offered.plugin.python == shelf.envs.path_of(built) / "bin" / "python"
     assert offered.plugin.packages == built.packages
@@ -307,7 +306,7 @@ def test_the_card_comes_from_the_plugin_in_its_environment(shelf: Shelf) -> None
 
 def test_an_import_that_fails_there_is_a_state_and_a_message(shelf: Shelf) -> None:
     shelf.build(text="import no_such_module\n")
-    registry = open_registry(Store.open(shelf.root / "store"))
+    registry = open_registry()
     (problem,) = registry.problems
     assert (problem.plugin, problem.state) == ("tiny", "failed")
     assert "No module named 'no_such_module'" in problem.message
@@ -328,7 +327,7 @@ def test_nothing_of_the_caller_leaks_in(shelf: Shelf) -> None:
     os.environ.update(variables)  # of this process: the command itself could not start with them
     try:
         built = shelf.build(text=shelf.text + WATCHFUL)
-        registry = open_registry(Store.open(shelf.root / "store"))
+        registry = open_registry()
     finally:
         for name in variables:
             del os.environ[name]

@@ -102,8 +102,8 @@ class Submitting:
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
-    return open_registry(Store.open(tmp_path_factory.mktemp("cards")))
+def registry() -> Registry:
+    return open_registry()
 
 
 def scores_of(folder: Path, registry: Registry, executor: Executor) -> bytes:

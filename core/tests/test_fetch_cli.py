@@ -15,8 +15,7 @@ H5AD = b"\x89HDF\r\n\x1a\n and so on"
 
 
 def call(tmp_path: Path, *words: str) -> Result:
-    folders = ["--folder", str(tmp_path / "data"), "--store", str(tmp_path / "store")]
-    return CliRunner().invoke(data, [*words, *folders])
+    return CliRunner().invoke(data, [*words, "--folder", str(tmp_path / "data")])
 
 
 def test_list_info_and_fetch_agree_on_where_a_file_lies(tmp_path: Path) -> None:

@@ -53,7 +53,6 @@ class Shelf:
             self.add("splits", f"{name} split", f"{name} data")
             self.add("predictions", f"{name} prediction", f"{name} split")
             self.add("scores", f"{name} scores", f"{name} data", f"{name} split", f"{name} prediction")
-        self.add("cards", "card")
 
     def add(self, stage: Stage, name: str, *reads: str, days: float = 0.0) -> str:
         """Lay down a record that reads others."""
@@ -105,19 +104,19 @@ def shelf(tmp_path: Path) -> Shelf:
 
 def test_what_a_kept_run_names_stays_with_all_that_it_was_made_from(shelf: Shelf) -> None:
     pruned = shelf.prune(shelf.run("a scores"))
-    assert shelf.there() == ALL_OF_A | {"card"}
+    assert shelf.there() == ALL_OF_A
     assert {kind: space.number for kind, space in pruned.removed.items()} == {
         "datasets": 1, "splits": 1, "predictions": 1, "scores": 1,
     }  # fmt: skip
     assert all(space.n_bytes > 1000 for space in pruned.removed.values())
-    assert (pruned.n_kept, pruned.n_used, pruned.skipped) == (5, 0, [])
+    assert (pruned.n_kept, pruned.n_used, pruned.skipped) == (4, 0, [])
     assert list((shelf.store.root / "work").iterdir()) == []
     assert shelf.prune(shelf.run("a scores")).removed == {}
 
 
 def test_several_runs_are_kept(shelf: Shelf) -> None:
     shelf.prune(shelf.run("a prediction"), shelf.run("b split"))
-    assert shelf.there() == {"a prediction", "a split", "a data", "b split", "b data", "card"}
+    assert shelf.there() == {"a prediction", "a split", "a data", "b split", "b data"}
 
 
 def test_a_dry_run_removes_nothing_and_counts_the_same(shelf: Shelf) -> None:
@@ -131,7 +130,7 @@ def test_only_what_is_old_goes_and_young_records_keep_what_they_were_made_from(s
     for name, stage in (("b data", "datasets"), ("b split", "splits"), ("b scores", "scores")):
         shelf.add(stage, name, *(["b data"] if name != "b data" else []), days=40)  # type: ignore[arg-type]
     shelf.prune(days=30)
-    assert shelf.there() == ALL_OF_A | {"b data", "b split", "b prediction", "card"}
+    assert shelf.there() == ALL_OF_A | {"b data", "b split", "b prediction"}
     shelf.prune(days=50)
     assert "b data" in shelf.there()
 
@@ -144,14 +143,14 @@ def test_a_record_that_does_not_say_when_it_ended_is_as_old_as_its_files(shelf: 
     for path in [*folder.iterdir(), folder]:
         os.utime(path, (time.time() - 40 * DAY_S,) * 2)
     shelf.prune(days=30)
-    assert shelf.there() == (ALL_OF_A | ALL_OF_B | {"card"}) - {"b scores"}
+    assert shelf.there() == (ALL_OF_A | ALL_OF_B) - {"b scores"}
 
 
 def test_an_old_record_of_a_kept_run_stays_and_an_old_one_of_none_goes(shelf: Shelf) -> None:
     for name in ("a scores", "b scores"):
         shelf.add("scores", name, days=40)
     shelf.prune(shelf.run("a scores"), days=30)
-    assert shelf.there() == (ALL_OF_A | ALL_OF_B | {"card"}) - {"b scores"}
+    assert shelf.there() == (ALL_OF_A | ALL_OF_B) - {"b scores"}
 
 
 def test_a_running_job_keeps_its_folder_its_record_and_what_it_reads(shelf: Shelf) -> None:
@@ -160,13 +159,13 @@ def test_a_running_job_keeps_its_folder_its_record_and_what_it_reads(shelf: Shel
     lock = shelf.store.lease(shelf.keys["running"])
     assert lock is not None and again is not None
     pruned = shelf.prune(shelf.run("a scores"))
-    assert shelf.there() == ALL_OF_A | ALL_OF_B | {"running", "card"}
+    assert shelf.there() == ALL_OF_A | ALL_OF_B | {"running"}
     assert pruned.n_used == 1
     assert (work / "job.json").exists()
     lock.release()
     again.release()
     shelf.prune(shelf.run("a scores"))
-    assert shelf.there() == ALL_OF_A | {"card"}
+    assert shelf.there() == ALL_OF_A
 
 
 def test_unfinished_work_goes_unless_a_kept_run_may_resume_it_or_it_is_young(shelf: Shelf) -> None:
@@ -188,12 +187,12 @@ def test_a_run_in_progress_keeps_all_that_its_plan_names(shelf: Shelf) -> None:
         assert run.stdout.readline() == "used\n"
         assert keys_in_use(shelf.store) == set(keys)
         pruned = shelf.prune(shelf.run("a split"))
-        assert shelf.there() == ALL_OF_B | {"a data", "a split", "card"}
+        assert shelf.there() == ALL_OF_B | {"a data", "a split"}
         assert pruned.n_used == 1
         run.kill()
         run.wait()
     shelf.prune(shelf.run("a split"))
-    assert shelf.there() == {"a data", "a split", "card"}
+    assert shelf.there() == {"a data", "a split"}
     assert list((shelf.store.root / "work").iterdir()) == []
 
 
@@ -248,7 +247,7 @@ def test_no_link_is_followed(shelf: Shelf, tmp_path: Path) -> None:
     (shelf.store.root / "joins").symlink_to(outside, target_is_directory=True)
     pruned = shelf.prune(shelf.run("a scores"))
     assert sorted(path.name for path in outside.iterdir()) == ["2" * 64, "data"]
-    assert shelf.there() == ALL_OF_A | {"card"}
+    assert shelf.there() == ALL_OF_A
     assert pruned.skipped == ["halves: is a link", f"scores/{'1' * 64}: is a link"]
     assert not (shelf.store.root / "work" / ("3" * 64)).is_symlink()
 
@@ -270,7 +269,7 @@ def test_the_size_of_a_store_is_counted_by_kind_and_a_file_of_two_names_once(she
     write_text(shelf.store.root / "joins" / "piece", "z" * 70)
     write_text(shelf.store.root / "hashes.json", "{}")
     rows = {row.name: row for row in take_stock(shelf.store)}
-    assert [rows[name].number for name in ("cards", "datasets", "halves", "scores", "unfinished")] == [1, 2, 0, 2, 1]
+    assert [rows[name].number for name in ("datasets", "halves", "scores", "unfinished")] == [2, 0, 2, 1]
     texts = [shelf.place(name) / file for name in ("a data", "b data") for file in ("job.json", "status.json")]
     assert rows["datasets"].n_bytes == 2000 + sum(path.stat().st_size for path in texts)
     assert rows["unfinished"].n_bytes == 500 + (work / "job.json").stat().st_size

@@ -6,14 +6,13 @@ from pathlib import Path
 from pertharness.contract.jobs import PluginRef
 from pertharness.host.packages.installed import find_installed
 from pertharness.host.plugins.registry import open_registry
-from pertharness.host.store.records import Store
 
 
 def test_no_plugin_is_called_as_the_harness_is(tmp_path: Path) -> None:
     """Its jobs would be those of the harness itself, which may read everything."""
     baselines = find_installed()[0]["baselines"]
     ref = PluginRef(name="pertharness", module=baselines.ref.module, version="1")
-    registry = open_registry(Store.open(tmp_path / "store"), {"pertharness": replace(baselines, ref=ref)})
+    registry = open_registry({"pertharness": replace(baselines, ref=ref)})
     assert "pertharness" not in registry.plugins
     [problem] = [problem for problem in registry.problems if problem.plugin == "pertharness"]
     assert problem.state == "invalid"

@@ -21,13 +21,9 @@ from pertharness.host.cli.streams import echo
 from pertharness.host.fetch import default_folder, local_file, place_of
 from pertharness.host.fetch.checksums import recorded
 from pertharness.host.plugins.registry import open_registry
-from pertharness.host.store.records import Store
 
 _FOLDER = click.option(
     "--folder", type=click.Path(file_okay=False, path_type=Path), help="Folder of published files. [PERTHARNESS_DATA]"
-)
-_STORE = click.option(
-    "--store", type=click.Path(file_okay=False, path_type=Path), help="Folder of records. [PERTHARNESS_STORE]"
 )
 
 
@@ -39,8 +35,8 @@ def data() -> None:
 data.add_command(check_command)
 
 
-def _offers(store: Path | None) -> dict[str, DatasetOffer]:
-    return {name: offered.offer for name, offered in open_registry(Store.open(store)).datasets.items()}
+def _offers() -> dict[str, DatasetOffer]:
+    return {name: offered.offer for name, offered in open_registry().datasets.items()}
 
 
 def _offer(name: str, offers: dict[str, DatasetOffer]) -> DatasetOffer:
@@ -73,13 +69,12 @@ def _is_local(name: str, offer: DatasetOffer, folder: Path) -> str:
 
 @data.command("list")
 @_FOLDER
-@_STORE
-def list_command(folder: Path | None, store: Path | None) -> None:
+def list_command(folder: Path | None) -> None:
     """List the datasets on offer."""
     folder = folder or default_folder()
     rows = [
         (name, _size(offer), _origin(offer), _is_local(name, offer, folder), offer.summary)
-        for name, offer in sorted(_offers(store).items())
+        for name, offer in sorted(_offers().items())
     ]
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)][:-1]
     for *cells, summary in rows:
@@ -91,11 +86,10 @@ def list_command(folder: Path | None, store: Path | None) -> None:
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("--again", is_flag=True, help="Fetch even if the file is there, and record its checksum anew.")
 @_FOLDER
-@_STORE
-def fetch_command(names: tuple[str, ...], *, again: bool, folder: Path | None, store: Path | None) -> None:
+def fetch_command(names: tuple[str, ...], *, again: bool, folder: Path | None) -> None:
     """Fetch published datasets; what is there already is checked and kept."""
     folder = folder or default_folder()
-    offers = _offers(store)
+    offers = _offers()
     for name, offer in [(name, _offer(name, offers)) for name in names]:
         if offer.source is None:
             echo(f"{name}: nothing to fetch ({_origin(offer)})")
@@ -127,10 +121,9 @@ def labels_command(file: Path, out: Path | None, **given: Any) -> None:
 @data.command("info")
 @click.argument("name")
 @_FOLDER
-@_STORE
-def info_command(name: str, folder: Path | None, store: Path | None) -> None:
+def info_command(name: str, folder: Path | None) -> None:
     """Show where a dataset comes from and where it lies."""
-    offer = _offer(name, _offers(store))
+    offer = _offer(name, _offers())
     for key, value in _facts(name, offer, folder or default_folder()).items():
         echo(f"{key + ':':<20}{value}")
 

@@ -27,21 +27,21 @@ def doctor(store: Path | None) -> None:
     """Show the machine, the store and every plugin; exit 1 if a plugin cannot be used."""
     from pertharness.host.cli.env import environment_rows
     from pertharness.host.environments.folder import open_folder
-    from pertharness.host.execution.hardware import read_machine
+    from pertharness.host.execution.local import local_executor
     from pertharness.host.fetch import default_folder
+    from pertharness.host.plugins.describe import cache_folder
     from pertharness.host.plugins.registry import open_registry
-    from pertharness.host.store.records import STAGES, Store
+    from pertharness.host.store.records import default_path
 
-    records = Store.open(store)
-    registry = open_registry(records)
-    machine = read_machine(records.root)
-    counts = ", ".join(f"{_count(records.root / stage)} {stage}" for stage in STAGES)
+    registry = open_registry()
+    root = (store or default_path()).expanduser().absolute()
+    machine = local_executor(root).machine
     rows = [
         ("pertharness", f"{__version__}, Python {platform.python_version()} at {sys.executable}"),
         ("machine", f"{platform.platform()}, {os.cpu_count()} cores, {machine.ram_gb:.0f} GB of memory"),
         ("GPU", _gpus(machine)),
         ("isolation", _isolation()),
-        ("store", f"{records.root}: {counts}; {machine.disk_gb:.0f} GB free"),
+        ("store", f"{root}: {_store(root)}; {machine.disk_gb:.0f} GB free"),
         *_data(registry, default_folder()),
     ]
     rows += [
@@ -49,12 +49,28 @@ def doctor(store: Path | None) -> None:
         for name, p in sorted(registry.plugins.items())
     ]
     rows += [(f"environment {name}", ", ".join(filter(None, said))) for name, *said in environment_rows(open_folder())]
-    rows += _models(registry, machine, default_folder(), records.root)
+    rows += _models(registry, machine, default_folder(), root if root.exists() else cache_folder())
     rows += [(f"plugin {one.plugin}", f"CANNOT BE USED ({one.state}): {one.message}") for one in registry.problems]
     for line in columns(rows):
         echo(line)
     if registry.problems:
         sys.exit(1)
+
+
+def _store(root: Path) -> str:
+    """Return what a store holds; none is made.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be used.
+    """
+    from pertharness.host.store.records import STAGES, Store
+
+    if not root.exists():
+        return "none yet, the first run makes it"
+    records = Store.open(root)
+    return ", ".join(f"{_count(records.root / stage)} {stage}" for stage in STAGES)
 
 
 def _gpus(machine: Machine) -> str:

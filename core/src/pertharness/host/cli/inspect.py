@@ -26,15 +26,14 @@ if TYPE_CHECKING:
 @click.argument("what", type=click.Choice(["datasets", "models", "embeddings", "scorers", "runs"]))
 @click.option("--folder", type=FILE, default=Path("runs"), show_default=True, help="Where the runs lie.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the parameters too, with types, defaults and help.")
-@store_option
-def list_(what: str, folder: Path, store: Path | None, *, verbose: bool) -> None:
+def list_(what: str, folder: Path, *, verbose: bool) -> None:
     """List WHAT is installed, or the runs in a folder."""
     from pertharness.host.plugins.registry import open_registry
 
     if what == "runs":
         rows, parameters = _runs(folder), {}
     else:
-        registry = open_registry(Store.open(store))
+        registry = open_registry()
         for problem in registry.problems:
             echo(f"plugin {problem.plugin!r} cannot be used ({problem.state}): {problem.message}", err=True)
         rows = _offers(registry, what)

@@ -45,7 +45,7 @@ def find_record(data: str, params: dict[str, Any], store_path: Path | None) -> t
     path = Path(data)
     is_file = path.suffix == ".h5ad" or path.exists()
     store = Store.open(store_path)
-    registry = open_registry(store)
+    registry = open_registry()
     if not is_file and look_up(registry.datasets, data) is None:
         raise RecipeError(f"there is no file and no dataset {data!r}; {expected(data, registry.datasets)}")
     name = dataset_name(path) if is_file else data.replace("/", "-")

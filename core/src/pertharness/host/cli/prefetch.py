@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pertharness.host.cli.options import FILE, store_option
+from pertharness.host.cli.options import FILE
 from pertharness.host.cli.run import registry_of
 from pertharness.host.cli.streams import echo
 from pertharness.host.cli.weights import accept_option, bring_all
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 @click.command(short_help="Fetch data, weights and side files of a recipe, for nodes without a network.")
 @click.argument("recipe", type=FILE)
 @accept_option
-@store_option
-def prefetch(recipe: Path, *, accept: bool, store: Path | None) -> None:
+def prefetch(recipe: Path, *, accept: bool) -> None:
     """Bring the environments, data, weights and side files that RECIPE needs; then it runs without a network.
 
     RECIPE is a file, or the name of a recipe that pertharness brings. Exit status 1 if something was not to be had.
@@ -31,11 +30,10 @@ def prefetch(recipe: Path, *, accept: bool, store: Path | None) -> None:
     from pertharness.host.fetch import default_folder
     from pertharness.host.recipe import check_not_empty, read_recipe
     from pertharness.host.reproduce import recipe_file
-    from pertharness.host.store.records import Store
 
     wanted = read_recipe(recipe_file(recipe))
     check_not_empty(wanted, str(recipe))
-    registry = registry_of(wanted, Store.open(store), build=True)
+    registry = registry_of(wanted, build=True)
     folder = default_folder()
     fine = fetch_data(wanted, registry, folder)
     files, unknown = files_of(wanted, registry)

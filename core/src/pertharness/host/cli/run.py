@@ -133,7 +133,7 @@ def carry_out_run(
     from pertharness.host.store.records import Store
 
     store = Store.open(store_path)
-    registry = registry_of(recipe, store, build=build)
+    registry = registry_of(recipe, build=build)
     if named:
         check_installed(recipe, registry)
     executor = make_executor(recipe, store)
@@ -154,7 +154,7 @@ def carry_out_run(
     return finished
 
 
-def registry_of(recipe: Any, store: Any, *, build: bool = False) -> Any:
+def registry_of(recipe: Any, *, build: bool = False) -> Any:
     """Return the plugins for a recipe; `build`: after its environments, and those of models that nobody offers."""
     from pertharness.host.environments.folder import open_folder
     from pertharness.host.plugins.registry import open_registry
@@ -165,13 +165,13 @@ def registry_of(recipe: Any, store: Any, *, build: bool = False) -> Any:
 
     named, problems = named_interpreters(recipe)
     if not build:
-        return open_registry(store, named, problems, every_file=True, isolation=recipe.resources.isolation)
+        return open_registry(named, problems, every_file=True, isolation=recipe.resources.isolation)
     folder = open_folder()
     problems += build_wanted(recipe, folder, say)
-    registry = open_registry(store, named, problems, every_file=True, isolation=recipe.resources.isolation)
+    registry = open_registry(named, problems, every_file=True, isolation=recipe.resources.isolation)
     if missing := missing_plugins(recipe, registry):
         problems += [problem for name in missing if (problem := try_build(name, name, folder, say, guessed=True))]
-        registry = open_registry(store, named, problems, every_file=True, isolation=recipe.resources.isolation)
+        registry = open_registry(named, problems, every_file=True, isolation=recipe.resources.isolation)
     return registry
 
 

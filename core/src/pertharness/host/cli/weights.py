@@ -41,7 +41,7 @@ def weights() -> None:
 def list_command(name: str | None, folder: Path | None, store: Path | None) -> None:
     """List the files that NAME (a model, an embedding or a plugin) declares, or all."""
     records = Store.open(store)
-    registry = open_registry(records)
+    registry = open_registry()
     declared = declared_under(registry, name) if name else all_declared(registry)
     here = folder or default_folder()
     rows = [describe(examine(one, here, records.root), here) for one in declared]
@@ -67,16 +67,13 @@ def describe(found: Found, folder: Path) -> tuple[str, ...]:
 @click.option("--again", is_flag=True, help="Fetch even if the file is there, and record its checksum anew.")
 @accept_option
 @_FOLDER
-@_STORE
-def fetch_command(
-    names: tuple[str, ...], *, again: bool, accept: bool, folder: Path | None, store: Path | None
-) -> None:
+def fetch_command(names: tuple[str, ...], *, again: bool, accept: bool, folder: Path | None) -> None:
     """Fetch the files of models, embeddings or plugins; what is there already is checked and kept.
 
     A licence that restricts use has to be confirmed once, with --accept-licence. Exit status 1 if a file was not to be
     had.
     """
-    registry = open_registry(Store.open(store))
+    registry = open_registry()
     fine = True
     for name in names:
         declared = declared_under(registry, name)

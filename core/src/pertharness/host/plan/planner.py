@@ -22,7 +22,8 @@ from pertharness.host.execution.nodes import Node
 from pertharness.host.plan.inputs import Input, job_fields, key_inputs, needs, sums
 from pertharness.host.plan.plan import Attempt, Plan
 from pertharness.host.plan.split_jobs import split_label
-from pertharness.host.plugins.registry import Offered, Plugin, Registry, caches_of, look_up
+from pertharness.host.plugins.describe import caches_of
+from pertharness.host.plugins.registry import Offered, Plugin, Registry, look_up
 from pertharness.host.recipe import ModelSpec, Recipe
 from pertharness.host.recipe import TaskChoice as Task
 from pertharness.host.store.keys import key_of, key_parts
@@ -66,7 +67,7 @@ class Planner:
         """Return the file of a plugin's compile caches."""
         name = plugin.ref.name
         if name not in self.caches:
-            self.caches[name] = caches_of(self.store, plugin)
+            self.caches[name] = caches_of(plugin)
         return self.caches[name]
 
     def hash_of(self, path: Path) -> str:

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Generic, TypeVar
 
-from pydantic import ValidationError
-
-from pertharness.contract.cards import Card, DatasetOffer, EmbeddingOffer, ModelOffer, ScorerOffer
-from pertharness.contract.jobs import Job, describe_invalid
-from pertharness.contract.stages import CARD
+from pertharness.contract.cards import DatasetOffer, EmbeddingOffer, ModelOffer, ScorerOffer
 from pertharness.host.environments.built import find_environments, merge
 from pertharness.host.environments.folder import Folder, open_folder
 from pertharness.host.execution.batch import CORE
-from pertharness.host.execution.caches import CACHES
-from pertharness.host.execution.nodes import Node, Outcome
 from pertharness.host.packages.installed import Plugin as Plugin
 from pertharness.host.packages.installed import Problem as Problem
 from pertharness.host.packages.installed import find_installed
-from pertharness.host.store.keys import key_of, key_parts
-from pertharness.host.store.records import Store
-from pertharness.version import __version__
 
 Offer = TypeVar("Offer", DatasetOffer, EmbeddingOffer, ModelOffer, ScorerOffer)
 
@@ -58,15 +47,13 @@ class Registry:
 
 
 def open_registry(
-    store: Store, named: Mapping[str, Plugin] | None = None, failed: Sequence[Problem] = (), *,
-    every_file: bool = False, isolation: str = "auto",
+    named: Mapping[str, Plugin] | None = None, failed: Sequence[Problem] = (), *, every_file: bool = False,
+    isolation: str = "auto",
 ) -> Registry:  # fmt: skip
-    """Find the plugins and read their cards, from the store where plugin and environment are unchanged.
+    """Find the plugins and read their cards; those of plugins that are unchanged are kept.
 
     Parameters
     ----------
-    store
-        Where cards are kept.
     named
         Plugins with interpreters that a recipe names: in place of all else under their names.
     failed
@@ -74,31 +61,22 @@ def open_registry(
     every_file
         Look at every file of the environments, as before a run: a damaged one would fail the jobs, one after another.
     isolation
-        Of the jobs that ask for cards.
+        Of the plugins while they are asked for their cards.
     """
-    from pertharness.host.execution.local import local_executor
-    from pertharness.host.execution.runner import Runner
+    from pertharness.host.plugins.describe import read_cards
 
     registry = Registry()
     registry.plugins, registry.problems = find_plugins(every_file=every_file)
-    told = {*(named or {}), *(one.plugin for one in failed)}
-    registry.plugins = {name: one for name, one in registry.plugins.items() if name not in told} | dict(named or {})
-    registry.problems = [*(one for one in registry.problems if one.plugin not in told), *failed]
+    replaced = {*(named or {}), *(problem.plugin for problem in failed)}
+    others = {name: plugin for name, plugin in registry.plugins.items() if name not in replaced}
+    registry.plugins = others | dict(named or {})
+    registry.problems = [*(problem for problem in registry.problems if problem.plugin not in replaced), *failed]
     if registry.plugins.pop(CORE.name, None):  # its jobs would pass for the harness's own
         words = f"a plugin is called {CORE.name!r}, the name of the harness itself; give its entry point another one"
         registry.problems.append(Problem(CORE.name, "invalid", words))
-    nodes = {name: _card_node(plugin) for name, plugin in registry.plugins.items()}
-    # A card that could not be had is asked for anew every time: the cause may lie outside the plugin; it costs little.
-    every_state_but_done = frozenset({"failed", "invalid", "timeout", "crashed", "skipped"})
-    executor = local_executor(store.root, slots=os.cpu_count() or 1, isolation=isolation)
-    outcomes = Runner(store, executor, retry=every_state_but_done).run(nodes.values())
-    cards = {}
-    for name, node in nodes.items():
-        card = _read_card(store, node, outcomes[node.key])
-        if isinstance(card, Problem):
-            registry.problems.append(card)
-        else:
-            cards[name] = card
+    answers = read_cards(registry.plugins, isolation=isolation)
+    registry.problems += [answer for answer in answers.values() if isinstance(answer, Problem)]
+    cards = {name: answer for name, answer in answers.items() if not isinstance(answer, Problem)}
     registry.datasets = _by_name(registry, {name: card.datasets for name, card in cards.items()})
     registry.embeddings = _by_name(registry, {name: card.embeddings for name, card in cards.items()})
     registry.models = _by_name(registry, {name: card.models for name, card in cards.items()})
@@ -121,35 +99,6 @@ def find_plugins(folder: Folder | None = None, *, every_file: bool = False) -> t
     plugins, clashes = merge(installed, built)
     problems = [*problems, *more, *clashes]
     return {name: plugin for name, plugin in plugins.items() if name not in {one.plugin for one in problems}}, problems
-
-
-def caches_of(store: Store, plugin: Plugin) -> Path:
-    """Return the file in which a plugin's compile caches lie, if the job that asked for its card left some."""
-    return store.record("cards", _card_job(plugin).key) / CACHES
-
-
-def _card_job(plugin: Plugin) -> Job:
-    # With all that identifies it, also where it is the core's own: no other key depends on a card's.
-    job = Job(key="", stage="cards", plugin=plugin.ref, key_parts=key_parts("cards", plugin.identity(), {}))
-    return job.model_copy(update={"key": key_of(job)})
-
-
-def _card_node(plugin: Plugin) -> Node:
-    job = _card_job(plugin)
-    title = f"card of {plugin.ref.name}"
-    return Node(job=job, python=plugin.python, title=title, timeout_s=120.0, sources=plugin.sources)
-
-
-def _read_card(store: Store, node: Node, outcome: Outcome) -> Card | Problem:
-    name = node.job.plugin.name
-    if outcome.state != "done":
-        return Problem(name, outcome.state, outcome.message)
-    try:
-        return Card.model_validate_json((store.record("cards", node.key) / CARD).read_bytes())
-    except ValidationError as error:  # written by another version of pertharness, in the plugin's environment
-        return Problem(
-            name, "invalid", f"its card cannot be read by pertharness {__version__}: {describe_invalid(error)}"
-        )
 
 
 def _by_name(registry: Registry, offers: dict[str, Sequence[Offer]]) -> dict[str, Offered[Offer]]:

@@ -12,16 +12,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pertharness.contract.jobs import Stage
 from pertharness.files.trees import remove_tree, unlock_folder
 from pertharness.host.store.in_use import keys_in_use, nobody_else_removes
 from pertharness.host.store.leases import take_lease
 from pertharness.host.store.records import JOB, STAGES, STATUS, Store
 from pertharness.host.store.space import CACHES, OF_A_JOB, Measure, Space, entries, unfinished
 from pertharness.host.store.verify import record_of
-
-KEPT_STAGES: tuple[Stage, ...] = ("cards",)
-"""Stages that are never pruned: cards have a few kilobytes, and are read before a run has marked its records."""
 
 
 @dataclass
@@ -79,10 +75,8 @@ def prune(store: Store, manifests: Iterable[Mapping[str, Any]], older_s: float |
         needed = _with_inputs(store, folders, used | young | named)
         pruned.n_kept, pruned.n_used = len(folders.keys() & needed), len(folders.keys() & used)
         for key, path in folders.items():
-            if key not in needed and path.parent.name not in KEPT_STAGES:
+            if key not in needed:
                 _condemn(store, path.parent.name, key, path, condemned, pruned, dry_run=dry_run)
-            elif key not in needed:
-                pruned.n_kept += 1
         for key, path in work:
             half_removed = ".old-" in path.name
             if half_removed or (key not in needed and (since is None or _newest(path) <= since)):

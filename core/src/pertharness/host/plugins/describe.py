@@ -1,0 +1,172 @@
+"""The cards of plugins: asked for in the plugins' own interpreters, and kept in the user's cache folder.
+
+A card is asked for as a job is carried out, sandboxed and with a limit of time, but it is no part of a run: what is
+kept is a memory, which may be deleted at any time. Its name is a hash of all that tells a plugin from others, and from
+itself after a change. Beside a card lies what its plugin compiled meanwhile (`pertharness.host.execution.caches`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pertharness.contract.cards import Card
+from pertharness.contract.errors import StoreError
+from pertharness.contract.jobs import Job, describe_invalid
+from pertharness.contract.stages import CARD
+from pertharness.files.trees import remove_tree
+from pertharness.host.execution.caches import CACHES
+from pertharness.host.execution.executor import Executor
+from pertharness.host.execution.layout import STRENGTH
+from pertharness.host.execution.local import local_executor
+from pertharness.host.execution.nodes import Node, Outcome
+from pertharness.host.execution.runner import Runner
+from pertharness.host.packages.installed import Plugin, Problem
+from pertharness.host.store.hashes import Sums
+from pertharness.host.store.keys import key_of, key_parts
+from pertharness.host.store.leases import take_lease
+from pertharness.host.store.records import Store, read_status
+from pertharness.version import __version__
+
+TIMEOUT_S = 120.0
+"""For one card: imports of large libraries from a slow disk are in it."""
+_DESCRIBING = "describing-"
+"""Of folders in which cards are made, beside those that are kept."""
+
+
+def cache_folder() -> Path:
+    """Return the folder of what is kept between commands: ``PERTHARNESS_CACHE``, or in the user's cache folder."""
+    import platformdirs
+
+    named = os.environ.get("PERTHARNESS_CACHE") or platformdirs.user_cache_dir("pertharness")
+    return Path(named).expanduser().absolute()
+
+
+def caches_of(plugin: Plugin) -> Path:
+    """Return the file in which a plugin's compile caches lie, if it left some when it was asked for its card."""
+    return _kept(_card_job(plugin).key) / CACHES
+
+
+def read_cards(plugins: Mapping[str, Plugin], *, isolation: str = "auto") -> dict[str, Card | Problem]:
+    """Return the card of each plugin, or why there is none, by name.
+
+    Those that are not kept are asked for, several at a time, also where nothing can be kept. A card that could not be
+    had is asked for anew every time: the cause may lie outside the plugin.
+
+    Parameters
+    ----------
+    plugins
+        By name.
+    isolation
+        As of jobs: a card that was made with less than what is named here is made again.
+
+    Raises
+    ------
+    RecipeError
+        If this machine has not that isolation.
+    StoreError
+        If neither the cache folder nor that for temporary files has room, or a plugin was changed meanwhile.
+    """
+    executor = local_executor(cache_folder(), slots=os.cpu_count() or 1, isolation=isolation)
+    nodes = {name: _card_node(plugin) for name, plugin in plugins.items()}
+    sums = Sums(cache_folder())
+    cards = {
+        name: _read_card(_kept(node.key), node) for name, node in nodes.items() if _is_kept(node.key, executor, sums)
+    }
+    sums.save()
+    missing = {name: node for name, node in nodes.items() if name not in cards}
+    return cards | (_ask_all(missing, executor) if missing else {})
+
+
+def _ask_all(nodes: Mapping[str, Node], executor: Executor) -> dict[str, Card | Problem]:
+    """Ask for cards in a folder beside those that are kept, or where that is not to be had among temporary files."""
+    try:
+        with _working_folder(cache_folder()) as folder:
+            return _ask(nodes, executor, folder)
+    except (OSError, StoreError):  # what does not lie in the cache folder is an error there, too
+        with tempfile.TemporaryDirectory(prefix="pertharness-cards-") as folder:
+            return _ask(nodes, executor, Path(folder))
+
+
+def _ask(nodes: Mapping[str, Node], executor: Executor, folder: Path) -> dict[str, Card | Problem]:
+    store = Store.open(folder)
+    outcomes = Runner(store, executor).run(nodes.values())
+    cards = {}
+    for name, node in nodes.items():
+        record, outcome = store.record("cards", node.key), outcomes[node.key]
+        cards[name] = _read_card(record, node) if outcome.state == "done" else _problem(node, outcome)
+        if outcome.state == "done":
+            _keep(record, node.key, executor)
+    return cards
+
+
+def _read_card(record: Path, node: Node) -> Card | Problem:
+    try:
+        return Card.model_validate_json((record / CARD).read_bytes())
+    except ValidationError as error:  # written by another version of pertharness, in the plugin's environment
+        why = f"its card cannot be read by pertharness {__version__}: {describe_invalid(error)}"
+        return Problem(node.job.plugin.name, "invalid", why)
+
+
+def _problem(node: Node, outcome: Outcome) -> Problem:
+    return Problem(node.job.plugin.name, outcome.state, outcome.message)
+
+
+def _kept(key: str) -> Path:
+    return cache_folder() / "cards" / key
+
+
+def _is_kept(key: str, executor: Executor, sums: Sums | None = None) -> bool:
+    """Return whether a card is kept whole, made with no less isolation than is asked for."""
+    status = read_status(_kept(key), key, sums)
+    if status is None or status.isolation is None:
+        return status is not None
+    return STRENGTH[status.isolation.mechanism] >= STRENGTH[executor.least]
+
+
+def _keep(record: Path, key: str, executor: Executor) -> None:
+    """Move what a job left among the cards that are kept, where that can be done, unless another command was first."""
+    with contextlib.suppress(OSError):
+        target = _kept(key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if _is_kept(key, executor):
+            return
+        remove_tree(target)
+        record.rename(target)
+
+
+@contextlib.contextmanager
+def _working_folder(parent: Path) -> Iterator[Path]:
+    """Yield a new folder in another one, which goes away afterwards; those that killed commands left do, too."""
+    for path in [path for path in parent.glob(f"{_DESCRIBING}*") if path.is_dir()]:
+        if left := take_lease(path.with_suffix(".lock")):
+            remove_tree(path)
+            left.release()
+    folder = parent / f"{_DESCRIBING}{uuid.uuid4().hex}"
+    lease = take_lease(folder.with_suffix(".lock"))
+    try:
+        folder.mkdir()
+        yield folder
+    finally:
+        with contextlib.suppress(OSError):
+            remove_tree(folder)
+        if lease is not None:
+            lease.release()
+
+
+def _card_job(plugin: Plugin) -> Job:
+    # With all that identifies it, also where it is the core's own: no other key depends on a card's.
+    job = Job(key="", stage="cards", plugin=plugin.ref, key_parts=key_parts("cards", plugin.identity(), {}))
+    return job.model_copy(update={"key": key_of(job)})
+
+
+def _card_node(plugin: Plugin) -> Node:
+    job = _card_job(plugin)
+    title = f"card of {plugin.ref.name}"
+    return Node(job=job, python=plugin.python, title=title, timeout_s=TIMEOUT_S, sources=plugin.sources)
