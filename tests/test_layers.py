@@ -205,3 +205,27 @@ def test_a_name_is_that_of_one_class() -> None:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 classes[node.name].append(path.relative_to(CORE).as_posix())
     assert {name: paths for name, paths in classes.items() if len(paths) > 1} == {}
+
+
+def test_the_runner_starts_no_process_and_knows_no_machine() -> None:
+    """What runs jobs lies behind `pertharness.host.execution.executor`, and can be another than this machine."""
+    found = imports(CORE / "host" / "execution" / "runner.py") | imports(CORE / "host" / "execution" / "executor.py")
+    rooms = {name.removeprefix("pertharness.host.execution.") for name in found}
+    assert {"executor", "ready"} <= rooms
+    assert not rooms & {
+        "local",
+        "gpus",
+        "watch",
+        "start",
+        "sandbox",
+        "group",
+        "subprocess",
+        "select",
+        "socket",
+        "psutil",
+    }
+
+
+def test_only_the_executor_reads_the_hardware_of_its_machine() -> None:
+    asking = {path.name for path in HOST_SIDE if "pertharness.host.execution.hardware.read_machine" in imports(path)}
+    assert asking == {"local.py"}
