@@ -36,7 +36,7 @@ def compile_editable(python: Path | None = None, *, force: bool = False) -> None
     elif packages:
         words = ["force" if force else "changed", *map(str, packages)]
         command = [str(python.absolute()), "-I", "-S", checked_bytecode.__file__, *words]
-        with contextlib.suppress(OSError, subprocess.SubprocessError):  # jobs will tell what is wrong with it
+        with contextlib.suppress(OSError, subprocess.SubprocessError):  # its jobs will fail, with the reason
             subprocess.run(
                 command, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE_S, check=False
             )  # fmt: skip
@@ -57,8 +57,8 @@ def _of_this_interpreter() -> Iterator[Distribution]:
 
 def _of_another(python: Path, more: list[Path]) -> Iterator[Distribution]:
     """Yield the distributions with plugins in an interpreter's folders of packages, and in `more` of them."""
-    for place in [*python.absolute().parents[1].glob("lib*/python3*/site-packages"), *more]:
-        for path in place.glob("*.dist-info/entry_points.txt"):
+    for site in [*python.absolute().parents[1].glob("lib*/python3*/site-packages"), *more]:
+        for path in site.glob("*.dist-info/entry_points.txt"):
             points = configparser.ConfigParser(delimiters=("=",), strict=False, interpolation=None)
             try:
                 points.read_string(path.read_text(encoding="utf-8"))

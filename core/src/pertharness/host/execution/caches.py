@@ -21,15 +21,15 @@ from pertharness.files.trees import Entry, remove_tree, walk
 from pertharness.host.execution.plain_files import open_plain
 
 CACHES = "caches.zip"
-PLACE = ".cache"
+IN_HOME = ".cache"
 """In a home: where libraries keep what they may lose, see the XDG base directory specification."""
 LARGEST_MB = 500.0
 """Of what is kept: every job of the plugin copies it."""
 MOST_FILES = 20_000
 """Of what is kept; Inductor leaves some hundred."""
 LONGEST_NAME = 2000
-"""Characters of a path below `PLACE`, so that it has less than PATH_MAX together with that of any job's home."""
-OWN_PLACES = {
+"""Characters of a path below `IN_HOME`, so that it has less than PATH_MAX together with that of any job's home."""
+VARIABLES = {
     "CUDA_CACHE_PATH": "nv", "TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton",
 }  # fmt: skip
 """Variables of libraries that would else keep them elsewhere in the home, or where temporary files lie."""
@@ -44,7 +44,7 @@ OF_THE_USER = frozenset({
 
 def cache_variables(home: Path) -> dict[str, str]:
     """Return where libraries keep what they compile: all in one folder of a job's home."""
-    return {name: str(home / PLACE / folder) for name, folder in OWN_PLACES.items()}
+    return {name: str(home / IN_HOME / folder) for name, folder in VARIABLES.items()}
 
 
 def keep_caches(folder: Path) -> tuple[Path | None, str]:
@@ -64,9 +64,9 @@ def keep_caches(folder: Path) -> tuple[Path | None, str]:
     OSError
         If the disk is full.
     """
-    place = folder / HOME / PLACE
+    cache = folder / HOME / IN_HOME
     files, size = list[Path](), 0
-    for path, n_bytes in _plain_files(place):
+    for path, n_bytes in _plain_files(cache):
         files.append(path)
         size += n_bytes
         if size > LARGEST_MB * 1e6 or len(files) > MOST_FILES:
@@ -79,7 +79,7 @@ def keep_caches(folder: Path) -> tuple[Path | None, str]:
     with zipfile.ZipFile(target, "x", zipfile.ZIP_STORED) as archive:
         for path in sorted(files):
             with contextlib.suppress(StoreError, FileNotFoundError):
-                _pack(path, archive, _entry(path, place))
+                _pack(path, archive, _entry(path, cache))
     return target, ""
 
 
@@ -100,7 +100,7 @@ def lay_out_caches(caches: Path, home: Path) -> None:
     """
     try:
         with zipfile.ZipFile(caches) as archive:
-            archive.extractall(home / PLACE)
+            archive.extractall(home / IN_HOME)
     except zipfile.BadZipFile:
         return
     except OSError as error:
@@ -108,14 +108,14 @@ def lay_out_caches(caches: Path, home: Path) -> None:
             raise
 
 
-def _plain_files(place: Path) -> Iterator[tuple[Path, int]]:
+def _plain_files(cache: Path) -> Iterator[tuple[Path, int]]:
     """Yield the files in a folder that are no links, with their bytes: one that leads out the watcher could follow."""
-    if place.parent.is_symlink():
+    if cache.parent.is_symlink():
         return
-    for entry in walk(place, unlock=True):
+    for entry in walk(cache, unlock=True):
         facts = entry.facts
         if stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1 and _is_storable(entry):
-            yield place.joinpath(*entry.above, entry.name), facts.st_size
+            yield cache.joinpath(*entry.above, entry.name), facts.st_size
 
 
 def _is_storable(entry: Entry) -> bool:
@@ -129,5 +129,5 @@ def _is_storable(entry: Entry) -> bool:
     return os.access(entry.name, os.R_OK, dir_fd=entry.folder, follow_symlinks=False)
 
 
-def _entry(path: Path, place: Path) -> zipfile.ZipInfo:
-    return zipfile.ZipInfo(path.relative_to(place).as_posix())
+def _entry(path: Path, cache: Path) -> zipfile.ZipInfo:
+    return zipfile.ZipInfo(path.relative_to(cache).as_posix())

@@ -57,7 +57,7 @@ class Group:
     output: IO[bytes]
     keep: tuple[int, ...]
     parent: WarmWorker | None = None
-    """Whose child the process is, and which says how it ended; None where it is the watcher's."""
+    """Whose child the process is, and which reports how it ended; None where it is the watcher's."""
     began: int = 0
     """Where in `output` its own words begin."""
     wrapped: bool = False
@@ -86,7 +86,7 @@ class Group:
 
     def _until_end(self, launch: Launch, since: float, *, last: bool) -> tuple[Excess | None, int | None]:
         """Watch the process until it ends, comes to the next job or goes too far."""
-        with _ending(self.pid) if self.parent is None else _saying(self.parent) as descriptor:
+        with _ending(self.pid) if self.parent is None else _answering(self.parent) as descriptor:
             pause = SAMPLE_S
             while True:
                 if self._wait(descriptor, pause):
@@ -109,7 +109,7 @@ class Group:
         RunnerGoneError
             If the runner closed its end.
         """
-        if self.parent is not None and self.parent.has_said:
+        if self.parent is not None and self.parent.has_answer:
             return True
         watched = [self.control] + ([descriptor] if descriptor >= 0 else [])
         ready, _, _ = select.select(watched, [], [], pause)
@@ -142,7 +142,7 @@ class Group:
         return None
 
     def _end(self, launch: Launch, excess: Excess | None, code: int | None, wall_s: float, started: str) -> End:
-        """End all processes of the job, and say how it ended and what it cost."""
+        """End all processes of the job, and return how it ended and what it cost."""
         if excess:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
@@ -160,8 +160,8 @@ class Group:
         if is_there(launch.folder / OUT / CLAIM):
             return End(cost, started)
         if excess:
-            return End(cost, started, *excess, output=self._words())
-        return End(cost, started, "crashed", *self._death(launch, code), output=self._words())
+            return End(cost, started, *excess, output=self._output())
+        return End(cost, started, "crashed", *self._death(launch, code), output=self._output())
 
     def _reap(self) -> tuple[int, float, float]:
         """Return exit status, CPU seconds and largest size in MB of the process, which has ended or is about to."""
@@ -185,17 +185,17 @@ class Group:
             name = signal.Signals(-code).name if -code in set(signal.Signals) else f"number {-code}"
             hint = "; this is how the system ends a process when memory runs out" if name == "SIGKILL" else ""
             return name, f"the worker was ended by the signal {name}{hint}"
-        words = last_line(_tail(launch.folder / OUT / LOG) + self._words())
+        words = last_line(_tail(launch.folder / OUT / LOG) + self._output())
         last = f"; its last words: {words}" if words else ""
         return "Exit", f"the worker ended with exit status {code} and without an answer{last}"
 
-    def _words(self) -> str:
+    def _output(self) -> str:
         return read_end(self.output, self.began)
 
 
 @contextlib.contextmanager
 def _ending(pid: int) -> Iterator[int]:
-    """Return a descriptor that is readable once a process has ended; -1 where the system has none."""
+    """Yield a descriptor that is readable once a process has ended; -1 where the system has none."""
     try:
         descriptor = os.pidfd_open(pid)
     except (AttributeError, OSError):
@@ -208,13 +208,13 @@ def _ending(pid: int) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _saying(worker: WarmWorker) -> Iterator[int]:
-    """Return a descriptor that is readable once a warm worker says how its child ended."""
+def _answering(worker: WarmWorker) -> Iterator[int]:
+    """Yield a descriptor that is readable once a warm worker reports how its child ended."""
     yield worker.control.fileno()
 
 
 def _note_start(launch: Launch, note: str) -> None:
-    """Leave word of a job that runs in its folder, for people who look; a job can close that folder."""
+    """Write when a job started into its folder, for people who look; a job can close that folder."""
     try:
         write_text(launch.folder / "started.json", note, synced=False)
     except OSError as error:

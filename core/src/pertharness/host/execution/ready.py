@@ -14,12 +14,12 @@ class Ready:
     def __init__(self, nodes: Iterable[Node], ended: Iterable[str]) -> None:
         self._nodes = {node.key: node for node in nodes}
         self._rank = {key: rank for rank, key in enumerate(self._nodes)}
-        known = set(ended)
+        before = set(ended)
         self._open: dict[str, int] = {}
         self._waiting_for: dict[str, list[str]] = defaultdict(list)
         self._new: list[str] = []
         for key, node in self._nodes.items():
-            needs = {need for need in node.needs if need not in known}
+            needs = {need for need in node.needs if need not in before}
             self._open[key] = len(needs)
             for need in needs:
                 self._waiting_for[need].append(key)

@@ -146,13 +146,13 @@ def _prefixes(python: Path) -> Iterator[Path]:
     """Yield ``sys.prefix`` and ``sys.base_prefix`` of an interpreter, with their real paths."""
     prefix = python.absolute().parent.parent
     settings = prefix / "pyvenv.cfg"
-    places = [prefix, python.resolve().parent.parent]
+    folders = [prefix, python.resolve().parent.parent]
     if settings.is_file():
         match = re.search(r"^home\s*=\s*(.+?)\s*$", settings.read_text(encoding="utf-8"), re.MULTILINE)
         if match:
-            places += [Path(match[1]).parent, (Path(match[1]) / "python3").resolve().parent.parent]
-    for place in places:
-        for path in (place, place.resolve()):
+            folders += [Path(match[1]).parent, (Path(match[1]) / "python3").resolve().parent.parent]
+    for folder in folders:
+        for path in (folder, folder.resolve()):
             if path != Path("/"):
                 yield path
 
@@ -217,8 +217,8 @@ def find_partial(grants: Grants, guarded: Iterable[Path], own: Sequence[str]) ->
     folders = {path: os.path.realpath(path) for path in grants.read + grants.write if path not in own}
     partial = []
     for path in dict.fromkeys(os.path.realpath(path) for path in guarded):
-        for folder, place in folders.items():
-            if path == place or path.startswith(place.rstrip("/") + "/"):
+        for folder, real in folders.items():
+            if path == real or path.startswith(real.rstrip("/") + "/"):
                 partial.append(f"{path} lies beneath {folder}, which the job may read")
                 break
     return partial

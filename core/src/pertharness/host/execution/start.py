@@ -39,7 +39,7 @@ PRIVATE, NO_DEVICES_NO_SETUID = (1 << 18) | (1 << 14), 4 | 2
 
 @dataclass
 class WarmWorker:
-    """A process that forks others; its `kind` says for which jobs."""
+    """A process that forks others, for the jobs of its `kind`."""
 
     kind: str
     pid: int
@@ -47,11 +47,11 @@ class WarmWorker:
     output: IO[bytes]
     base: Grants
     is_own: bool = False
-    """Whether it runs the harness's own code and common libraries alone: what it says of its children is believed."""
+    """Whether it runs the harness's own code and common libraries alone: its reports on its children are believed."""
     _received: bytes = b""
 
     def read(self, timeout_s: float | None = None) -> dict[str, float] | None:
-        """Return the next thing that it says; None where it has ended, says nothing in time, or nothing of sense."""
+        """Return its next answer; None where it has ended, does not answer in time, or answers no valid JSON."""
         self.control.settimeout(timeout_s)
         while b"\n" not in self._received:
             try:
@@ -68,7 +68,7 @@ class WarmWorker:
             return None
 
     @property
-    def has_said(self) -> bool:
+    def has_answer(self) -> bool:
         """Whether something was received that was not read."""
         return b"\n" in self._received
 

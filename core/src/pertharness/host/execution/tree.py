@@ -45,11 +45,11 @@ def children_of(pid: int) -> list[int]:
     """Return the processes whose parent is `pid`."""
     listed = Path(f"/proc/{pid}/task")
     if Path("/proc/self/task", str(os.getpid()), "children").exists():
-        found: list[int] = []
+        pids: list[int] = []
         with contextlib.suppress(OSError):
             for task in listed.iterdir():
-                found += map(int, (task / "children").read_text().split())
-        return found
+                pids += map(int, (task / "children").read_text().split())
+        return pids
     with contextlib.suppress(psutil.NoSuchProcess):
         return [child.pid for child in psutil.Process(pid).children()]
     return []
@@ -57,14 +57,14 @@ def children_of(pid: int) -> list[int]:
 
 def descendants(root: int, skip: Collection[int] = ()) -> list[int]:
     """Return all processes below `root` without those of `skip`; what is below these counts."""
-    found: list[int] = []
+    pids: list[int] = []
     todo = [root]
     while todo:
         for child in children_of(todo.pop()):
-            if child not in found:
-                found.append(child)
+            if child not in pids:
+                pids.append(child)
                 todo.append(child)
-    return [pid for pid in found if pid not in skip]
+    return [pid for pid in pids if pid not in skip]
 
 
 def resident_mb(pids: Collection[int]) -> float:

@@ -78,7 +78,7 @@ def find_subject(name: str) -> tuple[PluginRef, Path]:
 def check_plugin(
     name: str, store: Store, executor: Executor, limits: Limits, asked: Asked | None = None
 ) -> Iterator[Tried]:
-    """Try all checks on a plugin and give them as they are done; `store` should be a new one.
+    """Run all checks on a plugin and yield each result; `store` should be a new one.
 
     The first check of each offer comes before the others of that offer, which are not tried where it fails.
 
@@ -182,8 +182,8 @@ def _add_what_is_here(
 def _fetched_source(offer: DatasetOffer, source: RemoteFile, plugin: str) -> Path | None:
     """Return the file of a dataset, checked, if it was fetched; nothing is fetched for a check."""
     for name in (offer.name, f"{plugin}/{offer.name}"):
-        place = place_of(source, name, default_folder())
-        if place.wanted.is_file() or place.download.is_file():
+        target = place_of(source, name, default_folder())
+        if target.wanted.is_file() or target.download.is_file():
             return fetch(source, name=name, folder=default_folder())
     return None
 
@@ -202,6 +202,6 @@ def _judge(check: Check, outcome: Outcome) -> Tried:
 def count(tried: Iterable[Tried]) -> dict[Verdict, int]:
     """Count the verdicts."""
     counts: dict[Verdict, int] = {"ok": 0, "skipped": 0, "FAILED": 0}
-    for one in tried:
-        counts[one.verdict] += 1
+    for each in tried:
+        counts[each.verdict] += 1
     return counts

@@ -98,7 +98,8 @@ def find_plugins(folder: Folder | None = None, *, every_file: bool = False) -> t
     built, more = find_environments(folder or open_folder(), every_file=every_file)
     plugins, clashes = merge(installed, built)
     problems = [*problems, *more, *clashes]
-    return {name: plugin for name, plugin in plugins.items() if name not in {one.plugin for one in problems}}, problems
+    unusable = {problem.plugin for problem in problems}
+    return {name: plugin for name, plugin in plugins.items() if name not in unusable}, problems
 
 
 def _by_name(registry: Registry, offers: dict[str, Sequence[Offer]]) -> dict[str, Offered[Offer]]:
@@ -115,5 +116,5 @@ def _by_name(registry: Registry, offers: dict[str, Sequence[Offer]]) -> dict[str
 def look_up(offers: Mapping[str, Offered[Offer]], name: str) -> Offered[Offer] | None:
     """Return what stands under ``NAME`` or ``PLUGIN/NAME``, also where the plugin's name would not be needed."""
     plugin, _, bare = name.rpartition("/")
-    found = offers.get(name) or offers.get(bare)
-    return found if found is not None and plugin in ("", found.plugin.ref.name) else None
+    offered = offers.get(name) or offers.get(bare)
+    return offered if offered is not None and plugin in ("", offered.plugin.ref.name) else None

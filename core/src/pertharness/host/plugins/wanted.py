@@ -26,7 +26,7 @@ def named_interpreters(recipe: Recipe) -> tuple[dict[str, Plugin], list[Problem]
 def build_wanted(recipe: Recipe, folder: Folder, say: Say) -> list[Problem]:
     """Build the environments that the recipe names, and again those in use that are broken or outdated.
 
-    Each for itself: what went wrong with one is said, and the others are built.
+    One that fails is reported, and the others are built.
     """
     wanted = {name: choice.plugin for name, choice in recipe.environments.items() if choice.plugin is not None}
     wanted |= {name: name for name in outdated(folder) if name not in recipe.environments}
@@ -34,9 +34,9 @@ def build_wanted(recipe: Recipe, folder: Folder, say: Say) -> list[Problem]:
 
 
 def try_build(name: str, asked: str, folder: Folder, say: Say, *, guessed: bool = False) -> Problem | None:
-    """Build the environment of a plugin as it was built before, and give what went wrong, None if nothing did.
+    """Build the environment of a plugin as it was built before, and return what went wrong, None if nothing did.
 
-    `guessed`: there need be no plugin of that name; why there is none is said at the end of the run, and only there.
+    `guessed`: there need be no plugin of that name; why there is none is shown at the end of the run, and only there.
     """
     try:
         built = build(asked, folder, before=folder.last(name), say=say)
@@ -50,14 +50,15 @@ def try_build(name: str, asked: str, folder: Folder, say: Say, *, guessed: bool 
 
 def missing_plugins(recipe: Recipe, registry: Registry) -> list[str]:
     """Return the plugins to look for where nobody offers a model of the recipe: named before its name, or as it is."""
-    known = {*registry.plugins, *(problem.plugin for problem in registry.problems)}
+    names = {*registry.plugins, *(problem.plugin for problem in registry.problems)}
     absent = [spec for spec in recipe.models or () if look_up(registry.models, spec.full_name) is None]
-    return [name for name in dict.fromkeys(spec.plugin or spec.name for spec in absent) if name not in known]
+    return [name for name in dict.fromkeys(spec.plugin or spec.name for spec in absent) if name not in names]
 
 
 def outdated(folder: Folder) -> list[str]:
     """Return the plugins whose environment in use has to be built again before it can be used."""
-    return [name for name, one in folder.all_current() if one is None or fitness(folder, one)[0] != "ok"]
+    current = folder.all_current()
+    return [name for name, built in current if built is None or fitness(folder, built)[0] != "ok"]
 
 
 def rebuild(folder: Folder, say: Say) -> list[Problem]:

@@ -72,7 +72,7 @@ class LicenceError(FetchError):
 def declared_by(registry: Registry, offered: Offered[ModelOffer] | Offered[EmbeddingOffer]) -> list[Declared]:
     """Return the files of one offer."""
     names = [
-        name for offers in (registry.models, registry.embeddings) for name, one in offers.items() if one is offered
+        name for offers in (registry.models, registry.embeddings) for name, other in offers.items() if other is offered
     ]
     return [Declared(offered.plugin.ref.name, names[0], file) for file in offered.offer.weights]
 
@@ -82,7 +82,7 @@ def all_declared(registry: Registry) -> list[Declared]:
     offers: Sequence[Offered[ModelOffer] | Offered[EmbeddingOffer]] = [
         *registry.models.values(), *registry.embeddings.values(),
     ]  # fmt: skip
-    return _once(one for offered in offers for one in declared_by(registry, offered))
+    return _once(file for offered in offers for file in declared_by(registry, offered))
 
 
 def declared_under(registry: Registry, name: str) -> list[Declared]:
@@ -93,21 +93,21 @@ def declared_under(registry: Registry, name: str) -> list[Declared]:
     RecipeError
         If none of these has that name.
     """
-    found: list[Declared] = []
+    files: list[Declared] = []
     model, embedding = look_up(registry.models, name), look_up(registry.embeddings, name)
     for offered in (model, embedding):
-        found += declared_by(registry, offered) if offered is not None else []
-    found += [one for one in all_declared(registry) if one.plugin == name]
+        files += declared_by(registry, offered) if offered is not None else []
+    files += [file for file in all_declared(registry) if file.plugin == name]
     if model is None and embedding is None and name not in registry.plugins:
-        known = sorted({*registry.models, *registry.embeddings, *registry.plugins})
-        raise RecipeError(f"there is no model, embedding or plugin {name!r}; {expected(name, known)}")
-    return _once(found)
+        names = sorted({*registry.models, *registry.embeddings, *registry.plugins})
+        raise RecipeError(f"there is no model, embedding or plugin {name!r}; {expected(name, names)}")
+    return _once(files)
 
 
 def _once(files: Iterable[Declared]) -> list[Declared]:
     first: dict[tuple[str, str], Declared] = {}
-    for one in files:
-        first.setdefault((one.plugin, one.file.wanted), one)
+    for declared in files:
+        first.setdefault((declared.plugin, declared.file.wanted), declared)
     return list(first.values())
 
 
