@@ -1,9 +1,13 @@
 """Cards are asked for once, outside of any store, and kept where they can be; without a place for them all goes on."""
 
+import os
+import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pertharness
 import pytest
 from click.testing import CliRunner
 from pertharness.contract.cards import Card
@@ -84,6 +88,23 @@ def test_a_card_that_is_not_as_it_was_left_is_asked_for_again(counted: Counted, 
     assert models(counted.ask()) == ["model"]
     assert models(counted.ask()) == ["model"]
     assert counted.n_starts == 2
+
+
+def test_another_state_of_the_harness_reads_no_card_of_this_one(tmp_path: Path) -> None:
+    copied = tmp_path / "src" / "pertharness"
+    shutil.copytree(Path(pertharness.__file__).parent, copied, ignore=shutil.ignore_patterns("__pycache__"))
+    code = "from pertharness.host.plugins.describe import *; from pertharness.host.packages.installed import *\n"
+    code += "print(caches_of(find_installed()[0]['baselines']))"
+    command, env = [sys.executable, "-c", code], {**os.environ, "PYTHONPATH": str(copied.parent)}
+
+    def place() -> str:
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+
+    first = place()
+    assert place() == first
+    with (copied / "contract" / "cards.py").open("a", encoding="utf-8") as file:
+        file.write("# another state\n")
+    assert place() != first
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(counted: Counted) -> None:

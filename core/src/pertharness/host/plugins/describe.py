@@ -8,6 +8,7 @@ itself after a change. Beside a card lies what its plugin compiled meanwhile (`p
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import tempfile
 import uuid
@@ -27,6 +28,7 @@ from pertharness.host.execution.layout import STRENGTH
 from pertharness.host.execution.local import local_executor
 from pertharness.host.execution.nodes import Node, Outcome
 from pertharness.host.execution.runner import Runner
+from pertharness.host.packages.fingerprint import worker_hash
 from pertharness.host.packages.installed import Plugin, Problem
 from pertharness.host.store.hashes import Sums
 from pertharness.host.store.keys import key_of, key_parts
@@ -162,7 +164,9 @@ def _working_folder(parent: Path) -> Iterator[Path]:
 
 def _card_job(plugin: Plugin) -> Job:
     # With all that identifies it, also where it is the core's own: no other key depends on a card's.
-    job = Job(key="", stage="cards", plugin=plugin.ref, key_parts=key_parts("cards", plugin.identity(), {}))
+    # A card that another state of the harness wrote may lack a field, or have one that this state does not know.
+    parts = key_parts("cards", plugin.identity(), {"worker": _own_hash()})
+    job = Job(key="", stage="cards", plugin=plugin.ref, key_parts=parts)
     return job.model_copy(update={"key": key_of(job)})
 
 
@@ -170,3 +174,9 @@ def _card_node(plugin: Plugin) -> Node:
     job = _card_job(plugin)
     title = f"card of {plugin.ref.name}"
     return Node(job=job, python=plugin.python, title=title, timeout_s=TIMEOUT_S, sources=plugin.sources)
+
+
+@functools.cache
+def _own_hash() -> str:
+    """Return the hash of the harness's own worker side, hashed once."""
+    return worker_hash()
