@@ -31,9 +31,9 @@ PREDICT: Faults = {
     "nan": ("prediction.X[1, 3] = np.nan", ["values are not finite", "nan", "query 'C'", "gene 'D'"]),
     "infinite": ("prediction.X[0, 1] = -np.inf", ["-inf", "query 'A+B'", "gene 'B'"]),
     "missing_query": ("prediction = prediction[:1].copy()", ["1 of 2 queries", "'C'", "unanswered"]),
-    "extra_query": ("prediction.obs['perturbation'] = ['C', 'Z']", ["query 'Z' was not asked for", "A+B, C"]),
-    "duplicate_rows": ("prediction.obs['perturbation'] = ['C', 'C']", ["query 'C' comes more than once"]),
-    "empty_label": ("prediction.obs['perturbation'] = ['C', None]", ["was not asked for (asked: A+B, C)"]),
+    "extra_query": ("prediction.obs['perturbation'] = ['C', 'Z']", ["query 'Z' was not requested", "A+B, C"]),
+    "duplicate_rows": ("prediction.obs['perturbation'] = ['C', 'C']", ["duplicate query 'C'"]),
+    "empty_label": ("prediction.obs['perturbation'] = ['C', None]", ["was not requested (requested: A+B, C)"]),
     "no_labels": ("del prediction.obs['perturbation']", ["no column 'perturbation'", "make_prediction"]),
     "unanswered_list": ("prediction.uns['unanswered'] = ['C']", ["uns['unanswered'] is a list", "dict"]),
     "unanswered_unknown": ("prediction.uns['unanswered'] = {'Z': 'why'}", ["unanswered query 'Z'"]),
@@ -43,8 +43,8 @@ PREDICT: Faults = {
     "missing_gene_given": ("prediction.uns['missing_genes'] = {'D': 'why'}", ["names 'D'", "has values", "NaN"]),
     "notes_text": ("prediction.uns['notes'] = 'slow'", ["uns['notes'] is 'slow'", "list of texts"]),
     "notes_numbers": ("prediction.uns['notes'] = ['slow', 3]", ["uns['notes'] is ['slow', 3]", "list of texts"]),
-    "not_anndata": ("return prediction.to_df()", ["gave DataFrame, expected an AnnData"]),
-    "nothing": ("return None", ["gave NoneType, expected an AnnData"]),
+    "not_anndata": ("return prediction.to_df()", ["returned DataFrame, expected an AnnData"]),
+    "nothing": ("return None", ["returned NoneType, expected an AnnData"]),
     "no_values": ("return ad.AnnData(obs=prediction.obs, var=prediction.var)", ["'object'", "expected numbers"]),
     "changes_controls": ("controls.X[0, 0] += 1", ["changed 'controls'", "controls.copy()"]),
     "adds_to_controls": ("controls.obs['mine'] = 1", ["changed 'controls'"]),
@@ -70,10 +70,10 @@ FIT: Faults = {
     "changes_reference": ("references['other'].X[0, 0] += 1", ["changed \"references['other']\""]),
     "drops_a_reference": ("references.clear()", ["changed 'references'"]),
     "changes_val": ("val.X[0, 0] += 1", ["changed 'val'", "val = val.copy()"]),
-    "no_model": ("return None", ["gave None, expected the fitted model"]),
+    "no_model": ("return None", ["returned None, expected the fitted model"]),
 }
 LOAD: Faults = {
-    "not_anndata": ("return adata.to_df()", ["gave DataFrame, expected an AnnData"]),
+    "not_anndata": ("return adata.to_df()", ["returned DataFrame, expected an AnnData"]),
     "no_fields": ("del adata.uns['pertharness']", ["uns['pertharness'] is missing"]),
     "no_control": ("adata = adata[1:].copy()", ["no 'control'"]),
     "unsorted_label": ("adata.obs['perturbation'] = [*'control A B B+A C'.split()]", ["'B+A'", "'A+B'"]),
@@ -83,8 +83,8 @@ LOAD: Faults = {
     "genes_twice": ("adata.var_names = ['A', 'A', 'C', 'D']", ["more than once", "'A'"]),
 }
 EMBED: Faults = {
-    "unknown_label": ("table.index = ['A', 'Q', 'C', 'D']", ["label 'Q' was not asked for", "A, B, C, D"]),
-    "label_twice": ("table.index = ['A', 'A', 'C', 'D']", ["label 'A' comes more than once"]),
+    "unknown_label": ("table.index = ['A', 'Q', 'C', 'D']", ["label 'Q' was not requested", "A, B, C, D"]),
+    "label_twice": ("table.index = ['A', 'A', 'C', 'D']", ["duplicate label 'A'"]),
     "nan": ("table.iloc[0, 0] = np.nan", ["not finite"]),
     "texts": ("table['y'] = 'far'", ["not finite numbers"]),
     "no_columns": ("table = table[[]]", ["expected a DataFrame with a column per dimension"]),
@@ -92,7 +92,7 @@ EMBED: Faults = {
     "changes_labels": ("labels.reverse()", ["changed 'labels'"]),
     "changes_params": ("params['k'] = 2", ["changed 'params'"]),
     "changes_reference": ("references['other'].X[0, 0] += 1", ["changed \"references['other']\""]),
-    "not_a_table": ("return table.to_numpy()", ["gave ndarray, expected a DataFrame"]),
+    "not_a_table": ("return table.to_numpy()", ["returned ndarray, expected a DataFrame"]),
 }
 SCORE: Faults = {
     **{
@@ -102,15 +102,15 @@ SCORE: Faults = {
     "changes_labels": ("truth.obs['perturbation'] = truth.obs['perturbation'].cat.codes", ["changed 'truth'"]),
     "changes_reference": ("references['other'].X[0, 0] += 1", ["changed \"references['other']\""]),
     "changes_params": ("params['k'] = 2", ["changed 'params'"]),
-    "not_a_table": ("return 0.5", ["gave float, expected a DataFrame"]),
+    "not_a_table": ("return 0.5", ["returned float, expected a DataFrame"]),
     "no_column": ("del table['variant']", ["no column 'variant'", "perturbation, gene, metric"]),
     "other_metric": ("table['metric'] = 'mse'", ["metric 'mse'", "not on the card", "l2"]),
     "other_variant": ("table['variant'] = 'loose'", ["variant 'loose'", "not on the card"]),
-    "unknown_query": ("table['perturbation'] = 'Z'", ["perturbation 'Z' was not asked for"]),
+    "unknown_query": ("table['perturbation'] = 'Z'", ["perturbation 'Z' was not requested"]),
     "unanswered_query": ("table['perturbation'] = 'C'", ["a value for 'C'", "did not answer"]),
-    "twice": ("table = pd.concat([table, table])", ["two values for 'l2' ('default') of 'A+B'"]),
+    "twice": ("table = pd.concat([table, table])", ["duplicate value of 'l2' ('default') for 'A+B'"]),
     "text": ("table['value'] = 'good'", ["'good'", "expected numbers"]),
-    "infinite": ("table['value'] = np.inf", ["inf for 'l2' of 'A+B'", "NaN"]),
+    "infinite": ("table['value'] = np.inf", ["'l2' is inf for 'A+B'", "NaN"]),
     "escapes": ("return Scores(table, {'../../evil': table})", ["'../../evil'"]),
     "overwrites": ("return Scores(table, {'scores': table})", ["artefact", "'scores'"]),
     "artefact_list": ("return Scores(table, {'curve': [1]})", ["artefact 'curve' is a list"]),
@@ -315,7 +315,7 @@ def test_a_card_with_two_offers_of_one_name_is_invalid(folder: Path) -> None:
     claim = read_claim(folder, "twins")
     assert claim.state == "invalid"
     assert "hook describe()" in claim.message
-    assert "datasets name 'one' more than once" in claim.message
+    assert "duplicate name 'one' in the card's datasets" in claim.message
 
 
 def test_nothing_is_written_outside_the_job_folder(folder: Path) -> None:
@@ -339,7 +339,7 @@ def test_a_score_of_another_level_is_refused(level: Any, perturbation: str, mess
     [
         ({"model": ["x"]}, {}, "has a column 'model', which the harness adds"),
         ({"x": [1.0]}, {"largest": ("y", 5)}, "has no column 'y'"),
-        ({"x": ["a"]}, {"largest": ("x", 5)}, "holds no numbers"),
+        ({"x": ["a"]}, {"largest": ("x", 5)}, "has no numbers"),
         ({"x": [1.0]}, {"count": ("seed", "class")}, "has no column 'class'"),
     ],
 )

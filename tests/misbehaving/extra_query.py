@@ -4,7 +4,7 @@ from misbehaving_base import fit, make_card  # noqa: F401 - hooks
 from pertharness import hookimpl, make_prediction
 
 STATE = "invalid"
-SAYS = ("was not asked for", "MADE+UP")
+SAYS = ("was not requested", "MADE+UP")
 
 
 @hookimpl

@@ -37,7 +37,7 @@ def _text(error: BaseException) -> str:
     try:
         return "".join(traceback.format_exception_only(type(error), error)).strip()
     except Exception as other:  # noqa: BLE001 - str() runs the plugin's code
-        return f"{type(error).__name__} (its text cannot be had: {type(other).__name__})"
+        return f"{type(error).__name__} (its text is not available: {type(other).__name__})"
 
 
 def own_lines(error: BaseException, module: str) -> list[str]:

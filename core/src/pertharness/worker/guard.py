@@ -68,7 +68,7 @@ class Guard:
         card = yield
         refuse = self.refusal("describe")
         if not isinstance(card, Card):
-            raise refuse(f"gave {type(card).__name__}, expected a pertharness.Card")
+            raise refuse(f"returned {type(card).__name__}, expected a pertharness.Card")
         if card.protocol != PROTOCOL:
             raise refuse(
                 f"the plugin speaks hook protocol {card.protocol}, this version of pertharness speaks {PROTOCOL}; "
@@ -106,7 +106,7 @@ class Guard:
             "fit", train=train, val=val, embeddings=embeddings, references=references, files=files, params=params
         )
         if model is None:
-            raise self.refusal("fit")("gave None, expected the fitted model (any other object will do)")
+            raise self.refusal("fit")("returned None, expected the fitted model (any other object)")
         return model
 
     @hookimpl(wrapper=True)
@@ -136,7 +136,7 @@ def _check_names(card: Card, refuse: Refuse) -> None:
         names = [offer.name for offer in getattr(card, kind)]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
-            raise refuse(f"the card's {kind} name {repeated[0]!r} more than once")
+            raise refuse(f"duplicate name {repeated[0]!r} in the card's {kind}")
 
 
 def check_loaded(adata: Any, name: str, refuse: Refuse) -> None:
@@ -157,8 +157,8 @@ def check_embedding(table: Any, labels: list[str], refuse: Refuse) -> None:
     import pandas as pd
 
     if not isinstance(table, pd.DataFrame) or not len(table.columns):
-        raise refuse(f"gave {type(table).__name__}, expected a DataFrame with a column per dimension")
+        raise refuse(f"returned {type(table).__name__}, expected a DataFrame with a column per dimension")
     check_known("label", table.index, labels, refuse)
     values = table.to_numpy()
     if values.dtype.kind not in "fiu" or not np.isfinite(values).all():
-        raise refuse("the embedding holds values that are not finite numbers; leave such labels out")
+        raise refuse("the embedding has values that are not finite numbers; leave out such labels")

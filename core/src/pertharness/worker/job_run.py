@@ -126,7 +126,7 @@ def _text(error: BaseException) -> str:
     try:
         return str(error)
     except BaseException as other:  # noqa: BLE001 - str() runs the plugin's code, and the record must be written
-        return f"(an exception whose text cannot be had: {type(other).__name__})"
+        return f"(the text of the exception is not available: {type(other).__name__})"
 
 
 def tail(path: Path) -> str:

@@ -43,7 +43,7 @@ def check_genes(genes: pd.Index, expected: pd.Index, refuse: Any) -> None:
         )
     elif len(genes) > len(expected):
         repeated = genes[genes.duplicated()][0]
-        problem = f"the gene {repeated!r} comes more than once"
+        problem = f"duplicate gene {repeated!r}"
     else:
         position = next(i for i, (a, b) in enumerate(zip(genes, expected, strict=True)) if a != b)
         problem = (
@@ -65,7 +65,7 @@ def check_queries(prediction: AnnData, queries: list[str], refuse: Refuse) -> No
     if silent:
         raise refuse(
             f"{len(silent)} of {len(queries)} queries are neither answered nor in uns['unanswered'] "
-            f"(first: {silent[0]!r}); give a row for each, or the reason why there is none"
+            f"(first: {silent[0]!r}); add a row for each, or the reason why it is not answered"
         )
 
 
@@ -81,7 +81,7 @@ def check_values(prediction: AnnData, refuse: Refuse) -> None:
     """Raise an error for values that are not finite, except for genes in ``uns["missing_genes"]``."""
     values = as_matrix(prediction)
     if values.dtype.kind not in "fiu":
-        raise refuse(f"X holds values of the type {values.dtype.name!r}, expected numbers")
+        raise refuse(f"X has the type {values.dtype.name!r}, expected numbers")
     missing = _reasons(prediction, "missing_genes", "gene", refuse)
     unknown = sorted(set(missing) - set(prediction.var_names))
     if unknown:
@@ -116,8 +116,8 @@ def check_bounds(prediction: AnnData, refuse: Refuse) -> None:
         raise refuse(
             f"{int(outside.sum())} of {outside.size} values are out of range (first: {values[row, column]:g} for "
             f"{_place(prediction, row, column)}); expected log1p of counts per 10 000, which ends at "
-            f"{LOG1P_CEILING:.2f}, and at least -{LOG1P_CEILING:.2f}: give the mean of the log-normalised expression, "
-            "no counts and no scaled values"
+            f"{LOG1P_CEILING:.2f}, and at least -{LOG1P_CEILING:.2f}: return means of log-normalised expression, not "
+            "counts or scaled values"
         )
 
 

@@ -24,10 +24,10 @@ def check_known(kind: str, labels: Iterable[Any], expected: Iterable[str], refus
     allowed = set(expected)
     extra = [name for name in names if name not in allowed]
     if extra:
-        raise refuse(f"the {kind} {extra[0]!r} was not asked for (asked: {list_some(allowed)})")
+        raise refuse(f"the {kind} {extra[0]!r} was not requested (requested: {list_some(allowed)})")
     repeated = [name for name, number in Counter(names).items() if number > 1]
     if repeated:
-        raise refuse(f"the {kind} {repeated[0]!r} comes more than once")
+        raise refuse(f"duplicate {kind} {repeated[0]!r}; expected each once")
 
 
 def check_anndata(value: Any, refuse: Refuse) -> None:
@@ -35,7 +35,7 @@ def check_anndata(value: Any, refuse: Refuse) -> None:
     from anndata import AnnData
 
     if not isinstance(value, AnnData):
-        raise refuse(f"gave {type(value).__name__}, expected an AnnData")
+        raise refuse(f"returned {type(value).__name__}, expected an AnnData")
 
 
 def list_some(values: Iterable[Any], most: int = 5) -> str:

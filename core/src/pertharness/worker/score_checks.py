@@ -33,7 +33,7 @@ def check_scores(table: Any, offer: ScorerOffer, queries: list[str], plugin: str
     refuse = refusal_of(plugin, "score", offer.name)
     table = table.table if isinstance(table, Scores) else table
     if not isinstance(table, pd.DataFrame):
-        raise refuse(f"gave {type(table).__name__}, expected a DataFrame or a pertharness.Scores")
+        raise refuse(f"returned {type(table).__name__}, expected a DataFrame or a pertharness.Scores")
     missing = [column for column in COLUMNS if column not in table.columns]
     if missing:
         raise refuse(f"the table has no column {missing[0]!r}; expected {', '.join(COLUMNS)}")
@@ -42,13 +42,13 @@ def check_scores(table: Any, offer: ScorerOffer, queries: list[str], plugin: str
     keys = [table[column].tolist() for column in COLUMNS[:-1]]
     if len(set(zip(*keys, strict=True))) < len(table):
         row = table[table.duplicated(list(COLUMNS[:-1]))].iloc[0]
-        raise refuse(f"two values for {row['metric']!r} ({row['variant']!r}) of {row['perturbation']!r}")
+        raise refuse(f"duplicate value of {row['metric']!r} ({row['variant']!r}) for {row['perturbation']!r}")
     if len(table) and table["value"].dtype.kind not in "fiu":
-        raise refuse(f"the column 'value' holds {table['value'].iloc[0]!r}, expected numbers, NaN where undefined")
+        raise refuse(f"the column 'value' has {table['value'].iloc[0]!r}, expected numbers, NaN if undefined")
     infinite = np.isinf(table["value"].to_numpy(dtype=float))
     if infinite.any():
         row = table[infinite].iloc[0]
-        raise refuse(f"{row['value']} for {row['metric']!r} of {row['perturbation']!r}; expected NaN where undefined")
+        raise refuse(f"{row['metric']!r} is {row['value']} for {row['perturbation']!r}; expected NaN if undefined")
     return table
 
 
@@ -58,12 +58,12 @@ def _check_announced(table: pd.DataFrame, offer: ScorerOffer, queries: list[str]
     metrics, labels = table["metric"].tolist(), table["perturbation"].tolist()
     for metric, variant in dict.fromkeys(zip(metrics, table["variant"].tolist(), strict=True)):
         if (metric, variant) not in announced:
-            raise refuse(f"metric {metric!r}, variant {variant!r} is not on the card (there: {list_some(announced)})")
+            raise refuse(f"metric {metric!r}, variant {variant!r} is not on the card (it has {list_some(announced)})")
     levels = {metric.id: metric.level for metric in offer.metrics}
     allowed = {*queries, ""}
     for metric, label in dict.fromkeys(zip(metrics, labels, strict=True)):
         if label not in allowed:
-            raise refuse(f"the perturbation {label!r} was not asked for")
+            raise refuse(f"the perturbation {label!r} was not requested")
         if levels[metric] == ("task" if label else "perturbation"):
             subject = "a perturbation" if label else "no perturbation"
             raise refuse(f"a value of {metric!r} names {subject}; its level is {levels[metric]!r}")
@@ -99,11 +99,11 @@ def _wrong_with(offer: TableOffer, table: pd.DataFrame) -> str:
     """Return why a table cannot be joined across models and splits as its card requires; empty if it can."""
     taken = [name for name in table.columns if name in TABLE_COLUMNS]
     if taken:
-        return f"the table {offer.name!r} has a column {taken[0]!r}, which the harness adds; name it otherwise"
+        return f"the table {offer.name!r} has a column {taken[0]!r}, which the harness adds; rename it"
     needed = [*offer.count, *(offer.largest or ())[:1]]
     absent = [name for name in needed if name not in (*table.columns, *TABLE_COLUMNS)]
     if absent:
-        return f"the table {offer.name!r} has no column {absent[0]!r}, by which its card says that it is joined"
+        return f"the table {offer.name!r} has no column {absent[0]!r}, which its card uses to join tables"
     if offer.largest and len(table) and table[offer.largest[0]].dtype.kind not in "fiu":
-        return f"the column {offer.largest[0]!r} of the table {offer.name!r} holds no numbers"
+        return f"the column {offer.largest[0]!r} of the table {offer.name!r} has no numbers"
     return ""
