@@ -82,7 +82,7 @@ def test_predictions_that_cannot_be_used_end_the_command(bench: Bench, tmp_path:
     given.var_names = ["G00"] * 40
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the names
-        assert "'G00' comes more than once" in refused(bench, tmp_path, given)
+        assert "duplicate gene 'G00'" in refused(bench, tmp_path, given)
 
 
 def test_several_rows_of_a_perturbation_are_averaged(bench: Bench, tmp_path: Path) -> None:

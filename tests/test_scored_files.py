@@ -90,7 +90,7 @@ def test_cells_of_another_program_are_scored_as_they_come(screen: Screen, tmp_pa
     assert screen.distance(tmp_path / "state.h5ad", "run") == pytest.approx(0, abs=1e-6)
     for note in (
         "the labels of state.h5ad are obs['target_gene']",
-        "14 rows of state.h5ad are controls ('non-targeting'): left aside, never scored",
+        "14 rows of state.h5ad are controls ('non-targeting'): not scored",
         "the genes are named by var['gene_names']: 60 of 60",
         "42 rows of state.h5ad are cells of 3 perturbations, 14 of each",
     ):

@@ -68,7 +68,7 @@ def test_one_condition_of_each_perturbation_is_said() -> None:
         ["doses: '0', '10', '100' in obs['dose'], one for each perturbation"],
     )
     kinds = [None] * 4 + ["CRISPRa"] * 4 + ["CRISPRi"] * 4
-    assert "no direction" in choose({"used": kinds})[1][0]
+    assert "expected direction" in choose({"used": kinds})[1][0]
 
 
 def test_what_only_controls_lack_is_no_condition() -> None:

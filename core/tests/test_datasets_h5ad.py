@@ -224,7 +224,7 @@ def test_a_second_context_is_chosen_or_pooled_by_flag(tmp_path: Path) -> None:
     assert "no column 'line' (--context-column)" in message_of(adata, tmp_path, context_column="line")
     adata.obs["celltype"] = ["x", "y"] * 4
     assert "'cell_line', 'celltype'; choose one with --context-column" in message_of(adata, tmp_path)
-    assert "no column names contexts" in message_of(make_adata(), tmp_path, context="K562")
+    assert "no column has contexts" in message_of(make_adata(), tmp_path, context="K562")
 
 
 def test_labels_that_collide_are_pooled_under_one_label(tmp_path: Path) -> None:

@@ -347,5 +347,5 @@ def test_means_that_were_normalised_after_averaging_can_be_rescaled(tmp_path: Pa
         load(path)
     expected = np.log1p(scale_to(pooled[[0, 4, 8, 12]], 1e4))
     np.testing.assert_allclose(load(path, rescale=True).X, expected, rtol=1e-6)
-    with pytest.raises(DataError, match="average them anew"):
+    with pytest.raises(DataError, match="average them again"):
         load(means_of(TRUTH, tmp_path), rescale=True)

@@ -81,7 +81,7 @@ def test_two_columns_that_differ_are_asked_for() -> None:
     shifted = [*IDS.values()][1:] + [*IDS.values()][:1]
     columns: dict[str, list[object]] = {"gene_id": list(IDS.values()), "guide_id": list(shifted)}
     labels = ["NT", IDS["KLF1"], IDS["AHR"]]
-    with pytest.raises(ChoiceError, match=r"var\['gene_id'\] and var\['guide_id'\] both know it.*--target-column"):
+    with pytest.raises(ChoiceError, match=r"var\['gene_id'\] and var\['guide_id'\] both list it.*--target-column"):
         read(labels, columns)
     assert read(labels, columns, target_column="gene_id")[0] == ["control", "KLF1", "AHR"]
     assert read(labels, columns, target_column="none")[0] == ["control", *labels[1:]]

@@ -64,7 +64,7 @@ def test_labels_in_the_spellings_of_users_are_mapped(tmp_path: Path) -> None:
     prediction, notes = read_prediction(make_file(tmp_path / "p.h5ad", labels, list(GENES), values), GENES, QUERIES)
     assert list(prediction.obs["perturbation"]) == QUERIES
     assert np.array_equal(prediction.X, [VALUES[query] for query in QUERIES])
-    assert notes == ["1 rows of p.h5ad are controls ('ctrl'): left aside, never scored"]
+    assert notes == ["1 rows of p.h5ad are controls ('ctrl'): not scored"]
 
 
 def test_missing_genes_are_columns_of_nan_and_others_left_aside(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_missing_genes_are_columns_of_nan_and_others_left_aside(tmp_path: Path) 
     assert np.array_equal(prediction.X[:, [0, 2]], values_of(QUERIES, ["A", "C"]))
     assert np.isnan(prediction.X[:, [1, 3]]).all()
     assert set(prediction.uns["missing_genes"]) == {"B", "D"}
-    assert notes == ["1 genes of p.h5ad are not genes of the dataset: left aside"]
+    assert notes == ["1 genes of p.h5ad are not genes of the dataset: ignored"]
 
 
 def test_missing_queries_are_unanswered_and_never_filled(tmp_path: Path) -> None:
@@ -102,11 +102,11 @@ NAN, FULL = np.array([[1.0, np.nan, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0]]), np.ones((
         (["D", "C"], list(GENES), NAN[::-1], ["nan", "perturbation 'C'", "gene 'B'", "row 'row1' of X"]),
         (["C", "C"], list(GENES), NAN[::-1], ["nan", "perturbation 'C'", "gene 'B'", "row 'row1' of X"]),
         (["C"], list(GENES), np.full((1, 4), -np.inf), ["-inf", "gene 'A'"]),
-        (["C"], ["A", "B", "A", "D"], FULL, ["'A'", "more than once"]),
-        (["Q"], list(GENES), FULL, ["none of the perturbations", "'A+B', 'C', 'D'", "are 'Q'", "another dataset"]),
-        (["C"], list("WXYZ"), FULL, ["none of the genes", "'A', 'B', 'C'", "'W', 'X', 'Y', 'Z'", "another dataset"]),
-        (["C"], list("0123"), FULL, ["none of the genes", "does not name its genes", "--prediction-gene-column"]),
-        (["C+C"], list(GENES), FULL, ["'C+C'", "holds none of the perturbations"]),
+        (["C"], ["A", "B", "A", "D"], FULL, ["duplicate gene 'A'"]),
+        (["Q"], list(GENES), FULL, ["of the held-out perturbations", "'A+B', 'C', 'D'", "are 'Q'", "this dataset"]),
+        (["C"], list("WXYZ"), FULL, ["the dataset's genes", "'A', 'B', 'C'", "'W', 'X', 'Y', 'Z'", "this dataset"]),
+        (["C"], list("0123"), FULL, ["the dataset's genes", "does not name its genes", "--prediction-gene-column"]),
+        (["C+C"], list(GENES), FULL, ["'C+C'", "has none of the held-out perturbations"]),
         (["C"], list(GENES), None, ["no X"]),
         (["C"], list(GENES), FULL * 1234, ["1234", "'C', gene 'A'", "look like counts"]),
         (["C"], list(GENES), np.array([[1.0, 2.0, 3.0, 10.0]]), ["10 for", "'C', gene 'D'"]),
@@ -277,7 +277,7 @@ def test_means_that_are_said_to_be_changes_are_refused(tmp_path: Path) -> None:
     genes, y0, means = make_means(200)
     path = make_file(tmp_path / "p.h5ad", ["C", "D"], list(genes), means)
     assert np.array_equal(read_prediction(path, genes, ["C", "D"], y0=y0)[0].X, means)
-    with pytest.raises(DataError, match="holds means, not changes"):
+    with pytest.raises(DataError, match="look like means, not changes"):
         read_prediction(path, genes, ["C", "D"], y0=y0, choices=FileChoices(kind="change"))
 
 

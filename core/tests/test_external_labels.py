@@ -175,7 +175,7 @@ def test_the_names_of_the_rows_are_labels_where_no_column_has_them(tmp_path: Pat
         found, notes = rows(obs, tmp_path)
         assert found == {"MYC": [0]}
         assert notes[0] == "the labels of p.h5ad are the names of its rows"
-        assert notes[1] == "1 rows of p.h5ad are controls ('ctrl'): left aside, never scored"
+        assert notes[1] == "1 rows of p.h5ad are controls ('ctrl'): not scored"
 
 
 def test_a_named_column_is_taken_without_looking_for_others(tmp_path: Path) -> None:
@@ -216,14 +216,14 @@ def test_what_is_left_aside_is_counted_and_named(tmp_path: Path) -> None:
     found, notes = rows(obs, tmp_path)
     assert found == {"MYC": [0, 6]}
     assert notes == [
-        "2 rows of p.h5ad are controls ('NTC-1', 'NTC-2'): left aside, never scored",
-        "3 rows of p.h5ad ('SOX2', 'multiplet') are not held-out perturbations of this split: left aside",
+        "2 rows of p.h5ad are controls ('NTC-1', 'NTC-2'): not scored",
+        "3 rows of p.h5ad ('SOX2', 'multiplet') are not held-out perturbations of this split: ignored",
     ]
 
 
 def test_labels_that_are_read_otherwise_are_noted(tmp_path: Path) -> None:
     _, notes = rows(pd.DataFrame({"perturbation": ["GATA1_MYC", "MYC"]}), tmp_path)
-    assert notes == ["1 labels of p.h5ad are spelt otherwise than in the dataset: 'GATA1_MYC' is read as 'GATA1+MYC'"]
+    assert notes == ["1 labels of p.h5ad are spelt differently from the dataset: 'GATA1_MYC' is read as 'GATA1+MYC'"]
 
 
 def test_many_names_of_rows_are_looked_up_as_they_stand(tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_odd_labels_that_nobody_asks_for_are_left_aside(tmp_path: Path) -> None:
     found, notes = rows(pd.DataFrame({"perturbation": labels}, index=list("abcde")), tmp_path)
     assert found == {"MYC": [0], "GATA1+MYC": [1]}
     assert notes == [
-        "3 rows of p.h5ad ('MYC+MYC', 'GATA1++MYC', 'GATA1+') are not held-out perturbations of this split: left aside"
+        "3 rows of p.h5ad ('MYC+MYC', 'GATA1++MYC', 'GATA1+') are not held-out perturbations of this split: ignored"
     ]
 
 

@@ -80,7 +80,7 @@ def test_cells_of_the_right_scale_are_averaged(tmp_path: Path) -> None:
     labels, values = cells_of("log1p", ("A", "control", "B", "C"))
     prediction, notes = read(labels, sparse.csr_matrix(values), tmp_path)
     np.testing.assert_allclose(prediction, means("log1p"), rtol=1e-13)
-    assert notes[0] == "24 rows of p.h5ad are controls ('control'): left aside, never scored"
+    assert notes[0] == "24 rows of p.h5ad are controls ('control'): not scored"
     assert notes[1].startswith("72 rows of p.h5ad are cells of 3 perturbations, 24 of each")
     assert len(notes) == 2
 
@@ -159,7 +159,7 @@ def test_predictions_however_bad_are_not_taken_for_another_scale(name: str, tmp_
 def test_rows_that_are_like_nothing_are_noted(tmp_path: Path) -> None:
     """As where the genes are not those that they are called."""
     values = np.array([np.random.default_rng(1).permutation(row) for row in means("log1p")])
-    words = "the rows of p.h5ad are not like the mean of the controls"
+    words = "the rows of p.h5ad are not similar to the mean of the controls"
     assert [note for note in read(QUERIES, values, tmp_path)[1] if note.startswith(words)]
     assert not [note for note in read(QUERIES, values, tmp_path, "mean")[1] if note.startswith(words)]
 
@@ -167,7 +167,7 @@ def test_rows_that_are_like_nothing_are_noted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("scale", "words"),
     [
-        ("linear", "its values have no logarithm"),
+        ("linear", "do not look like logarithms"),
         ("log10", r"on another scale than log1p of counts per 10 000.*the slope of the line through the genes 0\.4\d,"),
         ("million", "logarithms of another base or total"),
     ],
@@ -182,7 +182,7 @@ def test_means_of_another_scale_are_refused_where_it_can_be_told(scale: str, wor
 def test_values_without_a_logarithm_are_refused_at_any_level(tmp_path: Path) -> None:
     for divisor in (30.0, 100.0, 1000.0):
         values = np.expm1(means("log1p")) / divisor
-        with pytest.raises(DataError, match=r"no logarithm|look like counts|another scale"):
+        with pytest.raises(DataError, match=r"do not look like logarithms|look like counts|another scale"):
             read(QUERIES, values, tmp_path)
 
 

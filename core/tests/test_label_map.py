@@ -50,7 +50,7 @@ def test_what_cannot_be_meant_is_refused_with_its_line(text: str, words: str, tm
     [
         ("ctrl", "'control' for a control"),
         ("KLF1+non-targeting", "nothing for a control beside a gene"),
-        ("NA", "'drop' where nobody knows"),
+        ("NA", "'drop' for an unknown perturbation"),
         ("KLF1;AHR", "genes joined by '+'"),
         ("KLF1_AHR", "genes joined by '+'"),
     ],

@@ -29,7 +29,7 @@ def join_targets(targets: Iterable[str]) -> str:
             raise DataError(f"{name!r} cannot be a target: expected a gene name, not empty, without {SEPARATOR!r}")
     for first, second in pairwise(names):
         if first == second:
-            raise DataError(f"the target {first!r} is named twice in {SEPARATOR.join(names)!r}; name each target once")
+            raise DataError(f"duplicate target {first!r} in {SEPARATOR.join(names)!r}; name each target once")
     return SEPARATOR.join(names) if names else CONTROL
 
 

@@ -94,7 +94,7 @@ def refuse_other(path: Path) -> None:
         )
     converter = _SUFFIXES.get(path.suffix.lower())
     if converter and not start.startswith(_HDF5):
-        raise DataError(f"{str(path)!r} is no h5ad file but {path.suffix.lower()}; {_convert(converter, path)}")
+        raise DataError(f"{str(path)!r} is not an h5ad file but {path.suffix.lower()}; {_convert(converter, path)}")
 
 
 def describe_other(members: Mapping[str, Any], path: Path) -> str | None:

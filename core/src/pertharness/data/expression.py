@@ -235,6 +235,6 @@ def _wrapping_errors(path: Path, kind: str) -> Iterator[None]:
 
 
 _NEWER = (
-    "install a newer anndata (from 0.12 on it needs Python 3.11), or write the file anew with texts as objects or "
+    "install a newer anndata (from 0.12 on it needs Python 3.11), or write the file again with texts as objects or "
     "categories"
 )

@@ -114,7 +114,7 @@ def _halves_as_given(adata: AnnData | Stored) -> dict[str, np.ndarray]:
     if not {*HALVES} <= {*adata.layers}:
         raise Skip(
             "the dataset holds means and no cells, and no layers 'half_a' and 'half_b' with the means of two halves of "
-            "each perturbation's cells: nothing tells how well a measurement is repeated"
+            "each perturbation's cells: it is unknown how well a measurement can be repeated"
         )
     names = [name for name in (*HALVES, VARIANCE) if name in adata.layers]
     layers = {name: np.asarray(_dense(adata.layers[name]), dtype=np.float64) for name in names}

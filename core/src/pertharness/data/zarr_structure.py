@@ -102,7 +102,7 @@ def _check_files(path: Path, sizes: Mapping[str, int], read: Callable[[str], byt
         try:
             metadata = json.loads(read(name))
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{str(path)!r}: {name!r} is no JSON ({error}); copy or write it again") from None
+            raise DataError(f"{str(path)!r}: {name!r} is not JSON ({error}); copy or write it again") from None
         if isinstance(metadata, dict) and (base == ".zarray" or metadata.get("node_type") == "array"):
             _check_array(f"{str(path)!r}: {'/' + folder!r}", metadata, held.get(folder, (0, 0)), folder)
 

@@ -312,7 +312,7 @@ def _describe(condition: Condition, perturbations: pd.Series, options: FileOptio
         ]
     lines = [f"{condition.kind}: {values} in obs[{condition.column!r}], one for each perturbation"]
     if condition.kind == "modalities" and options.modality is None:
-        lines[0] += "; targets of both go up in some and down in others, so that no direction is expected of them"
+        lines[0] += "; the expected direction of targets is unknown, because it differs between them"
     return lines
 
 

@@ -75,12 +75,10 @@ def _find_column(obs: pd.DataFrame, options: FileOptions) -> str | None:
     candidates = [str(column) for column in obs.columns if str(column).lower() in CONTEXT_COLUMNS]
     varying = [column for column in candidates if obs[column].nunique(dropna=False) > 1]
     if len(varying) > 1:
-        raise ChoiceError(
-            f"several columns of obs tell contexts apart: {quote(varying)}; choose one with --context-column"
-        )
+        raise ChoiceError(f"several columns of obs have contexts: {quote(varying)}; choose one with --context-column")
     column = next(iter(varying or candidates), None)
     if column is None and options.context is not None:
-        raise DataError(f"--context {options.context!r}: no column names contexts; say which with --context-column")
+        raise DataError(f"--context {options.context!r}: no column has contexts; choose one with --context-column")
     return column
 
 

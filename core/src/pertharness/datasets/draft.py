@@ -87,7 +87,7 @@ def main() -> int:
         if request["out"] is not None:
             write_label_map(lines, Path(request["out"]))
             print(*(f"  {note}" for note in notes), sep="\n")
-            print(f"{request['out']}: {len(lines)} labels; correct it and give it with --label-map")
+            print(f"{request['out']}: {len(lines)} labels; correct the file and pass it with --label-map")
         else:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder, "map.csv")

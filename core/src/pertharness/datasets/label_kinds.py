@@ -136,7 +136,7 @@ def _check_meanings(label_map: Mapping[str, str], genes: Collection[str]) -> Non
             if is_control_label(target):
                 expected = f"{CONTROL!r} for a control, and nothing for a control beside a gene"
             elif is_no_perturbation(target):
-                expected = f"{DROP!r} where nobody knows the perturbation"
+                expected = f"{DROP!r} for an unknown perturbation"
             elif any(joint in target and all(part in genes for part in target.split(joint)) for joint in JOINTS):
                 expected = f"genes joined by {SEPARATOR!r}"
             if expected:
@@ -176,6 +176,6 @@ def _check_controls(labels: Sequence[str], kinds: LabelKinds, options: FileOptio
     empty = [label for label, reason in kinds.left_out.items() if reason == NO_PERTURBATION]
     also = f"; {quote(empty, 3)} taken for no perturbation" if empty else ""
     raise NoControlError(
-        f"no control ({looked_for}); labels: {quote(shown)}{also}; say which labels are controls with --control-label, "
+        f"no control ({looked_for}); labels: {quote(shown)}{also}; name the control labels with --control-label, "
         "repeated for each of them or as a pattern such as 'NTC*' (or choose another column with --label-column)"
     )

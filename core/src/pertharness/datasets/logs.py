@@ -107,7 +107,7 @@ def _from_logs(
         elif is_known or is_above:
             advice = f"rescale them with --rescale, {_AS_IT_IS}"
         else:
-            advice = f"give the counts, {_AS_IT_IS}"
+            advice = f"use the counts, {_AS_IT_IS}"
         raise DataError(f"{values.where}: {words}; expected log1p of counts per 10 000: {advice}{others}")
     if options.rescale and reading.kind != "cp10k":
         raise DataError(
@@ -134,7 +134,7 @@ def _from_means(
         if not is_total:
             raise DataError(
                 f"{values.where}: the sums of expm1 over the genes differ between the rows, or are 10 000: means of "
-                f"logarithms cannot be rescaled; rescale the cells and average them anew{others}"
+                f"logarithms cannot be rescaled; rescale the cells and average them again{others}"
             )
         return _rescale(values, survey, None, ScaleReading("constant", total=median), notes)
     refuse_kind(
@@ -155,7 +155,7 @@ def _from_means(
         )
     how = "declared" if options.scale else "uns['pertharness'] states it"
     if not options.scale and not stated:
-        how = "at level pseudobulk this cannot be checked: say --scale log1p if it is so"
+        how = "this cannot be checked at level pseudobulk; confirm it with --scale log1p"
     notes.append(f"scale: {values.where} taken as log1p of counts per 10 000 ({how})")
     return values.matrix
 
@@ -179,7 +179,7 @@ def _words(values: Values, reading: ScaleReading) -> str:
         "above": f"the sum of expm1 over the genes differs from row to row and is up to {high} (first in row "
         f"{values.rows[reading.row]!r}), more than 10 000: logs of another total",
         "other": f"they are {transformation} of counts times a factor that is not 10 000 over a number of counts, and "
-        "genes are missing: their total cannot be told",
+        "genes are missing: their total is unknown",
         "again": "the sum of expm1 over the genes is 10 000 in each row, but they are made of values that were log1p "
         "of counts per 10 000 before: normalised and logged twice",
     }

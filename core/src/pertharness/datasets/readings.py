@@ -247,7 +247,7 @@ def _join(
         except DataError as error:
             raise DataError(
                 f"the label {label!r} cannot be read with the separator {reading.separator!r}: {error}; "
-                "say what joins targets with --separator"
+                "choose the separator with --separator"
             ) from error
         reading.mapping[label] = perturbation
         if set(targets) != set(by_gene):

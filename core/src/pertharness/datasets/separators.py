@@ -65,9 +65,9 @@ def find_separator(
             unclear[separator] = unknown
     if len(fitting) > 1:
         raise ChoiceError(
-            f"labels are joined in several ways: {quote(fitting)}; labels: {quote(labels)}; say what joins targets "
-            f"with --separator (--separator {NONE}: none does), or correct what `pertharness data labels` writes and "
-            "give it with --label-map"
+            f"labels are joined in several ways: {quote(fitting)}; labels: {quote(labels)}; choose the separator "
+            f"with --separator (--separator {NONE}: there is none), or correct the output of `pertharness data labels` "
+            "and pass it with --label-map"
         )
     if not fitting and not unclear:
         return _last_separator(labels, is_known, is_name)
@@ -110,6 +110,6 @@ def is_torn(part: str) -> bool:
 def _unclear(separator: str, odd: Sequence[str]) -> str:
     return (
         f"it is unclear whether {separator!r} joins two targets in {quote(odd)}: not all parts are genes or "
-        f"perturbed alone; say --separator {separator!s} if it does, --separator {NONE} if it belongs to the names; or "
-        "correct what `pertharness data labels` writes and give it with --label-map"
+        f"perturbed alone; set --separator {separator!s} if it does, --separator {NONE} if it belongs to the names; or "
+        "correct the output of `pertharness data labels` and pass it with --label-map"
     )

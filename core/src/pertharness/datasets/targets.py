@@ -149,9 +149,9 @@ def match_names(names: Iterable[str], symbols: Collection[str], columns: Mapping
         if differing:
             name = differing[0]
             raise ChoiceError(
-                f"the target {name!r} is no gene of the file, but {_named(best)} and {_named(column)} both know it, as "
-                f"{matches[best][name]!r} and as {by_name[name]!r}; say which column of var has the names that the "
-                f"labels use with --target-column (--target-column {NONE}: no column)"
+                f"the target {name!r} is not a gene of the file, but {_named(best)} and {_named(column)} both list it, "
+                f"as {matches[best][name]!r} and as {by_name[name]!r}; choose the column of var with the names in the "
+                f"labels with --target-column (--target-column {NONE}: no column)"
             )
     return Match(best, matches[best])
 
@@ -190,6 +190,6 @@ def describe_targets(targets: Iterable[str], genes: Collection[str], most: int =
     if counts and len(absent) == len(counts):
         lines.append(
             "targets: none is a gene of the file, so the metric variant 'no-targets' leaves out nothing and equals "
-            "'default', and nobody can say whether a target moved"
+            "'default', and it is unknown whether targets changed as expected"
         )
     return lines

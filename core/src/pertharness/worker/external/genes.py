@@ -155,7 +155,7 @@ def _check_once(file: PredictionFile, name: str, columns: Columns) -> None:
         spelt = " and ".join(dict.fromkeys(repr(columns.names[column]) for column in of_gene))
         also = "" if spelt == repr(gene) else f" ({spelt})"
         raise file.fault(
-            f"the gene {gene!r} comes more than once in {_named(name)}{also}; give each gene once, or name another "
+            f"duplicate gene {gene!r} in {_named(name)}{also}; keep one column per gene, or name another "
             f"column of var with {GENE_FLAG}"
         )
 
@@ -175,7 +175,7 @@ def _no_match(file: PredictionFile, genes: pd.Index, choices: FileChoices) -> Da
     why = " (numbers: the file does not name its genes)" if are_numbers else ""
     columns = f"the columns of var are {some(file.var.columns, 20)}" if len(file.var.columns) else "var has no columns"
     return DataError(
-        f"{str(file.path)!r} holds none of the genes that are asked for (such as {list(genes[:3])}); "
+        f"{str(file.path)!r} has none of the dataset's genes (such as {list(genes[:3])}); "
         f"its own, {_named(column or VAR_NAMES)}, are {some(own)}{why}; put the dataset's genes into var_names, or "
-        f"name the column of var with them with {GENE_FLAG} ({columns}), or is it for another dataset?"
+        f"name the column of var with them with {GENE_FLAG} ({columns}), or check that the file is for this dataset"
     )

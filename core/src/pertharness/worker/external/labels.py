@@ -146,8 +146,8 @@ class LabelReader:
         meanings -= {None}
         if len(meanings) > 1:
             raise DataError(
-                f"the label {text!r} may be {' or '.join(repr(each) for each in sorted(map(str, meanings)))}; say what "
-                "joins targets with --separator"
+                f"the label {text!r} may be {' or '.join(repr(each) for each in sorted(map(str, meanings)))}; set "
+                "what joins targets with --separator"
             )
         return meanings.pop() if meanings else None
 
@@ -210,7 +210,7 @@ class LabelReader:
             return []
         label, meaning = next(iter(other.items()))
         return [
-            f"{len(other)} labels of {name} are spelt otherwise than in the dataset: {label!r} is read as {meaning!r}"
+            f"{len(other)} labels of {name} are spelt differently from the dataset: {label!r} is read as {meaning!r}"
         ]
 
 

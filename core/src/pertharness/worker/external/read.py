@@ -100,7 +100,7 @@ def read_prediction(
     prediction.uns["missing_genes"] = missing
     notes = [*rows.notes, *filter(None, [columns.note]), *notes]
     if unused := len(file.var) - columns.number:
-        notes.append(f"{unused} genes of {path.name} are not genes of the dataset: left aside")
+        notes.append(f"{unused} genes of {path.name} are not genes of the dataset: ignored")
     if below := int((values < 0).sum()):
         notes.append(f"{below} of the values of {path.name} are below 0, the lowest {np.nanmin(values):.3g}")
     return prediction, notes

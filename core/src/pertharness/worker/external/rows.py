@@ -64,12 +64,12 @@ def find_rows(file: PredictionFile, queries: list[str], data: DataLabels, choice
     notes += reader.describe(meanings, of_query, file.name)
     if len(controls):
         spelt = [label for label, meaning in meanings.items() if meaning == CONTROL]
-        notes.append(f"{len(controls)} rows of {file.name} are controls ({some(spelt)}): left aside, never scored")
+        notes.append(f"{len(controls)} rows of {file.name} are controls ({some(spelt)}): not scored")
     rest = len(labels) - len(controls) - sum(map(len, of_query.values()))
     if rest:
         others = [label for label, meaning in meanings.items() if meaning not in of_query and meaning != CONTROL]
         notes.append(
-            f"{rest} rows of {file.name} ({some(others, 3)}) are not held-out perturbations of this split: left aside"
+            f"{rest} rows of {file.name} ({some(others, 3)}) are not held-out perturbations of this split: ignored"
         )
     return FileRows(of_query, controls, notes)
 
@@ -166,6 +166,6 @@ def _no_match(file: PredictionFile, queries: list[str], reader: LabelReader, can
     if other:
         remedy = f"obs[{other[0]!r}] has some of them: take it with {LABEL_FLAG} {other[0]}"
     return DataError(
-        f"{str(file.path)!r} holds none of the perturbations that are asked for (such as {queries[:3]}); {where}; "
-        f"{remedy}, or is it for another dataset?"
+        f"{str(file.path)!r} has none of the held-out perturbations (such as {queries[:3]}); {where}; {remedy}, or "
+        "check that the file is for this dataset"
     )

@@ -35,7 +35,7 @@ _FEWEST_CELLS = 10
 """Fewest distinct rows from which a scale is detected."""
 _FEWEST_GENES = 20
 """Fewest common genes for a note that rows are not similar to the controls."""
-_INSISTS = "or say --prediction-kind mean if these are means of log1p of counts per 10 000"
+_INSISTS = "or set --prediction-kind mean if these are means of log1p of counts per 10 000"
 
 
 def check_kind(values: np.ndarray, y0: np.ndarray, file: PredictionFile, kind: str | None) -> list[str]:
@@ -59,19 +59,19 @@ def check_kind(values: np.ndarray, y0: np.ndarray, file: PredictionFile, kind: s
     alone, added = _median_correlation(values, y0), _median_correlation(values + y0, y0)
     if kind is None and alone < _NOT_ALIKE and added > _ALIKE:
         raise file.fault(
-            "it holds changes from the control, it seems: the median correlation of a row with the mean of "
-            f"the controls is {alone:.2f}, and {added:.2f} once that is added; expected the mean log-normalised "
-            "expression: have it added with --prediction-kind change, or say --prediction-kind mean if these are means"
+            "the rows look like changes from the control: the median correlation of a row with the mean of the "
+            f"controls is {alone:.2f}, and {added:.2f} once that mean is added; expected mean log-normalised "
+            "expression: add the mean with --prediction-kind change, or set --prediction-kind mean if these are means"
         )
     if kind == "change" and alone > _ALIKE:
         raise file.fault(
-            "it holds means, not changes (--prediction-kind change): the median correlation of a row with "
-            f"the mean of the controls is {alone:.2f}; leave --prediction-kind out"
+            "the rows look like means, not changes (--prediction-kind change): the median correlation of a row with "
+            f"the mean of the controls is {alone:.2f}; leave out --prediction-kind"
         )
     if kind is None and alone < _NOT_ALIKE and np.isfinite(values).all(axis=0).sum() >= _FEWEST_GENES:
         return [
-            f"the rows of {file.name} are not like the mean of the controls (median correlation {alone:.2f}): are "
-            "these log1p of counts per 10 000, and the genes those that they are called?"
+            f"the rows of {file.name} are not similar to the mean of the controls (median correlation {alone:.2f}): "
+            "check that these are log1p of counts per 10 000, and that the genes have the right names"
         ]
     return []
 
@@ -158,12 +158,12 @@ def check_level(
     )
     if middle.counts > _MORE_LIKE_COUNTS:
         raise file.fault(
-            "its values have no logarithm, it seems: they are more like the expm1 of the mean of the controls than "
-            f"like that mean ({measured}); {AS_LOGS}, {_INSISTS}"
+            "the values do not look like logarithms: they are more similar to the expm1 of the mean of the controls "
+            f"than to that mean ({measured}); {AS_LOGS}, {_INSISTS}"
         )
     if middle.is_off(_OTHER_LEVEL):
         raise file.fault(
-            f"its values are on another scale than log1p of counts per 10 000, it seems: {measured}, expected about 1; "
+            f"the values seem to be on another scale than log1p of counts per 10 000: {measured}, expected about 1; "
             f"{AS_LOGS}, {_INSISTS}"
         )
     _refuse_single_rows(levels, middle, values, file, labels, columns)
@@ -185,7 +185,7 @@ def _refuse_single_rows(
         if level.is_off(_OTHER_LEVEL) or level.counts > _ROW_MORE_LIKE_COUNTS:
             largest = int(np.nanargmax(values[row]))
             raise file.fault(
-                f"the rows are on different scales, it seems: that of the perturbation {labels[row]!r} has the slope "
+                f"the rows seem to be on different scales: that of the perturbation {labels[row]!r} has the slope "
                 f"{level.slope:.2g} and {level.ratio:.2g} times the sum of the mean of the controls, the median row "
                 f"{middle.slope:.2g} and {middle.ratio:.2g} (its largest value is {values[row, largest]:g}, gene "
                 f"{columns.names[columns.positions[largest]]!r}); {AS_LOGS}, {_INSISTS}"
@@ -233,7 +233,7 @@ def check_cells(sample: Any, file: PredictionFile, subject: str, *, is_declared:
         "again": f"{subject} were normalised and logged twice",
     }[reading.kind]
     if is_declared:
-        return [f"{file.name}: {finding}; taken as it is, since the scale of the dataset was declared"]
+        return [f"{file.name}: {finding}; not converted, because the scale of the dataset was declared"]
     remedy = AS_LOGS
     if reading.kind == "constant" and reading.transformation == NATURAL:
         total = f"{reading.total:.6g}"

@@ -190,7 +190,7 @@ def refuse_values(
         also = "this row holds only whole numbers"
         if survey.logs is not None:
             also += f", row {str(file.obs.index[rows[survey.logs[0]]])!r} does not: counts and logarithms are mixed"
-        insist = "or say --prediction-kind mean if these are means of logarithms"
+        insist = "or set --prediction-kind mean if these are means of logarithms"
         raise fault(survey.counts, f"{also}: these look like counts; {AS_LOGS}, {insist}")
 
 
