@@ -230,7 +230,7 @@ def test_the_reference_is_the_model_that_is_named(reference: str, label: str, cr
 def test_scorers_that_give_one_metric_are_not_mixed(crowd: Place) -> None:
     _, done = crowd.run("--models", "mean,additive", recipe=RECIPE.replace('scorers = ["l2"]\n', ""))
     assert "'namesake/l2' is not used; name it with --scorers" in done.stderr
-    assert "'x' is left aside" in done.stderr
+    assert "'x' is not used" in done.stderr
     values = pd.read_csv(crowd.folder / "run" / "scores.csv.gz").query("metric == 'l2'")["value"]
     assert not (values == 7).any()
     said = crowd.pertharness("run", "r.toml", "--scorers", "l2,x", status=2)
