@@ -58,8 +58,8 @@ def make_registry(mine: Plugin = MINE) -> Registry:
                 DATA, DatasetOffer(name="h5ad", summary="file", takes_file=True, params={"label_map": None})
             ),
         },
-        embeddings={one.name: Offered(mine, one) for one in EMBEDDINGS},
-        models={one.name: Offered(mine, one) for one in MODELS},
+        embeddings={offer.name: Offered(mine, offer) for offer in EMBEDDINGS},
+        models={offer.name: Offered(mine, offer) for offer in MODELS},
         scorers={
             "l2": Offered(
                 mine, ScorerOffer(name="l2", summary="l2", metrics=(MetricOffer(id="l2", direction="lower", best=0.0),))
@@ -133,22 +133,24 @@ def test_which_genes_a_prediction_lacks_is_known_by_its_content(tmp_path: Path) 
     l2 = plan.scorers["l2"].metrics[0].model_copy(update={"variants": ("default", "common-genes")})
     plan.scorers["l2"] = plan.scorers["l2"].model_copy(update={"metrics": (l2,)})
     store, outcomes = Store.open(tmp_path / "store"), {key: Outcome("done") for key in plan.nodes}
-    for number, one in enumerate(plan.attempts):
-        path = store.record("predictions", one.prediction) / "prediction.h5ad"
+    for number, attempt in enumerate(plan.attempts):
+        path = store.record("predictions", attempt.prediction) / "prediction.h5ad"
         path.parent.mkdir(parents=True)
         with h5py.File(path, "w") as file:
             file["X"] = np.where(np.arange(3) < number, np.nan, 1.0)[None]
             file.create_group("var").attrs["_index"] = "_index"
             file["var"]["_index"] = ["G1", "G2", "G3"]
         artefacts = {path.name: Artefact(size=path.stat().st_size, sha256=sha256_file(path))}
-        outcomes[one.prediction] = Outcome("done", "", Status(key=one.prediction, state="done", artefacts=artefacts))
-    known: dict[str, list[str]] = {}
-    added = plan_common_genes(plan, outcomes, store, known)
+        outcomes[attempt.prediction] = Outcome(
+            "done", "", Status(key=attempt.prediction, state="done", artefacts=artefacts)
+        )
+    missing: dict[str, list[str]] = {}
+    added = plan_common_genes(plan, outcomes, store, missing)
     assert [node.job.options["lacking"] for node in added] == [["G1"], ["G1"]]
-    assert sorted(known.values()) == [[], ["G1"]]
-    for one in plan.attempts:
-        (store.record("predictions", one.prediction) / "prediction.h5ad").unlink()
-    assert plan_common_genes(plan, outcomes, store, known) == added
+    assert sorted(missing.values()) == [[], ["G1"]]
+    for attempt in plan.attempts:
+        (store.record("predictions", attempt.prediction) / "prediction.h5ad").unlink()
+    assert plan_common_genes(plan, outcomes, store, missing) == added
 
 
 def test_the_same_recipe_has_the_same_keys_in_any_store(tmp_path: Path) -> None:
@@ -417,9 +419,9 @@ TWO = {"demo": {}, "other": {"offer": "demo", "params": {"seed": 2}}}
 def test_a_screen_fills_a_slot_in_both_directions_and_never_its_own(tmp_path: Path) -> None:
     models = ["embedded[G=transfer:demo]", "embedded[G=transfer:other[]]"]
     plan = plan_of(tmp_path, models=models, datasets=TWO, seeds=[1])
-    told = {(attempt.dataset, attempt.label): attempt.reason for attempt in plan.attempts}
+    reasons = {(attempt.dataset, attempt.label): attempt.reason for attempt in plan.attempts}
     own = "'transfer:{0}' is the task's own screen, with the perturbations to be predicted"
-    assert told == {
+    assert reasons == {
         ("demo", "embedded[G=transfer:demo]"): own.format("demo"), ("demo", "embedded[G=transfer:other]"): "",
         ("other", "embedded[G=transfer:demo]"): "", ("other", "embedded[G=transfer:other]"): own.format("other"),
     }  # fmt: skip
@@ -442,8 +444,8 @@ def test_a_copy_of_a_file_is_the_same_screen_and_another_file_is_not(tmp_path: P
     for name, content in (("copy", "1"), ("other", "2"), ("longer", "12")):
         for path, text in ((tmp_path / "x.h5ad", "1"), (tmp_path / f"{name}.h5ad", content)):
             path.write_text(text)
-        datasets = {one: {"file": str(tmp_path / f"{one}.h5ad")} for one in ("x", name)}
-        sources = {one: Source(tmp_path / f"{one}.h5ad", sha256_file(tmp_path / f"{one}.h5ad")) for one in datasets}
+        datasets = {each: {"file": str(tmp_path / f"{each}.h5ad")} for each in ("x", name)}
+        sources = {each: Source(tmp_path / f"{each}.h5ad", sha256_file(tmp_path / f"{each}.h5ad")) for each in datasets}
         plan = plan_of(
             tmp_path, sources=sources, models=[f"embedded[G=transfer:{name}]"], datasets=datasets, seeds=[1],
             tasks=[{"split": {"kind": "double"}, "dataset": "x"}],
@@ -572,9 +574,9 @@ def test_where_no_scorer_gives_the_usual_metric_the_first_ranks(tmp_path: Path) 
 
 def test_a_model_that_is_left_out_stands_there_with_the_reason_and_is_not_run(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, models=["mean"], left_out={"ridge": "too slow", "cpa": "doubles only"})
-    said = {(a.label, a.seed, a.state, a.reason) for a in plan.attempts if a.reason}
+    attempts = {(a.label, a.seed, a.state, a.reason) for a in plan.attempts if a.reason}
     reasons = {"ridge": "left out: too slow", "cpa": "left out: doubles only"}
-    assert said == {(name, seed, "skipped", reason) for name, reason in reasons.items() for seed in (1, 2)}
+    assert attempts == {(name, seed, "skipped", reason) for name, reason in reasons.items() for seed in (1, 2)}
     assert keys(plan, "predictions") == keys(plan_of(tmp_path, models=["mean"]), "predictions")
 
 
@@ -679,5 +681,8 @@ def test_weights_enter_the_key_by_their_content(tmp_path: Path, monkeypatch: pyt
 def test_an_attempt_knows_what_its_models_card_says_of_it(tmp_path: Path) -> None:
     registry = make_registry()
     registry.models["mean"] = Offered(MINE, model("mean", constant=True, copies_training=True))
-    said = {one.model: (one.constant, one.copies_training) for one in plan_of(tmp_path, registry).attempts}
-    assert said == {"mean": (True, True), "ridge": (False, False)}
+    attempts = plan_of(tmp_path, registry).attempts
+    assert {attempt.model: (attempt.constant, attempt.copies_training) for attempt in attempts} == {
+        "mean": (True, True),
+        "ridge": (False, False),
+    }

@@ -209,7 +209,7 @@ class Run:
     outcomes: dict[str, Outcome]
 
     def attempt(self, model: str) -> Attempt:
-        return next(one for one in self.plan.attempts if one.model == model)
+        return next(attempt for attempt in self.plan.attempts if attempt.model == model)
 
     def record(self, model: str) -> Path:
         return self.store.record("predictions", self.attempt(model).prediction)
@@ -423,8 +423,8 @@ def test_halves_that_come_with_the_data_reach_no_model(run_of_means: Run) -> Non
 
 
 def test_no_job_of_a_plugins_model_names_a_record_of_halves(run: Run, run_of_means: Run) -> None:
-    for one in (run, run_of_means):
-        for node in one.plan.nodes.values():
+    for each in (run, run_of_means):
+        for node in each.plan.nodes.values():
             named = [*node.job.inputs.values(), *node.job.references.values(), *node.job.embeddings.values()]
             reads = any(path.parent.parent.name == "halves" for path in named)
             assert not reads or node.stage == "scores" or node.job.plugin.name == "pertharness"
