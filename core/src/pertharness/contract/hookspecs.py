@@ -6,6 +6,53 @@ asked for, one of those that ``describe`` lists; a plugin with several offers lo
 A worker registers exactly one plugin, so which one answers is never in question.
 Any hook may raise ``pertharness.Skip("reason")``. None may change what it is given, nor keep anything in a module:
 data, tables, lists and parameters are compared after the call, and a change makes the record invalid.
+
+Arguments
+---------
+name
+    which of the plugin's offers is asked for
+source
+    file that the offer or the recipe named, fetched and checked; None if there is none
+files
+    weights and side files of the card, fetched and checked: name -> path; an optional one may be absent
+params
+    parameters of the offer: its defaults, and what the recipe set
+kind
+    `"gene"` or `"perturbation"`: what the rows are
+train
+    AnnData of the training perturbations and the controls. For `embed` and `score` means, for `fit` as the card's
+    `input` says: cells, or one mean per perturbation
+val
+    AnnData like `train` with the validation perturbations; None unless the card says `uses_validation`, and where a
+    split has none
+references
+    other datasets, whole: name -> AnnData
+labels
+    what to embed: gene symbols, or the targets of the task and `control`, which needs no row
+device
+    `cpu`, `cuda`, `cuda:1`
+seed
+    training seed; draw from a generator made of it alone
+workdir
+    the one folder to write to; it is the working directory, and goes away with the job
+task
+    names of dataset and task, kind and seed of the split, scale, modality, context (`pertharness.Task`)
+embeddings
+    slot of the card -> DataFrame, a row per label
+model
+    what `fit` gave
+controls
+    AnnData of the controls of the training side; for `score` their mean
+queries
+    the perturbations to predict: labels only, `KLF1` or `CEBPE+KLF1`
+oracle
+    None; kept for models that are fed observed values
+truth
+    AnnData of means, a row per query
+prediction
+    AnnData of means, a row per answered query, the same genes as `truth`
+screen
+    AnnData of the means of all perturbations of the dataset, held-out ones too, in its order
 """
 
 from __future__ import annotations

@@ -4,38 +4,13 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from pertharness.contract import cards, hookspecs, protocol
 
-ARGUMENTS = {
-    "name": "which of the plugin's offers is asked for",
-    "source": "file that the offer or the recipe named, fetched and checked; None if there is none",
-    "files": "weights and side files of the card, fetched and checked: name -> path; an optional one may be absent",
-    "params": "parameters of the offer: its defaults, and what the recipe set",
-    "kind": '`"gene"` or `"perturbation"`: what the rows are',
-    "train": "AnnData of the training perturbations and the controls. "
-    "For `embed` and `score` means, for `fit` as the card's `input` says: cells, or one mean per perturbation",
-    "val": "AnnData like `train` with the validation perturbations; None unless the card says `uses_validation`, and "
-    "where a split has none",
-    "references": "other datasets, whole: name -> AnnData",
-    "labels": "what to embed: gene symbols, or the targets of the task and `control`, which needs no row",
-    "device": "`cpu`, `cuda`, `cuda:1`",
-    "seed": "training seed; draw from a generator made of it alone",
-    "workdir": "the one folder to write to; it is the working directory, and goes away with the job",
-    "task": "names of dataset and task, kind and seed of the split, scale, modality, context (`pertharness.Task`)",
-    "embeddings": "slot of the card -> DataFrame, a row per label",
-    "model": "what `fit` gave",
-    "controls": "AnnData of the controls of the training side; for `score` their mean",
-    "queries": "the perturbations to predict: labels only, `KLF1` or `CEBPE+KLF1`",
-    "oracle": "None; kept for models that are fed observed values",
-    "truth": "AnnData of means, a row per query",
-    "prediction": "AnnData of means, a row per answered query, the same genes as `truth`",
-    "screen": "AnnData of the means of all perturbations of the dataset, held-out ones too, in its order",
-}
-"""Description of each argument, in any hook."""
 CALLED = {
     "describe": "by every command, in the plugin's interpreter; kept until plugin or environment change",
     "load_dataset": "once per dataset of a recipe and its parameters",
@@ -49,6 +24,13 @@ CALLED = {
 def hooks_page() -> str:
     """Return the text of ``docs/plugins/hooks.md``."""
     return "\n".join([*_head(), *_hooks(), *_cards()]) + "\n"
+
+
+def read_arguments(docstring: str) -> dict[str, str]:
+    """Return what each argument of the hooks is, from the section ``Arguments`` of a docstring in numpydoc form."""
+    section = docstring.partition("Arguments\n---------\n")[2]
+    entries = re.findall(r"^(\w+)\n((?:    .+\n?)+)", section, re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}
 
 
 def _head() -> Iterator[str]:
@@ -65,6 +47,7 @@ def _head() -> Iterator[str]:
 
 
 def _hooks() -> Iterator[str]:
+    described = read_arguments(inspect.getdoc(hookspecs) or "")
     for name, function in vars(hookspecs).items():  # in the order of the source
         if getattr(function, f"{protocol.PROJECT}_spec", None) is None:
             continue
@@ -81,7 +64,7 @@ def _hooks() -> Iterator[str]:
             yield "| argument | type | what it is |"
             yield "|---|---|---|"
             for argument, parameter in signature.parameters.items():
-                yield f"| `{argument}` | `{_cell(str(parameter.annotation))}` | {_cell(ARGUMENTS[argument])} |"
+                yield f"| `{argument}` | `{_cell(str(parameter.annotation))}` | {_cell(described[argument])} |"
             yield ""
 
 
