@@ -113,7 +113,7 @@ def test_every_table_shows_it(run: Run) -> None:
     for text in (page, report, run.shown):
         for words in (
             "sees_the_truth: too good (l2, l2 (no-targets), ",
-            "alike: all alike: it gave all queries the same answer in 1 of 1 predictions",
+            "alike: all alike: it gave the same answer to all queries in 1 of 1 predictions",
             "copies: copies training: ",
             "constant by design",
             "does not predict all genes",

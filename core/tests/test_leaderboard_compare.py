@@ -110,7 +110,7 @@ def test_five_shared_perturbations_are_too_few_for_a_verdict():
         )
         bad = of(frame, "bad")
         assert bad["verdict"] == verdict
-        assert ("perturbations shared: 5, for a verdict 6 are needed" in bad["note"]) == (n == 5)
+        assert ("no verdict: 5 shared perturbations, 6 are needed" in bad["note"]) == (n == 5)
         assert pd.isna(bad["p_holm"]) == (n == 5)
 
 

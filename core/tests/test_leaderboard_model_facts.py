@@ -140,7 +140,7 @@ def test_badges_stand_in_every_table_with_an_explanation(tmp_path: Path) -> None
     }
     frame = add_model_facts(board(), known)
     notes = make_notes(frame, known, METRICS)
-    why = "deep: all alike: it gave all queries the same answer in 1 of 1 predictions"
+    why = "deep: all alike: it gave the same answer to all queries in 1 of 1 predictions"
     copied = (
         "deep: copies training: 3 of 4 answers equal the mean of a training perturbation or of the controls (first:"
     )
@@ -182,7 +182,7 @@ def test_a_prediction_that_was_not_looked_at_is_told() -> None:
     known = {key("deep"): ModelFacts().with_prediction("'prediction.h5ad' cannot be read", [])}
     notes = make_notes(add_model_facts(board(), known), known, METRICS)
 
-    assert [note.text for note in notes] == ["deep: not looked at for tells: 'prediction.h5ad' cannot be read"]
+    assert [note.text for note in notes] == ["deep: not examined: 'prediction.h5ad' cannot be read"]
 
 
 def test_a_leaderboard_without_rows_has_the_columns_and_nothing_to_tell() -> None:

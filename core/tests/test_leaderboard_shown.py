@@ -81,8 +81,8 @@ def test_a_narrow_screen_leaves_out_costs_and_intervals_before_it_cuts_a_number(
         text = on_terminal(tables, width=width)
         assert shown in text
         assert "…" not in text
-        assert ("No room" in text) == bool(left_out)
-        assert f"No room here for {left_out}: leaderboard.md" in " ".join(text.split()) or not left_out
+        assert ("Not shown" in text) == bool(left_out)
+        assert f"Not shown for lack of room: {left_out}; leaderboard.md" in " ".join(text.split()) or not left_out
 
 
 def test_control_characters_of_names_and_notes_are_escaped_and_html_is_text(tmp_path: Path) -> None:

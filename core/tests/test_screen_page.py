@@ -64,7 +64,7 @@ def test_too_few_perturbations_to_tell_models_apart_are_said_with_the_number_tha
     assert (facts["tasks"]["single"]["enough"], facts["tasks"]["single"]["resolution"]) == (False, None)
     said = page_of(facts)
     # 2 / 2^5 = 0.0625
-    assert "too few to tell models apart: below 6 held-out perturbations no verdict is given" in said
+    assert "too few to separate models: below 6 held-out perturbations there is no verdict" in said
     assert "better at all 5 with a chance of 0.06" in said
     assert "double not possible: there are no doubles" in said
 
@@ -139,7 +139,7 @@ def test_of_means_the_number_of_cells_may_be_unknown() -> None:
     said = page_of(facts)
     assert "means, one of each perturbation" in said
     assert "how many were averaged is not known" in said
-    assert "--scale log1p says that the means are of log1p" in said
+    assert "--scale log1p declares the means to be of log1p" in said
     assert "no cells: models that need cells are left out" in said
 
 
@@ -162,7 +162,7 @@ def test_a_page_is_a_page_whatever_was_found(width: int) -> None:
     lines = write_page(facts, width).splitlines()
     assert max(map(len, lines)) <= width
     assert len(lines) <= 50
-    assert "and more: --json has all" in write_page(facts, width)
+    assert "and more: see --json" in write_page(facts, width)
     assert "1.96 / sqrt(" in " ".join(write_page(facts, width).split())  # what decides is never cut
     usual = make_facts(dict.fromkeys([*SINGLES, *DOUBLES], 40), modality=None, context=None, has_counts=False)
     assert len(write_page(usual, width).splitlines()) <= 45

@@ -21,7 +21,7 @@ from pertharness.host.leaderboard.settings import DUPLICATE, Comparison, TaskSet
 COLUMNS = ("position", "value_half", "range")
 """Columns that follow those of ``compare.COLUMNS``; empty unless a run calibrates."""
 
-NO_RANGE = "one half of the cells predicts the other no better than the reference does: no range here, so no ranks"
+NO_RANGE = "not ranked: one half of the cells predicts the other half no better than the reference does"
 DEFINITION = "one half of the cells as a prediction of the other half"
 
 ROUNDING = 1e-9

@@ -30,7 +30,7 @@ def _calibration(rows: Rows, task: TaskSettings) -> str:
     sentences = {
         "yes": f" Position: 0 is {task.reference}, 1 is {DUPLICATE}, {DEFINITION}; by the scores of all against that "
         "other half (value_half), not those against all cells that are shown.",
-        "no": f" Not ranked: {NO_RANGE}.",
+        "no": f" {NO_RANGE[0].upper()}{NO_RANGE[1:]}.",
     }
     return sentences.get(rows[0].get("range", ""), "")
 

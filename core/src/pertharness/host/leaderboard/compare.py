@@ -191,7 +191,7 @@ def _counts(cube: Cube, inside: np.ndarray) -> Columns:
     """Count the expected and the scored values, and return them with the worst state of the records."""
     named = inside & ((cube.perturbation != "") | cube.whole_splits)
     expected = (cube.states[:, :, named] != NOT_EXPECTED).sum(axis=(1, 2))
-    # A model without any entry was not asked for this metric. Show it with the full number of expected values.
+    # A model without any entry was not scored by this metric. Show it with the full number of expected values.
     worst = cube.states.max(axis=(1, 2))
     worst[worst == NOT_EXPECTED] = STATES.index("skipped")
     return {

@@ -19,13 +19,14 @@ LEGEND = (
     "^: selected on data that is scored here."
 )
 _GREYED = (
-    " Greyed, in italics: one half of the cells predicts the other no better than the reference does, so not ranked."
+    " Greyed, in italics: not ranked, as one half of the cells predicts the other half no better than the reference "
+    "does."
 )
-_SUSPECT = f" {SIGN}, and {', '.join(SUSPECT)}: worth a second look, as said above."
-_BY_DESIGN = " by design: all queries answered alike, or with means of the training data, as the model's card says."
+_SUSPECT = f" {SIGN}, and {', '.join(SUSPECT)}: see the notes above."
+_BY_DESIGN = " by design: all queries answered alike, or with means of the training data, as the model's card declares."
 _PARTIAL = (
     f" genes: share of the genes that a model predicts. {PARTIAL_SIGN}: the model does not predict all genes, so its "
-    "score is partly that of what the metric puts in their place, mostly the prediction of mean."
+    "score is partly that of the values that the metric fills in, mostly the prediction of mean."
 )
 _ESCAPES = {
     "\\": "\\\\",
@@ -130,7 +131,7 @@ def _but_for(metric: str, shown: list[Table]) -> str:
     others = [
         table.metric.removeprefix(f"{metric} (")[:-1] for table in shown if table.metric.startswith(f"{metric} (")
     ]
-    return metric + (f" (but for {', '.join(others)})" if others else "")
+    return metric + (f" (except {', '.join(others)})" if others else "")
 
 
 def other_metrics(tables: Sequence[Table]) -> tuple[list[str], list[list[str]]]:

@@ -37,7 +37,7 @@ COLUMNS = ("tells", "coverage", "isolation")
 
 _TOO_GOOD_MEANS = (
     "as good as a repeated measurement with half of the cells, or better; "
-    "a second look is due at whether the model can have seen what it predicts"
+    "check whether the model can have seen what it predicts"
 )
 
 
@@ -167,15 +167,15 @@ def _explained(facts: ModelFacts) -> Iterator[str]:
     """Yield the reason for each badge that the model's card does not explain, and for a failed examination."""
     if ALIKE in facts.badges:
         where = f"in {facts.n_alike} of {facts.n} predictions"
-        yield f"{ALIKE}: it gave all queries the same answer {where}, and its card does not say that it is constant"
+        yield f"{ALIKE}: it gave the same answer to all queries {where}, but its card does not declare it constant"
     if COPIES in facts.badges and facts.example:
         query, origin = facts.example
         yield (
             f"{COPIES}: {facts.n_copies} of {facts.n_answers} answers equal the mean of a training perturbation or of "
-            f"the controls (first: that to {query} is the mean of {origin}), and its card does not say that it copies"
+            f"the controls (first: that to {query} is the mean of {origin}), but its card does not declare this"
         )
     if facts.problem:
-        yield f"not looked at for tells: {facts.problem}"
+        yield f"not examined: {facts.problem}"
 
 
 def isolation_notes(facts: Mapping[Key, ModelFacts]) -> list[Note]:
@@ -200,5 +200,5 @@ def isolation_notes(facts: Mapping[Key, ModelFacts]) -> list[Note]:
     lines = [f"Isolation of the predictions: {' or '.join(sorted(full))}{exceptions}"]
     kinds = [isolation for of_model in isolated.values() for isolation in of_model.isolations]
     if folders := sorted({folder for isolation in kinds for folder in isolation.partial}):
-        lines.append(f"Partial: these folders lie beneath what a job has to be given: {', '.join(folders)}")
+        lines.append(f"Partial isolation: jobs could also see these folders: {', '.join(folders)}")
     return [Note("", shortened(line, "status.json of the records: pertharness show KEY")) for line in lines]

@@ -10,7 +10,7 @@ import numpy as np
 from pertharness.host.leaderboard.cube import NOT_EXPECTED, STATES, Cube
 from pertharness.host.leaderboard.settings import FEWEST_PERTURBATIONS, TaskSettings
 
-_OTHER_ANSWERS = "scored other splits, or answered other queries, than the models of the common set, so without a rank"
+_OTHER_ANSWERS = "not ranked: scored other splits or answered other queries than the models of the common set"
 
 
 def model_notes(
@@ -30,15 +30,15 @@ def model_notes(
             if code and (states[i] == code).any()
         ]
         if (states[i] == NOT_EXPECTED).all():
-            parts.append("not asked for this metric")
+            parts.append("not scored by this metric")
         if label in task.common_set and not np.isfinite(cube.values[i]).any():
-            parts.append("nothing scored, so left out of the common set")
+            parts.append("left out of the common set: nothing scored")
         if columns["set"][i] == "own":
-            parts.append(_OTHER_ANSWERS if cube.whole_splits else "scored a part of the common set, so without a rank")
+            parts.append(_OTHER_ANSWERS if cube.whole_splits else "not ranked: scored only a part of the common set")
         if columns["set"][i] == "" and columns["scored"][i]:
             parts.append("scored nothing of the common set")
         if not cube.whole_splits and columns["verdict"][i] == "undecided" and n_shared < FEWEST_PERTURBATIONS:
-            parts.append(f"perturbations shared: {n_shared:.0f}, for a verdict {FEWEST_PERTURBATIONS} are needed")
+            parts.append(f"no verdict: {n_shared:.0f} shared perturbations, {FEWEST_PERTURBATIONS} are needed")
         if not compared and not cube.whole_splits:
             parts.append(_no_reference(labels, task))
         notes.append("; ".join(" ".join(part.split()) for part in parts if part))
@@ -48,6 +48,6 @@ def model_notes(
 def _no_reference(labels: list[str], task: TaskSettings) -> str:
     """Return the reason why no model has a verdict."""
     if not task.reference:
-        return "no reference is named, so no verdict"
+        return "no verdict: no reference is named"
     problem = "has no score" if task.reference in labels else "is not in the run"
-    return f"the reference {task.reference} {problem}, so no verdict"
+    return f"no verdict: the reference {task.reference} {problem}"

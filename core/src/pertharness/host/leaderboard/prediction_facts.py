@@ -98,8 +98,8 @@ def open_means(path: Path) -> Iterator[Means]:
             yield _means_of(file)
     except (OSError, RuntimeError) as error:
         raise DataError(
-            f"{str(path)!r} cannot be read: {error}; expected means as the harness writes them: delete the folder that "
-            "it lies in, and the next run makes it again"
+            f"{str(path)!r} cannot be read: {error}; expected means as the harness writes them: delete its folder, "
+            "and the next run makes it again"
         ) from error
 
 

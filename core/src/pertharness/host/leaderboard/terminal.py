@@ -100,7 +100,7 @@ def _print_full(table: Table, console: Console) -> None:
             break
     console.print(make_grid(header, rows, [table.greyed] * len(header), console.width))
     if left_out:
-        _print(console, f"No room here for {', '.join(left_out)}: leaderboard.md has the whole table", "dim")
+        _print(console, f"Not shown for lack of room: {', '.join(left_out)}; leaderboard.md has the full table", "dim")
 
 
 def _row(line: Line, contents: list[str], console: Console) -> list[Text]:

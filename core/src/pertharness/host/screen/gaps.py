@@ -57,9 +57,9 @@ def _not_there(facts: Mapping[str, Any]) -> Iterator[str]:
     if facts["level"] == "cells" and not facts["has_counts"]:
         yield "no raw counts: models that are trained on counts have to work them out from the logs"
     if facts["level"] == "pseudobulk" and not facts["has_halves"]:
-        yield "no cells: models that need cells are left out, and nothing tells how well a measurement repeats"
+        yield "no cells: models that need cells are left out, and how well a measurement repeats is unknown"
     if facts["level"] == "cells" and "file" in facts and not any(x.startswith("batches: ") for x in facts["notes"]):
-        yield "no batches: no column of obs tells batches, replicates, lanes or donors apart"
+        yield "no batches: no column of obs separates batches, replicates, lanes or donors"
     if facts["modality"] is None:
         yield "no modality: whether a target moved in the right direction is not judged"
     if facts["context"] is None:
@@ -74,12 +74,12 @@ def list_changes(facts: Mapping[str, Any]) -> list[str]:
     of_scale = [note for note in changes if note.startswith("scale: ")]
     changes = [note for note in changes if note not in of_scale]
     if facts["level"] == "pseudobulk" and of_scale:
-        changes.append("--scale log1p says that the means are of log1p of counts per 10 000, which cannot be checked")
+        changes.append("--scale log1p declares the means to be of log1p of counts per 10 000, which cannot be checked")
     targets = facts["targets"]
     if targets["n"] and not targets["n_genes"]:
         changes.append(
-            "no target is a gene of the file: --target-column names the column of var that has the labels' names, "
-            "--gene-column the one that is to name the genes, --label-map what each label means"
+            "no target is a gene of the file: --target-column the column of var with the names in the labels, "
+            "--gene-column the column of gene names, --label-map the meaning of each label"
         )
     if facts["modality"] is None:
         changes.append("--modality crispra, crispri or ko: what was done to the targets")

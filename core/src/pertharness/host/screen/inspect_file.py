@@ -50,7 +50,7 @@ def read_facts(file: Path, name: str, params: Mapping[str, Any]) -> Facts:
     done = subprocess.run(command, input=request, capture_output=True, text=True, encoding="utf-8", check=False)
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or [_ending(done.returncode)]
-        raise DataError(f"dataset {name!r}: {str(file)!r} could not be read: {last[0]}; expected a whole h5ad file")
+        raise DataError(f"dataset {name!r}: {str(file)!r} could not be read: {last[0]}; expected a complete h5ad file")
     facts: Facts = json.loads(done.stdout.splitlines()[-1])
     return facts
 

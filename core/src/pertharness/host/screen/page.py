@@ -62,7 +62,7 @@ def _lines_of(entries: list[Entry], width: int, most_lines: int, most_entries: i
         if n_of_kind <= most_entries or most_lines > _FITS[0][0]:
             yield from _laid_out(label if n_of_kind == 1 or label == "-" else "", text, width, most_lines)
         elif n_of_kind == most_entries + 1:
-            yield from _laid_out("-" if label == "-" else "", "and more: --json has all", width, most_lines)
+            yield from _laid_out("-" if label == "-" else "", "and more: see --json", width, most_lines)
 
 
 def _laid_out(label: str, text: str, width: int, most_lines: int) -> list[str]:
@@ -181,7 +181,7 @@ def _what_it_can_show(facts: Mapping[str, Any]) -> Iterator[Entry]:
 def _what_is_held_out(task: str, task_facts: Mapping[str, Any]) -> str:
     """Return the number of perturbations that the splits of a task hold out."""
     if not task_facts["n_perturbations"]:
-        return f"not possible: there are no {task}s"
+        return f"not possible: no {task}s"
     if task_facts["problem"]:
         return f"not possible: {task_facts['problem']}"
     least, most = task_facts["n_test"]
@@ -212,12 +212,12 @@ def _whether_models_differ(task_facts: Mapping[str, Any]) -> str:
     if not task_facts["enough"]:
         chance = 2 / 2 ** (needed - 1)
         return (
-            f"too few to tell models apart: below {needed} held-out perturbations no verdict is given, since of two "
+            f"too few to separate models: below {needed} held-out perturbations there is no verdict, as of two "
             f"equal models one is better at all {needed - 1} with a chance of {chance:.2f}"
         )
     resolution = task_facts["resolution"]
     return (
-        f"these {n_held_out} tell two models apart whose scores differ on average by more than {resolution} of "
+        f"these {n_held_out} separate two models whose scores differ on average by more than {resolution} of "
         f"the standard deviation of that difference (1.96 / sqrt({n_held_out})); else the verdict is undecided"
     )
 
