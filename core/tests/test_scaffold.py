@@ -65,11 +65,11 @@ def test_a_pseudobulk_model_takes_at_most_40_lines(tmp_path):
         ("pertharness-gears", "perhaps 'gears'"),
         ("a__b", "perhaps 'a_b'"),
         ("../up", "perhaps 'up'"),
-        ("", "expected small letters"),
+        ("", "expected lower-case letters"),
         ("2fast", "perhaps 'fast'"),
-        ("class", "no word of Python's"),
+        ("class", "not a Python keyword"),
         ("a" * 41, "at most 40"),
-        ("naïve", "expected small letters"),
+        ("naïve", "expected lower-case letters"),
         ("line\n", "perhaps 'line'"),
         ("baselines", "installed already"),
     ],
@@ -85,7 +85,7 @@ def test_an_existing_folder_is_refused_and_left_as_it_is(tmp_path, monkeypatch):
     (tmp_path / "pertharness-my-model").mkdir()
     result = CliRunner().invoke(new, ["my_model"])
     assert isinstance(result.exception, RecipeError)
-    assert "is there already" in str(result.exception)
+    assert "already exists" in str(result.exception)
     assert not list((tmp_path / "pertharness-my-model").iterdir())
 
 

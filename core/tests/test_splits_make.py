@@ -14,7 +14,7 @@ LABELS = [Labelled("control", "ctrl"), *(Labelled(name, f"{name}+ctrl") for name
         ({"kind": "doubel"}, "no split kind 'doubel'; did you mean 'double'"),
         ({"kind": "unseen", "variant": "single"}, "no variant 'single'; did you mean 'singles'"),
         ({"kind": "unseen", "params": {"fold": 3}}, "no parameter 'fold'; did you mean 'folds'"),
-        ({"kind": "double", "params": {"folds": 3}}, "no parameter 'folds'; there is none"),
+        ({"kind": "double", "params": {"folds": 3}}, "no parameter 'folds'; none is available"),
         ({"kind": "unseen", "params": {"folds": 1}}, "folds = 1: expected a whole number from 2"),
         ({"kind": "unseen", "params": {"folds": 2.0}}, "folds = 2.0: expected a whole number"),
         ({"kind": "unseen", "params": {"folds": True}}, "folds = True"),
@@ -32,7 +32,7 @@ def test_a_wrong_request_is_refused_with_the_value(asked, said):
 def test_labels_have_a_control_and_no_repeats():
     with pytest.raises(SplitError, match="no 'control' among the 8"):
         make_split(LABELS[1:], kind="unseen", seed=1)
-    with pytest.raises(SplitError, match="the perturbation 'A' is listed twice"):
+    with pytest.raises(SplitError, match="duplicate perturbation 'A'"):
         make_split([*LABELS, Labelled("A", "ctrl+A")], kind="unseen", seed=1)
 
 
@@ -43,7 +43,7 @@ ABC = [Labelled("control", "control"), Labelled("A", "A"), Labelled("B", "B")]
     ("parts", "said"),
     [
         (Parts(["control", "A"], ["A"], ["B"]), "'A' is in train and in val"),
-        (Parts(["control"], [], ["B", "A", "B"]), "'B' is twice in test"),
+        (Parts(["control"], [], ["B", "A", "B"]), "duplicate 'B' in test"),
         (Parts(["control", "A", "Z"], [], ["B"]), "'Z' of train is not in the data"),
         (Parts(["A"], [], ["control", "B"]), "'control' is in test"),
         (Parts(["A"], [], ["B"]), "'control' is in no part"),

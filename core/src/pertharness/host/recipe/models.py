@@ -42,7 +42,7 @@ def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
     for i, value in enumerate(values):
         if value in values[:i]:
             spelled = value.text() if isinstance(value, ModelSpec) else value
-            raise ValueError(f"{spelled!r} is there twice; name it once")
+            raise ValueError(f"duplicate value {spelled!r}; name it once")
     return values
 
 
@@ -56,7 +56,7 @@ def _some(values: tuple[Any, ...]) -> tuple[Any, ...]:
 def _not_blank(text: str) -> str:
     """Check that a reason is not blank."""
     if not text.strip():
-        raise ValueError("expected why the model is left out")
+        raise ValueError("expected the reason why the model is left out")
     return text
 
 
@@ -225,7 +225,7 @@ class EnvironmentChoice(_Part):
     @model_validator(mode="after")
     def _names_one(self) -> EnvironmentChoice:
         if (self.plugin is None) == (self.python is None):
-            raise ValueError("expected what the environment is built of as text, or { python = PATH }")
+            raise ValueError("expected the plugin to build the environment of, as text, or { python = PATH }")
         return self
 
 

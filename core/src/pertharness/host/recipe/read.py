@@ -236,7 +236,7 @@ def _find_contradictions(recipe: Recipe) -> Iterator[Problem]:
         for earlier in recipe.tasks[:i]:
             overlap = task.dataset is None or earlier.dataset is None or task.dataset == earlier.dataset
             if task.name and task.name == earlier.name and overlap:
-                yield (*at, "name"), f"two tasks of a dataset are named {task.name!r}; give each a name of its own"
+                yield (*at, "name"), f"two tasks of a dataset are named {task.name!r}; give each its own name"
     yield from _find_left_out_models(recipe)
     for i, prediction in enumerate(recipe.predictions):
         at = ("predictions", i)
@@ -269,7 +269,7 @@ def _find_task_problems(task: TaskChoice, recipe: Recipe) -> Iterator[Problem]:
     split = task.split
     if split.kind == "file":
         if not task.name:
-            yield ("name",), "is missing; a task whose split is a file says whether it is 'double' or 'single'"
+            yield ("name",), "is missing; a task whose split is a file needs the name 'double' or 'single'"
         if split.file is None:
             yield ("split",), "kind 'file' needs 'file', the path of the split"
         for key in (*split.params, *(["variant"] if split.variant else [])):

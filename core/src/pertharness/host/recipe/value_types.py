@@ -137,7 +137,7 @@ def _read_params(written: str, whole: str) -> dict[str, Any]:
         if not _KEY.fullmatch(key) or not value:
             raise RecipeError(f"{argument.strip()!r} in {whole!r} is not KEY=VALUE; expected e.g. k=4 or P=random")
         if key in params:
-            raise RecipeError(f"{key!r} is there twice in {whole!r}; give it one value")
+            raise RecipeError(f"duplicate key {key!r} in {whole!r}; give it one value")
         params[key] = read_value(value)
     return params
 
@@ -173,7 +173,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
             raise RecipeError(f"seeds {text!r} are more than {MAX_SEEDS}")
         seeds.extend(range(first, last + 1))
     if len(set(seeds)) < len(seeds):
-        raise RecipeError(f"seeds {text!r} name a seed twice")
+        raise RecipeError(f"duplicate seed in seeds {text!r}")
     return tuple(seeds)
 
 
@@ -193,7 +193,7 @@ def _arguments(text: str, whole: str) -> list[str]:
             break
         pieces[-1] += char
     if depth or quoted:
-        raise RecipeError(f"a bracket or a quote is left open in {whole!r}")
+        raise RecipeError(f"unclosed bracket or quote in {whole!r}")
     return pieces if text.strip() else []
 
 

@@ -36,7 +36,7 @@ def write_plugin(name: str, kind: str, folder: Path) -> list[Path]:
 
     check_name(name)
     if folder.exists() or folder.is_symlink():
-        raise RecipeError(f"{str(folder)!r} is there already; remove it, or name another folder with --folder")
+        raise RecipeError(f"{str(folder)!r} already exists; remove it, or name another folder with --folder")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
         autoescape=False,
@@ -71,8 +71,8 @@ def check_name(name: str) -> None:
         better = re.sub(r"[^a-z0-9]+", "_", name.lower().removeprefix("pertharness")).strip("_0123456789")[:_LONGEST]
         hint = f"; perhaps {better!r}" if _NAME.fullmatch(better) and not keyword.iskeyword(better) else ""
         raise RecipeError(
-            f"{name!r} cannot be the name of a plugin: expected small letters, digits and single underscores, a letter "
-            f"first, at most {_LONGEST} of them, no word of Python's{hint}"
+            f"{name!r} cannot be the name of a plugin: expected lower-case letters, digits and single underscores, a "
+            f"letter first, at most {_LONGEST} of them, not a Python keyword{hint}"
         )
     plugins, problems = find_plugins()
     if name in plugins or name in {problem.plugin for problem in problems}:

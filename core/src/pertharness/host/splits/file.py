@@ -78,14 +78,14 @@ def _load(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise SplitError(f"not JSON: {error}") from error
     if not isinstance(content, dict):
-        raise SplitError(f"holds a {type(content).__name__}; expected a JSON object with lists train, val and test")
+        raise SplitError(f"contains a {type(content).__name__}; expected a JSON object with lists train, val and test")
     return content
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return a JSON object from its pairs, and refuse a repeated key, of which Python would silently keep the last."""
     if twice := repeated(name for name, _ in pairs):
-        raise SplitError(f"the key {twice[0]!r} is there twice; expected it once")
+        raise SplitError(f"duplicate key {twice[0]!r}; expected it once")
     return dict(pairs)
 
 
@@ -117,7 +117,7 @@ def _names(content: Mapping[str, Any], part: str) -> list[str]:
         raise SplitError(f"{part} is {names!r:.80}; expected a list of perturbations")
     for name in names:
         if not isinstance(name, str):
-            raise SplitError(f"{part} holds {name!r:.80}; expected the label of a perturbation")
+            raise SplitError(f"{part} contains {name!r:.80}; expected the label of a perturbation")
     return names
 
 
@@ -143,4 +143,4 @@ def _resolve(name: str, spellings: Mapping[str, str], part: str) -> str:
 def _nearest(name: str, spellings: Mapping[str, str]) -> str:
     """Return a hint at the closest label, or the number of labels, of which there may be thousands."""
     hint = expected(name, spellings).partition("? ")
-    return f"{hint[0]}?" if hint[1] else f"the data hold {len(set(spellings.values()))} perturbations"
+    return f"{hint[0]}?" if hint[1] else f"the data have {len(set(spellings.values()))} perturbations"

@@ -84,7 +84,7 @@ def check_labels(labels: Sequence[Labelled]) -> None:
     """
     for noun, names in (("perturbation", [x.perturbation for x in labels]), ("label", [x.label_given for x in labels])):
         if twice := repeated(names):
-            raise SplitError(f"the {noun} {twice[0]!r} is listed twice; expected each once")
+            raise SplitError(f"duplicate {noun} {twice[0]!r}; expected each once")
     if CONTROL not in {x.perturbation for x in labels}:
         raise SplitError(f"no {CONTROL!r} among the {len(labels)} perturbations; a split needs control cells")
 
@@ -123,7 +123,7 @@ def _check_parts(perturbations: set[str], parts: Parts) -> None:
     part_of: dict[str, str] = {}
     for part, names in ((part, getattr(parts, part)) for part in PARTS):
         if twice := repeated(names):
-            raise SplitError(f"{twice[0]!r} is twice in {part}; expected each perturbation once")
+            raise SplitError(f"duplicate {twice[0]!r} in {part}; expected each perturbation once")
         for name in names:
             if name not in perturbations:
                 raise SplitError(f"{name!r} of {part} is not in the data")

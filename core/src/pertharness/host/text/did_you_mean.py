@@ -9,7 +9,7 @@ from collections.abc import Iterable
 def expected(name: str, choices: Iterable[str]) -> str:
     """Return the closest valid name, if any is close, and all valid names."""
     names = list(choices)
-    choices_text = "expected one of " + ", ".join(map(repr, names)) if names else "there is none to choose from"
+    choices_text = "expected one of " + ", ".join(map(repr, names)) if names else "none is available"
     return " ".join(filter(None, (close_to(name, names), choices_text)))
 
 
