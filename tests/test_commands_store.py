@@ -65,7 +65,7 @@ def test_prune_keeps_a_run_whole_and_takes_the_rest(copied: Bench) -> None:
     again = pertharness("store", "prune", "--keep", "screen", "--store", store, cwd=copied.folder).stdout
     assert again.startswith("removed 0 entries")
     lines = pertharness("verify", "runs/other", cwd=copied.folder, status=1).stdout.splitlines()
-    assert any("is not in the store, and the run was made with it" in line for line in lines)
+    assert any("is missing from the store, although the run was made with it" in line for line in lines)
 
 
 def test_prune_refuses_to_keep_a_run_of_another_store(bench: Bench, tmp_path: Path) -> None:

@@ -86,6 +86,6 @@ def test_a_store_whose_damaged_marker_was_deleted_goes_on(tmp_path: Path) -> Non
 
 
 def test_reading_makes_no_store(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="there is no store"):
+    with pytest.raises(StoreError, match="no store at"):
         Store.existing(tmp_path / "none")
     assert not (tmp_path / "none").exists()

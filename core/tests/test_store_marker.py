@@ -53,7 +53,7 @@ def test_a_store_with_records_says_what_to_delete(case: str, marker: Path) -> No
     with pytest.raises(StoreError) as error:
         Store.open(marker.parent)
     assert str(error.value).startswith(f"{str(marker)!r} is damaged: it holds ")
-    assert "delete that file, and it is made anew" in str(error.value)
+    assert "delete that file, and it is made again" in str(error.value)
     assert marker.read_bytes() == DAMAGED[case]
     marker.unlink()
     assert Store.open(marker.parent).record("scores", "0123").is_dir()

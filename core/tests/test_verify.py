@@ -152,7 +152,7 @@ DAMAGE: dict[str, tuple[Callable[[Bench], Any], str]] = {
     "source": (lambda b: b.source.write_bytes(b"Screen"), "datasets/KEY: its source"),
     "params": (
         lambda b: edit(b.path("predictions", "job.json"), '"k": 10', '"k": 11'),
-        "predictions/KEY/job.json: has changed: what it asks for has another key",
+        "predictions/KEY/job.json: has changed: its content has another key",
     ),
     "plugin's source": (
         lambda b: edit(b.path("splits", "job.json"), '"name": "own"', '"name": "another"'),
@@ -190,7 +190,7 @@ def test_a_record_made_again_is_not_the_one_of_the_run(bench: Bench) -> None:
     edit(path.with_name("status.json"), f'"size": {size}', f'"size": {path.stat().st_size}')
     assert bench.of_store() == []
     (found,) = bench.of_run()
-    assert found.text.endswith("is not the record that the run was made with, but was made since")
+    assert found.text.endswith("is not the record of the run; it was made later")
 
 
 HAND_EDITS: dict[str, Callable[[Path], Any]] = {
@@ -292,7 +292,7 @@ def test_a_record_of_a_run_that_is_gone_differs_and_one_that_was_read_cannot_be_
     assert [one.differs for one in bench.of_store()] == [False, False]  # the prediction read two of its files
     found = bench.of_run()
     assert [one.text for one in found if one.differs] == [
-        f"splits/{bench.keys['splits']}: is not in the store, and the run was made with it"
+        f"splits/{bench.keys['splits']}: is missing from the store, although the run was made with it"
     ]
 
 
@@ -300,7 +300,7 @@ def test_a_source_that_is_gone_cannot_be_compared(bench: Bench) -> None:
     bench.source.unlink()
     (found,) = bench.of_store()
     assert not found.differs
-    assert "is no longer there" in found.text
+    assert "no longer exists" in found.text
 
 
 def test_a_manifest_that_names_no_records_of_a_store_is_said_to(bench: Bench) -> None:

@@ -37,7 +37,7 @@ def key_of(job: Job) -> str:
         If the job has no ``key_parts``, or parameters that are not JSON.
     """
     if job.key_parts is None:
-        raise ValueError("the job does not say what its key was made of")
+        raise ValueError("the job has no key_parts")
     options = {name: value for name, value in job.options.items() if name != "lacking"}
     parts: dict[str, Any] = {
         **job.key_parts.model_dump(), "stage": job.stage, "protocol": job.protocol, "name": job.name,

@@ -44,8 +44,8 @@ def keep_marker(root: Path, stages: Iterable[str], number: int) -> None:
     if marker.exists() and has_records:
         raise StoreError(
             f"{str(marker)!r} is damaged: it holds {_beginning(marker)!r}, expected {_text(number)!r}. If no other "
-            "version of pertharness has used this store, delete that file, and it is made anew; else name another "
-            "store with --store"
+            "version of pertharness has used this store, delete that file, and it is made again; otherwise name "
+            "another store with --store"
         )
     _write(marker, number)
 

@@ -170,7 +170,7 @@ def _condemn(
     """Rename a job's folder under its lock and add it to those to remove; skip it if it is in use."""
     lock = store.lease(key)
     if lock is None:
-        pruned.skipped.append(f"{kind}/{path.name}: a job is at it")
+        pruned.skipped.append(f"{kind}/{path.name}: a job is running")
         return
     try:
         out_of_sight = path

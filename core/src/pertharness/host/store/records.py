@@ -72,7 +72,7 @@ class Store:
             store_format = _read_format(root)
         except OSError as error:
             raise StoreError(
-                f"there is no store {str(root)!r} ({MARKER}: {error.strerror}); name another with --store"
+                f"no store at {str(root)!r} ({MARKER}: {error.strerror}); name another with --store"
             ) from None
         if store_format > STORE_FORMAT:
             raise StoreError(_describe_format(root, store_format))
@@ -130,7 +130,7 @@ class Store:
         names = [(stage, path.name) for stage, folder in folders for path in folder.iterdir()]
         matches = [(stage, name) for stage, name in names if name.startswith(key)]
         if len(matches) != 1:
-            many = f"{len(matches)} records have a key that starts with {key!r}; give more of it"
+            many = f"{len(matches)} records have a key that starts with {key!r}; use a longer prefix"
             none = f"no record has a key that starts with {key!r}; a run's manifest.json names its keys and its store"
             raise StoreError(f"store {str(self.root)!r}: {many if matches else none}")
         return matches[0]
@@ -144,7 +144,7 @@ def _read_format(root: Path) -> int:
     except (ValueError, TypeError, KeyError, RecursionError):
         raise StoreError(
             f'{str(root / MARKER)!r} is damaged: it holds {text[:40]!r}, expected {{"format": {STORE_FORMAT}}}; delete '
-            "this file, and the store goes on as one of this version, or name another store with --store"
+            "this file, and the store is taken for one of this version, or name another store with --store"
         ) from None
 
 
@@ -158,7 +158,7 @@ def _describe_format(root: Path, store_format: int) -> str:
         )
     return (
         f"{made} an older version of pertharness (format {store_format}, this version writes {STORE_FORMAT}): its "
-        "records would not be found, since keys are made in another way. Name another store with --store, or in "
+        "records would not be found, because keys are computed differently. Name another store with --store or "
         "PERTHARNESS_STORE, or delete this one; until then its runs can be read (export, show, verify)"
     )
 

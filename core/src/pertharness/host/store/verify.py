@@ -71,11 +71,11 @@ class Verifier:
         for key, record in manifest["records"].items():
             stage, state = record["stage"], record["state"]
             if stage not in STAGES or state not in get_args(State) or not _KEY.fullmatch(key):
-                yield Finding(f"{folder / 'manifest.json'}: names {stage!r}, {key!r}, {state!r}, which is no record")
+                yield Finding(f"{folder / 'manifest.json'}: names {stage!r}, {key!r}, {state!r}, which is not a record")
                 continue
             if not self.store.record(stage, key).is_dir():
                 if state == "done":
-                    yield Finding(f"{stage}/{key}: is not in the store, and the run was made with it")
+                    yield Finding(f"{stage}/{key}: is missing from the store, although the run was made with it")
                 continue
             yield from self._verify_of_run(stage, key, record)
 
@@ -88,9 +88,9 @@ class Verifier:
         status = self._status(stage, key)
         expected = record.get("artefacts", "") if record["state"] == "done" else ""
         if expected and isinstance(status, Status) and sum_of_artefacts(status) != expected:
-            yield Finding(f"{where}: is not the record that the run was made with, but was made since")
+            yield Finding(f"{where}: is not the record of the run; it was made later")
         elif not damaged and (names := _changed(self.store.record(stage, key), record)):
-            yield Finding(f"{where}: has another {names} than the run had: edited, or of a record that was made since")
+            yield Finding(f"{where}: has another {names} than the run had: edited, or of a record made later")
 
     def verify_record(self, stage: Stage, key: str) -> Iterator[Finding]:
         """Yield the findings on one record; none if it is removed meanwhile."""
@@ -133,7 +133,7 @@ class Verifier:
                 continue
             origin_status = self._status(*origin)
             if not isinstance(origin_status, Status):
-                yield Finding(f"{where}: reads {role} of {'/'.join(origin)}, which is no longer there", differs=False)
+                yield Finding(f"{where}: reads {role} of {'/'.join(origin)}, which no longer exists", differs=False)
                 continue
             artefact = origin_status.artefacts.get(path.name)
             if read and (artefact is None or artefact.sha256 != read):
@@ -154,7 +154,7 @@ class Verifier:
             self._outside[path] = self._sha256(path) if path.exists() else None
         now = self._outside[path]
         if now is None:
-            yield Finding(f"{where}: its {role} {str(path)!r} is no longer there", differs=False)
+            yield Finding(f"{where}: its {role} {str(path)!r} no longer exists", differs=False)
         elif now != expected:
             yield Finding(f"{where}: its {role} {str(path)!r} has changed: it was {expected[:12]} and is {now[:12]}")
 
@@ -162,7 +162,7 @@ class Verifier:
         """Yield findings on files of a run's folder that differ from its manifest."""
         if files is None:
             why = "an older version wrote it, or the run was stopped before it had written all of them"
-            yield Finding(f"{folder / 'manifest.json'}: holds no sums of the run's files: {why}", differs=False)
+            yield Finding(f"{folder / 'manifest.json'}: has no checksums of the run's files: {why}", differs=False)
             return
         for name, sha256 in files.items():
             if problem := self._compare(folder / name, sha256):
@@ -222,7 +222,7 @@ def _verify_key(job: Job, stage: Stage, key: str) -> Iterator[Finding]:
         yield Finding(f"{where}: is that of {job.stage}/{job.key}")
     elif job.key_parts is not None:
         if key_of(job) != key:
-            yield Finding(f"{where}: has changed: what it asks for has another key, {key_of(job)[:12]}...")
+            yield Finding(f"{where}: has changed: its content has another key, {key_of(job)[:12]}...")
         input_keys = set(job.key_parts.inputs.values())
         for role, path in job.inputs_by_role().items():
             origin = record_of(path)
