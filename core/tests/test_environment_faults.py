@@ -130,7 +130,9 @@ def test_interpreter_and_lock_asked_for_stay_when_an_environment_is_built_again(
     third = build("tiny", shelf.envs)
     assert (third.asked, third.wanted_python, third.cpu_only) == (str(path), str(mine), True)
     mine.unlink()
-    with pytest.raises(BuildError, match=r"built with --python '.*my-python', which is gone; name another: .* remove"):
+    with pytest.raises(
+        BuildError, match=r"built with --python '.*my-python', which no longer exists; name another: .* remove"
+    ):
         build("tiny", shelf.envs)
     assert build(str(path), shelf.envs).wanted_python == read_wheel(path).requires_python  # asked for anew
 
@@ -140,7 +142,7 @@ def test_a_python_that_is_too_old_for_the_harness_is_refused(shelf: Shelf) -> No
     assert read_wheel(core_wheel(shelf.root)).requires_python == own
     with pytest.raises(BuildError, match=r"requires-python '==3\.8\.\*', but pertharness.* requires '>=3\.10'"):
         shelf.build(python="==3.8.*")
-    with pytest.raises(BuildError, match=r"requires-python 'three' is no range of versions; expected one such as"):
+    with pytest.raises(BuildError, match=r"requires-python 'three' is not a range of versions; expected one such as"):
         shelf.build(python="three")
     old = shutil.which("python3.9", path=settings_for_uv(os.environ).variables["PATH"])
     # With another home, what is found may be a shim of pyenv that has no such version.
@@ -159,7 +161,7 @@ WHEELS = {
         r"environment.toml: excused: .* it says \{'excused': 'black'\}; expected \[\[excused\]\] with package =",
     ),
     "no plugin": ({"points": ""}, "tiny 1.0 offers no pertharness plugin .*; ask for a package that does, .*-NAME"),
-    "no entry points": ({"points": "{}"}, "is not a whole wheel: Source contains parsing errors"),
+    "no entry points": ({"points": "{}"}, "is not a complete wheel: Source contains parsing errors"),
 }
 
 
@@ -221,7 +223,7 @@ def test_a_build_that_fails_shows_its_cause_without_the_way_there(shelf: Shelf, 
 def test_what_is_no_plugin_no_interpreter_and_no_folder_is_said(shelf: Shelf) -> None:
     with pytest.raises(BuildError, match="'' names no plugin; expected a folder, a wheel"):
         build("", shelf.envs)
-    with pytest.raises(BuildError, match=r"'tiny': --python '/bin/ls' is no Python interpreter that can be run"):
+    with pytest.raises(BuildError, match=r"'tiny': --python '/bin/ls' is not a Python interpreter that can be run"):
         build(str(shelf.plugin()), shelf.envs, python=Path("/bin/ls"))
     file = shelf.root / "file"
     file.touch()

@@ -74,7 +74,7 @@ def test_no_file_outside_the_folder_is_read_or_removed(name: str, tmp_path: Path
     folder.root.mkdir()
     (tmp_path / "outside.json").write_text("{}")
     assert folder.current(name) is None
-    with pytest.raises(BuildError, match="there is no environment"):
+    with pytest.raises(BuildError, match="no environment"):
         folder.remove(name)
     assert (tmp_path / "outside.json").exists()
 
@@ -94,6 +94,6 @@ def test_an_environment_that_names_a_folder_elsewhere_is_not_one(tmp_path: Path)
     assert [one.folder for one in folder.built()] == ["mine-0"]
     marker.write_text(json.dumps({**said, "folder": "../treasure"}))
     assert folder.built() == []
-    with pytest.raises(BuildError, match="there is no environment 'mine'"):
+    with pytest.raises(BuildError, match="no environment 'mine'"):
         folder.remove("mine")
     assert treasure.is_dir()

@@ -102,10 +102,10 @@ def test_a_complaint_is_one_line_with_the_package_and_what_to_do() -> None:
     )
     assert explain(OLDER).startswith("Because there is no version of numpy==1.99 and you require numpy==1.99; check")
     assert explain("error: failed to copy\n  cause: No space left on device (os error 28)") == DISK_FULL
-    assert "there is no network" in explain("error: x\n  cause: dns error\n")
+    assert "the index is not reachable" in explain("error: x\n  cause: dns error\n")
     cut = explain(f"error: a{'b' * 900}\n  cause: the cause")
     assert (len(cut) < 620, cut.startswith("ab"), cut.endswith("the cause")) == (True, True, True)
-    assert explain("") == "uv ended without a word"
+    assert explain("") == "uv ended without a message"
 
 
 def test_warnings_are_kept_once() -> None:

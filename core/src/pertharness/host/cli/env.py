@@ -119,7 +119,7 @@ def show(name: str) -> None:
         file = f"{folder.root / name!s}.json"
         raise BuildError(f"{file!r} cannot be read; build it again: pertharness env build {name}")
     if one is None:
-        raise BuildError(f"there is no environment {name!r}; there are: {', '.join(known) or 'none'}")
+        raise BuildError(f"no environment {name!r}; available: {', '.join(known) or 'none'}")
     state, why = fitness(folder, one)
     facts = {
         "name": one.name, "plugin": f"{one.distribution} {one.version}, module {one.module}", "asked for as": one.asked,

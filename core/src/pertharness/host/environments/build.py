@@ -105,8 +105,8 @@ def _python_before(previous: Environment) -> Path | None:
         return None
     if not python.is_file():
         raise BuildError(
-            f"plugin {previous.name!r} was built with --python {str(python)!r}, which is gone; name another: "
-            f"pertharness env build {previous.name} --python PATH, or take the usual one: "
+            f"plugin {previous.name!r} was built with --python {str(python)!r}, which no longer exists; name another: "
+            f"pertharness env build {previous.name} --python PATH, or use the default one: "
             f"pertharness env remove {previous.name}, then pertharness env build {previous.asked}"
         )
     return python
@@ -119,7 +119,7 @@ def _build_spec(spec: Spec, folder: Folder, uv: Uv, *, again: bool, say: Say) ->
         marker = folder.root / spec.folder / MARKER
         candidates = [*folder.built(), *filter(None, [folder.current(spec.name)])]
         existing = next((candidate for candidate in candidates if candidate.folder == spec.folder), None)
-        state, reason = fitness(folder, existing) if existing else ("broken", "its last build did not come to its end")
+        state, reason = fitness(folder, existing) if existing else ("broken", "its last build did not finish")
         if existing and state == "ok" and not again:
             say(f"{spec.name}: unchanged, {marker.parent}")
             environment = existing.model_copy(update={"asked": spec.requested, "cpu_only": spec.cpu_only})
@@ -129,7 +129,7 @@ def _build_spec(spec: Spec, folder: Folder, uv: Uv, *, again: bool, say: Say) ->
                 say(f"{spec.name}: built again, because {reason}")
             environment = _make(spec, folder, uv, say)
             if before and state == "broken":
-                say(f"{spec.name}: what failed in it stays on record; run with {RETRY} to do it again")
+                say(f"{spec.name}: earlier failures are still recorded; run with {RETRY} to repeat those jobs")
         folder.use(environment)
         return environment
 
@@ -209,7 +209,7 @@ def _make_venv(spec: Spec, half: Path, uv: Uv) -> tuple[str, str]:
         if not takes(wheel.requires_python, version):
             raise BuildError(
                 f"{owner} requires Python {wheel.requires_python}, {spec.python} is {version}; "
-                "leave out --python, or name an interpreter that fits"
+                "omit --python, or name an interpreter that meets this"
             )
     return str((half / "bin" / "python").resolve()), version
 
@@ -218,11 +218,13 @@ def _no_python(spec: Spec, complaint: str, *, named: bool) -> str:
     if complaint.startswith(DISK_FULL):
         return f"plugin {spec.name!r}: {complaint}"
     if named:
-        return f"plugin {spec.name!r}: --python {spec.python!r} is no Python interpreter that can be run ({complaint})"
+        return (
+            f"plugin {spec.name!r}: --python {spec.python!r} is not a Python interpreter that can be run ({complaint})"
+        )
     advice = "install it (pyenv install, uv python install), or name it with --python PATH"
     return (
-        f"plugin {spec.name!r} needs Python {spec.python}, which is not here and could not be brought; {advice} "
-        f"({complaint})"
+        f"plugin {spec.name!r} needs Python {spec.python}, which is not installed and could not be downloaded; "
+        f"{advice} ({complaint})"
     )
 
 
@@ -253,8 +255,8 @@ def _mend(spec: Spec, half: Path, uv: Uv) -> list[str]:
     uv("cache", "clean", *names, cwd=half, task=f"plugin {spec.name!r}: {describe_damage(damaged)}, in uv's cache too")
     _install(spec, half, uv, *(word for name in names for word in ("--reinstall-package", name)))
     if damaged := damaged_packages(site_packages(half)):
-        return [f"{describe_damage(damaged)} whenever it is installed; taken as it is"]
-    return [f"uv's cache held damaged files of {', '.join(names)}; they were fetched again"]
+        return [f"{describe_damage(damaged)} after every installation; used as it is"]
+    return [f"uv's cache had damaged files of {', '.join(names)}; they were fetched again"]
 
 
 def _check(spec: Spec, half: Path, uv: Uv) -> list[str]:
@@ -275,7 +277,7 @@ def _check(spec: Spec, half: Path, uv: Uv) -> list[str]:
     if bad:
         more = f" (and {len(bad) - 3} more)" if len(bad) > 3 else ""
         raise BuildError(
-            f"plugin {spec.name!r}: its {spec.lock_name} does not fit together: {'; '.join(bad[:3])}{more}; "
-            "mend the lock (pertharness env lock), or excuse it in environment.toml with the reason"
+            f"plugin {spec.name!r}: its {spec.lock_name} has conflicting requirements: {'; '.join(bad[:3])}{more}; "
+            "update the lock (pertharness env lock), or excuse them in environment.toml with the reason"
         )
     return notes

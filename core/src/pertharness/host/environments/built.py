@@ -46,7 +46,7 @@ def merge(installed: dict[str, Plugin], built: dict[str, Plugin]) -> tuple[dict[
                 name, "invalid",
                 f"two plugins are called {name!r} and differ: {here.ref.version}, installed beside the harness "
                 f"({here.python}), and {there.ref.version}, in an environment ({there.python}); uninstall the first, "
-                f"or say: pertharness env build {name}, or: pertharness env remove {name}",
+                f"or run: pertharness env build {name}, or: pertharness env remove {name}",
             )
         )  # fmt: skip
     return plugins, problems

@@ -98,7 +98,7 @@ class Folder:
             If the name is invalid; as a path it could leave the folder.
         """
         if not NAME.fullmatch(name):
-            raise BuildError(f"there is no environment {name!r}; there are: {self._known()}")
+            raise BuildError(f"no environment {name!r}; available: {self._known()}")
         return self.root / f"{name}.json"
 
     def _known(self) -> str:
@@ -153,7 +153,7 @@ class Folder:
         ]
         pointer = self.pointer(name)
         if not folders and not old_only and not pointer.exists():
-            raise BuildError(f"there is no environment {name!r}; there are: {self._known()}")
+            raise BuildError(f"no environment {name!r}; available: {self._known()}")
         if not old_only:
             pointer.unlink(missing_ok=True)
         for folder in folders:
@@ -227,14 +227,14 @@ def fitness(folder: Folder, environment: Environment, *, every_file: bool = True
         return "broken", "its folder is gone"
     marker = _read(path / MARKER)
     if marker is None or marker.hash != environment.hash:
-        return "broken", f"its {MARKER} is missing or another's"
+        return "broken", f"its {MARKER} is missing or belongs to another environment"
     if reason := _harm_of_python(folder.python(environment), environment):
         return "broken", reason
     packages = packages_in(path)
     if changed := [name for name, version in environment.packages.items() if packages.get(name) != version]:
         return (
             "broken",
-            f"of its packages {', '.join(changed[:5])} {'is' if len(changed) == 1 else 'are'} missing or changed",
+            f"among its packages, {', '.join(changed[:5])} {'is' if len(changed) == 1 else 'are'} missing or changed",
         )
     try:
         source = source_in(path, environment.module, environment.distribution)
@@ -245,7 +245,7 @@ def fitness(folder: Folder, environment: Environment, *, every_file: bool = True
     if every_file and (damaged := damaged_packages(site_packages(path), environment.misstated)):
         return "broken", describe_damage(damaged)
     if environment.worker != worker_hash():
-        return "outdated", "it holds another version of pertharness than the one that is running"
+        return "outdated", "it has another version of pertharness than the running one"
     harness = site_packages(path) / PROJECT
     if not (harness / "__init__.py").is_file() or worker_hash(harness) != environment.worker:
         return "broken", f"the files of {PROJECT!r} in it were changed"
@@ -257,7 +257,7 @@ def _harm_of_python(python: Path, environment: Environment) -> str:
     if not python.exists():
         return f"its interpreter is gone ({environment.interpreter})"
     if str(python.resolve()) != environment.interpreter or not os.access(python, os.X_OK):
-        return f"its bin/python is no link to the interpreter that it was built with ({environment.interpreter})"
+        return f"its bin/python is not a link to the interpreter that it was built with ({environment.interpreter})"
     try:
         text = (python.parents[1] / "pyvenv.cfg").read_text(encoding="utf-8", errors="replace")
     except OSError:

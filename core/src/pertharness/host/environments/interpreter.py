@@ -51,7 +51,7 @@ def plugin_of(python: Path, name: str) -> Plugin:
     if worker != worker_hash():
         raise BuildError(
             f"{str(python)!r} has {'another version of' if worker else 'no'} pertharness; "
-            f"install this one there, {__version__}, the same sources"
+            f"install this one there, {__version__}, from the same sources"
         )
     module, version, distribution, places, packages_at = answer["plugin"]
     packages = {normal_name(key): value for key, value in sorted(answer["packages"].items())}
@@ -75,6 +75,6 @@ def _ask(python: Path, name: str) -> dict[str, Any]:
     except (OSError, subprocess.SubprocessError) as error:
         raise BuildError(f"the interpreter {str(python)!r} cannot be run: {error}") from None
     if done.returncode:
-        raise BuildError(f"{str(python)!r} does not say what it has: {done.stderr.strip()[-300:]}")
+        raise BuildError(f"{str(python)!r} cannot list its packages: {done.stderr.strip()[-300:]}")
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer

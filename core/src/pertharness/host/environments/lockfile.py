@@ -63,13 +63,13 @@ def _package(path: Path) -> Path:
     """Return the folder of the plugin's package."""
     points = read_table(path, POINTS)
     if len(points) != 1:
-        raise BuildError(f"{str(path)!r}: [{'.'.join(POINTS)}] has to name one plugin; it names {len(points)}")
+        raise BuildError(f"{str(path)!r}: [{'.'.join(POINTS)}] must name one plugin; it names {len(points)}")
     top = str(next(iter(points.values()))).split(".")[0]
     candidates = [path / "src" / top, path / top]
     for candidate in candidates:
         if candidate.is_dir():
             return candidate
-    raise BuildError(f"there is no package {str(candidates[0])!r}; the lock lies inside the package of the plugin")
+    raise BuildError(f"no package {str(candidates[0])!r}; the lock belongs into the package of the plugin")
 
 
 def _python(requires: object, where: str, requested: str | None) -> str:
@@ -77,16 +77,18 @@ def _python(requires: object, where: str, requested: str | None) -> str:
     common = both(requires, requires_python(), where)
     if requested is not None:
         if not re.fullmatch(r"\d+\.\d+(\.\d+)?", requested):
-            raise BuildError(f"--python {requested!r} is no version of Python; expected one such as 3.10")
+            raise BuildError(f"--python {requested!r} is not a version of Python; expected one such as 3.10")
         if not takes(common, requested):
             raise BuildError(
-                f"--python {requested!r}: {where} and pertharness take {common}; name one of those, or none"
+                f"--python {requested!r}: {where} and pertharness require {common}; pass one of those, or omit --python"
             )
         return requested
     own = ".".join(platform.python_version_tuple()[:2])
     fitting = [version for version in (own, *PYTHONS) if takes(common, version)]
     if not fitting:
-        raise BuildError(f"{where}: requires-python {requires!r} takes none of {', '.join(PYTHONS)}; say --python X.Y")
+        raise BuildError(
+            f"{where}: requires-python {requires!r} excludes all of {', '.join(PYTHONS)}; pass --python X.Y"
+        )
     return fitting[0]
 
 

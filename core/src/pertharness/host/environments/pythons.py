@@ -39,12 +39,12 @@ def both(plugin: object, harness: str, where: str) -> str:
         SpecifierSet(plugin)
     except InvalidSpecifier:
         raise BuildError(
-            f"{where}: requires-python {plugin!r} is no range of versions; expected one such as '>=3.10,<3.11'"
+            f"{where}: requires-python {plugin!r} is not a range of versions; expected one such as '>=3.10,<3.11'"
         ) from None
     common = ",".join(text for text in (plugin, harness) if text)
     if not any(takes(common, f"3.{minor}") for minor in _MINORS):
         raise BuildError(
             f"{where}: requires-python {plugin!r}, but pertharness, which runs in the same environment, requires "
-            f"{harness!r}: no Python is both; take a version of the plugin for such a Python, or ask its authors"
+            f"{harness!r}: no Python meets both; use a version of the plugin that does, or ask its authors"
         )
     return common

@@ -30,11 +30,11 @@ def check_requested(requested: str) -> None:
         raise BuildError(f"{requested!r} names no plugin; expected {EXPECTED}")
     if requested.lstrip().startswith("-"):
         raise BuildError(
-            f"{requested!r} begins as an option, which is not taken here; expected {EXPECTED} (a folder of such a "
+            f"{requested!r} looks like an option, which is not allowed here; expected {EXPECTED} (a folder of such a "
             f"name: ./{requested.lstrip()}; an index is set in uv's or pip's settings)"
         )
     if _UNSEEN.search(requested):
-        raise BuildError(f"{requested!r} holds a line end or a control character; expected {EXPECTED}, on one line")
+        raise BuildError(f"{requested!r} has a line end or a control character; expected {EXPECTED}, on one line")
 
 
 def is_address(requested: str) -> bool:
@@ -54,15 +54,15 @@ def check_address(address: str, requested: str) -> None:
     if scheme not in _SCHEMES:
         raise BuildError(f"{requested!r}: expected an address that begins with {'://, '.join(_SCHEMES)}://")
     if re.search(r"\s", address):
-        raise BuildError(f"{requested!r}: an address has no space, and no options behind it; leave them out")
+        raise BuildError(f"{requested!r}: an address has no space and no options after it; remove them")
     try:
         host = urlsplit(address).hostname or ""
     except ValueError as error:
-        raise BuildError(f"{requested!r} is no address: {error}") from None
+        raise BuildError(f"{requested!r} is not an address: {error}") from None
     revision = rest.partition("#")[0].rpartition("@")[2] if scheme.startswith("git+") and "@" in rest else ""
     for part, text in (("host", host), ("revision", revision)):
         if text.startswith("-"):
-            raise BuildError(f"{requested!r}: the {part} {text!r} begins as an option; expected its name")
+            raise BuildError(f"{requested!r}: the {part} {text!r} looks like an option; expected its name")
 
 
 def check_requirement(requested: str) -> None:
@@ -77,9 +77,9 @@ def check_requirement(requested: str) -> None:
         requirement = Requirement(requested)
     except InvalidRequirement as error:
         raise BuildError(
-            f"{requested!r} is no requirement: {str(error).splitlines()[0]}; expected {EXPECTED}"
+            f"{requested!r} is not a requirement: {str(error).splitlines()[0]}; expected {EXPECTED}"
         ) from None
     if requirement.marker is not None:
-        raise BuildError(f"{requested!r}: a condition means nothing here; leave out '; {requirement.marker}'")
+        raise BuildError(f"{requested!r}: a marker is not supported here; remove '; {requirement.marker}'")
     if requirement.url is not None:
         check_address(requirement.url, requested)

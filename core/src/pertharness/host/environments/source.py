@@ -41,9 +41,7 @@ def resolve(requested: str, folder: Folder, base: Path) -> str:
     if path.is_file() or (path / "pyproject.toml").is_file():
         return str(path)
     if path.is_dir() or "/" in requested or requested.endswith(".whl"):
-        problem = (
-            "there is no such file or folder" if not path.is_dir() else "there is no pyproject.toml in this folder"
-        )
+        problem = "no such file or folder" if not path.is_dir() else "no pyproject.toml in this folder"
         raise BuildError(f"{str(path)!r}: {problem}; expected the folder of a plugin, or its wheel")
     if not NAME.fullmatch(requested):
         check_requirement(requested)  # such as pertharness-cpa>=1
@@ -98,4 +96,4 @@ def _unpack(requested: str, uv: Uv, scratch: Path) -> Distribution:
         complaint = complaint or uv.explain(done.stderr)
         if "does not satisfy Python" not in done.stderr:
             break
-    raise BuildError(f"{requested!r} cannot be brought: {complaint} (expected {EXPECTED})")
+    raise BuildError(f"{requested!r} cannot be fetched: {complaint} (expected {EXPECTED})")

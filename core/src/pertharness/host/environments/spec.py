@@ -108,13 +108,13 @@ def make_spec(
     if not wheel.plugins:
         raise BuildError(
             f"{requested}: {wheel.distribution} {wheel.version} offers no pertharness plugin (no entry point in the "
-            "group 'pertharness'); ask for a package that does, usually pertharness-NAME, or for the folder of a "
-            "plugin; what a plugin needs belongs into its requirements.lock"
+            "group 'pertharness'); request a package that does, usually pertharness-NAME, or for the folder of a "
+            "plugin; requirements of a plugin belong into its requirements.lock"
         )
     if len(wheel.plugins) > 1:
         plugin_names = ", ".join(wheel.plugins)
         raise BuildError(
-            f"{requested}: {wheel.distribution} has to offer one plugin under 'pertharness'; it has {plugin_names}"
+            f"{requested}: {wheel.distribution} must offer one plugin under 'pertharness'; it has {plugin_names}"
         )
     ((name, module),) = wheel.plugins.items()
     if not NAME.fullmatch(name) or not all(part.isidentifier() for part in module.split(".")):
@@ -128,7 +128,7 @@ def make_spec(
     chosen = next((lock for lock, text in texts.items() if text is not None), None)
     if chosen is None:
         raise BuildError(
-            f"plugin {name!r} ({requested}): there is no {package}/{LOCK} in its package, which says what belongs into "
+            f"plugin {name!r} ({requested}): its package has no {package}/{LOCK}, which lists the packages of "
             "its environment; its author makes one with: pertharness env lock PATH"
         )
     lock = texts[chosen] or ""
@@ -157,9 +157,7 @@ def _check_lock(lock: str, where: str) -> None:
         except InvalidRequirement:
             requirement = None
         if requirement is None or [part.operator for part in requirement.specifier] != ["=="] or "*" in text:
-            raise BuildError(
-                f"{where}, line {number}: {text!r} is not NAME==VERSION, which every line of a lock has to be"
-            )
+            raise BuildError(f"{where}, line {number}: {text!r} is not NAME==VERSION, as every line of a lock must be")
         # A package may have one version per marker; uv checks that the markers exclude each other.
         first, earlier = seen.setdefault((normal_name(requirement.name), str(requirement.marker)), (number, text))
         if str(Requirement(earlier).specifier) != str(requirement.specifier):
@@ -176,4 +174,4 @@ def _read_settings(text: str, where: str) -> _Settings:
     try:
         return _Settings.model_validate(data)
     except ValidationError as error:
-        raise BuildError(f"{where}: {describe_invalid(error)}; it says {data!r}; expected {EXCUSE}") from None
+        raise BuildError(f"{where}: {describe_invalid(error)}; got {data!r}; expected {EXCUSE}") from None

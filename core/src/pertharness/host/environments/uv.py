@@ -19,7 +19,7 @@ from pertharness.contract.errors import BuildError
 from pertharness.files.full_disk import mentions_full_disk
 from pertharness.host.environments.settings import UvSettings, settings_for_uv
 
-DISK_FULL = "the disk is full, or ulimit -f too small; nothing was left half: make room and say the same again"
+DISK_FULL = "the disk is full, or ulimit -f is too small; nothing was left incomplete: free some disk space and rerun"
 NO_ROOM = 1_000_000
 """Bytes: a disk with less free space counts as full."""
 HINTS = {
@@ -27,8 +27,8 @@ HINTS = {
         "check name and version, and pip's or uv's index and find-links settings",
     r"does not satisfy Python": "its lock is for another Python: see requires-python of the plugin, or --python PATH",
     r"dns error|client error \(Connect\)|Network connectivity is disabled|error sending request":
-        "there is no network, or not this index: build where there is one, or name a folder of wheels in UV_FIND_LINKS",
-    r"has no wheels|no wheels with a matching": "there is no built package for this machine or this Python",
+        "the index is not reachable: build with network access, or name a folder of wheels in UV_FIND_LINKS",
+    r"has no wheels|no wheels with a matching": "no built package for this machine or this Python",
     r"Git operation failed|Git executable not found": "check the address and the name of branch or tag",
 }  # fmt: skip
 _MARK = re.compile(r"^(?:error:|cause:|Caused by:|[×├╰─▶►▸│ ]+)\s*", re.IGNORECASE)  # noqa: RUF001 - as uv prints it
@@ -121,7 +121,7 @@ def find_uv(environ: Mapping[str, str] = os.environ) -> Uv:
             return Uv(folder / "uv", settings_for_uv(environ))
     program = shutil.which("uv", path=environ.get("PATH"))
     if program is None:
-        raise BuildError("uv, which builds environments, is not here; pip install uv")
+        raise BuildError("uv, which builds environments, is not available; pip install uv")
     return Uv(Path(program), settings_for_uv(environ))
 
 
@@ -135,7 +135,7 @@ def explain(stderr: str) -> str:
     if mentions_full_disk(stderr):
         return DISK_FULL
     hint = next((stripped for pattern, stripped in HINTS.items() if re.search(pattern, stderr)), "")
-    complaint = words.rstrip(" .") or "uv ended without a word"
+    complaint = words.rstrip(" .") or "uv ended without a message"
     if len(complaint) > _HEAD + _TAIL:
         complaint = f"{complaint[:_HEAD].rstrip()} ... {complaint[-_TAIL:].lstrip()}"
     return f"{complaint}; {hint}" if hint else complaint

@@ -77,7 +77,7 @@ def decoded(content: bytes, where: str) -> str:
     except UnicodeDecodeError:
         raise BuildError(
             f"{where} is not UTF-8: it begins with {content[:8]!r} (PowerShell's > writes UTF-16); save it as UTF-8, "
-            "or delete it and make it anew: pertharness env lock PATH"
+            "or delete it and make it again: pertharness env lock PATH"
         ) from None
 
 
@@ -104,7 +104,7 @@ def read_wheel(path: Path) -> Wheel:
         parser.optionxform = str  # type: ignore[assignment, method-assign]
         parser.read_string(text)
     except (OSError, zipfile.BadZipFile, StopIteration, UnicodeDecodeError, PointsError) as error:
-        raise BuildError(f"{str(path)!r} is not a whole wheel: {str(error) or 'it has no METADATA'}") from None
+        raise BuildError(f"{str(path)!r} is not a complete wheel: {str(error) or 'it has no METADATA'}") from None
     plugins = {name: value.split("[")[0].strip() for name, value in parser.items(PROJECT)} if PROJECT in parser else {}
     return Wheel(
         path, str(metadata["Name"]), str(metadata["Version"]), str(metadata["Requires-Python"] or ""),
