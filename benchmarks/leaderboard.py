@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from pertharness.contract.cards import MetricOffer
 from pertharness.host.leaderboard.compare import build_leaderboard
-from pertharness.host.leaderboard.settings import Comparison, TaskSettings
+from pertharness.host.leaderboard.comparison import Comparison, TaskSettings
 
 MODELS, SEEDS, PERTURBATIONS = 10, 5, 62
 METRICS = ("l2", "pearson", "pearson_delta")

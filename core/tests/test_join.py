@@ -216,8 +216,8 @@ def test_a_part_of_a_table_is_copied_where_its_records_are_the_same_and_only_the
 def test_a_frame_of_categories_and_a_plain_one_give_the_same_leaderboard(tmp_path):
     from pertharness.host.join.beside import metrics_of, settings_of, strata_of
     from pertharness.host.leaderboard.compare import build_leaderboard
+    from pertharness.host.leaderboard.comparison import Comparison
     from pertharness.host.leaderboard.curves import average_curves
-    from pertharness.host.leaderboard.settings import Comparison
 
     _, plan, outcomes, store = small_run(tmp_path)
     frame = join_scores(plan, outcomes, store)

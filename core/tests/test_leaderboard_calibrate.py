@@ -14,8 +14,8 @@ from pertharness.contract.cards import MetricOffer
 from pertharness.host.leaderboard import calibrate
 from pertharness.host.leaderboard.calibrate import COLUMNS, NO_RANGE, add_positions, compute_positions
 from pertharness.host.leaderboard.compare import build_leaderboard
+from pertharness.host.leaderboard.comparison import DUPLICATE, Comparison, TaskSettings
 from pertharness.host.leaderboard.markdown import as_markdown
-from pertharness.host.leaderboard.settings import DUPLICATE, Comparison, TaskSettings
 from pertharness.host.leaderboard.tables import make_tables
 from pertharness.host.leaderboard.write import summarise_costs
 from pertharness.host.report import write_report

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pertharness.contract.cards import MetricOffer
 from pertharness.contract.errors import DataError
 from pertharness.host.leaderboard.compare import COLUMNS, build_leaderboard
-from pertharness.host.leaderboard.settings import Comparison, TaskSettings
+from pertharness.host.leaderboard.comparison import Comparison, TaskSettings
 
 METRICS = {
     "l2": MetricOffer(id="l2", direction="lower", best=0.0),

@@ -17,6 +17,7 @@ from pertharness.contract.scores import COMMON_GENES
 from pertharness.host.leaderboard.badges import CONSTANT, COPIES_BY_DESIGN, SUSPECT
 from pertharness.host.leaderboard.calibrate import add_positions, reaches_duplicate
 from pertharness.host.leaderboard.compare import build_leaderboard
+from pertharness.host.leaderboard.comparison import DUPLICATE, Comparison, TaskSettings
 from pertharness.host.leaderboard.grid import NAME_WIDTH
 from pertharness.host.leaderboard.markdown import as_markdown
 from pertharness.host.leaderboard.model_facts import (
@@ -28,7 +29,6 @@ from pertharness.host.leaderboard.model_facts import (
     make_notes,
 )
 from pertharness.host.leaderboard.prediction_facts import PredictionFacts
-from pertharness.host.leaderboard.settings import DUPLICATE, Comparison, TaskSettings
 from pertharness.host.leaderboard.tables import Note, Table, make_tables
 from pertharness.host.leaderboard.terminal import print_leaderboard
 from pertharness.host.leaderboard.write import write_leaderboard

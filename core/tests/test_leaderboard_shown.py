@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from pertharness.contract.cards import MetricOffer
 from pertharness.host.leaderboard.compare import build_leaderboard
+from pertharness.host.leaderboard.comparison import Comparison, TaskSettings
 from pertharness.host.leaderboard.markdown import as_markdown
-from pertharness.host.leaderboard.settings import Comparison, TaskSettings
 from pertharness.host.leaderboard.tables import Note, Table, make_tables, shortened
 from pertharness.host.leaderboard.terminal import print_leaderboard
 from pertharness.host.report import write_report

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from pertharness.contract.cards import MetricOffer
 from pertharness.host.leaderboard.compare import build_leaderboard
+from pertharness.host.leaderboard.comparison import Comparison, TaskSettings
 from pertharness.host.leaderboard.markdown import as_markdown
 from pertharness.host.leaderboard.score_file import write_scores
-from pertharness.host.leaderboard.settings import Comparison, TaskSettings
 from pertharness.host.leaderboard.tables import Note, clean, make_tables
 from pertharness.host.leaderboard.terminal import print_leaderboard
 from pertharness.host.leaderboard.write import (

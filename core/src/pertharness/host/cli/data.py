@@ -16,7 +16,7 @@ from pertharness.contract.cards import DatasetOffer
 from pertharness.contract.errors import DataError, RecipeError
 from pertharness.host.cli.data_check import check_command
 from pertharness.host.cli.fetching import fetch_shown
-from pertharness.host.cli.options import data_options, data_params
+from pertharness.host.cli.shared_options import data_options, data_params
 from pertharness.host.cli.streams import echo
 from pertharness.host.fetch import default_folder, local_file, place_of
 from pertharness.host.fetch.checksums import recorded

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pertharness.host.cli.options import data_options, data_params, store_option
+from pertharness.host.cli.shared_options import data_options, data_params, store_option
 from pertharness.host.cli.streams import echo
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pertharness.host.cli.inspect import columns
-from pertharness.host.cli.options import store_option
+from pertharness.host.cli.shared_options import store_option
 from pertharness.host.cli.streams import echo
 from pertharness.version import __version__
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pertharness.host.cli.inspect import columns
-from pertharness.host.cli.options import FILE
+from pertharness.host.cli.shared_options import FILE
 from pertharness.host.cli.streams import echo
 
 if TYPE_CHECKING:

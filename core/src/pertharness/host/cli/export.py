@@ -14,9 +14,9 @@ from pertharness.contract.errors import RecipeError, StoreError
 from pertharness.contract.stages import PREDICTION
 from pertharness.contract.texts import storable
 from pertharness.files.whole import sha256_text
-from pertharness.host.cli.options import FILE, store_option
+from pertharness.host.cli.shared_options import FILE, store_option
 from pertharness.host.cli.streams import echo
-from pertharness.host.leaderboard.settings import model_label
+from pertharness.host.leaderboard.comparison import model_label
 from pertharness.host.run.session import MANIFEST_FORMAT as FORMAT
 from pertharness.host.store.records import Store
 from pertharness.host.text.did_you_mean import expected

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pertharness.host.cli.options import FILE
+from pertharness.host.cli.shared_options import FILE
 from pertharness.host.cli.streams import echo
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pertharness.host.cli.options import FILE
 from pertharness.host.cli.run import registry_of
+from pertharness.host.cli.shared_options import FILE
 from pertharness.host.cli.streams import echo
 from pertharness.host.cli.weights import accept_option, bring_all
 

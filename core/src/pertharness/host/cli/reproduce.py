@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pertharness.host.cli.options import FILE, running_options, store_option
+from pertharness.host.cli.shared_options import FILE, running_options, store_option
 from pertharness.host.cli.streams import echo
 
 if TYPE_CHECKING:

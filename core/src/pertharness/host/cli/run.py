@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pertharness.host.cli.options import (
+from pertharness.host.cli.shared_options import (
     FILE,
     calibrate_option,
     data_options,

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from pertharness.host.cli.options import FILE, calibrate_option, data_options, running_options, store_option
+from pertharness.host.cli.shared_options import FILE, calibrate_option, data_options, running_options, store_option
 
 
 @click.command(short_help="Put predictions made elsewhere beside the baselines.")

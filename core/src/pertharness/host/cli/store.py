@@ -12,7 +12,7 @@ import click
 from pertharness.contract.errors import StoreError
 from pertharness.host.cli.export import folder_of_run, read_manifest
 from pertharness.host.cli.inspect import columns
-from pertharness.host.cli.options import FILE, store_option
+from pertharness.host.cli.shared_options import FILE, store_option
 from pertharness.host.cli.streams import echo
 
 if TYPE_CHECKING:

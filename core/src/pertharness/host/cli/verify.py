@@ -12,7 +12,7 @@ import click
 
 from pertharness.contract.errors import RecipeError
 from pertharness.host.cli.export import folder_of_run, read_manifest
-from pertharness.host.cli.options import FILE, store_option
+from pertharness.host.cli.shared_options import FILE, store_option
 from pertharness.host.cli.streams import echo, error_console
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from pertharness.contract.cards import MetricOffer, TableOffer
 from pertharness.contract.stages import PERTURBATIONS
 from pertharness.host.execution.nodes import Outcome
 from pertharness.host.join.reasons import is_done
+from pertharness.host.leaderboard.comparison import TaskSettings
 from pertharness.host.leaderboard.pooled import Piece
-from pertharness.host.leaderboard.settings import TaskSettings
 from pertharness.host.plan import Plan
 from pertharness.host.plan.split_jobs import split_label
 from pertharness.host.store.records import Store

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-    from pertharness.host.leaderboard.settings import Comparison
+    from pertharness.host.leaderboard.comparison import Comparison
 
 _HOST = Path(__file__).parents[1]
 _SOURCES = tuple(_HOST / name for name in ("join", "leaderboard", "report", "text"))
@@ -109,7 +109,8 @@ def _write_files(
 ) -> None:  # fmt: skip
     """Join the records and write the files; `memory` records each."""
     from pertharness.host.join import beside, collect_scores, costs, dataset_notes, facts, reasons, records
-    from pertharness.host.leaderboard import compare, curves, model_facts, pooled, score_file, settings, tables, write
+    from pertharness.host.leaderboard import compare, curves, model_facts, pooled, score_file, tables, write
+    from pertharness.host.leaderboard.comparison import Comparison
     from pertharness.host.report import write_report
 
     joined, metrics = collect_scores.join_scores(plan, outcomes, store), beside.metrics_of(plan)
@@ -127,7 +128,7 @@ def _write_files(
     )
     choice = recipe.comparison
     primary = {"metric": primary_metric(plan, choice.metric)}
-    comparison = settings.Comparison(**{**choice.model_dump(exclude={"calibrate"}), **primary})
+    comparison = Comparison(**{**choice.model_dump(exclude={"calibrate"}), **primary})
     skipped = reasons.skipped_scorers(plan, outcomes)
     leaderboard = compare.build_leaderboard(
         reasons.without_skipped(joined, plan, skipped), metrics, beside.settings_of(plan), comparison,

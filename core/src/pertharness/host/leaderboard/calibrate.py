@@ -15,8 +15,8 @@ import pandas as pd
 
 from pertharness.contract.cards import MetricOffer
 from pertharness.host.leaderboard.compare import KEYS, build_leaderboard, each_stratum
+from pertharness.host.leaderboard.comparison import DUPLICATE, Comparison, TaskSettings
 from pertharness.host.leaderboard.cube import Cube, build_cubes, mean_of_finite
-from pertharness.host.leaderboard.settings import DUPLICATE, Comparison, TaskSettings
 
 COLUMNS = ("position", "value_half", "range")
 """Columns that follow those of ``compare.COLUMNS``; empty unless a run calibrates."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from pertharness.contract.cards import MetricOffer
 from pertharness.host.leaderboard.calibrate import DEFINITION, NO_RANGE
-from pertharness.host.leaderboard.settings import ALPHA, DUPLICATE, Comparison, TaskSettings, model_label
+from pertharness.host.leaderboard.comparison import ALPHA, DUPLICATE, Comparison, TaskSettings, model_label
 
 _COUNTED = {"": "prediction", "_perturbations": "perturbation", "_splits": "split"}
 Rows = Sequence[Mapping[str, Any]]

@@ -14,9 +14,9 @@ import pandas as pd
 
 from pertharness.contract.cards import MetricOffer
 from pertharness.host.leaderboard.bootstrap import Bootstrap, holm, two_sided_p
+from pertharness.host.leaderboard.comparison import ALPHA, FEWEST_PERTURBATIONS, Comparison, TaskSettings
 from pertharness.host.leaderboard.cube import NOT_EXPECTED, STATES, Cube, build_cubes, mean_of_finite
 from pertharness.host.leaderboard.notes import model_notes
-from pertharness.host.leaderboard.settings import ALPHA, FEWEST_PERTURBATIONS, Comparison, TaskSettings
 
 KEYS = ("dataset", "task", "plugin", "model", "params", "metric", "variant", "stratum")
 _KINDS = {

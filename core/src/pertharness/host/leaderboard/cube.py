@@ -12,7 +12,7 @@ import pandas as pd
 from pertharness.contract.cards import MetricOffer
 from pertharness.contract.errors import DataError
 from pertharness.host.leaderboard.coded import Coded, code, combine
-from pertharness.host.leaderboard.settings import model_label
+from pertharness.host.leaderboard.comparison import model_label
 
 STATES = ("done", "unanswered", "undefined", "skipped", "invalid", "failed", "timeout", "crashed")
 """States of an expected value, from best to worst; from ``skipped`` on, they are states of its record."""

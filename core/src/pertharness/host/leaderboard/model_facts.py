@@ -24,8 +24,8 @@ from pertharness.host.leaderboard.badges import (
     join_badges,
     split_badges,
 )
+from pertharness.host.leaderboard.comparison import model_label
 from pertharness.host.leaderboard.prediction_facts import PredictionFacts
-from pertharness.host.leaderboard.settings import model_label
 from pertharness.host.leaderboard.tables import Note, shortened, table_name, title_of
 
 Key = tuple[str, str, str, str, str]

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from pertharness.host.leaderboard.comparison import FEWEST_PERTURBATIONS, TaskSettings
 from pertharness.host.leaderboard.cube import NOT_EXPECTED, STATES, Cube
-from pertharness.host.leaderboard.settings import FEWEST_PERTURBATIONS, TaskSettings
 
 _OTHER_ANSWERS = "not ranked: scored other splits or answered other queries than the models of the common set"
 

@@ -18,6 +18,7 @@ from pertharness.contract.scores import COMMON_GENES
 from pertharness.host.leaderboard.badges import PARTIAL_SIGN, SIGN, SUSPECT, TOO_GOOD, split_badges
 from pertharness.host.leaderboard.calibrate import own_note
 from pertharness.host.leaderboard.captions import caption
+from pertharness.host.leaderboard.comparison import Comparison, TaskSettings, model_label
 from pertharness.host.leaderboard.number_text import (
     NONE,
     decimals_for,
@@ -26,7 +27,6 @@ from pertharness.host.leaderboard.number_text import (
     share_text,
     time_text,
 )
-from pertharness.host.leaderboard.settings import Comparison, TaskSettings, model_label
 from pertharness.host.text.printable import printable
 
 Row = dict[str, Any]

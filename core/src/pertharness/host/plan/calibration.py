@@ -8,7 +8,7 @@ from pertharness.contract.cards import ScorerOffer
 from pertharness.contract.errors import RecipeError
 from pertharness.contract.options import DuplicateOptions
 from pertharness.contract.stages import HALVES, SPLIT, TRAIN
-from pertharness.host.leaderboard.settings import DUPLICATE
+from pertharness.host.leaderboard.comparison import DUPLICATE
 from pertharness.host.plan.data_jobs import plan_halves
 from pertharness.host.plan.plan import Attempt, Plan
 from pertharness.host.plan.planner import Planner, Scorers

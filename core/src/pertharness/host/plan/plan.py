@@ -8,7 +8,7 @@ from pathlib import Path
 from pertharness.contract.cards import ScorerOffer
 from pertharness.contract.jobs import State
 from pertharness.host.execution.nodes import Node
-from pertharness.host.leaderboard.settings import model_label
+from pertharness.host.leaderboard.comparison import model_label
 from pertharness.host.recipe import TaskChoice as Task
 
 

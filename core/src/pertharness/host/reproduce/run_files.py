@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pertharness.contract.errors import PertharnessError
 from pertharness.contract.stages import PERTURBATIONS, SPLIT
-from pertharness.host.leaderboard.settings import model_label
+from pertharness.host.leaderboard.comparison import model_label
 from pertharness.host.plan import tasks_of
 from pertharness.host.recipe import Recipe, TaskChoice, read_recipe
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pertharness.contract.errors import SplitError
 from pertharness.contract.labels import CONTROL, targets_of
-from pertharness.host.leaderboard.settings import FEWEST_PERTURBATIONS
+from pertharness.host.leaderboard.comparison import FEWEST_PERTURBATIONS
 from pertharness.host.run.quick import SPLITS
 from pertharness.host.splits import Labelled, make_split
 
