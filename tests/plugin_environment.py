@@ -15,7 +15,7 @@ from pertharness.host.environments.folder import open_folder
 from pertharness.host.environments.uv import find_uv
 
 ROOT = Path(__file__).parents[1]
-TOOLS = ("hypothesis", "pytest", "pytest-timeout")
+TOOLS = ("hypothesis", "pytest", "pytest-timeout", "pytest-xdist")
 
 
 def run(*command: str | Path, **variables: str) -> None:
@@ -41,7 +41,9 @@ def main(name: str, *options: str) -> None:
     lock = ROOT / "plugins" / name / "src" / f"pertharness_{name}" / "requirements.lock"
     where = ("--python", python, "--target", tools, "--constraint", lock)
     run(find_uv().program, "pip", "install", "--quiet", *where, *TOOLS)
-    run(python, "-m", "pytest", "-q", f"plugins/{name}/tests", "--timeout", "900", *options, PYTHONPATH=str(tools))
+    # The conformance kit has had its turn, in a worker of its own for each check.
+    choice = ("-n", "2", "-k", "not test_conformance", "--timeout", "1800")
+    run(python, "-m", "pytest", "-q", f"plugins/{name}/tests", *choice, *options, PYTHONPATH=str(tools))
 
 
 if __name__ == "__main__":
