@@ -1,147 +1,115 @@
-"""Published beside measured: the recipes and numbers that the package brings, and what is measured from a run."""
+"""Published beside measured: the recipes and numbers that plugins bring, and what is measured from a run."""
 
 import json
-import os
 import re
-import subprocess
-import sys
-import zipfile
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from pertharness.contract.errors import RecipeError
-from pertharness.host.cli.run import make_recipe as of_options
-from pertharness.host.recipe import demo_recipe, make_recipe, read_recipe, write_recipe
-from pertharness.host.reproduce import papers, published_file, recipe_file
+from pertharness.contract.cards import RecipeOffer
+from pertharness.contract.errors import PertharnessError, RecipeError
+from pertharness.contract.jobs import PluginRef
+from pertharness.host.packages.sources import Sources
+from pertharness.host.plugins.registry import Offered, Plugin, Registry
+from pertharness.host.recipe import make_recipe, write_recipe
+from pertharness.host.reproduce.benchmarks import find_benchmark, find_recipe, is_name
 from pertharness.host.reproduce.measure import QUANTITIES, measure
-from pertharness.host.reproduce.published import Number, read_benchmark
+from pertharness.host.reproduce.published import Number
 from pertharness.host.reproduce.run_files import NotMeasured, RunFiles
 from pertharness.host.reproduce.side_by_side import compare, title_of, write_rows
 
 ROOT = Path(__file__).parents[2]
-PAPER = "ahlmann-eltze-2025"
-REFERENCE = Path(os.environ.get("PERTHARNESS_SHARED", ROOT.parent / "shared")) / "reference"
-DEEP_OF_DOUBLES = {"gears", "scgpt", "scfoundation", "cpa", "geneformer", "uce", "scbert"}
-DEEP_OF_SINGLES = {"gears", "scgpt", "uce", "scbert", "geneformer"}
+HEADER = "id,recipe,dataset,figure,quantity,column,value,unit,tolerance,source\n"
+OFFER = RecipeOffer(
+    name="small-2026", summary="A small one 2026", doi="10.1/small", recipes={"double": "published/small-double.toml"},
+    numbers="published/small.csv",
+)  # fmt: skip
 
 
-def recipe(short):
-    return read_recipe(recipe_file(Path(f"{PAPER}-{short}")))
+def registry_of(folder, *plugins, numbers="", offer=OFFER):
+    """A registry of plugins that bring a benchmark each; their packages lie in a folder and cannot be imported."""
+    registry = Registry()
+    for name in plugins or ("mine",):
+        package = folder / name / f"plugin_{name}"
+        (package / "published").mkdir(parents=True)
+        (package / "__init__.py").write_text("raise AssertionError('the host imports no plugin')")
+        (package / "published" / "small-double.toml").write_text('[[tasks]]\nsplit = { kind = "double" }\n')
+        (package / "published" / "small.csv").write_text(HEADER + numbers)
+        ref = PluginRef(name=name, module=f"plugin_{name}.hooks", version="1")
+        plugin = Plugin(ref, Path("python"), "", "", sources=Sources(sorted(package.rglob("*.*"))))
+        registry.recipes[offer.name if len(registry.recipes) == 0 else f"{name}/{offer.name}"] = Offered(plugin, offer)
+    return registry
 
 
-def test_the_recipe_of_the_doubles_states_the_published_protocol():
-    double = recipe("double")
-    (task,) = double.tasks
-    assert {spec.text() for spec in double.models} == DEEP_OF_DOUBLES | {"no_change", "additive", "mean"}
-    assert (double.seeds, task.dataset, task.split.kind) == ((1, 2, 3, 4, 5), "norman", "double")
-    assert (task.score_on, task.reference) == (("test", "val"), "additive")
-    assert set(task.common_set) == DEEP_OF_DOUBLES | {"no_change", "additive"}
-    assert "interactions[stack=5]" in {spec.text() for spec in double.scorers}
+N1 = "n1,double,norman,Fig. 1,singles,,100,,,Methods\n"
+N2 = "n2,double,norman,Fig. 2,class_share,buffering,2.3,%,0.05,text\n"
 
 
-def test_the_recipe_of_the_singles_states_the_published_protocol():
-    single = recipe("single")
-    models = {spec.text() for spec in single.models}
-    assert models > DEEP_OF_SINGLES | {"no_change", "mean", "linear", "linear[G=embed:scgpt]"}
-    assert single.left_out.keys() == {"cpa", "scfoundation"}
-    assert single.seeds == (1, 2)
-    assert [task.dataset for task in single.tasks] == ["adamson", "replogle_k562", "replogle_rpe1"]
-    for task in single.tasks:
-        assert (task.split.kind, task.score_on, task.reference) == ("simulation", ("test", "val"), "mean")
-        assert set(task.common_set) == DEEP_OF_SINGLES | {"no_change", "mean", "linear"}
+def test_a_plugin_brings_recipes_and_numbers_without_being_imported(tmp_path):
+    benchmark = find_benchmark(registry_of(tmp_path, numbers=N1 + N2), "small-2026")
+    assert benchmark.recipes == {"double": tmp_path / "mine" / "plugin_mine" / "published" / "small-double.toml"}
+    first, second = benchmark.numbers
+    assert (first.id, first.value, first.unit, first.tolerance) == ("n1", 100.0, "", 0.0)
+    assert (second.column, second.value, second.unit, second.tolerance) == ("buffering", 2.3, "%", 0.05)
 
 
-@pytest.mark.parametrize("short", ["double", "single"])
-def test_the_repository_shows_the_recipes_of_the_package(short):
-    shown = ROOT / "recipes" / f"{PAPER}-{short}.toml"
-    assert shown.read_text(encoding="utf-8") == recipe_file(Path(shown.stem)).read_text(encoding="utf-8")
-    assert demo_recipe(recipe(short)).name == f"{PAPER}-{short}-demo"
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("n1,single,norman,Fig. 1,singles,,1,,,x\n", "'n1' has the recipe 'single'; expected one of 'double'"),
+        ("n1,double,norman,Fig. 1,singels,,1,,,x\n", "'n1' has the quantity 'singels'; did you mean 'singles'"),
+        (
+            "n1,double,norman,Fig. 1,singles,,one,,,x\n",
+            r"csv, line 2: value: .*number; expected the columns id, ",
+        ),
+        ("n1,double,norman,Fig. 1,singles,,1,,,\n", "line 2: source: Field required"),
+        ("n1,double,norman,Fig. 1,singles,,nan,,,x\n", "line 2: value: .*finite"),
+        ("n1,double,norman,Fig. 1,singles,,1,,,x,y\n", "line 2: "),
+        ("n1,double\n", "line 2: dataset: "),
+    ],
+)
+def test_numbers_that_cannot_be_used_are_refused_with_their_line(lines, message, tmp_path):
+    with pytest.raises(RecipeError, match=message):
+        find_benchmark(registry_of(tmp_path, numbers=lines), "small-2026")
 
 
-def test_a_file_comes_before_a_recipe_of_the_package(tmp_path, monkeypatch):
+def test_a_recipe_of_a_plugin_is_found_by_the_name_of_its_file(tmp_path):
+    registry = registry_of(tmp_path)
+    assert find_recipe(registry, "small-double").parent.name == "published"
+    with pytest.raises(RecipeError, match="did you mean 'small-double'"):
+        find_recipe(registry, "small-duble")
+    with pytest.raises(RecipeError, match="there is no recipe 'x'"):
+        find_recipe(Registry(), "x")
+    with pytest.raises(RecipeError, match=r"two plugins bring a recipe 'small-double'; name its file: .*plugin_b"):
+        find_recipe(registry_of(tmp_path, "a", "b"), "small-double")
+
+
+def test_a_file_comes_before_a_recipe_of_a_plugin(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    name = Path(f"{PAPER}-double")
-    assert recipe_file(name).is_file()
-    assert recipe_file(Path("elsewhere") / name) == Path("elsewhere") / name
-    name.write_text("")
-    assert recipe_file(name) == name
+    assert is_name(Path("small-double"))
+    assert not is_name(Path("elsewhere") / "small-double")
+    assert not is_name(Path("small-double.toml"))
+    Path("small-double").write_text("")
+    assert not is_name(Path("small-double"))
 
 
-def test_models_that_an_option_leaves_out_do_not_narrow_the_comparison():
-    given = {"demo": True, "models": "additive,mean", "seeds": "2"}
-    narrowed = of_options(Path(f"{PAPER}-double"), given)
-    (task,) = narrowed.tasks
-    assert (narrowed.seeds, task.common_set, task.reference) == ((2,), ("additive",), "additive")
+def test_a_file_that_a_package_lacks_is_named_with_its_plugin(tmp_path):
+    offer = OFFER.model_copy(update={"recipes": {"double": "published/other.toml"}})
+    with pytest.raises(PertharnessError, match=r"plugin 'mine': its card names 'published/other.toml'"):
+        find_benchmark(registry_of(tmp_path, offer=offer), "small-2026")
 
 
-def test_a_wheel_holds_recipes_and_numbers(tmp_path):
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
-    subprocess.run(build, cwd=ROOT / "core", check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
-    folder = "pertharness/host/reproduce"
-    wanted = {f"{folder}/recipes/{PAPER}-{short}.toml" for short in ("double", "single")}
-    assert wanted | {f"{folder}/numbers/{PAPER}.toml"} <= set(names)
+@pytest.mark.parametrize("file", ["../recipe.toml", "/etc/recipe.toml", "a/../../b.toml", ".hidden/r.toml", "a b.toml"])
+def test_a_card_names_files_of_its_own_package_alone(file):
+    with pytest.raises(ValueError, match="recipes"):
+        RecipeOffer(name="x", summary="", recipes={"double": file})
 
 
-def test_every_published_number_has_a_source_and_can_be_measured():
-    benchmark = read_benchmark(published_file(PAPER))
-    assert len({number.id for number in benchmark.numbers}) == len(benchmark.numbers)
-    for number in benchmark.numbers:
-        assert number.quantity in QUANTITIES
-        assert number.source
-        assert number.dataset in recipe(number.recipe).datasets
-    assert {f"{PAPER}-{short}" for short in benchmark.recipes} == set(benchmark.recipes.values())
-
-
-NOTEBOOK = {
-    "norman-singles": lambda printed, _: printed["n_single"],
-    "norman-doubles": lambda printed, _: printed["n_double"],
-    "norman-null-delta": lambda _, null: null["delta"],
-    "norman-null-sigma": lambda _, null: null["sigma"],
-    "norman-null-p0": lambda _, null: null["p0"],
-    "norman-upper": lambda printed, _: printed["upper_thres"],
-    "norman-lower": lambda printed, _: printed["lower_thres"],
-    "norman-outside-notebook": lambda printed, _: printed["per_seed_interactions"],
-    "norman-outside": lambda printed, _: printed["paper_reports"],
-}
-"""Our id -> where the number stands in the output of the authors' notebook, given whole and as its estimated null."""
-
-
-@pytest.mark.reference
-def test_published_numbers_are_those_of_the_authors_notebook():
-    path = REFERENCE / "norman_rendered_notebook.json"
-    if not path.exists():
-        pytest.skip(f"no {path.name} in {REFERENCE}; name the folder above it in PERTHARNESS_SHARED")
-    printed = json.loads(path.read_text(encoding="utf-8"))
-    table = printed["fp0"]
-    null = dict(zip(table["cols"], table["values"][table["rows"].index("mlest")], strict=True))
-    ours = {number.id: number.value for number in read_benchmark(published_file(PAPER)).numbers}
-    assert {name: ours[name] for name in NOTEBOOK} == {name: find(printed, null) for name, find in NOTEBOOK.items()}
-    # What it counts over all stacked splits, each of the same doubles and genes.
-    splits = ours["norman-splits"]
-    assert printed["n_above_upper"] + printed["n_below_lower"] == splits * ours["norman-outside-notebook"]
-    assert printed["N"] == splits * ours["norman-entries"]
-
-
-def test_notebook_numbers_name_the_notebook_as_their_source():
-    numbers = {number.id: number for number in read_benchmark(published_file(PAPER)).numbers}
-    assert set(NOTEBOOK) <= set(numbers)
-    named = {name for name, number in numbers.items() if "rendered notebook" in number.source}
-    assert named <= set(NOTEBOOK)
-
-
-def test_an_unknown_benchmark_is_told_with_what_there_is():
-    with pytest.raises(RecipeError, match="did you mean 'ahlmann-eltze-2025'"):
-        published_file("ahlmann-eltze-2024")
-    assert list(papers()) == [PAPER]
-
-
-def test_a_misspelled_recipe_of_the_package_is_told_with_what_may_have_been_meant():
-    with pytest.raises(RecipeError, match="did you mean 'ahlmann-eltze-2025-double'"):
-        recipe_file(Path("ahlmann-eltze-2025-duble"))
-    assert recipe_file(Path("nowhere.toml")) == Path("nowhere.toml")
+def test_an_unknown_benchmark_is_named_with_what_there_is(tmp_path):
+    with pytest.raises(RecipeError, match="did you mean 'small-2026'"):
+        find_benchmark(registry_of(tmp_path), "small-2025")
+    with pytest.raises(RecipeError, match="no installed plugin offers one"):
+        find_benchmark(Registry(), "small-2025")
 
 
 MODELS = ("additive", "deep")
@@ -256,6 +224,5 @@ def test_the_table_says_of_every_number_what_it_is_or_why_not(tmp_path):
 
 
 def test_the_title_says_that_the_demo_cannot_agree():
-    benchmark = read_benchmark(published_file(PAPER))
-    assert title_of(benchmark, "x", demo=True).startswith("DEMO, simulated data")
-    assert "DEMO" not in title_of(benchmark, "x", demo=False)
+    assert title_of(OFFER, "x", demo=True).startswith("DEMO, simulated data")
+    assert title_of(OFFER, "x", demo=False) == "A small one 2026 (doi 10.1/small), x: published beside measured"

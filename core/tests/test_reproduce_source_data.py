@@ -5,17 +5,20 @@ from dataclasses import dataclass
 
 import pandas as pd
 import pytest
+from pertharness.contract.cards import RecipeOffer
 from pertharness.contract.errors import PertharnessError, RecipeError
-from pertharness.host.reproduce import published_file
 from pertharness.host.reproduce.point_by_point import compare_sheets, describe_result
-from pertharness.host.reproduce.published import read_benchmark
 from pertharness.host.reproduce.run_files import RunFiles
 from pertharness.host.reproduce.sheets import as_sheet, read_workbook
 from pertharness.host.reproduce.source_data import compare_source_data, find_source_data
 
 openpyxl = pytest.importorskip("openpyxl", reason="the optional extra 'reproduce' is not installed")
 
-BENCHMARK = read_benchmark(published_file("ahlmann-eltze-2025"))
+OFFER = RecipeOffer(
+    name="small-2026", summary="A small one", doi="10.1/small", recipes={"double": "double.toml"},
+    source_data=("first.xlsx", "second.xlsx"),
+    aliases={"additive_model": "additive", "replogle_k562_essential": "replogle_k562"},
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def make_run(folder, scores=SCORES):
 
 
 def compared(folder, *cells, name="Fig"):
-    return compare_sheets([as_sheet("file.xlsx", name, cells)], [make_run(folder)])
+    return compare_sheets([as_sheet("file.xlsx", name, cells)], [make_run(folder)], OFFER.aliases)
 
 
 def workbook(path, **sheets):
@@ -165,7 +168,7 @@ def test_a_workbook_is_read_sheet_by_sheet(tmp_path):
     assert [(sheet.name, sheet.rows is None) for sheet in sheets] == [
         ("first", False), ("second", True), ("empty", True),
     ]  # fmt: skip
-    results = compare_source_data([tmp_path / "a.xlsx"], [make_run(tmp_path)])
+    results = compare_source_data(OFFER, [tmp_path / "a.xlsx"], [make_run(tmp_path)])
     assert [one.matched for one in results] == [1, 0, 0]
     assert "1 of 1 values matched; differences: largest 0.25, median 0.25" in describe_result(results[0])
 
@@ -175,21 +178,28 @@ def test_a_file_that_is_no_workbook_is_said_and_stops_nothing(tmp_path):
     workbook(tmp_path / "b.xlsx", s=[("method", "perturbation", "dist"), ("gears", "A+B", 7.0)])
     with pytest.raises(PertharnessError, match="cannot be read as an Excel workbook"):
         list(read_workbook(tmp_path / "a.xlsx"))
-    bad, good = compare_source_data([tmp_path / "a.xlsx", tmp_path / "b.xlsx"], [make_run(tmp_path)])
+    bad, good = compare_source_data(OFFER, [tmp_path / "a.xlsx", tmp_path / "b.xlsx"], [make_run(tmp_path)])
     assert "cannot be read as an Excel workbook" in bad.note
     assert good.matched == 1
 
 
 def test_the_files_are_looked_for_where_published_files_lie(tmp_path, monkeypatch):
     monkeypatch.setenv("PERTHARNESS_DATA", str(tmp_path))
-    found, said = find_source_data(BENCHMARK, "ahlmann-eltze-2025", None)
-    assert (found, "https://doi.org/10.1038/s41592-025-02772-6" in said) == ([], True)
-    (tmp_path / "ahlmann-eltze-2025").mkdir()
-    file = tmp_path / "ahlmann-eltze-2025" / BENCHMARK.source_data[1]
+    found, said = find_source_data(OFFER, None)
+    assert (found, "https://doi.org/10.1/small" in said) == ([], True)
+    (tmp_path / OFFER.name).mkdir()
+    file = tmp_path / OFFER.name / OFFER.source_data[1]
     file.write_text("")
-    assert find_source_data(BENCHMARK, "ahlmann-eltze-2025", None) == ([file], "")
+    assert find_source_data(OFFER, None) == ([file], "")
 
 
 def test_a_folder_without_the_files_is_an_error_before_anything_runs(tmp_path):
-    with pytest.raises(RecipeError, match="41592_2025_2772_MOESM3_ESM"):
-        find_source_data(BENCHMARK, "ahlmann-eltze-2025", tmp_path)
+    with pytest.raises(RecipeError, match=r"first\.xlsx"):
+        find_source_data(OFFER, tmp_path)
+
+
+def test_a_benchmark_without_source_data_compares_none_and_refuses_their_folder(tmp_path):
+    bare = OFFER.model_copy(update={"source_data": ()})
+    assert find_source_data(bare, None) == ([], "")
+    with pytest.raises(RecipeError, match="small-2026 names no files of Source Data; leave out --source-data"):
+        find_source_data(bare, tmp_path)

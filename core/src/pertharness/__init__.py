@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pertharness.contract.cards import ModelOffer as ModelOffer
     from pertharness.contract.cards import Needs as Needs
     from pertharness.contract.cards import ParameterHelp as ParameterHelp
+    from pertharness.contract.cards import RecipeOffer as RecipeOffer
     from pertharness.contract.cards import RemoteFile as RemoteFile
     from pertharness.contract.cards import ScorerOffer as ScorerOffer
     from pertharness.contract.cards import TableOffer as TableOffer
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
 _HOME = {
     "Card": "contract.cards", "DatasetOffer": "contract.cards", "EmbeddingOffer": "contract.cards",
     "MetricOffer": "contract.cards", "ModelOffer": "contract.cards", "Needs": "contract.cards",
-    "ParameterHelp": "contract.cards", "RemoteFile": "contract.cards", "ScorerOffer": "contract.cards",
+    "ParameterHelp": "contract.cards", "RecipeOffer": "contract.cards",
+    "RemoteFile": "contract.cards", "ScorerOffer": "contract.cards",
     "TableOffer": "contract.cards", "DataError": "contract.errors", "Skip": "contract.errors",
     "hookimpl": "contract.hookspecs", "Task": "contract.jobs", "describe_invalid": "contract.jobs",
     "CONTROL": "contract.labels", "join_targets": "contract.labels", "target_genes": "contract.labels",

@@ -10,6 +10,8 @@ from pertharness.contract.protocol import PROTOCOL
 
 # A name appears in file names, options and tables; no bracket, because `linear[k=4]` is a model with a parameter.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
+PackageFile = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*([./][A-Za-z0-9_-]+)*$")]
+"""A file in the package of the plugin's module, by its path there: found without importing the plugin."""
 TaskKind = Literal["double", "single", "transfer"]
 
 PRELOADED = frozenset({
@@ -203,6 +205,24 @@ class ScorerOffer(Offer):
         return self
 
 
+class RecipeOffer(_Strict):
+    """A published benchmark to run again: its recipes and, to compare with, what was published."""
+
+    name: Name
+    summary: str
+    """Its authors and year, which head the tables of the comparison."""
+    doi: str = ""
+    recipes: dict[Name, PackageFile] = Field(min_length=1)
+    """Short name, such as ``double`` -> recipe: a TOML file in the plugin's package, by its path there. ``pertharness
+    run`` knows it by the name of the file."""
+    numbers: PackageFile | Literal[""] = ""
+    """The published numbers: a CSV in the package, whose columns ``docs/reproduce.md`` lists."""
+    source_data: tuple[str, ...] = ()
+    """Names of the Excel files with the article's values, which the user has to fetch."""
+    aliases: dict[str, str] = {}
+    """Other names of models and datasets in these files -> ours; in lower case, ``_`` for all but letters, digits."""
+
+
 class Card(_Strict):
     """All that a plugin offers, and the version of the hook protocol that it was written for."""
 
@@ -211,6 +231,7 @@ class Card(_Strict):
     embeddings: tuple[EmbeddingOffer, ...] = ()
     models: tuple[ModelOffer, ...] = ()
     scorers: tuple[ScorerOffer, ...] = ()
+    recipes: tuple[RecipeOffer, ...] = ()
 
     @model_validator(mode="after")
     def _names_each_file_once(self) -> Card:

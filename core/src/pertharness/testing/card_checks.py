@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import json
 import subprocess
 import sys
@@ -26,8 +27,13 @@ HOOKS = {"datasets": ("load_dataset",), "embeddings": ("embed",), "models": ("fi
 def check_describe(subject: Subject) -> None:
     """Describe gives a card, of a hook protocol that is supported, with each name once."""
     card = subject.card()
-    if not any(getattr(card, kind) for kind in HOOKS):
-        raise ContractError(f"the card offers nothing; expected one or more of {', '.join(HOOKS)}")
+    if not any(getattr(card, kind) for kind in (*HOOKS, "recipes")):
+        raise ContractError(f"the card offers nothing; expected one or more of {', '.join(HOOKS)}, recipes")
+    for offer in card.recipes:
+        package = importlib.resources.files(subject.ref.module.partition(".")[0])
+        for file in filter(None, (*offer.recipes.values(), offer.numbers)):
+            if not package.joinpath(file).is_file():
+                raise ContractError(f"the card names {file!r} of {offer.name!r}, which is no file in {package}")
 
 
 def check_arguments(subject: Subject) -> None:

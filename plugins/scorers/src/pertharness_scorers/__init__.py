@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from pertharness import Card, hookimpl
 
+from pertharness_scorers.benchmarks import AHLMANN_ELTZE_2025
+
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
@@ -32,11 +34,11 @@ _FUNCTIONS = {
 
 @hookimpl
 def describe() -> Card:
-    """Return the card of all scorers."""
+    """Return the card of all scorers, and of the benchmark that they are from."""
     modules = dict.fromkeys(place.partition(":")[0] for place in _FUNCTIONS.values())
     found = [importlib.import_module(f"{__name__}.{module}") for module in modules]
     offers = [offer for module in found for offer in getattr(module, "OFFERS", None) or (module.OFFER,)]
-    return Card(scorers=tuple(offers))
+    return Card(scorers=tuple(offers), recipes=(AHLMANN_ELTZE_2025,))
 
 
 @hookimpl

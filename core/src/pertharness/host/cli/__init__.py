@@ -33,7 +33,7 @@ COMMANDS = {
     "data": ("pertharness.host.cli.data", "List, fetch, describe and check datasets."),
     "weights": ("pertharness.host.cli.weights", "List and fetch the weights and side files that models need."),
     "prefetch": ("pertharness.host.cli.prefetch", "Fetch all that a recipe needs, for nodes without a network."),
-    "list": ("pertharness.host.cli.inspect", "List datasets, models, embeddings, scorers or runs."),
+    "list": ("pertharness.host.cli.inspect", "List datasets, models, embeddings, scorers, recipes or runs."),
     "show": ("pertharness.host.cli.inspect", "Show a record: its job, how it ended, its log and files."),
     "verify": ("pertharness.host.cli.verify", "Hash a run or a store again, and name what differs."),
     "store": ("pertharness.host.cli.store", "Show what the store takes up, and remove what nobody needs."),

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from pertharness.host.plugins.registry import Registry
 
 
-@click.command("list", short_help="List datasets, models, embeddings, scorers or runs.")
-@click.argument("what", type=click.Choice(["datasets", "models", "embeddings", "scorers", "runs"]))
+@click.command("list", short_help="List datasets, models, embeddings, scorers, recipes or runs.")
+@click.argument("what", type=click.Choice(["datasets", "models", "embeddings", "scorers", "recipes", "runs"]))
 @click.option("--folder", type=FILE, default=Path("runs"), show_default=True, help="Where the runs lie.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the parameters too, with types, defaults and help.")
 def list_(what: str, folder: Path, *, verbose: bool) -> None:
@@ -60,6 +60,7 @@ def _offers(registry: Registry, what: str) -> list[tuple[str, ...]]:
         "datasets": lambda offer: (),
         "models": lambda offer: (",".join(offer.tasks), offer.input),
         "embeddings": lambda offer: (",".join(offer.kinds),),
+        "recipes": lambda offer: (",".join(Path(file).stem for file in offer.recipes.values()),),
         "scorers": lambda offer: (",".join(f"{metric.id}({metric.direction})" for metric in offer.metrics),),
     }
     return [

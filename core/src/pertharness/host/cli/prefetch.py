@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pertharness.host.cli.run import registry_of
+from pertharness.host.cli.run import recipe_file, registry_of
 from pertharness.host.cli.shared_options import FILE
 from pertharness.host.cli.streams import echo
 from pertharness.host.cli.weights import accept_option, bring_all
@@ -25,11 +25,10 @@ if TYPE_CHECKING:
 def prefetch(recipe: Path, *, accept: bool) -> None:
     """Bring the environments, data, weights and side files that RECIPE needs; then it runs without a network.
 
-    RECIPE is a file, or the name of a recipe that pertharness brings. Exit status 1 if something was not to be had.
+    RECIPE is a file, or the name of a recipe that a plugin brings. Exit status 1 if something was not to be had.
     """
     from pertharness.host.fetch import default_folder
     from pertharness.host.recipe import check_not_empty, read_recipe
-    from pertharness.host.reproduce import recipe_file
 
     wanted = read_recipe(recipe_file(recipe))
     check_not_empty(wanted, str(recipe))

@@ -12,6 +12,7 @@ from pertharness.host.cli.shared_options import FILE, running_options, store_opt
 from pertharness.host.cli.streams import echo
 
 if TYPE_CHECKING:
+    from pertharness.contract.cards import RecipeOffer
     from pertharness.host.reproduce.run_files import RunFiles
     from pertharness.host.reproduce.side_by_side import Row
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 @click.command(short_help="Run a published benchmark, and print published beside measured.")
 @click.argument("benchmark")
 @click.option("--demo", is_flag=True, help="The embedded demo data in place of the published screens.")
-@click.option("--only", help="One of the benchmark's recipes: double or single.")
+@click.option("--only", help="One of the benchmark's recipes by its short name, such as double.")
 @click.option("--seeds", help="Split seeds other than the published ones: 1-5 or 1,3,7.")
 @click.option("--source-data", type=FILE, help="Folder of the article's Source Data files. [PERTHARNESS_DATA]")
 @click.option("--out", type=FILE, default=Path("runs"), show_default=True, help="Folder of the runs' folders.")
@@ -37,24 +38,25 @@ def reproduce(
 ) -> None:
     """Run the recipes of BENCHMARK, such as ahlmann-eltze-2025, and print published numbers beside measured ones.
 
+    A plugin brings it: pertharness list recipes.
     Each run's folder gets reproduction.csv and reproduction.md, and source_data.csv where the article's files are.
     Exit status: as that of pertharness run; a number that differs is a result.
     """
     from pertharness.host.cli.run import carry_out_run, end_run, make_recipe, run_name
-    from pertharness.host.reproduce import published_file
-    from pertharness.host.reproduce.published import read_benchmark
+    from pertharness.host.plugins.registry import open_registry
+    from pertharness.host.reproduce.benchmarks import find_benchmark
     from pertharness.host.reproduce.run_files import RunFiles
     from pertharness.host.reproduce.side_by_side import compare, title_of, write_rows
     from pertharness.host.reproduce.source_data import find_source_data
     from pertharness.host.text.did_you_mean import expected
 
-    said = read_benchmark(published_file(benchmark))
-    if only is not None and only not in said.recipes:
-        raise click.UsageError(f"--only {only}: {benchmark} has no such recipe; {expected(only, said.recipes)}")
-    files, missing = find_source_data(said, benchmark, source_data)
+    published = find_benchmark(open_registry(), benchmark)
+    if only is not None and only not in published.recipes:
+        raise click.UsageError(f"--only {only}: {benchmark} has no such recipe; {expected(only, published.recipes)}")
+    files, missing = find_source_data(published.offer, source_data)
     wanted = {
-        short: make_recipe(Path(name), {**given, "demo": demo})
-        for short, name in said.recipes.items()
+        short: make_recipe(path, {**given, "demo": demo})
+        for short, path in published.recipes.items()
         if only in (None, short)
     }
     finished, runs = [], []
@@ -62,14 +64,14 @@ def reproduce(
         finished.append(carry_out_run(recipe, store, out / run_name(recipe), retry))
         runs.append(RunFiles(out / run_name(recipe)))
     for (short, recipe), run in zip(wanted.items(), runs, strict=True):
-        rows = compare(run, [number for number in said.numbers if number.recipe == short])
-        title = title_of(said, run_name(recipe), demo=demo)
+        rows = compare(run, [number for number in published.numbers if number.recipe == short])
+        title = title_of(published.offer, run_name(recipe), demo=demo)
         write_rows(rows, run.folder, title)
         print_rows(rows, title, run.folder)
     if missing:
         echo(f"Source Data, point by point: not compared: {missing}")
     if files:
-        print_source_data(files, runs)
+        print_source_data(published.offer, files, runs)
     end_run(*finished)
 
 
@@ -94,12 +96,12 @@ def print_rows(rows: Sequence[Row], title: str, folder: Path) -> None:
     echo(f"written to {folder / 'reproduction.csv'} and reproduction.md, with the source of each number")
 
 
-def print_source_data(files: Sequence[Path], runs: Sequence[RunFiles]) -> None:
+def print_source_data(offer: RecipeOffer, files: Sequence[Path], runs: Sequence[RunFiles]) -> None:
     """Compare the Source Data with the runs; print a line per sheet, and write all of it beside each run's scores."""
     from pertharness.host.reproduce.point_by_point import describe_result, write_results
     from pertharness.host.reproduce.source_data import compare_source_data
 
-    results = compare_source_data(files, runs)
+    results = compare_source_data(offer, files, runs)
     echo("\nSource Data, point by point; columns are known by their names alone")
     for result in results:
         echo(describe_result(result))

@@ -93,8 +93,6 @@ def make_recipe(path: Path | None, given: dict[str, Any]) -> Any:
     params = data_params(given)
     resources = running_resources(given)
     if path is not None:
-        from pertharness.host.reproduce import recipe_file
-
         recipe = recipes.read_recipe(recipe_file(path), must_exist=not given["demo"])
         recipes.check_not_empty(recipe, str(path))
         if given["demo"]:
@@ -117,6 +115,14 @@ def make_recipe(path: Path | None, given: dict[str, Any]) -> Any:
         for task in data["tasks"]:
             task["common_set"] = tuple(name for name in task["common_set"] if name not in absent)
     return recipes.make_recipe({**data, **said, "resources": {**data["resources"], **resources}})
+
+
+def recipe_file(recipe: Path) -> Path:
+    """Return the file of a recipe: the user's own, or else that which a plugin brings under this name."""
+    from pertharness.host.plugins.registry import open_registry
+    from pertharness.host.reproduce.benchmarks import find_recipe, is_name
+
+    return find_recipe(open_registry(), str(recipe)) if is_name(recipe) else recipe
 
 
 def carry_out_run(

@@ -19,9 +19,9 @@ class Sources:
     """
 
     def __init__(self, paths: Iterable[Path]) -> None:
-        self._paths = tuple(paths)
+        self.paths = tuple(paths)
         self._identities = self._look()
-        self._sums = [_sum(path) for path in self._paths]
+        self._sums = [_sum(path) for path in self.paths]
 
     def find_changed(self) -> Path | None:
         """Return a file whose content has changed; None if there is none.
@@ -31,14 +31,14 @@ class Sources:
         now = self._look()
         if now == self._identities:
             return None
-        for path, digest in zip(self._paths, self._sums, strict=True):
+        for path, digest in zip(self.paths, self._sums, strict=True):
             if _sum(path) != digest:
                 return path
         self._identities = now
         return None
 
     def _look(self) -> list[tuple[int, ...]]:
-        return [_identity(path) for path in self._paths]
+        return [_identity(path) for path in self.paths]
 
 
 def _identity(path: Path) -> tuple[int, ...]:

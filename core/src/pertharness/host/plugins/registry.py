@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from pertharness.contract.cards import DatasetOffer, EmbeddingOffer, ModelOffer, ScorerOffer
+from pertharness.contract.cards import DatasetOffer, EmbeddingOffer, ModelOffer, RecipeOffer, ScorerOffer
 from pertharness.host.environments.built import find_environments, merge
 from pertharness.host.environments.folder import Folder, open_folder
 from pertharness.host.execution.batch import CORE
@@ -15,7 +15,7 @@ from pertharness.host.packages.installed import Plugin as Plugin
 from pertharness.host.packages.installed import Problem as Problem
 from pertharness.host.packages.installed import find_installed
 
-Offer = TypeVar("Offer", DatasetOffer, EmbeddingOffer, ModelOffer, ScorerOffer)
+Offer = TypeVar("Offer", DatasetOffer, EmbeddingOffer, ModelOffer, ScorerOffer, RecipeOffer)
 
 
 FIRST = ("datasets", "baselines", "scorers")
@@ -43,6 +43,7 @@ class Registry:
     embeddings: dict[str, Offered[EmbeddingOffer]] = field(default_factory=dict)
     models: dict[str, Offered[ModelOffer]] = field(default_factory=dict)
     scorers: dict[str, Offered[ScorerOffer]] = field(default_factory=dict)
+    recipes: dict[str, Offered[RecipeOffer]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -81,6 +82,7 @@ def open_registry(
     registry.embeddings = _by_name(registry, {name: card.embeddings for name, card in cards.items()})
     registry.models = _by_name(registry, {name: card.models for name, card in cards.items()})
     registry.scorers = _by_name(registry, {name: card.scorers for name, card in cards.items()})
+    registry.recipes = _by_name(registry, {name: card.recipes for name, card in cards.items()})
     return registry
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 THRESHOLD = "local"
-"""The threshold of the authors' code, of the two that the scorer ``interactions`` reports."""
+"""The threshold at which numbers are compared, of the two that the scorer ``interactions`` reports."""
 
 
 def measure(run: RunFiles, number: Number) -> float:

@@ -19,14 +19,6 @@ if TYPE_CHECKING:
 
 KEYS = ("model", "dataset", "perturbation", "seed", "coordinate")
 
-ALIASES = {
-    "additive_model": "additive", "nochange": "no_change", "no_change_model": "no_change", "linear_model": "linear",
-    "mean_model": "mean", "average": "mean", "cpa_model": "cpa",
-    "norman_from_scfoundation": "norman", "replogle_k562_essential": "replogle_k562",
-    "replogle_rpe1_essential": "replogle_rpe1",
-}  # fmt: skip
-"""Other names of models and datasets, as `plain` gives them; any that is the name itself needs no entry."""
-
 VARIANTS = ("published-code", "default")
 """Variants that a published value is compared with: the first that the metric has."""
 
@@ -46,8 +38,18 @@ class SheetResult:
     """Why rows, or the whole sheet, were not matched."""
 
 
-def compare_sheets(sheets: Iterable[Sheet], runs: Sequence[RunFiles]) -> list[SheetResult]:
-    """Return, per sheet and metric, how many values were matched with a score and how far the two are apart."""
+def compare_sheets(sheets: Iterable[Sheet], runs: Sequence[RunFiles], aliases: Mapping[str, str]) -> list[SheetResult]:
+    """Return, per sheet and metric, how many values were matched with a score and how far the two are apart.
+
+    Parameters
+    ----------
+    sheets
+        Tables of the article.
+    runs
+        What was measured.
+    aliases
+        Name of a model or dataset in the sheets, as `plain` writes it -> the name in the runs, likewise.
+    """
     import pandas as pd
 
     scores = pd.concat([run.scores for run in runs], ignore_index=True)
@@ -63,19 +65,20 @@ def compare_sheets(sheets: Iterable[Sheet], runs: Sequence[RunFiles]) -> list[Sh
             results.append(SheetResult(sheet.file, sheet.name, "", 0, 0, None, None, note))
         else:
             for metric, rows in sheet.rows.groupby("metric", sort=True):
-                results.append(_compare(sheet, str(metric), rows, scores, known))
+                results.append(_compare(sheet, str(metric), rows, scores, known, aliases))
     return results
 
 
 def _compare(
-    sheet: Sheet, metric: str, rows: pd.DataFrame, scores: pd.DataFrame, known: Mapping[str, Mapping[str, str]]
-) -> SheetResult:
+    sheet: Sheet, metric: str, rows: pd.DataFrame, scores: pd.DataFrame, known: Mapping[str, Mapping[str, str]],
+    aliases: Mapping[str, str],
+) -> SheetResult:  # fmt: skip
     """Match one metric of a sheet, by what the sheet has of the `KEYS`; the scores are means over what it has not."""
     mine = scores[scores["metric"] == metric]
     mine = mine[mine["variant"] == next((name for name in VARIANTS if (mine["variant"] == name).any()), "")]
     mine = mine.rename(columns={"model": "bare", "label": "model"}).assign(coordinate=mine["coordinate"].round(6))
     keys = [key for key in KEYS if key in rows]
-    theirs = _canonical(rows, set(mine["perturbation"]), known)
+    theirs = _canonical(rows, set(mine["perturbation"]), known, aliases)
     causes: Counter[str] = Counter()
     for key in known.keys() & set(keys):
         causes.update(f"unknown {key} {name!r}" for name in rows.loc[theirs[key].isna(), key])
@@ -95,14 +98,17 @@ def _compare(
     return SheetResult(sheet.file, sheet.name, metric, len(rows), len(found), largest, median, note)
 
 
-def _canonical(rows: pd.DataFrame, perturbations: set[str], known: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
+def _canonical(
+    rows: pd.DataFrame, perturbations: set[str], known: Mapping[str, Mapping[str, str]], aliases: Mapping[str, str]
+) -> pd.DataFrame:
     """Return the rows with models, datasets and perturbations as this run calls them; None for one that it has not."""
     import pandas as pd
 
     theirs = rows.copy()
     for key in known.keys() & set(rows):
         words = [plain(name) for name in rows[key]]
-        theirs[key] = pd.Series([known[key].get(ALIASES.get(word, word)) for word in words], rows.index, dtype=object)
+        names = [known[key].get(plain(aliases.get(word, word))) for word in words]
+        theirs[key] = pd.Series(names, rows.index, dtype=object)
     if "perturbation" in rows:
         theirs["perturbation"] = [_perturbation(str(label), perturbations) for label in rows["perturbation"]]
     for key in {"seed", "coordinate"} & set(rows):

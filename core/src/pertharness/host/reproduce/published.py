@@ -1,31 +1,32 @@
-"""Published numbers: what an article or its authors' notebook states, with the source of each."""
+"""Published numbers: what an article or its authors state, with the source of each, from a CSV of a plugin."""
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pertharness.host.recipe.position import toml
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from pertharness.contract.errors import RecipeError
+from pertharness.contract.jobs import describe_invalid
 
 
-class Number(_Part):
+class Number(BaseModel):
     """A published number, and how it is measured from a run.
 
     Attributes
     ----------
     recipe
-        Short name of the recipe whose run it is measured from, a key of `Benchmark.recipes`.
+        Short name of the recipe whose run it is measured from, a key of `RecipeOffer.recipes`.
     quantity, column
         Name of a quantity of `pertharness.host.reproduce.measure`, and what of a table it is of.
     tolerance
-        Largest difference that rounding explains.
+        Largest difference that rounding explains: half a unit of the last published digit, 0 for a count.
     """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     id: str
     recipe: str
@@ -39,16 +40,28 @@ class Number(_Part):
     source: str
 
 
-class Benchmark(_Part):
-    """A published benchmark: its recipes by short name, its numbers, and the names of its Source Data files."""
+def read_numbers(path: Path) -> tuple[Number, ...]:
+    """Read the published numbers of a benchmark: a CSV with a column for each field of `Number`.
 
-    title: str
-    doi: str
-    recipes: dict[str, str]
-    source_data: tuple[str, ...] = ()
-    numbers: tuple[Number, ...]
-
-
-def read_benchmark(path: Path) -> Benchmark:
-    """Read the published numbers of a benchmark."""
-    return Benchmark.model_validate(toml.loads(path.read_text(encoding="utf-8")))
+    Raises
+    ------
+    RecipeError
+        If the file is no such CSV; the message names the line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"published numbers: {path} cannot be read: {error}") from error
+    rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    numbers: list[Number] = []
+    try:
+        for row in rows:
+            given = {name: cell for name, cell in row.items() if cell != ""}  # an empty cell is a default
+            numbers.append(Number.model_validate(given))
+    except (ValidationError, csv.Error, TypeError) as error:  # TypeError: more cells than columns
+        words = describe_invalid(error) if isinstance(error, ValidationError) else str(error)
+        raise RecipeError(
+            f"published numbers: {path}, line {rows.line_num}: {words}; expected the columns "
+            f"{', '.join(Number.model_fields)}"
+        ) from None
+    return tuple(numbers)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pertharness.contract.cards import RecipeOffer
 from pertharness.files.whole import write_text
 from pertharness.host.reproduce.measure import measure
-from pertharness.host.reproduce.published import Benchmark, Number
+from pertharness.host.reproduce.published import Number
 from pertharness.host.reproduce.run_files import NotMeasured, RunFiles
 from pertharness.host.text.csv_text import as_csv
 
@@ -51,10 +52,11 @@ def _row(run: RunFiles, number: Number) -> Row:
     return Row(*named, number.value, measured, difference, agrees, "", number.source)
 
 
-def title_of(benchmark: Benchmark, recipe: str, *, demo: bool) -> str:
-    """Return the heading of a table; of the demo it says that the numbers cannot agree."""
-    said = f"{benchmark.title} (doi {benchmark.doi}), {recipe}: published beside measured"
-    return f"DEMO, simulated data in place of the article's, so the numbers differ: {said}" if demo else said
+def title_of(offer: RecipeOffer, recipe: str, *, demo: bool) -> str:
+    """Return the heading of a table; of the demo, that the numbers cannot agree."""
+    source = f" (doi {offer.doi})" if offer.doi else ""
+    title = f"{offer.summary}{source}, {recipe}: published beside measured"
+    return f"DEMO, simulated data in place of the article's, so the numbers differ: {title}" if demo else title
 
 
 def cells(row: Row) -> tuple[str, ...]:
