@@ -47,7 +47,7 @@ HEAVY, EXTRA = file("heavy.txt", licence="CC-BY-NC-4.0"), file("extra.txt", opti
 def describe():
     models = (
         offer("heavy", HEAVY, EXTRA), offer("light", EXTRA), offer("learner", slots={"G": "gene"}),
-        offer("gpu", needs=Needs(cuda="12.1", gpu_memory_gb=60)),
+        offer("termed", side_files=("gene2go.csv",)), offer("gpu", needs=Needs(cuda="12.1", gpu_memory_gb=60)),
     )
     vectors = EmbeddingOffer(name="vectors", summary="vectors", kinds=("gene",), weights=(file("vectors.txt"),))
     return Card(models=models, embeddings=(vectors,))
@@ -60,6 +60,10 @@ def embed(labels, files):
 @hookimpl
 def fit(name, train, files, embeddings):
     print(name, sorted(files), "on GPU", os.environ.get("CUDA_VISIBLE_DEVICES", "none"))
+    if name == "termed":
+        table = pd.read_csv(files["gene2go.csv"])
+        assert set(table["gene"]) == set(train.var_names), "terms of other genes"
+        return {"terms": table["term"].nunique() / 10}
     return {name: float(path.read_text()) for name, path in files.items()}
 
 @hookimpl
@@ -159,6 +163,18 @@ def test_without_weights_a_model_is_skipped_and_the_reason_says_what_to_do(place
     assert "model heavy" in said
     assert "lacks: needs the file 'heavy.txt'" in said
     assert "can run here; optional files that are not: extra.txt" in said
+
+
+def test_a_model_gets_the_side_file_that_the_dataset_brings(place: Place) -> None:
+    recipe = place.folder / "terms.toml"
+    recipe.write_text(RECIPE.replace('"mean", "heavy", "light", "learner[G=embed:vectors]", "gpu"', '"termed"'))
+    place.call("run", "terms.toml", "--out", "terms")
+    board = pd.read_csv(place.folder / "terms" / "leaderboard.csv", keep_default_na=False)
+    assert set(board["state"]) == {"done"}
+    (made,) = (place.folder / "store" / "side_files").iterdir()
+    terms = pd.read_csv(made / "gene2go.csv")["term"]
+    assert terms.str.fullmatch(r"GO:(DEMO|NOISE)\d\d").all()
+    assert "gene2go.csv" not in place.call("weights", "list")  # it is made, not fetched
 
 
 def test_check_skips_an_offer_without_its_weights(place: Place) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
 from pertharness.contract.errors import DataError
-from pertharness.data.canonical import check_dataset, describe_perturbations, pseudobulk, select
-from pertharness.datasets import load_dataset
-from pertharness.datasets.demo import demo_gene2go, demo_truth, gene2go_of_demo
+from pertharness.data.canonical import check_dataset, describe_perturbations, pseudobulk
+from pertharness.datasets import load_dataset, make_side_file
+from pertharness.datasets.demo import DEMO, demo_gene2go, demo_truth
 
 SMALL = {"n_genes": 120, "n_singles": 8, "n_doubles": 6, "n_controls": 20, "n_cells": 8}
 
@@ -153,13 +155,13 @@ def test_gene2go_has_terms_for_each_gene_and_is_not_in_the_data() -> None:
     assert list(adata.var.columns) == ["ensembl_id"]
 
 
-def test_cells_of_the_demo_have_its_terms_and_others_none() -> None:
-    params = {**SMALL, "seed": 7, "replicate": 2}
-    adata = load_dataset("demo", None, params)
-    given = select(adata, ["control"])
-    assert gene2go_of_demo(given) == demo_gene2go(params) != demo_gene2go({**params, "seed": 8})
-    given.uns["pertharness"]["origin"] = "another screen, seed 7"
-    assert gene2go_of_demo(given) is None
+def test_the_terms_are_a_side_file_of_the_same_parameters(tmp_path: Path) -> None:
+    (file,) = DEMO.side_files
+    for seed in (1, 7):
+        make_side_file("demo", file.name, {**SMALL, "seed": seed}, tmp_path / file.name)
+        table = pd.read_csv(tmp_path / file.name)
+        terms = table.groupby("gene", sort=False)["term"].agg(list).to_dict()
+        assert terms == demo_gene2go({**SMALL, "seed": seed})
 
 
 def test_a_wrong_parameter_is_named() -> None:

@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pertharness.contract.cards import DatasetOffer, EmbeddingOffer, MetricOffer, ModelOffer, ParameterHelp, ScorerOffer
+from pertharness.contract.cards import (
+    DatasetOffer,
+    EmbeddingOffer,
+    MetricOffer,
+    ModelOffer,
+    ParameterHelp,
+    RemoteFile,
+    ScorerOffer,
+    SideFile,
+)  # fmt: skip
 from pertharness.contract.errors import RecipeError
 from pertharness.contract.jobs import Artefact, Job, PluginRef, Stage, Status
 from pertharness.contract.options import PREDICTION_OPTIONS, ScoreOptions, kind_of_prediction
@@ -369,6 +378,65 @@ def test_a_scorer_that_calibrates_is_asked_only_by_a_run_that_does(tmp_path: Pat
     reading = {node.job.name for node in nodes(plan, "scores") if "halves" in node.job.inputs}
     assert reading == {"noise", "l2"}
     assert {name for attempt in plan.attempts for name in attempt.half} == {"l2"}
+
+
+def with_side_files(*files: SideFile) -> Registry:
+    """A registry whose demo has side files, beside models that take one and that do not."""
+    registry = make_registry()
+    demo = registry.datasets["demo"]
+    registry.datasets["demo"] = Offered(demo.plugin, demo.offer.model_copy(update={"side_files": files}))
+    published = RemoteFile(url="http://127.0.0.1/terms.csv", filename="terms.csv", optional=True)
+    terms = {"side_files": ("terms.csv",), "weights": (published,)}
+    registry.models |= {"termed": Offered(MINE, model("termed", **terms))}
+    return registry
+
+
+def test_a_side_file_that_its_plugin_makes_is_a_job_of_those_who_take_it(tmp_path: Path) -> None:
+    with_file = with_side_files(SideFile(name="terms.csv"))
+    data = {"demo": {}, "other": {"offer": "demo", "params": {"seed": 2}}}
+    plan = plan_of(tmp_path, with_file, models=["mean", "termed"], datasets=data)
+    made = {node.job.params["seed"]: node for node in nodes(plan, "side_files")}
+    assert {node.job.options["file"] for node in made.values()} == {"terms.csv"}
+    assert [node.job.inputs for node in made.values()] == [{}, {}]  # it reads no data, so it holds none
+    for node in nodes(plan, "predictions"):
+        takes = node.job.name == "termed"
+        assert ("weights/terms.csv" in node.job.inputs) == takes
+        assert bool(set(node.needs) & {each.key for each in made.values()}) == takes
+    assert set(made) == {1, 2}
+    # Who takes none depends on none, and without a side file nothing changes.
+    before = plan_of(tmp_path, with_side_files(), models=["mean", "termed"], datasets=data)
+    same = {(node.job.name, node.key) for node in nodes(plan, "predictions")}
+    same &= {(node.job.name, node.key) for node in nodes(before, "predictions")}
+    assert {name for name, _ in same} == {"mean"}
+    assert keys(plan, "datasets") == keys(before, "datasets")
+    assert not nodes(before, "side_files")
+
+
+def test_a_side_file_of_the_dataset_stands_for_one_of_the_model(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("PERTHARNESS_DATA", str(tmp_path / "data"))
+    for plugin, text in (("mine", "of the model"), ("datasets", "of the dataset")):
+        file = tmp_path / "data" / "weights" / plugin / "terms.csv"
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+    source = RemoteFile(url="http://127.0.0.1/demo/terms.csv", filename="terms.csv", licence="MIT")
+    for files, expected in (((), set()), ((SideFile(name="terms.csv", source=source),), {"of the dataset"})):
+        plan = plan_of(tmp_path, with_side_files(*files), models=["termed"])
+        named = {node.job.inputs["weights/terms.csv"].read_text() for node in nodes(plan, "predictions")
+                 if "weights/terms.csv" in node.job.inputs}  # fmt: skip
+        assert named == expected  # the model's own one has a licence to be accepted first
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"name": "terms.json"}, "'terms.json' is made by the plugin; expected a CSV"),
+        ({"name": "a.csv", "source": {"url": "u", "filename": "b.csv"}}, "'a.csv' is published as 'b.csv'"),
+        ({"name": "../a.csv"}, "name"),
+    ],
+)
+def test_a_side_file_that_cannot_be_had_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SideFile.model_validate(fields)
 
 
 def test_help_on_parameters_enters_no_key(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pertharness.contract.cards import RecipeOffer as RecipeOffer
     from pertharness.contract.cards import RemoteFile as RemoteFile
     from pertharness.contract.cards import ScorerOffer as ScorerOffer
+    from pertharness.contract.cards import SideFile as SideFile
     from pertharness.contract.cards import TableOffer as TableOffer
     from pertharness.contract.errors import DataError as DataError
     from pertharness.contract.errors import Skip as Skip
@@ -46,6 +47,7 @@ _HOME = {
     "MetricOffer": "contract.cards", "ModelOffer": "contract.cards", "Needs": "contract.cards",
     "ParameterHelp": "contract.cards", "RecipeOffer": "contract.cards",
     "RemoteFile": "contract.cards", "ScorerOffer": "contract.cards",
+    "SideFile": "contract.cards",
     "TableOffer": "contract.cards", "DataError": "contract.errors", "Skip": "contract.errors",
     "hookimpl": "contract.hookspecs", "Task": "contract.jobs", "describe_invalid": "contract.jobs",
     "CONTROL": "contract.labels", "join_targets": "contract.labels", "target_genes": "contract.labels",

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from pertharness import DataError, Skip
 from pertharness_gears.embedding import embed_edges, spectral
-from pertharness_gears.files import PATHS, SideFiles, find_files, read_gene2go, read_genes, read_pickle
+from pertharness_gears.files import OF_DATASET, PATHS, SideFiles, find_files, read_gene2go, read_genes, read_pickle
 from pertharness_gears.graph import make_edges, open_ontology, read_edges, strongest
 from scipy import sparse
 
@@ -155,6 +155,9 @@ def test_a_file_that_is_named_counts_before_those_that_were_fetched(folder):
     assert find_files(fetched, PATHS) == all_fetched
     own = find_files(fetched, {**PATHS, "gene2go": str(folder / "gene2go.csv")})
     assert own == SideFiles(folder / "gene2go.csv", None, None)
+    of_dataset = {**fetched, OF_DATASET: folder / "genes.csv"}
+    assert find_files(of_dataset, PATHS) == SideFiles(folder / "genes.csv", None, None)
+    assert find_files(of_dataset, {**PATHS, "gene2go": str(folder / "gene2go.csv")}) == own
     own_graph = find_files(fetched, {**PATHS, "graph": str(folder / "graph.csv")})
     assert own_graph == SideFiles(folder / "gene2go.pkl", None, folder / "graph.csv")
 

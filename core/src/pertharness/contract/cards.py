@@ -60,6 +60,24 @@ class Needs(_Strict):
     """Free space for what a job writes while it runs."""
 
 
+class SideFile(_Strict):
+    """A file that belongs to a dataset, such as an ontology of its genes, for the models that take it by name."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+$")]
+    """As in ``files`` of the hooks; of a published one the name of the file itself."""
+    summary: str = ""
+    source: RemoteFile | None = None
+    """Where it is published, with its sha256; None: a CSV that the plugin makes in ``make_side_file``."""
+
+    @model_validator(mode="after")
+    def _can_be_had(self) -> SideFile:
+        if self.source is not None and self.source.wanted != self.name:
+            raise ValueError(f"the side file {self.name!r} is published as {self.source.wanted!r}; give it that name")
+        if self.source is None and not self.name.endswith(".csv"):
+            raise ValueError(f"the side file {self.name!r} is made by the plugin; expected a CSV, a name in .csv")
+        return self
+
+
 class ParameterHelp(_Strict):
     """What a parameter takes and does, as ``pertharness list -v`` shows it."""
 
@@ -94,6 +112,8 @@ class DatasetOffer(Offer):
     modality: Literal["crispra", "crispri", "ko"] | None = None
     source: RemoteFile | None = None
     takes_file: bool = False
+    side_files: tuple[SideFile, ...] = ()
+    """For the jobs of models and embeddings whose cards name them in ``side_files``; no other job depends on them."""
     cheap: bool = False
     """Small and made in seconds: its job is forked from a process that has done the imports that all share."""
 
@@ -106,6 +126,9 @@ class ComputedOffer(Offer):
     needs: Needs = Needs()
     weights: tuple[RemoteFile, ...] = ()
     """Weights and side files: fetched by ``pertharness weights fetch``, given to the hook as ``files``."""
+    side_files: tuple[str, ...] = ()
+    """Names of side files that it takes from the dataset of its task, where that declares them; such a file is in
+    ``files`` in place of one of ``weights`` with the same name."""
     file_params: tuple[str, ...] = ()
     """Parameters that name files of the user's, by absolute path, or none if empty. Their content enters the key."""
     deterministic: bool = False
@@ -237,6 +260,7 @@ class Card(_Strict):
     def _names_each_file_once(self) -> Card:
         offered = [file for offer in self.embeddings for file in offer.weights]
         offered += [file for offer in self.models for file in offer.weights]
+        offered += [file.source for offer in self.datasets for file in offer.side_files if file.source is not None]
         first: dict[str, RemoteFile] = {}
         origins: dict[str, str] = {}
         for file in offered:

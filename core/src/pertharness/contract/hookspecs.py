@@ -13,6 +13,10 @@ name
     which of the plugin's offers is asked for
 source
     file that the offer or the recipe named, fetched and checked; None if there is none
+file
+    name of the side file, as on the card
+path
+    where to write it
 files
     weights and side files of the card, fetched and checked: name -> path; an optional one may be absent
 params
@@ -93,6 +97,14 @@ def load_dataset(name: str, source: Path | None, params: Mapping[str, Any]) -> A
 
 
 @hookspec(firstresult=True)
+def make_side_file(name: str, file: str, params: Mapping[str, Any], path: Path) -> None:
+    """Write a side file of a dataset that the card declares without an address: a CSV, to ``path``.
+
+    It is made of the parameters of the dataset alone: models read it, so it must tell nothing of held-out cells.
+    """
+
+
+@hookspec(firstresult=True)
 def embed(
     name: str, kind: str, source: Path | None, train: AnnData, references: Mapping[str, AnnData], labels: list[str],
     files: Mapping[str, Path], params: Mapping[str, Any], device: str, seed: int, workdir: Path,
@@ -101,7 +113,8 @@ def embed(
 
     ``kind`` is ``"gene"`` or ``"perturbation"``. A label without an embedding is left out. ``source`` is the file, and
     ``references`` the dataset, that the recipe names, if the card says that the embedding takes one. ``files`` holds
-    the weights and side files of the card, name -> path; all are there but those that the card calls optional.
+    the weights and side files of the card, name -> path; all are there but those that the card calls optional. Those
+    in ``side_files`` of the card are there where the dataset brings them, also in place of a file of the same name.
     """
 
 

@@ -30,6 +30,13 @@ class DatasetOptions(_Options):
     """Its name in the recipe."""
 
 
+class SideFileOptions(_Options):
+    """Of the stage ``side_files``."""
+
+    file: str
+    """Its name on the card."""
+
+
 class EmbeddingOptions(_Options):
     """Of the stage ``embeddings``."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-Stage = Literal["cards", "datasets", "splits", "halves", "embeddings", "predictions", "scores", "checks"]
+Stage = Literal["cards", "datasets", "splits", "halves", "embeddings", "predictions", "scores", "checks", "side_files"]
 
 STAGE_VERSIONS: Mapping[Stage, int] = MappingProxyType(
     {
@@ -24,6 +24,7 @@ STAGE_VERSIONS: Mapping[Stage, int] = MappingProxyType(
         "predictions": 1,
         "scores": 1,
         "checks": 2,
+        "side_files": 1,
     }
 )
 """What the harness itself does in each stage, as a number. It is raised when the same inputs may give another result;
@@ -34,7 +35,7 @@ then made anew, and nothing else is.
 ON_DEVICE: tuple[Stage, ...] = ("embeddings", "predictions")
 """Stages whose records depend on device and threads; data, splits and scores are the same on any."""
 
-CONFINED: tuple[Stage, ...] = ("cards", "embeddings", "predictions", "checks")
+CONFINED: tuple[Stage, ...] = ("cards", "embeddings", "predictions", "checks", "side_files")
 """Stages whose jobs must not reach the truth; those of the others, and of the core itself, may read it."""
 
 CARD = "card.json"
@@ -80,5 +81,6 @@ ARTEFACTS: Mapping[Stage, Artefacts] = MappingProxyType(
         "predictions": Artefacts((PREDICTION,)),
         "scores": Artefacts((SCORES,), tables=True),
         "checks": Artefacts(),
+        "side_files": Artefacts(tables=True),
     }
 )

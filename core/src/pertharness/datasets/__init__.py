@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pertharness.contract.cards import Card
 from pertharness.contract.hookspecs import hookimpl
-from pertharness.datasets.demo import DEMO, load_demo
+from pertharness.datasets.demo import DEMO, load_demo, make_demo_file
 from pertharness.datasets.h5ad import H5AD, load_h5ad
 from pertharness.datasets.published import PUBLISHED, load_published
 
@@ -34,3 +34,9 @@ def describe() -> Card:
 def load_dataset(name: str, source: Path | None, params: Mapping[str, Any]) -> AnnData | Stored:
     """Return a dataset in the canonical form."""
     return _LOADERS[name](name, source, params)
+
+
+@hookimpl
+def make_side_file(name: str, file: str, params: Mapping[str, Any], path: Path) -> None:
+    """Write a side file of the demo, the one dataset here that has some."""
+    make_demo_file(name, file, params, path)

@@ -8,7 +8,6 @@ Symbols (``DEMO0001``) and Ensembl ids (``ENSGDEMO00001``) are made up.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pertharness.contract.cards import DatasetOffer
+from pertharness.contract.cards import DatasetOffer, SideFile
 from pertharness.contract.labels import CONTROL, join_targets
 from pertharness.contract.settings import settings_of
 from pertharness.data.canonical import KEY, SCALE, check_dataset
@@ -33,6 +32,7 @@ DEMO = DatasetOffer(
     licence="MIT",
     modality="crispra",
     **settings_of(DemoOptions),
+    side_files=(SideFile(name="gene2go.csv", summary="made-up terms of each gene, as of the Gene Ontology"),),
     cheap=True,
 )
 
@@ -133,14 +133,10 @@ def demo_gene2go(params: Mapping[str, Any] | None = None) -> dict[str, list[str]
     return {gene: [f"GO:DEMO{programme + 1:02d}", f"GO:NOISE{other + 1:02d}"] for gene, programme, other in terms}
 
 
-def gene2go_of_demo(adata: AnnData) -> dict[str, list[str]] | None:
-    """Return `demo_gene2go` for data of the demo; None for other data.
-
-    This is for models that need terms of genes, because the Gene Ontology has none for made-up genes.
-    """
-    origin = str(adata.uns.get(KEY, {}).get("origin", ""))
-    seed = re.fullmatch(ORIGIN.format(seed=r"(\d+)", replicate=r"\d+"), origin)
-    return demo_gene2go({"seed": int(seed[1]), "n_genes": adata.n_vars}) if seed else None
+def make_demo_file(name: str, file: str, params: Mapping[str, Any], path: Path) -> None:
+    """Write `demo_gene2go` as a CSV of genes and terms: no published ontology knows genes that are made up."""
+    rows = [f"{gene},{term}" for gene, terms in demo_gene2go(params).items() for term in terms]
+    path.write_text("\n".join(["gene,term", *rows]) + "\n", encoding="utf-8")
 
 
 def _make_model(options: DemoOptions) -> DemoModel:

@@ -43,6 +43,9 @@ def check_arguments(subject: Subject) -> None:
         for offer in getattr(card, kind)[:1]:
             for hook in hooks:
                 subject.hook(hook, offer.name)
+    for dataset in card.datasets:
+        if any(file.source is None for file in dataset.side_files):
+            subject.hook("make_side_file", dataset.name)
 
 
 def check_params(subject: Subject) -> None:

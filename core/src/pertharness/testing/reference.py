@@ -14,6 +14,7 @@ from pertharness.contract import cards, hookspecs, protocol
 CALLED = {
     "describe": "by every command, in the plugin's interpreter; kept until plugin or environment change",
     "load_dataset": "once per dataset of a recipe and its parameters",
+    "make_side_file": "once per dataset and its parameters, where a job takes the file; it reads no data",
     "embed": "once per split, for each slot of a model that a recipe fills with it",
     "fit": "once per task, split seed and training seed (once for all training seeds if the card says `deterministic`)",
     "predict": "after `fit`, in the same process",

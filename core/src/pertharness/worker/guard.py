@@ -85,6 +85,11 @@ class Guard:
         return adata
 
     @hookimpl(wrapper=True)
+    def make_side_file(self, params: Mapping[str, Any]) -> Generator[None, Any, Any]:
+        """Check that no argument has changed."""
+        return (yield from self._watch("make_side_file", params=params))
+
+    @hookimpl(wrapper=True)
     def embed(
         self, train: AnnData, references: Mapping[str, AnnData], labels: list[str], files: Mapping[str, Path],
         params: Mapping[str, Any],

@@ -45,6 +45,11 @@ class Meter:
         return (yield from self._measure("load"))
 
     @hookimpl(wrapper=True)
+    def make_side_file(self) -> Generator[None, Any, Any]:
+        """Measure the making of a side file."""
+        return (yield from self._measure("make"))
+
+    @hookimpl(wrapper=True)
     def embed(self) -> Generator[None, Any, Any]:
         """Measure an embedding."""
         return (yield from self._measure("embed"))

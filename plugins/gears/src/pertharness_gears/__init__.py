@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pertharness import Card, EmbeddingOffer, ModelOffer, hookimpl, read_settings, settings_of, targets_of
-from pertharness.datasets.demo import gene2go_of_demo
 
-from pertharness_gears.files import DECLARED, PATHS, find_files
-from pertharness_gears.graph import Ontology, make_ontology, open_ontology
+from pertharness_gears.files import DECLARED, OF_DATASET, PATHS, find_files
+from pertharness_gears.graph import Ontology, open_ontology
 from pertharness_gears.settings import EmbeddingSettings, Settings
 from pertharness_gears.training import Fitted, fit_gears
 
@@ -37,6 +36,7 @@ MODEL = ModelOffer(
     file_params=tuple(PATHS),
     uses_validation=True,
     weights=DECLARED,
+    side_files=(OF_DATASET,),
     reference=REFERENCE,
     licence="MIT",
     pretraining="none",
@@ -50,6 +50,7 @@ EMBEDDING = EmbeddingOffer(
     reference="10.1038/s41592-025-02772-6",
     licence="MIT",
     weights=DECLARED,
+    side_files=(OF_DATASET,),
     **settings_of(EmbeddingSettings),
     file_params=tuple(PATHS),
     deterministic=True,
@@ -93,13 +94,8 @@ def predict(model: Fitted, controls: AnnData, queries: list[str], seed: int) -> 
 
 
 def _ontology(train: AnnData, perturbed: list[str], files: Mapping[str, Path], params: Mapping[str, Any]) -> Ontology:
-    """Read the side files; what has no list of genes takes those of the data.
-
-    The demo's genes are made up, so that no published file knows them: it has made-up terms of its own.
-    """
-    of_data = [*map(str, train.var_names), *perturbed]
-    terms = None if any(params[name] for name in PATHS) else gene2go_of_demo(train)
-    if terms is None:
-        return open_ontology(find_files(files, params), of_data)
-    made_up = make_ontology({gene: frozenset(of_gene) for gene, of_gene in terms.items()}, of_data)
-    return replace(made_up, notes=("the demo's made-up terms are taken for the Gene Ontology",))
+    """Read the side files; what has no list of genes takes those of the data."""
+    ontology = open_ontology(find_files(files, params), [*map(str, train.var_names), *perturbed])
+    if OF_DATASET not in files or any(params[name] for name in PATHS):
+        return ontology
+    return replace(ontology, notes=(*ontology.notes, "the data set's own terms are taken for the Gene Ontology"))

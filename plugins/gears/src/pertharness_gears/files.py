@@ -19,6 +19,8 @@ PERT_GENES = RemoteFile(url=f"{_DATAVERSE}6934320", filename="essential_all_data
 GRAPH = RemoteFile(
     url=f"{_DATAVERSE}6934319", filename="go_essential_all.tar.gz", member="go_essential_all.csv", optional=True
 )
+OF_DATASET = "gene2go.csv"
+"""Terms that a dataset brings for its own genes, with a row per gene and term."""
 DECLARED = (GENE2GO, PERT_GENES, GRAPH)
 """The files that cell-gears 0.1.2 downloads itself, if it is let. Optional: a parameter may name others."""
 PATHS: dict[str, Any] = FileNames().model_dump()
@@ -47,8 +49,9 @@ class SideFiles:
 def find_files(files: Mapping[str, Path], params: Mapping[str, Any]) -> SideFiles:
     """Return the files that the parameters name, and for the others those that were fetched.
 
-    A user's gene2go comes with the user's own graph or with one made of it: the published graph and its genes belong to
-    the published gene2go.
+    Files that parameters name come first, then the terms that the dataset brings, then what was fetched. A gene2go of
+    the user's or the dataset's comes with the user's own graph or with one made of it: the published graph and its
+    genes belong to the published gene2go.
 
     Raises
     ------
@@ -59,6 +62,8 @@ def find_files(files: Mapping[str, Path], params: Mapping[str, Any]) -> SideFile
     """
     named = {name: _named(name, str(params[name])) for name in PATHS if params[name]}
     fetched = {name: files[file.wanted] for name, file in zip(PATHS, DECLARED, strict=True) if file.wanted in files}
+    if OF_DATASET in files and not named:
+        named = {"gene2go": files[OF_DATASET]}
     if "gene2go" in named:
         fetched = {}
     elif "graph" in named:

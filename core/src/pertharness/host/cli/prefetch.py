@@ -80,6 +80,8 @@ def files_of(recipe: Recipe, registry: Registry) -> tuple[list[Declared], list[s
     slots = [made.full_name for spec in specs for made in spec.slots.values()]
     made_of = {name: look_up(registry.embeddings, name) for name in slots}
     offers = [offered for offered in (*found.values(), *made_of.values()) if offered is not None]
-    files = {(one.plugin, one.file.wanted): one for offered in offers for one in declared_by(registry, offered)}
+    data = [look_up(registry.datasets, entry.offer) for entry in recipe.datasets.values()]
+    files = {(one.plugin, one.file.wanted): one for offered in [*offers, *filter(None, data)]
+             for one in declared_by(registry, offered)}  # fmt: skip
     unknown = [name for offered in (found, made_of) for name, one in offered.items() if one is None]
     return list(files.values()), unknown

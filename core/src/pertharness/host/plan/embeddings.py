@@ -13,7 +13,7 @@ from pertharness.contract.options import EmbeddingOptions
 from pertharness.contract.stages import PSEUDOBULK, SPLIT, TRAIN
 from pertharness.files.whole import canonical_json
 from pertharness.host.plan.data_jobs import plan_split
-from pertharness.host.plan.needed_files import files_of_params, gpu_memory, missing_here, plan_weights
+from pertharness.host.plan.needed_files import files_of_params, gpu_memory, missing_here, plan_files
 from pertharness.host.plan.planner import Planner, find_offer, with_defaults
 from pertharness.host.plugins.registry import Offered, Registry, look_up
 from pertharness.host.recipe import EmbeddingSpec, ModelSpec
@@ -113,7 +113,7 @@ def _plan_embedding(
     offer: EmbeddingOffer = offered.offer
     shown = made.shown().text()
     split = plan_split(planner, task, split_seed, "pseudobulk")
-    weights = plan_weights(planner, offered)
+    weights = plan_files(planner, offered, str(task.dataset))
     inputs = [
         planner.from_record("split", "splits", split, SPLIT),
         planner.from_record("train", "splits", split, TRAIN, key_role="split"),

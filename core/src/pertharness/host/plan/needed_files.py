@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pertharness.contract.cards import EmbeddingOffer, ModelOffer, Needs
+from pertharness.contract.cards import DatasetOffer, EmbeddingOffer, ModelOffer, Needs
 from pertharness.contract.errors import FetchError, RecipeError
 from pertharness.contract.jobs import WEIGHTS
+from pertharness.contract.options import SideFileOptions
 from pertharness.host.execution.hardware import missing_hardware, needs_gpu
 from pertharness.host.fetch import default_folder
 from pertharness.host.plan.inputs import Input
-from pertharness.host.plan.planner import Planner
+from pertharness.host.plan.planner import Planner, find_offer
 from pertharness.host.plugins.registry import Offered
 from pertharness.host.plugins.weights import Found, declared_by, examine
 
@@ -28,11 +29,14 @@ class OfferFiles:
         Why the job cannot run without further files; None if it can.
     prepare
         Raises `FetchError` if a file is damaged.
+    made
+        Side files that the dataset's plugin makes in jobs of their own.
     """
 
     files: tuple[Found, ...]
     lacks: str | None = None
     prepare: Callable[[Path], None] | None = None
+    made: tuple[Input, ...] = ()
 
     def inputs(self) -> list[Input]:
         """Return the files as inputs of a job; a file that is missing or damaged enters the key, and has no path."""
@@ -42,18 +46,37 @@ class OfferFiles:
                 each.identity(),
             )
             for each in self.files
-        ]  # fmt: skip
+        ] + list(self.made)  # fmt: skip
 
 
-def plan_weights(planner: Planner, offered: Offered[ModelOffer] | Offered[EmbeddingOffer]) -> OfferFiles:
-    """Return the files of an offer, examined once per plan."""
-    offer = (offered.plugin.ref.name, type(offered.offer).__name__, offered.offer.name)
-    if offer not in planner.offer_files:
-        declared = declared_by(planner.registry, offered)
+def plan_files(planner: Planner, offered: Offered[ModelOffer] | Offered[EmbeddingOffer], dataset: str) -> OfferFiles:
+    """Return the files of an offer on a dataset, examined once per plan.
+
+    Of a name that both the offer's and the dataset's card declare it is the dataset's file.
+    """
+    asked = (offered.plugin.ref.name, type(offered.offer).__name__, offered.offer.name, dataset)
+    if asked not in planner.offer_files:
+        source = find_offer(planner.registry.datasets, planner.recipe.datasets[dataset].offer, "dataset")
+        taken = [file for file in source.offer.side_files if file.name in offered.offer.side_files]
+        names = {file.name for file in taken}
+        declared = [file for file in declared_by(planner.registry, offered) if file.file.wanted not in names]
+        declared += [file for file in declared_by(planner.registry, source) if file.file.wanted in names]
         folder = default_folder() if declared else planner.store.root
-        planner.offer_files[offer] = _judge([examine(each, folder, planner.store.root) for each in declared])
-    files: OfferFiles = planner.offer_files[offer]
-    return files
+        files = _judge([examine(each, folder, planner.store.root) for each in declared])
+        made = tuple(_plan_side_file(planner, source, dataset, file.name) for file in taken if file.source is None)
+        planner.offer_files[asked] = replace(files, made=made)
+    found: OfferFiles = planner.offer_files[asked]
+    return found
+
+
+def _plan_side_file(planner: Planner, source: Offered[DatasetOffer], dataset: str, name: str) -> Input:
+    """Add the job in which the dataset's plugin makes a side file, from the dataset's parameters alone."""
+    params = planner.plan.nodes[planner.plan.datasets[dataset]].job.params
+    key = planner.add_job(
+        "side_files", source.plugin, [], title=f"side file {name} of {dataset}", name=source.offer.name, params=params,
+        options=SideFileOptions(file=name).written(), cheap=source.offer.cheap,
+    )  # fmt: skip
+    return planner.from_record(WEIGHTS + name, "side_files", key, name)
 
 
 def _judge(files: list[Found]) -> OfferFiles:

@@ -12,7 +12,7 @@ from pertharness.contract.options import ExternalOptions, ModelOptions
 from pertharness.contract.stages import DATASET, EMBEDDING, FACTS, PSEUDOBULK, SPLIT, TRAIN, VAL
 from pertharness.host.plan.data_jobs import plan_split
 from pertharness.host.plan.embeddings import by_chance, plan_embeddings, shown_slots, why_not
-from pertharness.host.plan.needed_files import OfferFiles, files_of_params, gpu_memory, missing_here, plan_weights
+from pertharness.host.plan.needed_files import OfferFiles, files_of_params, gpu_memory, missing_here, plan_files
 from pertharness.host.plan.planner import Planner, Scorers, add_attempt, job_task, with_defaults
 from pertharness.host.plan.scores import plan_scores
 from pertharness.host.plan.split_jobs import queries_of
@@ -70,7 +70,7 @@ def _plan_prediction(
     if offer.input == "cells":
         split = plan_split(planner, task, seed, "cells")
     params = with_defaults(offer, spec.params, spec.text())
-    weights = plan_weights(planner, offered)
+    weights = plan_files(planner, offered, str(task.dataset))
     level = DATASET if offer.input == "cells" else PSEUDOBULK
     inputs = [
         planner.from_record("train", "splits", split, TRAIN, key_role="split"),

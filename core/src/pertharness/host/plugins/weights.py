@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pertharness.contract.cards import EmbeddingOffer, ModelOffer, RemoteFile
+from pertharness.contract.cards import DatasetOffer, EmbeddingOffer, ModelOffer, RemoteFile
 from pertharness.contract.errors import FetchError, RecipeError
 from pertharness.host.fetch import Place, Progress, fetch, place_of
 from pertharness.host.fetch.checksums import check, recorded
@@ -17,6 +17,7 @@ from pertharness.host.store.hashes import remembered_sha256
 from pertharness.host.text.did_you_mean import expected
 
 Condition = Literal["there", "missing", "damaged"]
+WithFiles = Offered[ModelOffer] | Offered[EmbeddingOffer] | Offered[DatasetOffer]
 
 
 @dataclass(frozen=True)
@@ -69,24 +70,25 @@ class LicenceError(FetchError):
     """A file's licence restricts its use and has not been confirmed."""
 
 
-def declared_by(registry: Registry, offered: Offered[ModelOffer] | Offered[EmbeddingOffer]) -> list[Declared]:
-    """Return the files of one offer."""
-    names = [
-        name for offers in (registry.models, registry.embeddings) for name, other in offers.items() if other is offered
-    ]
-    return [Declared(offered.plugin.ref.name, names[0], file) for file in offered.offer.weights]
+def declared_by(registry: Registry, offered: WithFiles) -> list[Declared]:
+    """Return the files of one offer: of a model or an embedding its own, of a dataset the published side files."""
+    groups: tuple[Mapping[str, WithFiles], ...] = (registry.models, registry.embeddings, registry.datasets)
+    names = [name for offers in groups for name, other in offers.items() if other is offered]
+    offer = offered.offer
+    files = [file.source for file in offer.side_files] if isinstance(offer, DatasetOffer) else offer.weights
+    return [Declared(offered.plugin.ref.name, names[0], file) for file in files if file is not None]
 
 
 def all_declared(registry: Registry) -> list[Declared]:
     """Return every declared file once, by plugin and name."""
-    offers: Sequence[Offered[ModelOffer] | Offered[EmbeddingOffer]] = [
-        *registry.models.values(), *registry.embeddings.values(),
+    offers: Sequence[WithFiles] = [
+        *registry.models.values(), *registry.embeddings.values(), *registry.datasets.values(),
     ]  # fmt: skip
     return _once(file for offered in offers for file in declared_by(registry, offered))
 
 
 def declared_under(registry: Registry, name: str) -> list[Declared]:
-    """Return the files of a model, an embedding or a whole plugin.
+    """Return the files of a model, an embedding, a dataset or a whole plugin.
 
     Raises
     ------
@@ -94,13 +96,15 @@ def declared_under(registry: Registry, name: str) -> list[Declared]:
         If none of these has that name.
     """
     files: list[Declared] = []
-    model, embedding = look_up(registry.models, name), look_up(registry.embeddings, name)
-    for offered in (model, embedding):
+    meant: list[WithFiles | None] = [
+        look_up(registry.models, name), look_up(registry.embeddings, name), look_up(registry.datasets, name),
+    ]  # fmt: skip
+    for offered in meant:
         files += declared_by(registry, offered) if offered is not None else []
     files += [file for file in all_declared(registry) if file.plugin == name]
-    if model is None and embedding is None and name not in registry.plugins:
-        names = sorted({*registry.models, *registry.embeddings, *registry.plugins})
-        raise RecipeError(f"there is no model, embedding or plugin {name!r}; {expected(name, names)}")
+    if not any(meant) and name not in registry.plugins:
+        names = sorted({*registry.models, *registry.embeddings, *registry.datasets, *registry.plugins})
+        raise RecipeError(f"there is no model, embedding, dataset or plugin {name!r}; {expected(name, names)}")
     return _once(files)
 
 

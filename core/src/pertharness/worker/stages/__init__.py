@@ -16,6 +16,7 @@ from pertharness.worker.stages.embeddings import write_embedding_of_split
 from pertharness.worker.stages.predictions import write_prediction
 from pertharness.worker.stages.result import Result
 from pertharness.worker.stages.scores import write_scores
+from pertharness.worker.stages.side_files import write_side_file
 from pertharness.worker.stages.splits import write_halves, write_parts
 
 STAGES: Mapping[Stage, Callable[[Job, Path, list[Phase]], Result] | str] = MappingProxyType(
@@ -27,6 +28,7 @@ STAGES: Mapping[Stage, Callable[[Job, Path, list[Phase]], Result] | str] = Mappi
         "embeddings": write_embedding_of_split,
         "predictions": write_prediction,
         "scores": write_scores,
+        "side_files": write_side_file,
         "checks": "pertharness.testing.checks:run_check_job",
     }
 )
