@@ -199,7 +199,7 @@ def check_installed(recipe: Any, registry: Any) -> None:
     """
     from pertharness.contract.errors import RecipeError
     from pertharness.host.plan import find_model
-    from pertharness.host.plan.embeddings import not_installed
+    from pertharness.host.plan.embedding_jobs import not_installed
     from pertharness.host.text.did_you_mean import expected
 
     for spec in recipe.models:

@@ -12,8 +12,8 @@ from pertharness.host.plan.common_genes import plan_common_genes
 from pertharness.host.plan.data_jobs import plan_dataset, plan_split
 from pertharness.host.plan.plan import Attempt, Plan, Source
 from pertharness.host.plan.planner import Planner, add_attempt
-from pertharness.host.plan.predictions import find_model, label_of, name_of, plan_file, plan_model
-from pertharness.host.plan.scores import is_for, plan_scorers
+from pertharness.host.plan.prediction_jobs import find_model, label_of, name_of, plan_file, plan_model
+from pertharness.host.plan.score_jobs import is_for, plan_scorers
 from pertharness.host.plugins.registry import Registry
 from pertharness.host.recipe import ComparisonChoice, ModelSpec, Recipe, parse_model
 from pertharness.host.recipe import TaskChoice as Task

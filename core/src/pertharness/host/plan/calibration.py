@@ -12,7 +12,7 @@ from pertharness.host.leaderboard.comparison import DUPLICATE
 from pertharness.host.plan.data_jobs import plan_halves
 from pertharness.host.plan.plan import Attempt, Plan
 from pertharness.host.plan.planner import Planner, Scorers
-from pertharness.host.plan.scores import plan_scores
+from pertharness.host.plan.score_jobs import plan_scores
 
 POSITIONED = ("perturbation", "task")
 """Levels of the metrics that place a model between the reference and the technical duplicate."""

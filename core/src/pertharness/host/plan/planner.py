@@ -51,7 +51,7 @@ class Planner:
     caches: dict[str, Path] = field(default_factory=dict)
     """Plugin -> file of its compile caches."""
     score_jobs: dict[tuple[Any, ...], Any] = field(default_factory=dict)
-    """Common parts of the score jobs of a split, from `pertharness.host.plan.scores`."""
+    """Common parts of the score jobs of a split, from `pertharness.host.plan.score_jobs`."""
 
     @property
     def machine(self) -> Machine:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ScorerInputs:
     """What a scorer compares.
 
     Attributes
@@ -52,7 +52,7 @@ def write_scores(job: Job, folder: Path, phases: list[Phase]) -> Result:
     options = options_of(job, ScoreOptions)
     observed, predicted = read_observed(job), read_predicted(job.inputs["prediction"])
     digests = {**observed.digests, "prediction": predicted.digest}
-    whole = Comparison(observed.truth, predicted.prediction, observed.queries, digests)
+    whole = ScorerInputs(observed.truth, predicted.prediction, observed.queries, digests)
     compared = _KINDS[kind_of_score(options)](whole, options)
     genes = compared.prediction.var_names, compared.truth.var_names
     check_genes(*genes, lambda what: DataError(f"{job.inputs['prediction']}: {what}"))
@@ -69,7 +69,7 @@ def write_scores(job: Job, folder: Path, phases: list[Phase]) -> Result:
     return Result(names)
 
 
-def _score(job: Job, phases: list[Phase], observed: Observed, compared: Comparison) -> object:
+def _score(job: Job, phases: list[Phase], observed: Observed, compared: ScorerInputs) -> object:
     """Return what the scorer gives."""
     answer: object = implemented(guarded_hooks(job, phases, compared.digests), "score", job)(
         name=job.name, truth=compared.truth, prediction=compared.prediction, controls=observed.controls,
@@ -79,12 +79,12 @@ def _score(job: Job, phases: list[Phase], observed: Observed, compared: Comparis
     return answer
 
 
-def _against_all(whole: Comparison, options: ScoreOptions) -> Comparison:
+def _against_all(whole: ScorerInputs, options: ScoreOptions) -> ScorerInputs:
     """Compare with all cells."""
     return whole
 
 
-def _against_half(whole: Comparison, options: ScoreOptions) -> Comparison:
+def _against_half(whole: ScorerInputs, options: ScoreOptions) -> ScorerInputs:
     """Compare with the second halves of the cells, of the queries that have two."""
     if whole.truth.n_obs == len(whole.queries):
         return whole
@@ -93,13 +93,13 @@ def _against_half(whole: Comparison, options: ScoreOptions) -> Comparison:
     return replace(whole, prediction=prediction, queries=queries, digests=_without(whole.digests, "prediction"))
 
 
-def _over_common_genes(whole: Comparison, options: ScoreOptions) -> Comparison:
+def _over_common_genes(whole: ScorerInputs, options: ScoreOptions) -> ScorerInputs:
     """Mark the genes that all compared models predict."""
     whole.truth.var["common"] = ~whole.truth.var_names.isin(list(options.lacking or ()))
     return replace(whole, digests=_without(whole.digests, "truth"))
 
 
-_KINDS: dict[ScoreKind, Callable[[Comparison, ScoreOptions], Comparison]] = {
+_KINDS: dict[ScoreKind, Callable[[ScorerInputs, ScoreOptions], ScorerInputs]] = {
     "all": _against_all, "half": _against_half, "common-genes": _over_common_genes,
 }  # fmt: skip
 
@@ -108,7 +108,7 @@ def _without(digests: Mapping[str, str], name: str) -> dict[str, str]:
     return {argument: digest for argument, digest in digests.items() if argument != name}
 
 
-def _check_unanswered(table: pd.DataFrame, compared: Comparison, job: Job) -> None:
+def _check_unanswered(table: pd.DataFrame, compared: ScorerInputs, job: Job) -> None:
     """Refuse scores of queries that the model did not answer."""
     unanswered = set(compared.queries) - set(compared.prediction.obs["perturbation"])
     silent = table["perturbation"].isin(unanswered) & table["value"].notna()

@@ -11,10 +11,10 @@ from pertharness.contract.jobs import REFERENCE, SLOT, State
 from pertharness.contract.options import ExternalOptions, ModelOptions
 from pertharness.contract.stages import DATASET, EMBEDDING, FACTS, PSEUDOBULK, SPLIT, TRAIN, VAL
 from pertharness.host.plan.data_jobs import plan_split
-from pertharness.host.plan.embeddings import by_chance, plan_embeddings, shown_slots, why_not
+from pertharness.host.plan.embedding_jobs import by_chance, plan_embeddings, shown_slots, why_not
 from pertharness.host.plan.needed_files import OfferFiles, files_of_params, gpu_memory, missing_here, plan_files
 from pertharness.host.plan.planner import Planner, Scorers, add_attempt, job_task, with_defaults
-from pertharness.host.plan.scores import plan_scores
+from pertharness.host.plan.score_jobs import plan_scores
 from pertharness.host.plan.split_jobs import queries_of
 from pertharness.host.plugins.registry import Offered, Registry, look_up
 from pertharness.host.recipe import ModelSpec, PredictionChoice
