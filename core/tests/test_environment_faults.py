@@ -76,7 +76,7 @@ def _edit(path: Path) -> None:
 HARM = {
     _no_folder: "its folder is gone",
     _no_interpreter: "its interpreter is gone",
-    _other_interpreter: "its bin/python is no link to the interpreter",
+    _other_interpreter: "its bin/python is not a link to the interpreter",
     _no_config: "its pyvenv.cfg is gone",
     _empty_config: "its pyvenv.cfg is gone or damaged",
     _no_package: "here is missing",
@@ -149,7 +149,7 @@ def test_a_python_that_is_too_old_for_the_harness_is_refused(shelf: Shelf) -> No
     runs = old is not None and subprocess.run([old, "--version"], capture_output=True).stdout.startswith(b"Python 3.9.")
     if old is None or not runs:
         pytest.skip("no Python 3.9 here")
-    with pytest.raises(BuildError, match=r"pertharness requires Python >=3\.10, .*python3\.9 is 3\.9\.\d+; leave out"):
+    with pytest.raises(BuildError, match=r"pertharness requires Python >=3\.10, .*python3\.9 is 3\.9\.\d+; omit"):
         build(str(shelf.plugin(python=">=3.8")), shelf.envs, python=Path(old))
 
 
@@ -158,9 +158,9 @@ WHEELS = {
     "twice": ({"lock": "a==1\n\nb==1\nA==2"}, "line 4: 'A==2', but line 1 has 'a==1'; keep one version"),
     "excused": (
         {"extra": {"pertharness_tiny/environment.toml": 'excused = "black"'}},
-        r"environment.toml: excused: .* it says \{'excused': 'black'\}; expected \[\[excused\]\] with package =",
+        r"environment.toml: excused: .* got \{'excused': 'black'\}; expected \[\[excused\]\] with package =",
     ),
-    "no plugin": ({"points": ""}, "tiny 1.0 offers no pertharness plugin .*; ask for a package that does, .*-NAME"),
+    "no plugin": ({"points": ""}, "tiny 1.0 offers no pertharness plugin .*; request a package that does, .*-NAME"),
     "no entry points": ({"points": "{}"}, "is not a complete wheel: Source contains parsing errors"),
 }
 
@@ -201,7 +201,11 @@ def test_a_lock_for_a_python_that_the_plugin_does_not_take_is_refused(shelf: She
     (source / "pertharness_tiny").mkdir()
     file = source / "pyproject.toml"
     file.write_text(file.read_text().replace("[project]\n", "[project]\nrequires-python = '>=3.10.4,<3.12'\n"))
-    for python, told in {"3.12": "take >=3.10.4,<3.12,>=3.10;", "3.10.2": "take", "x": "no version of Python"}.items():
+    for python, told in {
+        "3.12": "require >=3.10.4,<3.12,>=3.10;",
+        "3.10.2": "require",
+        "x": "not a version of Python",
+    }.items():
         with pytest.raises(BuildError, match=told):
             write_lock(source, python=python)
     lock = write_lock(source, python="3.11")

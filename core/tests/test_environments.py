@@ -202,7 +202,7 @@ def test_requirements_that_are_not_met_have_to_be_excused(shelf: Shelf) -> None:
 
 
 def test_a_python_that_is_not_here_is_named(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(BuildError, match=r"'tiny' needs Python ==3\.99\.\*, which is not here .* --python PATH"):
+    with pytest.raises(BuildError, match=r"'tiny' needs Python ==3\.99\.\*, which is not installed .* --python PATH"):
         shelf.build(python="==3.99.*")
     path = shelf.plugin(python=">=3.99")
     with pytest.raises(BuildError, match=r"'tiny' requires Python >=3\.99, .*python.* is 3\.\d+\.\d+"):
@@ -434,7 +434,7 @@ def test_a_limit_on_the_size_of_files_leaves_nothing_and_says_so(limit: int, she
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
     assert ("building" in done.stderr) == (limit < 100_000)  # what uv does
-    assert "the disk is full, or ulimit -f too small" in done.stderr
+    assert "the disk is full, or ulimit -f is too small" in done.stderr
     assert "Traceback" not in done.stderr
     assert not [path for path in shelf.envs.root.iterdir() if path.suffix != ".lock"]
 

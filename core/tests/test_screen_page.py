@@ -66,7 +66,7 @@ def test_too_few_perturbations_to_tell_models_apart_are_said_with_the_number_tha
     # 2 / 2^5 = 0.0625
     assert "too few to separate models: below 6 held-out perturbations there is no verdict" in said
     assert "better at all 5 with a chance of 0.06" in said
-    assert "double not possible: there are no doubles" in said
+    assert "double not possible: no doubles" in said
 
 
 def test_guides_of_a_gene_are_held_out_together() -> None:
