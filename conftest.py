@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent
 SLOW_VERSIONS = frozenset({
     "core/tests/test_conformance_kit.py",
     "core/tests/test_containers.py",
+    "core/tests/test_datasets_h5ad.py",
     "core/tests/test_datasets_scale.py",
     "core/tests/test_join.py",
     "core/tests/test_runner.py",
@@ -25,6 +26,8 @@ SLOW_VERSIONS = frozenset({
     "tests/test_older_runs.py",
 })  # fmt: skip
 SLOW = SLOW_VERSIONS | frozenset({
+    "core/tests/test_environment_settings.py",
+    "core/tests/test_screen_facts.py",
     "core/tests/test_bytecode.py",
     "core/tests/test_caches.py",
     "core/tests/test_cli_streams.py",
