@@ -16,10 +16,11 @@ from pertharness.contract.errors import RecipeError
 from pertharness.contract.jobs import Artefact, Job, PluginRef, Status
 from pertharness.data.expression import write
 from pertharness.files.whole import sha256_file
-from pertharness.host.cli.display import LiveDisplay, PlainDisplay
-from pertharness.host.cli.export import export, read_manifest
+from pertharness.host.cli.export import export
 from pertharness.host.cli.inspect import list_, show
 from pertharness.host.execution.nodes import Node, Outcome
+from pertharness.host.run.display import LiveDisplay, PlainDisplay
+from pertharness.host.run.folder import read_manifest
 from pertharness.host.store.records import Store
 from rich.console import Console
 

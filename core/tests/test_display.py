@@ -4,8 +4,8 @@ import io
 from pathlib import Path
 
 from pertharness.contract.jobs import Job, PluginRef, Status
-from pertharness.host.cli.display import LiveDisplay, PlainDisplay, make_display
 from pertharness.host.execution.nodes import Node, Outcome
+from pertharness.host.run.display import LiveDisplay, PlainDisplay, make_display
 from rich.console import Console
 
 

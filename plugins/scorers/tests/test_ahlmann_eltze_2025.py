@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pertharness_scorers
 import pytest
-from pertharness.host.cli.run import make_recipe as of_options
 from pertharness.host.recipe import demo_recipe, read_recipe
 from pertharness.host.reproduce.measure import QUANTITIES
 from pertharness.host.reproduce.published import read_numbers
+from pertharness.host.run.recipes import Choices, choose_recipe
 from pertharness_scorers.benchmarks import AHLMANN_ELTZE_2025
 
 ROOT = Path(__file__).parents[3]
@@ -51,8 +51,9 @@ def test_the_recipe_of_the_singles_states_the_published_protocol():
 
 
 def test_models_that_an_option_leaves_out_do_not_narrow_the_comparison():
-    given = {"demo": True, "models": "additive,mean", "seeds": "2"}
-    narrowed = of_options(PACKAGE / AHLMANN_ELTZE_2025.recipes["double"], given)
+    narrowed = choose_recipe(
+        PACKAGE / AHLMANN_ELTZE_2025.recipes["double"], Choices(demo=True, models="additive,mean", seeds="2")
+    )
     (task,) = narrowed.tasks
     assert (narrowed.seeds, task.common_set, task.reference) == ((2,), ("additive",), "additive")
 

@@ -53,7 +53,7 @@ def _find_facts(dataset: str, params: dict[str, Any], store: Path | None) -> tup
     """Return the facts of a file as it is, or of a dataset on offer once it is loaded; and its name."""
     from pertharness.data.containers import is_zarr
     from pertharness.host.cli.loading import find_record
-    from pertharness.host.run.quick import dataset_name
+    from pertharness.host.run.datasets import dataset_name
     from pertharness.host.screen.inspect_file import read_facts
     from pertharness.host.screen.record import facts_of_record
 
@@ -61,5 +61,5 @@ def _find_facts(dataset: str, params: dict[str, Any], store: Path | None) -> tup
     if path.is_file() or is_zarr(path):
         name = dataset_name(path)
         return read_facts(path, name, params), name
-    name, folder, notes = find_record(dataset, params, store)  # or the error that there is no such thing
-    return facts_of_record(folder, notes), name
+    record = find_record(dataset, params, store)  # or the error that there is no such thing
+    return facts_of_record(record.folder, list(record.notes)), record.name

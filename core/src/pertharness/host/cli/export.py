@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 import click
-import numpy as np
 
-from pertharness.contract.errors import RecipeError, StoreError
+from pertharness.contract.errors import StoreError
 from pertharness.contract.stages import PREDICTION
-from pertharness.contract.texts import storable
 from pertharness.files.whole import sha256_text
 from pertharness.host.cli.shared_options import FILE, store_option
 from pertharness.host.cli.streams import echo
 from pertharness.host.leaderboard.comparison import model_label
-from pertharness.host.run.session import MANIFEST_FORMAT as FORMAT
+from pertharness.host.run.folder import read_manifest, state_of
+from pertharness.host.run.predictions import read_prediction
 from pertharness.host.store.records import Store
-from pertharness.host.text.did_you_mean import expected
 
 _LONGEST = 200
 """Characters of a file's name before its ending; file systems take 255 bytes."""
@@ -34,6 +30,8 @@ def export(run: Path, folder: Path, store: Path | None) -> None:
 
     Rows are the answered queries (obs "perturbation"), columns the dataset's genes, X log1p CP10k, float64.
     """
+    from pertharness.data.expression import write
+
     manifest = read_manifest(run)
     records = Store.existing(store or Path(manifest["store"]))
     folder.mkdir(parents=True, exist_ok=True)
@@ -42,7 +40,7 @@ def export(run: Path, folder: Path, store: Path | None) -> None:
         source = records.record("predictions", attempt["prediction"]) / PREDICTION
         label = model_label(attempt["model"], attempt["params"])
         where = f"{attempt['dataset']} {attempt['task']} seed {attempt['seed']}"
-        state, why = _state(manifest, attempt)
+        state, why = state_of(manifest, attempt)
         if state != "done":
             echo(f"{label}, {where}: no prediction ({state}: {why})")
             continue
@@ -52,7 +50,7 @@ def export(run: Path, folder: Path, store: Path | None) -> None:
             continue
         parts = [attempt["dataset"], attempt["task"], f"seed{attempt['seed']}", attempt["plugin"], label]
         parts += [f"training{attempt['training_seed']}"] if attempt["training_seed"] > 1 else []
-        _export(source, folder / _file_name("-".join(parts)), records, attempt)
+        write(read_prediction(manifest, attempt, records), folder / _file_name("-".join(parts)))
         written += 1
     echo(f"{written} prediction{'s' * (written != 1)} written to {folder}")
     if gone:
@@ -69,82 +67,3 @@ def _file_name(text: str) -> str:
     if len(plain) > _LONGEST or plain.startswith((".", "-")):
         plain = f"{plain[:_LONGEST].lstrip('.-')}-{sha256_text(text)[:12]}"
     return f"{plain}.h5ad"
-
-
-def _export(source: Path, target: Path, records: Store, attempt: dict[str, Any]) -> None:
-    """Write a prediction with what it leaves out: ``uns["unanswered"]`` and ``uns["reasons"]``, of equal length."""
-    from pertharness.data.expression import read, write
-
-    status = records.status("predictions", attempt["prediction"])
-    unanswered = status.unanswered if status else {}
-    prediction = read(source)
-    prediction.uns = (
-        {
-            "unanswered": np.array([storable(query) for query in unanswered], dtype=object),
-            "reasons": np.array([storable(reason) for reason in unanswered.values()], dtype=object),
-        }
-        if unanswered
-        else {}
-    )
-    write(prediction, target)
-
-
-def folder_of_run(run: Path) -> Path:
-    """Return the folder of a run that is named by it, or by its name under ``runs``."""
-    return run if run.is_dir() else Path("runs") / run
-
-
-def read_manifest(run: Path) -> dict[str, Any]:
-    """Return the manifest of a run's folder.
-
-    Raises
-    ------
-    RecipeError
-        If there is none.
-    """
-    try:
-        manifest: dict[str, Any] = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
-        if manifest["format"] != FORMAT:
-            raise ValueError(f"format {manifest['format']!r} of manifest.json, this version reads {FORMAT}")
-        if not all({"stage", "state"} <= {*record} for record in manifest["records"].values()):
-            raise ValueError("manifest.json names records without stage or state")
-        _check_parts(manifest)
-    except (FileNotFoundError, NotADirectoryError):
-        known = sorted(path.parent.name for path in run.parent.glob("*/manifest.json"))
-        what = "is not the folder of a run (it has no manifest.json)" if run.exists() else "is no run"
-        raise RecipeError(f"{str(run)!r} {what}; in {str(run.parent)!r}: {expected(run.name, known)}") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise RecipeError(f"{str(run)!r} is not the folder of a run ({error}); name one such as runs/demo") from None
-    return manifest
-
-
-_FIELDS: dict[str, type] = {
-    "attempts": list, "datasets": dict, "records": dict, "tables": dict, "store": str, "finished": str,
-}  # fmt: skip
-_PARTS: dict[str, type] = {
-    "dataset": str, "task": str, "seed": int, "training_seed": int, "plugin": str, "model": str, "params": str,
-    "prediction": str, "reason": str, "state": str,
-}  # fmt: skip
-"""What is read of an attempt."""
-
-
-def _check_parts(manifest: dict[str, Any]) -> None:
-    """Raise a ValueError if a manifest is not what a run leaves."""
-    for name, kind in _FIELDS.items():
-        if not isinstance(manifest.get(name, kind()), kind):
-            raise ValueError(f"{name!r} of manifest.json is {manifest[name]!r:.60}")
-    for attempt in manifest["attempts"]:
-        for name, kind in _PARTS.items():
-            if not isinstance(attempt[name], kind):
-                raise ValueError(f"{name!r} of an attempt in manifest.json is {attempt[name]!r:.60}")
-        record = manifest["records"][attempt["prediction"]] if not attempt["reason"] else attempt | {"message": ""}
-        if {"state", "message"} - set(record):
-            raise ValueError(f"the record {attempt['prediction']!r:.60} in manifest.json has no state or message")
-
-
-def _state(manifest: dict[str, Any], attempt: dict[str, Any]) -> tuple[str, str]:
-    """Return state and message of an attempt's prediction."""
-    if attempt["reason"]:
-        return attempt["state"], attempt["reason"]
-    record = manifest["records"][attempt["prediction"]]
-    return record["state"], record["message"]

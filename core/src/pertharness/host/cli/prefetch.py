@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pertharness.host.cli.run import recipe_file, registry_of
 from pertharness.host.cli.shared_options import FILE
 from pertharness.host.cli.streams import echo
 from pertharness.host.cli.weights import accept_option, bring_all
@@ -27,12 +26,13 @@ def prefetch(recipe: Path, *, accept: bool) -> None:
 
     RECIPE is a file, or the name of a recipe that a plugin brings. Exit status 1 if something was not to be had.
     """
+    from pertharness.host.cli.reporter import CommandReporter
     from pertharness.host.fetch import default_folder
-    from pertharness.host.recipe import check_not_empty, read_recipe
+    from pertharness.host.run.prepare import describe_problem, open_plugins
+    from pertharness.host.run.recipes import open_recipe
 
-    wanted = read_recipe(recipe_file(recipe))
-    check_not_empty(wanted, str(recipe))
-    registry = registry_of(wanted, build=True)
+    wanted = open_recipe(recipe)
+    registry = open_plugins(wanted, CommandReporter(), build=True)
     folder = default_folder()
     fine = fetch_data(wanted, registry, folder)
     files, unknown = files_of(wanted, registry)
@@ -40,7 +40,7 @@ def prefetch(recipe: Path, *, accept: bool) -> None:
         echo(f"{name}: NOT INSTALLED")
     fine &= bring_all(files, folder, accept=accept)
     for problem in registry.problems:
-        echo(f"plugin {problem.plugin!r} cannot be used ({problem.state}): {problem.message}")
+        echo(describe_problem(problem))
     if unknown or not fine or registry.problems:
         sys.exit(1)
 

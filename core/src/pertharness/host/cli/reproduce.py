@@ -42,23 +42,21 @@ def reproduce(
     Each run's folder gets reproduction.csv and reproduction.md, and source_data.csv where the article's files are.
     Exit status: as that of pertharness run; a number that differs is a result.
     """
-    from pertharness.host.cli.run import carry_out_run, end_run, make_recipe, run_name
+    from pertharness.host.cli.run import carry_out_run, choices_of, choose, end_run
     from pertharness.host.plugins.registry import open_registry
     from pertharness.host.reproduce.benchmarks import find_benchmark
     from pertharness.host.reproduce.run_files import RunFiles
     from pertharness.host.reproduce.side_by_side import compare, title_of, write_rows
     from pertharness.host.reproduce.source_data import find_source_data
+    from pertharness.host.run.recipes import run_name
     from pertharness.host.text.did_you_mean import expected
 
     published = find_benchmark(open_registry(), benchmark)
     if only is not None and only not in published.recipes:
         raise click.UsageError(f"--only {only}: {benchmark} has no such recipe; {expected(only, published.recipes)}")
     files, missing = find_source_data(published.offer, source_data)
-    wanted = {
-        short: make_recipe(path, {**given, "demo": demo})
-        for short, path in published.recipes.items()
-        if only in (None, short)
-    }
+    chosen = choices_of({**given, "demo": demo})
+    wanted = {short: choose(path, chosen) for short, path in published.recipes.items() if only in (None, short)}
     finished, runs = [], []
     for recipe in wanted.values():
         finished.append(carry_out_run(recipe, store, out / run_name(recipe), retry))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +18,16 @@ from pertharness.host.cli.shared_options import (
     running_resources,
     store_option,
 )
-from pertharness.host.cli.streams import echo, echo_rendered, error_console
+from pertharness.host.cli.streams import echo, echo_rendered
 
 if TYPE_CHECKING:
+    from pertharness.host.execution.nodes import Node
+    from pertharness.host.plan import Plan
+    from pertharness.host.plugins.registry import Registry
+    from pertharness.host.recipe import Recipe
+    from pertharness.host.run.recipes import Choices
     from pertharness.host.run.session import Finished
+    from pertharness.host.store.records import Store
 
 
 @click.command(short_help="Run a recipe, or every installed model, and write the leaderboard.")
@@ -81,143 +86,61 @@ def run(
         raise click.UsageError("--split names one split, which has no other seeds: leave out --seeds")
     if recipe is None and given["demo"]:
         raise click.UsageError("--demo is for a recipe; --all runs on the demo data unless --data names others")
-    wanted = make_recipe(recipe, given)
-    end_run(carry_out_run(wanted, store, out, retry, named=given["models"] is not None, dry_run=dry_run, build=build))
+    chosen = choices_of(given, data=given["files"], tasks=given["tasks"], split=given["split"])
+    named = given["models"] is not None
+    end_run(carry_out_run(choose(recipe, chosen), store, out, retry, named=named, dry_run=dry_run, build=build))
 
 
-def make_recipe(path: Path | None, given: dict[str, Any]) -> Any:
-    """Return the recipe of a file or of the options, with what the options say otherwise."""
-    from pertharness.host import recipe as recipes
-    from pertharness.host.run.quick import quick_recipe
+def choices_of(given: dict[str, Any], **more: Any) -> Choices:
+    """Return what the options of a command choose beside a recipe, or in its place."""
+    from pertharness.host.run.recipes import Choices
 
-    params = data_params(given)
-    resources = running_resources(given)
-    if path is not None:
-        recipe = recipes.read_recipe(recipe_file(path), must_exist=not given["demo"])
-        recipes.check_not_empty(recipe, str(path))
-        if given["demo"]:
-            recipe = recipes.demo_recipe(recipe)
-        if params:
-            raise click.UsageError(
-                f"a recipe says how its data are read: put {next(iter(params))} under params of the dataset"
-            )
-    else:
-        recipe = quick_recipe(given["files"], tasks=given["tasks"], split=given["split"], params=params)
-    read: dict[str, Callable[[str], Any]] = {
-        "seeds": recipes.parse_seeds, "models": recipes.parse_models, "scorers": recipes.parse_models, "name": str,
-    }  # fmt: skip
-    said = {name: of_text(given[name]) for name, of_text in read.items() if given.get(name) is not None}
-    data = recipe.model_dump(exclude_none=True)
-    if given.get("calibrate"):
-        data["comparison"]["calibrate"] = True
-    if "models" in said:  # those that are not asked for this time cannot narrow what the others are compared on
-        absent = {spec.text() for spec in recipe.models or ()} - {spec.text() for spec in said["models"]}
-        for task in data["tasks"]:
-            task["common_set"] = tuple(name for name in task["common_set"] if name not in absent)
-    return recipes.make_recipe({**data, **said, "resources": {**data["resources"], **resources}})
+    names = ("demo", "name", "seeds", "models", "scorers", "calibrate")
+    chosen = {name: given[name] for name in names if given.get(name) is not None}
+    return Choices(params=data_params(given), resources=running_resources(given), **chosen, **more)
 
 
-def recipe_file(recipe: Path) -> Path:
-    """Return the file of a recipe: the user's own, or else that which a plugin brings under this name."""
-    from pertharness.host.plugins.registry import open_registry
-    from pertharness.host.reproduce.benchmarks import find_recipe, is_name
+def choose(recipe: Path | None, choices: Choices) -> Recipe:
+    """Return the recipe that a command is to carry out."""
+    from pertharness.host.run.recipes import choose_recipe
 
-    return find_recipe(open_registry(), str(recipe)) if is_name(recipe) else recipe
+    return choose_recipe(recipe, choices)
 
 
 def carry_out_run(
-    recipe: Any, store_path: Path | None, out: Path | None, retry: tuple[str, ...], *, named: bool = False,
+    recipe: Recipe, store: Path | None, out: Path | None, retry: tuple[str, ...], *, named: bool = False,
     dry_run: bool = False, build: bool = False, files_first: bool = False,
 ) -> Finished | None:  # fmt: skip
-    """Plan, run, print; give what came of it, None for a dry run.
+    """Plan, run, print; return what came of it, None for a dry run.
 
     `named`: the models were named on the command line. `files_first`: files of predictions are read before all else.
     """
-    from pertharness.host.cli.display import make_display
-    from pertharness.host.cli.fetching import fetch_shown
-    from pertharness.host.run.session import carry_out, make_executor, plan_run
+    from pertharness.host.cli.reporter import CommandReporter
+    from pertharness.host.run.prepare import prepare
+    from pertharness.host.run.recipes import run_name
     from pertharness.host.store.records import Store
 
-    store = Store.open(store_path)
-    registry = registry_of(recipe, build=build)
-    if named:
-        check_installed(recipe, registry)
-    executor = make_executor(recipe, store)
-    plan = plan_run(recipe, registry, store, executor, fetch_shown)
-    for note in plan.notes:
-        echo(note, err=True)
-    console = error_console()
+    reporter = CommandReporter()
+    prepared = prepare(recipe, Store.open(store), reporter, named=named, build=build)
     if dry_run:
-        print_plan(plan, store, frozenset(retry))
+        print_plan(prepared.plan, prepared.store, frozenset(retry))
         return None
     folder = out or Path("runs") / run_name(recipe)
-    with make_display(console, len(plan.nodes)) as display:
-        finished = carry_out(
-            recipe, registry, store, plan, folder, executor=executor, retry=frozenset(retry), observer=display,
-            command=sys.argv[1:], files_first=files_first,
-        )  # fmt: skip
-    print_finished(finished, registry)
+    finished = prepared.carry_out(folder, reporter, retry=retry, command=sys.argv[1:], files_first=files_first)
+    print_finished(finished, prepared.registry)
     return finished
-
-
-def registry_of(recipe: Any, *, build: bool = False) -> Any:
-    """Return the plugins for a recipe; `build`: after its environments, and those of models that nobody offers."""
-    from pertharness.host.environments.folder import open_folder
-    from pertharness.host.plugins.registry import open_registry
-    from pertharness.host.plugins.wanted import build_wanted, missing_plugins, named_interpreters, try_build
-
-    def say(line: str) -> None:
-        echo(line, err=True)
-
-    named, problems = named_interpreters(recipe)
-    if not build:
-        return open_registry(named, problems, every_file=True, isolation=recipe.resources.isolation)
-    folder = open_folder()
-    problems += build_wanted(recipe, folder, say)
-    registry = open_registry(named, problems, every_file=True, isolation=recipe.resources.isolation)
-    if missing := missing_plugins(recipe, registry):
-        problems += [problem for name in missing if (problem := try_build(name, name, folder, say, guessed=True))]
-        registry = open_registry(named, problems, every_file=True, isolation=recipe.resources.isolation)
-    return registry
 
 
 def end_run(*finished: Finished | None) -> None:
     """Exit 2 if the file of a dataset leaves a choice to the user, else 1 if something failed in one of the runs."""
-    if any(one.undecided for one in finished if one is not None):
+    ended = [run for run in finished if run is not None]
+    if any(run.undecided for run in ended):
         sys.exit(2)
-    if any(one.failed for one in finished if one is not None):
+    if any(run.failed for run in ended):
         sys.exit(1)
 
 
-def check_installed(recipe: Any, registry: Any) -> None:
-    """Refuse models that nobody offers: of a recipe they are shown as not installed, on a command line they are slips.
-
-    Raises
-    ------
-    RecipeError
-        With what may have been meant, and the plugins that cannot be used.
-    """
-    from pertharness.contract.errors import RecipeError
-    from pertharness.host.plan import find_model
-    from pertharness.host.plan.embedding_jobs import not_installed
-    from pertharness.host.text.did_you_mean import expected
-
-    for spec in recipe.models:
-        absent = not_installed(registry, spec, expected)
-        if absent or find_model(registry, spec) is None:
-            said = [f"there is no model {spec.text()!r}", expected(spec.name, registry.models)]
-            if absent:
-                said = [f"{spec.text()!r}: there is no {absent}"]
-            said += [f"plugin {one.plugin!r} cannot be used: {one.message}" for one in registry.problems]
-            raise RecipeError("; ".join(said))
-
-
-def run_name(recipe: Any) -> str:
-    """Return the name of a run's folder: the recipe's, or that of its data."""
-    return str(recipe.name or "-".join(recipe.datasets)[:80])
-
-
-def print_plan(plan: Any, store: Any, retry: frozenset[str]) -> None:
+def print_plan(plan: Plan, store: Store, retry: frozenset[str]) -> None:
     """Print every job with what the store has of it."""
     states: dict[str, str] = {}
     for key, node in plan.nodes.items():
@@ -233,8 +156,8 @@ def print_plan(plan: Any, store: Any, retry: frozenset[str]) -> None:
     echo(f"{len(plan.nodes)} jobs, {to_do} to do; the others are in the store or cannot be done here")
 
 
-def foresee(node: Any, needs: list[str]) -> str:
-    """Return how a job that is not in the store will fare, as far as what it needs is there to tell."""
+def foresee(node: Node, needs: list[str]) -> str:
+    """Return how a job that is not in the store will end, as far as what it needs is there to tell."""
     if "to do" in needs:
         return "to do"
     if needs and set(needs) != {"done"}:
@@ -242,13 +165,15 @@ def foresee(node: Any, needs: list[str]) -> str:
     return "skipped" if node.preflight and node.preflight() else "to do"
 
 
-def print_finished(finished: Any, registry: Any) -> None:
-    """Print the leaderboard, what went wrong, and where everything lies."""
+def print_finished(finished: Finished, registry: Registry) -> None:
+    """Print the leaderboard, what went wrong, and where the files are."""
     from rich.console import Console
+
+    from pertharness.host.run.prepare import describe_problem
 
     echo_rendered(finished.board.text(Console()))
     for problem in registry.problems:
-        echo(f"plugin {problem.plugin!r} cannot be used ({problem.state}): {problem.message}")
-    said = ", ".join(f"{number} {state}" for state, number in sorted(finished.counts.items()) if number)
-    echo(f"jobs: {said}; {finished.fresh} of them done now, the others were in the store")
+        echo(describe_problem(problem))
+    counts = ", ".join(f"{number} {state}" for state, number in sorted(finished.counts.items()) if number)
+    echo(f"jobs: {counts}; {finished.fresh} of them done now, the others were in the store")
     echo(f"written to {finished.folder}{os.sep} (leaderboard.csv, scores.csv.gz, report{os.sep}index.html, ...)")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -65,37 +62,12 @@ def score(
 
     The file is checked before any model runs. Exit status 2 if it cannot be used.
     """
-    from pertharness.contract.errors import RecipeError
-    from pertharness.data.containers import is_zarr
-    from pertharness.host.cli.run import carry_out_run, end_run, make_recipe
-    from pertharness.host.recipe import make_recipe as of_data
+    from pertharness.host.cli.run import carry_out_run, choices_of, choose, end_run
+    from pertharness.host.run.prediction_files import check_prediction_file, with_predictions
 
-    if not predictions.is_file() and not is_zarr(predictions):
-        raise RecipeError(f"there is no file {str(predictions)!r}; expected predictions as h5ad")
     columns = {"label_column": label_column_of_file, "gene_column": gene_column_of_file, "layer": layer_of_file}
-    choices = {name: value for name, value in {"kind": kind, **columns}.items() if value is not None}
-    recipe = make_recipe(None, {**given, "files": (file,)})
-    entry = {"name": model, "file": str(predictions.absolute()), **choices}
-    described = {**recipe.model_dump(exclude_none=True), "name": f"{recipe.name}-{model}", "predictions": [entry]}
-    wanted = of_data(described)
-    check_file(predictions, choices)
-    end_run(carry_out_run(wanted, store, out, retry, named=given["models"] is not None, files_first=True))
-
-
-def check_file(predictions: Path, choices: dict[str, str]) -> None:
-    """Check a file of predictions as far as that needs no dataset.
-
-    Raises
-    ------
-    RecipeError
-        If it cannot be used.
-    """
-    from pertharness.contract.errors import RecipeError
-
-    # Whatever is wrong with a file of a user's, it is opened by another process than this one.
-    asked = json.dumps({"file": str(predictions.absolute()), "choices": choices})
-    command = [sys.executable, "-I", "-m", "pertharness.worker.external.check"]
-    done = subprocess.run(command, input=asked, capture_output=True, text=True, encoding="utf-8", check=False)
-    if done.returncode:
-        lines = done.stderr.strip().splitlines()
-        raise RecipeError(lines[-1] if lines else f"{str(predictions)!r} cannot be read; expected predictions as h5ad")
+    reading = {name: value for name, value in {"kind": kind, **columns}.items() if value is not None}
+    chosen = choices_of(given, data=(file,), tasks=given["tasks"], split=given["split"])
+    check_prediction_file(predictions, reading)
+    recipe = with_predictions(choose(None, chosen), {model: predictions}, reading)
+    end_run(carry_out_run(recipe, store, out, retry, named=given["models"] is not None, files_first=True))

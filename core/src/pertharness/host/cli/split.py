@@ -25,15 +25,18 @@ def split(
 ) -> None:
     """Split DATA: an h5ad file, or the name of a dataset such as demo or norman."""
     from pertharness.contract.errors import RecipeError
-    from pertharness.host.cli.loading import load_record
+    from pertharness.host.cli.loading import find_record
     from pertharness.host.plan.split_jobs import read_labels
     from pertharness.host.splits import make_split, split_problems, write_split
 
     params = {} if folds is None else {"folds": folds}
     if problems := [message for _, message in split_problems(kind, variant, params)]:
         raise RecipeError("; ".join(problems))
-    name, folder = load_record(data, data_params(given), store)
-    made = make_split(read_labels(folder), kind=kind, seed=seed, variant=variant, dataset=name, params=params)
+    record = find_record(data, data_params(given), store)
+    for note in record.notes:
+        echo(f"  {note}")
+    labels = read_labels(record.folder)
+    made = make_split(labels, kind=kind, seed=seed, variant=variant, dataset=record.name, params=params)
     write_split(made, out)
     dropped = f", {len(made.dropped)} dropped" if made.dropped else ""
     echo(f"{out}: {len(made.train)} train, {len(made.val)} val, {len(made.test)} test{dropped} (hash {made.hash[:12]})")

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pertharness.contract.errors import StoreError
-from pertharness.host.cli.export import folder_of_run, read_manifest
 from pertharness.host.cli.inspect import columns
 from pertharness.host.cli.shared_options import FILE, store_option
 from pertharness.host.cli.streams import echo
+from pertharness.host.run.folder import folder_of_run, read_manifest
 
 if TYPE_CHECKING:
     from pertharness.host.store.prune import Pruned

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from pertharness.contract.errors import RecipeError
-from pertharness.host.cli.export import folder_of_run, read_manifest
 from pertharness.host.cli.shared_options import FILE, store_option
 from pertharness.host.cli.streams import echo, error_console
+from pertharness.host.run.folder import folder_of_run, read_manifest
 
 if TYPE_CHECKING:
     from pertharness.host.store.verify import Finding, Verifier

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pertharness.contract.errors import RecipeError
 from pertharness.contract.labels import CONTROL
 from pertharness.host.recipe import Recipe, make_recipe
+from pertharness.host.run.datasets import dataset_entry, dataset_name
 
 REFERENCES = {"double": "additive", "single": "mean", "mixed": "mean"}
 """The baseline that each task's verdicts compare with (doi 10.1038/s41592-025-02772-6, Fig. 1a and 2a)."""
@@ -18,24 +19,32 @@ SPLITS: dict[str, dict[str, Any]] = {"double": {"kind": "double"}, "single": {"k
 
 
 def quick_recipe(
-    files: Sequence[Path], *, tasks: Sequence[str] = (), split: Path | None = None, params: dict[str, Any] | None = None
-) -> Recipe:
-    """Return the recipe of ``run --all``: the demo data or the user's files, both tasks or the split given.
+    data: Sequence[str | Path] | Mapping[str, str | Path], *, tasks: Sequence[str] = (), split: Path | None = None,
+    params: Mapping[str, Any] | None = None,
+) -> Recipe:  # fmt: skip
+    """Return the recipe of ``run --all``: the demo data or the given ones, both tasks or the given split.
+
+    Parameters
+    ----------
+    data
+        Files, or as text also names of datasets on offer; with the names that they are to have, where the files' are
+        not to be taken.
+    tasks
+        Of ``double`` and ``single``; both by default.
+    split
+        JSON of a split, in place of those that are drawn.
+    params
+        How the data are read.
 
     Raises
     ------
     RecipeError
         If the split's file cannot be read, or two files have the same name.
     """
-    datasets: dict[str, dict[str, Any]] = {
-        dataset_name(file): {"file": file.absolute(), "params": params or {}} for file in files
-    }
-    if len(datasets) < len(files):
-        raise RecipeError(
-            f"two of {[str(file) for file in files]} have the same name; rename one, it names the dataset"
-        )
-    if not files:
-        datasets = {"demo": {"offer": "demo", "params": params or {}}}
+    named = data if isinstance(data, Mapping) else {dataset_name(item): item for item in data}
+    if len(named) < len(data):
+        raise RecipeError(f"two of {[str(item) for item in data]} have the same name; rename one, it names the dataset")
+    datasets = {name: dataset_entry(item, params or {}) for name, item in (named or {"demo": "demo"}).items()}
     if split is not None:
         name = tasks[0] if tasks else task_of_split(split)
         entries = [{"name": name, "split": {"kind": "file", "file": split.absolute()}, "reference": REFERENCES[name]}]
@@ -44,11 +53,6 @@ def quick_recipe(
     name = "-".join(datasets)[:80]
     described = [{**entry, "dataset": dataset} for dataset in datasets for entry in entries]
     return make_recipe({"name": name, "datasets": datasets, "tasks": described})
-
-
-def dataset_name(file: Path) -> str:
-    """Return the name of a dataset on the leaderboard: its file's, without ending and odd characters."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", file.stem).strip("._-")[:80] or "data"
 
 
 def task_of_split(path: Path) -> str:

@@ -1,38 +1,26 @@
-"""A run from recipe to report: the one path that every command takes."""
+"""A run from plan to report: the one path that every command and function takes."""
 
 from __future__ import annotations
 
-import os
-import platform
-import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
-from pertharness.contract.errors import ChoiceError, DataError, FetchError, RecipeError
+from pertharness.contract.errors import ChoiceError, DataError, RecipeError
 from pertharness.contract.options import kind_of_prediction
-from pertharness.data.containers import is_zarr
-from pertharness.files.whole import sha256_file
 from pertharness.host.execution.executor import Executor
-from pertharness.host.execution.local import local_executor
-from pertharness.host.execution.nodes import Outcome
 from pertharness.host.execution.runner import Observer, Runner
-from pertharness.host.join.dataset_notes import notes_by_dataset, notes_by_file
-from pertharness.host.join.left_out import left_out_by_dataset
 from pertharness.host.join.memory import read_memory
 from pertharness.host.join.outputs import Board, write_outputs
-from pertharness.host.plan import Plan, Source, build_plan, plan_common_genes
-from pertharness.host.plugins.registry import Registry, look_up
+from pertharness.host.plan import Plan, plan_common_genes
+from pertharness.host.plugins.registry import Registry
 from pertharness.host.recipe import Recipe, write_recipe
+from pertharness.host.run.manifest import make_manifest
 from pertharness.host.store.in_use import Use, use_records
 from pertharness.host.store.records import Store
-from pertharness.host.store.sums import sums_of_record
-from pertharness.version import __version__
 
-MANIFEST_FORMAT = 1
 BAD = ("failed", "invalid", "timeout", "crashed")
 
 
@@ -63,40 +51,9 @@ class Finished:
         return any(self.counts[state] for state in BAD)
 
 
-def find_sources(recipe: Recipe, registry: Registry, fetch: Callable[[str, Any], Path]) -> dict[str, Source]:
-    """Return the file of each dataset of a recipe; what has to be fetched is fetched.
-
-    Raises
-    ------
-    RecipeError
-        If a dataset that needs a file names none, or the file is not there.
-    """
-    sources = {}
-    for name, entry in recipe.datasets.items():
-        offered = look_up(registry.datasets, entry.offer)
-        if entry.file is not None:
-            if not entry.file.is_file() and not is_zarr(entry.file):
-                what = f"there is no file {str(entry.file)!r}" + (", it is a folder" if entry.file.is_dir() else "")
-                known = look_up(registry.datasets, entry.file.name) is not None
-                hint = f"; a recipe with [datasets.{entry.file.name}] means the dataset on offer" if known else ""
-                raise RecipeError(f"dataset {name!r}: {what}; expected an h5ad file or a zarr store{hint}")
-            sources[name] = Source(entry.file.absolute(), sha256_file(entry.file))
-        elif offered is not None and offered.offer.takes_file:
-            raise RecipeError(
-                f"dataset {name!r}: {entry.offer!r} reads a file; give --data FILE.h5ad, or file = in the recipe"
-            )
-        elif offered is not None and offered.offer.source is not None:
-            try:
-                path = fetch(entry.offer, offered.offer.source)
-                sources[name] = Source(path, sha256_file(path))
-            except FetchError as error:  # the others still run
-                sources[name] = Source(problem=str(error))
-    return sources
-
-
 def carry_out(
     recipe: Recipe, registry: Registry, store: Store, plan: Plan, folder: Path, *, executor: Executor,
-    retry: frozenset[str], observer: Observer | None, command: list[str], files_first: bool = False,
+    retry: frozenset[str], observer: Observer | None, command: Sequence[str], files_first: bool = False,
 ) -> Finished:  # fmt: skip
     """Do the jobs of a plan and write the run's folder.
 
@@ -124,7 +81,7 @@ def carry_out(
 
 def _carry_out(
     recipe: Recipe, registry: Registry, store: Store, plan: Plan, folder: Path, *, executor: Executor,
-    retry: frozenset[str], observer: Observer | None, command: list[str], use: Use, files_first: bool,
+    retry: frozenset[str], observer: Observer | None, command: Sequence[str], use: Use, files_first: bool,
 ) -> Finished:  # fmt: skip
     started = datetime.now(timezone.utc)
     sources = [path for node in plan.nodes.values() for role, path in node.job.inputs.items() if role == "source"]
@@ -140,7 +97,7 @@ def _carry_out(
     if common and observer:
         observer.planned(len(common))
     outcomes = runner.run(common)
-    manifest = _manifest(recipe, registry, store, plan, outcomes, command, started)
+    manifest = make_manifest(recipe, registry, store, plan, outcomes, command, started)
     board = write_outputs(recipe, plan, outcomes, store, folder, manifest, memory)
     counts: Counter[str] = Counter(outcome.state for outcome in outcomes.values())
     counts.update(attempt.state for attempt in plan.attempts if attempt.reason)
@@ -171,72 +128,3 @@ def _read_files(plan: Plan, runner: Runner) -> None:
         status = outcomes[key].status
         if status is not None and status.type == DataError.__name__:
             raise RecipeError(f"predictions {plan.nodes[key].job.name!r}: {status.message}")
-
-
-def make_executor(recipe: Recipe, store: Store) -> Executor:
-    """Return what the jobs of a recipe run on, with the limits that it sets.
-
-    Raises
-    ------
-    RecipeError
-        If the isolation that it asks for is not to be had there.
-    """
-    resources = recipe.resources
-    slots = resources.jobs or max(1, (os.cpu_count() or 1) // resources.threads)
-    return local_executor(store.root, slots=slots, isolation=resources.isolation)
-
-
-def plan_run(
-    recipe: Recipe, registry: Registry, store: Store, executor: Executor, fetch: Callable[[str, Any], Path]
-) -> Plan:
-    """Return the plan of a recipe, its datasets' files found or fetched."""
-    try:
-        return build_plan(recipe, registry, store, find_sources(recipe, registry, fetch), executor)
-    except RecipeError as error:  # what is missed may be what a plugin that cannot be used would have offered
-        told = [f"plugin {one.plugin!r} cannot be used ({one.state}): {one.message}" for one in registry.problems]
-        raise RecipeError("; ".join([str(error), *told])) from None
-
-
-def _manifest(
-    recipe: Recipe, registry: Registry, store: Store, plan: Plan, outcomes: Mapping[str, Outcome], command: list[str],
-    started: datetime,
-) -> dict[str, Any]:  # fmt: skip
-    records = {
-        key: {
-            "stage": node.stage,
-            "title": node.title,
-            "state": outcomes[key].state,
-            "message": outcomes[key].message,
-            **sums_of_record(store.record(node.stage, key), outcomes[key].status),
-        }
-        for key, node in plan.nodes.items()
-    }
-    attempts = [
-        {
-            "dataset": a.dataset, "task": a.task.name, "seed": a.seed, "training_seed": a.training_seed,
-            "plugin": a.plugin, "model": a.model, "params": a.params, "split": a.split, "prediction": a.prediction,
-            "scores": a.scores, "common": a.common, "reason": a.reason, "state": a.state,
-        }
-        for a in [*plan.attempts, *plan.duplicates]
-    ]  # fmt: skip
-    plugins = {
-        name: {
-            **one.identity(), "python": str(one.python), "python_version": one.python_version,
-            "environment_folder": one.folder, "packages": dict(one.packages),
-        }
-        for name, one in registry.plugins.items()
-    }  # fmt: skip
-    notes = notes_by_dataset(plan, outcomes)
-    return {
-        "format": MANIFEST_FORMAT, "name": recipe.name, "pertharness": __version__, "python": platform.python_version(),
-        "platform": platform.platform(), "cores": os.cpu_count(), "command": command, "store": str(store.root),
-        "started": started.isoformat(timespec="seconds"),
-        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "plugins": plugins,
-        "problems": [{"plugin": p.plugin, "state": p.state, "message": p.message} for p in registry.problems],
-        "notes": plan.notes, "datasets": plan.datasets, "dataset_notes": notes,
-        "prediction_notes": notes_by_file(plan, outcomes),
-        "left_out": left_out_by_dataset(plan, outcomes, store, notes),
-        "attempts": attempts, "records": records,
-        "executable": sys.executable,
-    }  # fmt: skip

@@ -71,7 +71,10 @@ class LiveDisplay(PlainDisplay):
         super().__init__(console, total)
         self._bar = Progress(TextColumn("jobs"), BarColumn(bar_width=40), MofNCompleteColumn(), console=console)
         self._all = self._bar.add_task("jobs", total=total)
-        self._live = Live(self._bar, console=console, transient=True, auto_refresh=False)
+        # What others print meanwhile stays theirs: the streams of a process are not a display's to replace.
+        self._live = Live(
+            self._bar, console=console, transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
+        )
         self._shown = 0.0
 
     def __enter__(self) -> LiveDisplay:
@@ -91,7 +94,7 @@ class LiveDisplay(PlainDisplay):
     def ended(self, node: Node, outcome: Outcome) -> None:
         """Advance the bar; print only what did not go well, and what was said of a dataset."""
         self._bar.advance(self._all)
-        if (outcome.fresh and outcome.state != "done") or _shown_notes(node, outcome):
+        if is_unusual(node, outcome):
             super().ended(node, outcome)
         else:
             self.ended_jobs += 1
@@ -116,6 +119,11 @@ class LiveDisplay(PlainDisplay):
 def make_display(console: Console, total: int) -> PlainDisplay:
     """Return the display that fits where the output goes."""
     return LiveDisplay(console, total) if console.is_terminal else PlainDisplay(console, total)
+
+
+def is_unusual(node: Node, outcome: Outcome) -> bool:
+    """Return whether a person should read of a job even where others are only counted."""
+    return (outcome.fresh and outcome.state != "done") or bool(_shown_notes(node, outcome))
 
 
 def _shown_notes(node: Node, outcome: Outcome) -> list[str]:

@@ -1,0 +1,74 @@
+"""The folder of a run as it is read: its manifest, checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pertharness.contract.errors import RecipeError
+from pertharness.host.text.did_you_mean import expected
+
+MANIFEST_FORMAT = 1
+
+
+def folder_of_run(run: Path) -> Path:
+    """Return the folder of a run that is named by it, or by its name under ``runs``."""
+    return run if run.is_dir() else Path("runs") / run
+
+
+def read_manifest(run: Path) -> dict[str, Any]:
+    """Return the manifest of a run's folder.
+
+    Raises
+    ------
+    RecipeError
+        If there is none.
+    """
+    try:
+        manifest: dict[str, Any] = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+        if manifest["format"] != MANIFEST_FORMAT:
+            raise ValueError(f"format {manifest['format']!r} of manifest.json, this version reads {MANIFEST_FORMAT}")
+        if not all({"stage", "state"} <= {*record} for record in manifest["records"].values()):
+            raise ValueError("manifest.json names records without stage or state")
+        _check_parts(manifest)
+    except (FileNotFoundError, NotADirectoryError):
+        known = sorted(path.parent.name for path in run.parent.glob("*/manifest.json"))
+        what = "is not the folder of a run (it has no manifest.json)" if run.exists() else "is no run"
+        raise RecipeError(f"{str(run)!r} {what}; in {str(run.parent)!r}: {expected(run.name, known)}") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise RecipeError(f"{str(run)!r} is not the folder of a run ({error}); name one such as runs/demo") from None
+    return manifest
+
+
+_FIELDS: dict[str, type] = {
+    "attempts": list, "datasets": dict, "records": dict, "tables": dict, "store": str, "finished": str,
+}  # fmt: skip
+_PARTS: dict[str, type] = {
+    "dataset": str, "task": str, "seed": int, "training_seed": int, "plugin": str, "model": str, "params": str,
+    "prediction": str, "reason": str, "state": str,
+}  # fmt: skip
+"""What is read of an attempt."""
+
+
+def _check_parts(manifest: dict[str, Any]) -> None:
+    """Raise a ValueError if a manifest is not what a run leaves."""
+    for name, kind in _FIELDS.items():
+        if not isinstance(manifest.get(name, kind()), kind):
+            raise ValueError(f"{name!r} of manifest.json is {manifest[name]!r:.60}")
+    for attempt in manifest["attempts"]:
+        for name, kind in _PARTS.items():
+            if not isinstance(attempt[name], kind):
+                raise ValueError(f"{name!r} of an attempt in manifest.json is {attempt[name]!r:.60}")
+        record = manifest["records"][attempt["prediction"]] if not attempt["reason"] else attempt | {"message": ""}
+        if {"state", "message"} - set(record):
+            raise ValueError(f"the record {attempt['prediction']!r:.60} in manifest.json has no state or message")
+
+
+def state_of(manifest: Mapping[str, Any], attempt: Mapping[str, Any]) -> tuple[str, str]:
+    """Return state and message of an attempt's prediction."""
+    if attempt["reason"]:
+        return attempt["state"], attempt["reason"]
+    record = manifest["records"][attempt["prediction"]]
+    return record["state"], record["message"]

@@ -1,0 +1,67 @@
+"""The manifest of a run as it is made: what was run, on what, with which plugins, and what came of each job."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from pertharness.host.execution.nodes import Outcome
+from pertharness.host.join.dataset_notes import notes_by_dataset, notes_by_file
+from pertharness.host.join.left_out import left_out_by_dataset
+from pertharness.host.plan import Plan
+from pertharness.host.plugins.registry import Registry
+from pertharness.host.recipe import Recipe
+from pertharness.host.run.folder import MANIFEST_FORMAT
+from pertharness.host.store.records import Store
+from pertharness.host.store.sums import sums_of_record
+from pertharness.version import __version__
+
+
+def make_manifest(
+    recipe: Recipe, registry: Registry, store: Store, plan: Plan, outcomes: Mapping[str, Outcome],
+    command: Sequence[str], started: datetime,
+) -> dict[str, Any]:  # fmt: skip
+    """Return what ``manifest.json`` is to hold, but for the names of the tables beside the scores."""
+    records = {
+        key: {
+            "stage": node.stage,
+            "title": node.title,
+            "state": outcomes[key].state,
+            "message": outcomes[key].message,
+            **sums_of_record(store.record(node.stage, key), outcomes[key].status),
+        }
+        for key, node in plan.nodes.items()
+    }
+    attempts = [
+        {
+            "dataset": a.dataset, "task": a.task.name, "seed": a.seed, "training_seed": a.training_seed,
+            "plugin": a.plugin, "model": a.model, "params": a.params, "split": a.split, "prediction": a.prediction,
+            "scores": a.scores, "common": a.common, "reason": a.reason, "state": a.state,
+        }
+        for a in [*plan.attempts, *plan.duplicates]
+    ]  # fmt: skip
+    plugins = {
+        name: {
+            **one.identity(), "python": str(one.python), "python_version": one.python_version,
+            "environment_folder": one.folder, "packages": dict(one.packages),
+        }
+        for name, one in registry.plugins.items()
+    }  # fmt: skip
+    notes = notes_by_dataset(plan, outcomes)
+    return {
+        "format": MANIFEST_FORMAT, "name": recipe.name, "pertharness": __version__, "python": platform.python_version(),
+        "platform": platform.platform(), "cores": os.cpu_count(), "command": list(command), "store": str(store.root),
+        "started": started.isoformat(timespec="seconds"),
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "plugins": plugins,
+        "problems": [{"plugin": p.plugin, "state": p.state, "message": p.message} for p in registry.problems],
+        "notes": plan.notes, "datasets": plan.datasets, "dataset_notes": notes,
+        "prediction_notes": notes_by_file(plan, outcomes),
+        "left_out": left_out_by_dataset(plan, outcomes, store, notes),
+        "attempts": attempts, "records": records,
+        "executable": sys.executable,
+    }  # fmt: skip
