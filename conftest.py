@@ -24,6 +24,7 @@ SLOW_VERSIONS = frozenset({
     "tests/test_awkward_labels.py",
     "tests/test_end_to_end.py",
     "tests/test_older_runs.py",
+    "tests/test_python_door.py",
 })  # fmt: skip
 SLOW = SLOW_VERSIONS | frozenset({
     "core/tests/test_environment_settings.py",

@@ -1,7 +1,8 @@
 """pertharness: benchmark models that predict how cells respond to genetic perturbations.
 
-For plugin authors: ``hookimpl``, the parts of a card, ``settings_of`` and ``read_settings``, ``make_prediction``,
-``Scores`` with its ``COLUMNS``, and ``Skip``.
+For users: ``run``, ``load_run``, ``load_dataset``, ``make_split``, ``score``, ``compare`` and ``list_models``; see
+``docs/python.md``. For plugin authors: ``hookimpl``, the parts of a card, ``settings_of`` and ``read_settings``,
+``make_prediction``, ``Scores`` with its ``COLUMNS``, and ``Skip``.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pertharness.contract.cards import SideFile as SideFile
     from pertharness.contract.cards import TableOffer as TableOffer
     from pertharness.contract.errors import DataError as DataError
+    from pertharness.contract.errors import PertharnessError as PertharnessError
     from pertharness.contract.errors import Skip as Skip
     from pertharness.contract.hookspecs import hookimpl as hookimpl
     from pertharness.contract.jobs import Task as Task
@@ -40,9 +42,22 @@ if TYPE_CHECKING:
     from pertharness.contract.settings import read_settings as read_settings
     from pertharness.contract.settings import settings_of as settings_of
     from pertharness.data.canonical import control_mean as control_mean
+    from pertharness.host.api.comparison import compare as compare
+    from pertharness.host.api.data import load_dataset as load_dataset
+    from pertharness.host.api.data import make_split as make_split
+    from pertharness.host.api.models import list_models as list_models
+    from pertharness.host.api.results import Run as Run
+    from pertharness.host.api.results import load_run as load_run
+    from pertharness.host.api.run_comparison import RunComparison as RunComparison
+    from pertharness.host.api.runs import run as run
+    from pertharness.host.api.scoring import score as score
 
-# Loaded when first asked for, so that `pertharness --help` and a worker start at once.
+# Loaded when first asked for, so that `import pertharness`, `pertharness --help` and a worker start at once.
 _HOME = {
+    "PertharnessError": "contract.errors", "Run": "host.api.results", "RunComparison": "host.api.run_comparison",
+    "compare": "host.api.comparison", "list_models": "host.api.models", "load_dataset": "host.api.data",
+    "load_run": "host.api.results", "make_split": "host.api.data", "run": "host.api.runs",
+    "score": "host.api.scoring",
     "Card": "contract.cards", "DatasetOffer": "contract.cards", "EmbeddingOffer": "contract.cards",
     "MetricOffer": "contract.cards", "ModelOffer": "contract.cards", "Needs": "contract.cards",
     "ParameterHelp": "contract.cards", "RecipeOffer": "contract.cards",
@@ -63,3 +78,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'pertharness' has no attribute {name!r}")
     return getattr(import_module(f"pertharness.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names, for completion: they need not be loaded yet."""
+    return [*__all__, "__version__"]

@@ -38,6 +38,7 @@ COMMANDS = {
     "verify": ("pertharness.host.cli.verify", "Hash a run or a store again, and name what differs."),
     "store": ("pertharness.host.cli.store", "Show what the store takes up, and remove what nobody needs."),
     "tables": ("pertharness.host.cli.tables", "List or print the tables that a run has beside its leaderboard."),
+    "compare": ("pertharness.host.cli.compare", "Show what differs between two runs."),
     "export": ("pertharness.host.cli.export", "Write each model's predictions of a run as h5ad."),
     "check": ("pertharness.host.cli.check", "Hold a plugin against the conformance kit."),
     "env": ("pertharness.host.cli.env", "Build, list, show and remove the environments of plugins."),

@@ -50,8 +50,8 @@ def dataset_entry(data: str | Path, params: Mapping[str, Any]) -> dict[str, Any]
         plain["pool"] = [plain["pool"]]
     if isinstance(label_map := plain.get("label_map"), str):
         plain["label_map"] = str(Path(label_map).expanduser().absolute())
-    place = {"file": Path(data).expanduser().absolute()} if is_file(data) else {"offer": str(data)}
-    return {**place, "params": plain}
+    source = {"file": Path(data).expanduser().absolute()} if is_file(data) else {"offer": str(data)}
+    return {**source, "params": plain}
 
 
 def _plain(value: Any) -> Any:

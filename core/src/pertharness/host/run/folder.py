@@ -34,9 +34,9 @@ def read_manifest(run: Path) -> dict[str, Any]:
             raise ValueError("manifest.json names records without stage or state")
         _check_parts(manifest)
     except (FileNotFoundError, NotADirectoryError):
-        known = sorted(path.parent.name for path in run.parent.glob("*/manifest.json"))
+        names = sorted(path.parent.name for path in run.parent.glob("*/manifest.json"))
         what = "is not the folder of a run (it has no manifest.json)" if run.exists() else "is no run"
-        raise RecipeError(f"{str(run)!r} {what}; in {str(run.parent)!r}: {expected(run.name, known)}") from None
+        raise RecipeError(f"{str(run)!r} {what}; in {str(run.parent)!r}: {expected(run.name, names)}") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RecipeError(f"{str(run)!r} is not the folder of a run ({error}); name one such as runs/demo") from None
     return manifest

@@ -38,18 +38,19 @@ def make_manifest(
     }
     attempts = [
         {
-            "dataset": a.dataset, "task": a.task.name, "seed": a.seed, "training_seed": a.training_seed,
-            "plugin": a.plugin, "model": a.model, "params": a.params, "split": a.split, "prediction": a.prediction,
-            "scores": a.scores, "common": a.common, "reason": a.reason, "state": a.state,
+            "dataset": attempt.dataset, "task": attempt.task.name, "seed": attempt.seed,
+            "training_seed": attempt.training_seed, "plugin": attempt.plugin, "model": attempt.model,
+            "params": attempt.params, "split": attempt.split, "prediction": attempt.prediction,
+            "scores": attempt.scores, "common": attempt.common, "reason": attempt.reason, "state": attempt.state,
         }
-        for a in [*plan.attempts, *plan.duplicates]
+        for attempt in [*plan.attempts, *plan.duplicates]
     ]  # fmt: skip
     plugins = {
         name: {
-            **one.identity(), "python": str(one.python), "python_version": one.python_version,
-            "environment_folder": one.folder, "packages": dict(one.packages),
+            **plugin.identity(), "python": str(plugin.python), "python_version": plugin.python_version,
+            "environment_folder": plugin.folder, "packages": dict(plugin.packages),
         }
-        for name, one in registry.plugins.items()
+        for name, plugin in registry.plugins.items()
     }  # fmt: skip
     notes = notes_by_dataset(plan, outcomes)
     return {

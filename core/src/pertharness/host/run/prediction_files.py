@@ -30,7 +30,7 @@ def check_prediction_file(path: Path, choices: Mapping[str, str]) -> None:
     """
     if not path.is_file() and not is_zarr(path):
         raise RecipeError(f"there is no file {str(path)!r}; expected predictions as h5ad")
-    # Whatever is wrong with a file of a user's, it is opened by another process than this one.
+    # A damaged file can crash the library that reads it: another process opens it.
     request = json.dumps({"file": str(path.absolute()), "choices": dict(choices)})
     command = [sys.executable, "-I", "-m", "pertharness.worker.external.check"]
     done = subprocess.run(command, input=request, capture_output=True, text=True, encoding="utf-8", check=False)

@@ -20,7 +20,7 @@ SPLITS: dict[str, dict[str, Any]] = {"double": {"kind": "double"}, "single": {"k
 
 def quick_recipe(
     data: Sequence[str | Path] | Mapping[str, str | Path], *, tasks: Sequence[str] = (), split: Path | None = None,
-    params: Mapping[str, Any] | None = None,
+    params: Mapping[str, Any] | None = None, own_params: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Recipe:  # fmt: skip
     """Return the recipe of ``run --all``: the demo data or the given ones, both tasks or the given split.
 
@@ -35,6 +35,8 @@ def quick_recipe(
         JSON of a split, in place of those that are drawn.
     params
         How the data are read.
+    own_params
+        How the dataset of a name is read where `params` does not say otherwise.
 
     Raises
     ------
@@ -44,7 +46,11 @@ def quick_recipe(
     named = data if isinstance(data, Mapping) else {dataset_name(item): item for item in data}
     if len(named) < len(data):
         raise RecipeError(f"two of {[str(item) for item in data]} have the same name; rename one, it names the dataset")
-    datasets = {name: dataset_entry(item, params or {}) for name, item in (named or {"demo": "demo"}).items()}
+    own = own_params or {}
+    datasets = {
+        name: dataset_entry(item, {**own.get(name, {}), **(params or {})})
+        for name, item in (named or {"demo": "demo"}).items()
+    }
     if split is not None:
         name = tasks[0] if tasks else task_of_split(split)
         entries = [{"name": name, "split": {"kind": "file", "file": split.absolute()}, "reference": REFERENCES[name]}]

@@ -30,8 +30,8 @@ class Choices:
     ----------
     data, tasks, split
         Of a run without a recipe: see `pertharness.host.run.quick.quick_recipe`.
-    params
-        How the data are read, of a run without a recipe.
+    params, own_params
+        How the data are read, of a run without a recipe: all of them, and each by its name.
     demo
         The demo data take the place of the recipe's.
     seeds, models, scorers
@@ -44,6 +44,7 @@ class Choices:
     tasks: Sequence[str] = ()
     split: Path | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
+    own_params: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     demo: bool = False
     name: str | None = None
     seeds: str | Sequence[int] | None = None
@@ -69,7 +70,10 @@ def choose_recipe(source: Path | Mapping[str, Any] | None, choices: Choices) -> 
         If the recipe or a choice cannot be carried out, with what was expected.
     """
     if source is None:
-        recipe = quick_recipe(choices.data, tasks=choices.tasks, split=choices.split, params=choices.params)
+        recipe = quick_recipe(
+            choices.data, tasks=choices.tasks, split=choices.split, params=choices.params,
+            own_params=choices.own_params,
+        )  # fmt: skip
     else:
         if choices.params:
             name = next(iter(choices.params))

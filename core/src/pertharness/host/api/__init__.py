@@ -1,0 +1,1 @@
+"""The functions of ``import pertharness``: runs, data, splits and scores without the command line."""
