@@ -48,9 +48,14 @@ def doctor(store: Path | None) -> None:
         (f"plugin {name}", f"{p.ref.version}, module {p.ref.module}, {'its environment' if p.folder else 'installed'}")
         for name, p in sorted(registry.plugins.items())
     ]
-    rows += [(f"environment {name}", ", ".join(filter(None, said))) for name, *said in environment_rows(open_folder())]
+    rows += [
+        (f"environment {name}", ", ".join(filter(None, facts))) for name, *facts in environment_rows(open_folder())
+    ]
     rows += _models(registry, machine, default_folder(), root if root.exists() else cache_folder())
-    rows += [(f"plugin {one.plugin}", f"CANNOT BE USED ({one.state}): {one.message}") for one in registry.problems]
+    rows += [
+        (f"plugin {problem.plugin}", f"CANNOT BE USED ({problem.state}): {problem.message}")
+        for problem in registry.problems
+    ]
     for line in columns(rows):
         echo(line)
     if registry.problems:
@@ -98,11 +103,12 @@ def _data(registry: Registry, folder: Path) -> list[tuple[str, str]]:
     """Return which published datasets are there."""
     from pertharness.host.fetch import local_file
 
-    published = {name: one.offer.source for name, one in sorted(registry.datasets.items()) if one.offer.source}
+    sources = {name: offered.offer.source for name, offered in sorted(registry.datasets.items())}
+    published = {name: source for name, source in sources.items() if source}
     here = [name for name, source in published.items() if local_file(source, name, folder)]
     away = [name for name in published if name not in here]
-    said = [f"fetched: {', '.join(here) or 'none'}"] + ([f"not fetched: {', '.join(away)}"] if away else [])
-    return [("data", f"{folder}: {'; '.join(said)}")]
+    parts = [f"fetched: {', '.join(here) or 'none'}"] + ([f"not fetched: {', '.join(away)}"] if away else [])
+    return [("data", f"{folder}: {'; '.join(parts)}")]
 
 
 def _models(registry: Registry, machine: Machine, folder: Path, memory: Path) -> list[tuple[str, str]]:
@@ -110,23 +116,26 @@ def _models(registry: Registry, machine: Machine, folder: Path, memory: Path) ->
     from pertharness.host.execution.hardware import missing_hardware
     from pertharness.host.plugins.weights import all_declared, declared_by, examine
 
-    found = {(one.plugin, one.file.wanted): examine(one, folder, memory) for one in all_declared(registry)}
+    examined = {
+        (declared.plugin, declared.file.wanted): examine(declared, folder, memory)
+        for declared in all_declared(registry)
+    }
     rows = [
-        (f"weights {one.declared.plugin}", one.reason or f"{one.declared.title} is there, {one.path}")
-        for one in found.values()
+        (f"weights {file.declared.plugin}", file.reason or f"{file.declared.title} is there, {file.path}")
+        for file in examined.values()
     ]
     offers: list[tuple[str, Offered[ModelOffer] | Offered[EmbeddingOffer]]] = [
-        *((f"model {name}", one) for name, one in sorted(registry.models.items())),
-        *((f"embedding {name}", one) for name, one in sorted(registry.embeddings.items())),
+        *((f"model {name}", offered) for name, offered in sorted(registry.models.items())),
+        *((f"embedding {name}", offered) for name, offered in sorted(registry.embeddings.items())),
     ]
     for title, offered in offers:
-        files = [found[one.plugin, one.file.wanted] for one in declared_by(registry, offered)]
-        needed = [one for one in files if one.condition == "damaged" or not one.declared.file.optional]
-        lacks = [missing_hardware(offered.offer.needs, "cuda", machine) or "", *(one.reason for one in needed)]
-        said = "; ".join(filter(None, lacks))
-        absent = [one.declared.file.wanted for one in files if one.condition == "missing" and one not in needed]
+        files = [examined[declared.plugin, declared.file.wanted] for declared in declared_by(registry, offered)]
+        needed = [file for file in files if file.condition == "damaged" or not file.declared.file.optional]
+        reasons = [missing_hardware(offered.offer.needs, "cuda", machine) or "", *(file.reason for file in needed)]
+        lacks = "; ".join(filter(None, reasons))
+        absent = [file.declared.file.wanted for file in files if file.condition == "missing" and file not in needed]
         without = f"; optional files that are not: {', '.join(absent)}" if absent else ""
-        rows.append((title, f"lacks: {said}" if said else f"can run here{without}"))
+        rows.append((title, f"lacks: {lacks}" if lacks else f"can run here{without}"))
     return rows
 
 

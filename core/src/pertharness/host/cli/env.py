@@ -90,19 +90,20 @@ def environment_rows(folder: Folder) -> list[tuple[str, ...]]:
 
     rows: list[tuple[str, ...]] = []
     used = set()
-    for name, one in folder.all_current():
-        if one is None:
+    for name, current in folder.all_current():
+        if current is None:
             rows.append((name, "", "broken", "", "", "its file cannot be read; build it again"))
             continue
-        state, why = fitness(folder, one)
-        used.add(one.folder)
-        rows.append(_row(one, state, why))
-    return rows + [_row(one, "old", "") for one in folder.built() if one.folder not in used]
+        state, why = fitness(folder, current)
+        used.add(current.folder)
+        rows.append(_row(current, state, why))
+    return rows + [_row(built, "old", "") for built in folder.built() if built.folder not in used]
 
 
-def _row(one: Environment, state: str, why: str) -> tuple[str, ...]:
-    packages = f"{len(one.packages)} packages"
-    return (one.name, one.version, state, f"Python {one.python}", packages, f"{one.folder}  {why or one.asked}")
+def _row(built: Environment, state: str, why: str) -> tuple[str, ...]:
+    packages = f"{len(built.packages)} packages"
+    place = f"{built.folder}  {why or built.asked}"
+    return (built.name, built.version, state, f"Python {built.python}", packages, place)
 
 
 @env.command()
@@ -113,23 +114,24 @@ def show(name: str) -> None:
     from pertharness.host.environments.folder import fitness
 
     folder = _opened()
-    one = folder.current(name)
-    known = [known for known, _ in folder.all_current()]
-    if one is None and name in known:
+    current = folder.current(name)
+    names = [known for known, _ in folder.all_current()]
+    if current is None and name in names:
         file = f"{folder.root / name!s}.json"
         raise BuildError(f"{file!r} cannot be read; build it again: pertharness env build {name}")
-    if one is None:
-        raise BuildError(f"no environment {name!r}; available: {', '.join(known) or 'none'}")
-    state, why = fitness(folder, one)
+    if current is None:
+        raise BuildError(f"no environment {name!r}; available: {', '.join(names) or 'none'}")
+    state, why = fitness(folder, current)
     facts = {
-        "name": one.name, "plugin": f"{one.distribution} {one.version}, module {one.module}", "asked for as": one.asked,
-        "state": f"{state}: {why}" if why else state, "folder": str(folder.path_of(one)),
-        "Python": f"{one.python} of {one.interpreter}, asked for {one.wanted_python}",
-        "lock": one.lock + (", asked for with --cpu" if one.cpu_only else ""),
-        "built": f"{one.built}, in {one.seconds:g} s",
+        "name": current.name,
+        "plugin": f"{current.distribution} {current.version}, module {current.module}", "asked for as": current.asked,
+        "state": f"{state}: {why}" if why else state, "folder": str(folder.path_of(current)),
+        "Python": f"{current.python} of {current.interpreter}, asked for {current.wanted_python}",
+        "lock": current.lock + (", asked for with --cpu" if current.cpu_only else ""),
+        "built": f"{current.built}, in {current.seconds:g} s",
     }  # fmt: skip
-    rows = [*facts.items(), *(("note", note) for note in one.notes)]
-    for line in columns([*rows, *((f"  {package}", version) for package, version in one.packages.items())]):
+    rows = [*facts.items(), *(("note", note) for note in current.notes)]
+    for line in columns([*rows, *((f"  {package}", version) for package, version in current.packages.items())]):
         echo(line)
 
 

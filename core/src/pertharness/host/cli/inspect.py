@@ -64,9 +64,12 @@ def _offers(registry: Registry, what: str) -> list[tuple[str, ...]]:
         "scorers": lambda offer: (",".join(f"{metric.id}({metric.direction})" for metric in offer.metrics),),
     }
     return [
-        (name, f"{one.plugin.ref.name} {one.plugin.ref.version}", *details[what](one.offer), one.offer.summary)
-        for name, one in sorted(getattr(registry, what).items())
-    ]
+        (
+            name, f"{offered.plugin.ref.name} {offered.plugin.ref.version}", *details[what](offered.offer),
+            offered.offer.summary,
+        )
+        for name, offered in sorted(getattr(registry, what).items())
+    ]  # fmt: skip
 
 
 def _runs(folder: Path) -> list[tuple[str, ...]]:
@@ -117,12 +120,12 @@ def show(key: str, whole_log: bool, store: Path | None) -> None:
 def _describe_job(job: Job) -> list[tuple[str, str]]:
     """Return what was asked."""
     plugin = f"{job.plugin.name} {job.plugin.version}".strip()
-    said = [("stage", job.stage), ("plugin", plugin), ("name", job.name), ("params", json.dumps(job.params))]
-    said.append(("seed", str(job.seed)))
+    facts = [("stage", job.stage), ("plugin", plugin), ("name", job.name), ("params", json.dumps(job.params))]
+    facts.append(("seed", str(job.seed)))
     if task := job.task:
-        said.append(("task", f"{task.dataset}, {task.name}, {task.split_kind}, split seed {task.split_seed}"))
+        facts.append(("task", f"{task.dataset}, {task.name}, {task.split_kind}, split seed {task.split_seed}"))
     files = {**job.inputs, **job.references, **job.embeddings}
-    return said + [("reads", f"{role}: {path}") for role, path in files.items()]
+    return facts + [("reads", f"{role}: {path}") for role, path in files.items()]
 
 
 def _describe_end(status: Status) -> list[tuple[str, str]]:
