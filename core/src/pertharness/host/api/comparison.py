@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pertharness.host.api.results import Run, load_run
 from pertharness.host.api.run_comparison import RunComparison
-from pertharness.host.leaderboard.settings import model_label
+from pertharness.host.leaderboard.comparison import model_label
 
 if TYPE_CHECKING:
     import pandas as pd

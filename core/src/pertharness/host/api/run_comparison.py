@@ -8,7 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from pertharness.host.api.results import Run
-from pertharness.host.leaderboard.settings import model_label
+from pertharness.host.leaderboard.comparison import model_label
 from pertharness.host.text.printable import printable
 
 if TYPE_CHECKING:
