@@ -16,12 +16,12 @@ from pertharness.contract.errors import DataError, PertharnessError, RecipeError
 from pertharness.contract.jobs import Job, PluginRef, Status
 from pertharness.host.api.arguments import check_words, several
 from pertharness.host.api.comparison import compare
-from pertharness.host.api.frames import Tables, read_frame
+from pertharness.host.api.frames import RunTables, read_frame
 from pertharness.host.api.html import html_of_run, html_table
 from pertharness.host.api.inputs import file_of, name_data, write_data
 from pertharness.host.api.progress import NotebookDisplay, RichReporter, make_reporter
-from pertharness.host.api.records import Failure
 from pertharness.host.api.results import Run
+from pertharness.host.api.run_records import Failure
 from pertharness.host.execution.nodes import Node, Outcome
 from pertharness.host.run.datasets import dataset_entry, dataset_name, is_file
 from pertharness.host.run.recipes import Choices, choose_recipe
@@ -71,7 +71,7 @@ def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
 
 def test_tables_are_a_mapping(tmp_path: Path) -> None:
     (tmp_path / "curves.csv").write_text("model,value\nmean,1\n")
-    tables = Tables(tmp_path, {"curves": {"rows": 1, "summary": "Mean curves"}})
+    tables = RunTables(tmp_path, {"curves": {"rows": 1, "summary": "Mean curves"}})
     assert [*tables] == ["curves"]
     assert len(tables["curves"]) == 1
     assert repr(tables) == "Tables:\n  curves: 1 rows, Mean curves"

@@ -20,7 +20,7 @@ from pertharness.host.cli.export import export
 from pertharness.host.cli.inspect import list_, show
 from pertharness.host.execution.nodes import Node, Outcome
 from pertharness.host.run.display import LiveDisplay, PlainDisplay
-from pertharness.host.run.folder import read_manifest
+from pertharness.host.run.run_folder import read_manifest
 from pertharness.host.store.records import Store
 from rich.console import Console
 

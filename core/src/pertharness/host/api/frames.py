@@ -46,7 +46,7 @@ def read_frame(path: Path) -> pd.DataFrame:
     return frame
 
 
-class Tables(Mapping[str, "pd.DataFrame"]):
+class RunTables(Mapping[str, "pd.DataFrame"]):
     """The tables that a run has beside its leaderboard, by name; each is read when it is asked for."""
 
     def __init__(self, folder: Path, described: Mapping[str, Mapping[str, Any]]) -> None:

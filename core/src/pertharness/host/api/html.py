@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from pertharness.host.api.records import Failure
+from pertharness.host.api.run_records import Failure
 from pertharness.host.join.memory import read_memory
 from pertharness.host.leaderboard.markdown import sections
 from pertharness.host.leaderboard.tables import Note, Table, table_of

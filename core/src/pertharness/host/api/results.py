@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pertharness.host.api.frames import Tables, read_frame
-from pertharness.host.api.records import Failure, Record, failures_of, find_record
-from pertharness.host.run.folder import folder_of_run, read_manifest
-from pertharness.host.run.predictions import find_attempt, read_prediction
+from pertharness.host.api.frames import RunTables, read_frame
+from pertharness.host.api.run_records import Failure, Record, failures_of, find_record
+from pertharness.host.run.read_predictions import find_attempt, read_prediction
+from pertharness.host.run.run_folder import folder_of_run, read_manifest
 from pertharness.host.store.records import Store
 
 if TYPE_CHECKING:
@@ -60,9 +60,9 @@ class Run:
         return read_frame(self.folder / "costs.csv")
 
     @property
-    def tables(self) -> Tables:
+    def tables(self) -> RunTables:
         """The tables beside the leaderboard, by name."""
-        return Tables(self.folder / "tables", self.manifest.get("tables", {}))
+        return RunTables(self.folder / "tables", self.manifest.get("tables", {}))
 
     @property
     def failed(self) -> tuple[Failure, ...]:

@@ -13,8 +13,8 @@ from pertharness.files.whole import sha256_text
 from pertharness.host.cli.shared_options import FILE, store_option
 from pertharness.host.cli.streams import echo
 from pertharness.host.leaderboard.comparison import model_label
-from pertharness.host.run.folder import read_manifest, state_of
-from pertharness.host.run.predictions import read_prediction
+from pertharness.host.run.read_predictions import read_prediction
+from pertharness.host.run.run_folder import read_manifest, state_of
 from pertharness.host.store.records import Store
 
 _LONGEST = 200

@@ -14,7 +14,7 @@ from pertharness.contract.errors import RecipeError
 from pertharness.contract.jobs import Job, Status
 from pertharness.host.cli.shared_options import FILE, store_option
 from pertharness.host.cli.streams import echo
-from pertharness.host.run.folder import read_manifest
+from pertharness.host.run.run_folder import read_manifest
 from pertharness.host.store.records import JOB, LOG, Store, read_job
 from pertharness.host.text.printable import printable
 

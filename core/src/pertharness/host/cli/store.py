@@ -13,7 +13,7 @@ from pertharness.contract.errors import StoreError
 from pertharness.host.cli.inspect import columns
 from pertharness.host.cli.shared_options import FILE, store_option
 from pertharness.host.cli.streams import echo
-from pertharness.host.run.folder import folder_of_run, read_manifest
+from pertharness.host.run.run_folder import folder_of_run, read_manifest
 
 if TYPE_CHECKING:
     from pertharness.host.store.prune import Pruned

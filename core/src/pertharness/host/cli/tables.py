@@ -15,7 +15,7 @@ from pertharness.contract.errors import RecipeError
 from pertharness.host.cli.inspect import columns
 from pertharness.host.cli.streams import echo
 from pertharness.host.leaderboard.comparison import model_label
-from pertharness.host.run.folder import folder_of_run, read_manifest
+from pertharness.host.run.run_folder import folder_of_run, read_manifest
 from pertharness.host.text.csv_text import as_row
 from pertharness.host.text.did_you_mean import expected
 

@@ -13,7 +13,7 @@ import click
 from pertharness.contract.errors import RecipeError
 from pertharness.host.cli.shared_options import FILE, store_option
 from pertharness.host.cli.streams import echo, error_console
-from pertharness.host.run.folder import folder_of_run, read_manifest
+from pertharness.host.run.run_folder import folder_of_run, read_manifest
 
 if TYPE_CHECKING:
     from pertharness.host.store.verify import Finding, Verifier

@@ -15,7 +15,7 @@ from pertharness.host.join.left_out import left_out_by_dataset
 from pertharness.host.plan import Plan
 from pertharness.host.plugins.registry import Registry
 from pertharness.host.recipe import Recipe
-from pertharness.host.run.folder import MANIFEST_FORMAT
+from pertharness.host.run.run_folder import MANIFEST_FORMAT
 from pertharness.host.store.records import Store
 from pertharness.host.store.sums import sums_of_record
 from pertharness.version import __version__

@@ -11,7 +11,7 @@ from pertharness.contract.errors import DataError, RecipeError, StoreError
 from pertharness.contract.stages import PREDICTION
 from pertharness.contract.texts import storable
 from pertharness.host.leaderboard.comparison import model_label
-from pertharness.host.run.folder import state_of
+from pertharness.host.run.run_folder import state_of
 from pertharness.host.store.records import Store
 from pertharness.host.text.did_you_mean import expected
 
