@@ -151,6 +151,6 @@ def test_what_a_wheel_brings_compiled_is_not_what_is_run(shelf: Shelf) -> None:
     shelf.build(extra={name: forged})
     built, problems = find_environments(shelf.envs)
     assert problems == []
-    (path,) = Path(built["tiny"].place).glob(f"lib/python3*/site-packages/{name}")
+    (path,) = Path(built["tiny"].folder).glob(f"lib/python3*/site-packages/{name}")
     assert is_current(path, text)
     assert path.read_bytes() != forged

@@ -215,7 +215,7 @@ def test_a_python_that_is_not_here_is_named(shelf: Shelf, monkeypatch: pytest.Mo
 def test_a_wheel_without_lock_or_plugin_is_refused(shelf: Shelf) -> None:
     bare = {"pertharness_tiny/__init__.py": shelf.text}
     path = shelf.wheel(shelf.root, "pertharness-tiny", files=bare, points="tiny = pertharness_tiny")
-    with pytest.raises(BuildError, match=r"no pertharness_tiny/requirements\.lock .* pertharness env lock PATH"):
+    with pytest.raises(BuildError, match=r"no pertharness_tiny/requirements\.lock, .* pertharness env lock PATH"):
         build(str(path), shelf.envs)
     with pytest.raises(BuildError, match=r"other 1\.0 offers no pertharness plugin \(no entry point"):
         build(str(shelf.wheel(shelf.root, "other", files=bare)), shelf.envs)
@@ -359,7 +359,7 @@ def test_a_module_beside_the_package_of_a_plugin_is_part_of_it_in_every_environm
     there = plugin_of(built["tiny"].python, "tiny")
     assert there.source == built["tiny"].source
     for name in ("pertharness_tiny_work/__init__.py", "tiny_table.py"):
-        (path,) = Path(built["tiny"].place).glob(f"lib/python3*/site-packages/{name}")
+        (path,) = Path(built["tiny"].folder).glob(f"lib/python3*/site-packages/{name}")
         text = path.read_text()
         path.unlink()  # it may be a link to a cache
         path.write_text(text.replace("0.9", "0.1"))
