@@ -229,18 +229,23 @@ class Ground:
 
         `beside`: the harness is installed where the plugin is.
         """
-        before = set(self.store.glob("*/*/status.json"))
+        before = self._statuses()
         if beside:
             recipe = SPIES.partition("[environments")[0]
             self.run(recipe, isolation, f"beside-{isolation}", str(self.python))
         else:
             self.run(SPIES, isolation, f"spies-{isolation}")
-        made = [path.parent for path in set(self.store.glob("*/*/status.json")) - before]
+        made = [path.parent for path in self._statuses() - before]
         try:
             return self._read_logs(made, isolation)
         finally:
             for record in made:
                 shutil.rmtree(record)
+
+    def _statuses(self) -> set[Path]:
+        """Return the status of each record in the store, and of each card that is kept."""
+        cards = self.home / ".cache" / "pertharness" / "cards"
+        return {*self.store.glob("*/*/status.json"), *cards.glob("*/status.json")}
 
     @functools.cache  # noqa: B019 - there is one
     def alone(self, channels: tuple[str, ...], *, leaking: bool) -> dict[str, list[str]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pertharness.contract.jobs import Job, PluginRef, Status
 from pertharness.host.execution.nodes import Node, Outcome
-from pertharness.host.run.display import LiveDisplay, PlainDisplay, make_display
+from pertharness.host.run.display import LiveDisplay, PlainDisplay, VerboseDisplay, make_display
 from rich.console import Console
 
 
@@ -34,8 +34,25 @@ def shown(display: PlainDisplay) -> str:
     return text
 
 
-def test_plain_lines_name_what_was_done_and_why_something_failed() -> None:
-    text = shown(PlainDisplay(Console(file=io.StringIO(), width=80), 6))
+def test_plain_lines_name_what_failed_and_what_is_known_of_data() -> None:
+    display = make_display(Console(file=io.StringIO(), width=80), 6)
+    assert type(display) is PlainDisplay
+    assert shown(display).splitlines() == [
+        "[2/6] done    dataset mine",
+        "    labels: obs['condition']",
+        "[3/6] failed  model bad",
+        "    ValueError: no",
+        "[6/6] done    dataset known",
+        "    doubles: 2 of 5 lack one of their singles",
+    ]
+
+
+def test_verbose_lines_name_what_was_done_and_why_something_failed() -> None:
+    display = make_display(
+        Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None), 6, verbose=True
+    )
+    assert isinstance(display, VerboseDisplay)
+    text = shown(display)
     assert text.splitlines() == [
         "[1/6] done    score [red]l2[/red]",
         "[2/6] done    dataset mine",

@@ -24,7 +24,8 @@ from pertharness.host.execution.runner import Runner
 from pertharness.host.execution.watch import EVENTS
 from pertharness.host.plugins.registry import Registry, open_registry
 from pertharness.host.recipe import make_recipe
-from pertharness.host.run.session import carry_out, plan_run
+from pertharness.host.run.prepare import plan_run
+from pertharness.host.run.session import carry_out
 from pertharness.host.store.leases import Lease
 from pertharness.host.store.records import Store
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 from pathlib import Path
@@ -37,9 +38,9 @@ def tables_of(values: dict[str, list[float]]) -> list[Table]:
     return make_tables(frame, METRICS, SETTINGS, COMPARISON, COSTS)
 
 
-def on_terminal(tables: list[Table], notes: list[Note] | None = None, width: int = 80) -> str:
+def on_terminal(tables: list[Table], notes: list[Note] | None = None, width: int = 80, *, verbose: bool = True) -> str:
     console = Console(file=io.StringIO(), width=width)
-    print_leaderboard(tables, console, notes or [])
+    print_leaderboard(tables, console, notes or [], verbose=verbose)
     return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
 
 
@@ -83,6 +84,45 @@ def test_a_narrow_screen_leaves_out_costs_and_intervals_before_it_cuts_a_number(
         assert "…" not in text
         assert ("Not shown" in text) == bool(left_out)
         assert f"Not shown for lack of room: {left_out}; leaderboard.md" in " ".join(text.split()) or not left_out
+
+
+def with_others(primary: Table, *names: str) -> list[Table]:
+    """Return a table with others of the same models after it."""
+    return [primary, *(dataclasses.replace(primary, metric=name, primary=False) for name in names)]
+
+
+def test_the_first_screen_is_one_table_with_two_more_metrics_at_most() -> None:
+    [primary] = [table for table in tables_of({"additive": [2.0, 3.0], "mean": [4.0, 5.0]}) if table.primary]
+    text = on_terminal(with_others(primary, "pearson", "delta", "hidden"), width=100, verbose=False)
+    (header,) = [line for line in text.splitlines() if line.startswith(" # ")]
+    assert header.split() == ["#", "model", "l2", "[95", "%]", "pearson", "delta", "scored", "vs", "additive"]
+    (row,) = [line.split() for line in text.splitlines() if line.split()[:2] == ["2", "mean"]]
+    value = primary.lines[1].value
+    assert row[2:].count(value) == 3  # its own, and those of the two others
+    for word in ("hidden", "memory", "standard error", "Mean over"):
+        assert word not in text
+    assert "lower is better." in text
+    assert all(word in on_terminal(with_others(primary, "a", "b", "hidden")) for word in ("hidden", "memory:"))
+
+
+def test_a_narrow_first_screen_leaves_out_metrics_before_intervals_and_cuts_no_number() -> None:
+    [primary] = [table for table in tables_of({"additive": [2e5, 3e5, 4e5], "mean": [5e5, 6e5, 8e5]}) if table.primary]
+    tables = with_others(primary, "pearson", "pearson_delta")
+    for width, header in ((100, "pearson_delta"), (85, "l2 [95 %]"), (50, "l2  ")):
+        text = on_terminal(tables, width=width, verbose=False)
+        assert header in text
+        assert "…" not in text
+        assert ("pearson_delta" in text) == (width == 100)
+        assert max(map(len, text.splitlines())) <= width
+
+
+def test_a_long_name_is_folded_before_its_parameters() -> None:
+    name = "linear[G=embed:scgpt, P=spectral]"
+    text = on_terminal(tables_of({"additive": [2.0, 3.0], name: [4.0, 5.0], "m[k=1]": [4.0, 5.5]}), verbose=False)
+    lines = [line.split() for line in text.splitlines()]
+    assert ["2", "linear"] in [words[:2] for words in lines]
+    assert "[G=embed:scgpt," in [words[0] for words in lines if words]
+    assert ["3", "m[k=1]"] in [words[:2] for words in lines]
 
 
 def test_control_characters_of_names_and_notes_are_escaped_and_html_is_text(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def tables(frame, scores):
 
 def shown(tables, width=80):
     console = Console(file=io.StringIO(), width=width)
-    print_leaderboard(tables, console)
+    print_leaderboard(tables, console, verbose=True)
     return console.file.getvalue()
 
 
@@ -221,7 +221,7 @@ def test_a_metric_of_whole_splits_shows_its_standard_error_also_where_there_is_n
     page = as_markdown([primary, splits])
     assert "### demo, held-out doubles: mean over splits ± standard error" in page
     old = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
-    print_leaderboard([primary, splits], Console(file=old, width=80))
+    print_leaderboard([primary, splits], Console(file=old, width=80), verbose=True)
     assert b"0.41 +- 0.02 (1)" in old.buffer.getvalue()
 
 

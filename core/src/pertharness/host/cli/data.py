@@ -16,6 +16,7 @@ from pertharness.contract.cards import DatasetOffer
 from pertharness.contract.errors import DataError, RecipeError
 from pertharness.host.cli.data_check import check_command
 from pertharness.host.cli.fetching import fetch_shown
+from pertharness.host.cli.option_groups import GroupedCommand
 from pertharness.host.cli.shared_options import data_options, data_params
 from pertharness.host.cli.streams import echo
 from pertharness.host.fetch import default_folder, local_file, place_of
@@ -97,7 +98,7 @@ def fetch_command(names: tuple[str, ...], *, again: bool, folder: Path | None) -
         echo(f"{name}: {fetch_shown(name, offer.source, folder=folder, again=again)}")
 
 
-@data.command("labels")
+@data.command("labels", cls=GroupedCommand)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The CSV to write (default: print it).")
 @data_options

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pertharness.host.cli.option_groups import ReadingCommand
 from pertharness.host.cli.shared_options import data_options, data_params, store_option
 from pertharness.host.cli.streams import echo
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 _NARROW, _WIDE = 80, 100
 
 
-@click.command("check")
+@click.command("check", cls=ReadingCommand)
 @click.argument("dataset", metavar="FILE|NAME")
 @click.option("--json", "as_json", is_flag=True, help="Print the facts as one JSON object.")
 @data_options

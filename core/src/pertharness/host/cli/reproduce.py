@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pertharness.host.cli.shared_options import FILE, running_options, store_option
+from pertharness.host.cli.option_groups import GroupedCommand
+from pertharness.host.cli.shared_options import FILE, loudness, output_options, running_options, store_option
 from pertharness.host.cli.streams import echo
 
 if TYPE_CHECKING:
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
     from pertharness.host.reproduce.side_by_side import Row
 
 
-@click.command(short_help="Run a published benchmark, and print published beside measured.")
+@click.command(cls=GroupedCommand, short_help="Run a published benchmark, and print published beside measured.")
 @click.argument("benchmark")
 @click.option("--demo", is_flag=True, help="The embedded demo data in place of the published screens.")
 @click.option("--only", help="One of the benchmark's recipes by its short name, such as double.")
 @click.option("--seeds", help="Split seeds other than the published ones: 1-5 or 1,3,7.")
 @click.option("--source-data", type=FILE, help="Folder of the article's Source Data files. [PERTHARNESS_DATA]")
 @click.option("--out", type=FILE, default=Path("runs"), show_default=True, help="Folder of the runs' folders.")
+@output_options
 @running_options
 @store_option
 def reproduce(
@@ -55,11 +57,12 @@ def reproduce(
     if only is not None and only not in published.recipes:
         raise click.UsageError(f"--only {only}: {benchmark} has no such recipe; {expected(only, published.recipes)}")
     files, missing = find_source_data(published.offer, source_data)
+    loud = loudness(given)
     chosen = choices_of({**given, "demo": demo})
     wanted = {short: choose(path, chosen) for short, path in published.recipes.items() if only in (None, short)}
     finished, runs = [], []
     for recipe in wanted.values():
-        finished.append(carry_out_run(recipe, store, out / run_name(recipe), retry))
+        finished.append(carry_out_run(recipe, store, out / run_name(recipe), retry, **loud))
         runs.append(RunFiles(out / run_name(recipe)))
     for (short, recipe), run in zip(wanted.items(), runs, strict=True):
         rows = compare(run, [number for number in published.numbers if number.recipe == short])

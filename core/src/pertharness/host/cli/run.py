@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pertharness.host.cli.option_groups import GroupedCommand, headed
 from pertharness.host.cli.shared_options import (
     FILE,
     calibrate_option,
     data_options,
     data_params,
+    loudness,
+    output_options,
     running_options,
     running_resources,
     store_option,
@@ -30,30 +33,43 @@ if TYPE_CHECKING:
     from pertharness.host.store.records import Store
 
 
-@click.command(short_help="Run a recipe, or every installed model, and write the leaderboard.")
+@click.command(cls=GroupedCommand, short_help="Run a recipe, or every installed model, and write the leaderboard.")
 @click.argument("recipe", type=FILE, required=False)
-@click.option(
-    "--all", "everything", is_flag=True, help="Every installed model, on the demo data unless --data names others."
+@headed(
+    "Data and models",
+    click.option(
+        "--all",
+        "everything",
+        is_flag=True,
+        help="Every installed model, on the demo data unless --data names others: the default without RECIPE.",
+    ),
+    click.option("--data", "files", type=FILE, multiple=True, help="A screen as h5ad; repeatable."),
+    click.option(
+        "--task",
+        "tasks",
+        multiple=True,
+        type=click.Choice(["double", "single"]),
+        help="Held-out doubles, unseen singles; repeatable.",
+    ),
+    click.option("--demo", is_flag=True, help="The embedded demo data in place of every dataset of RECIPE."),
+    click.option("--seeds", help="Split seeds: 1-5 or 1,3,7."),
+    click.option("--models", help="Models, comma-separated: no_change,linear[k=4]."),
+    click.option("--scorers", help="Scorers, comma-separated."),
+    click.option("--split", type=FILE, help="A split's JSON in place of drawn splits."),
+    calibrate_option,
 )
-@click.option("--data", "files", type=FILE, multiple=True, help="A screen as h5ad; repeatable.")
-@click.option(
-    "--task",
-    "tasks",
-    multiple=True,
-    type=click.Choice(["double", "single"]),
-    help="Held-out doubles, unseen singles; repeatable.",
-)
-@click.option("--demo", is_flag=True, help="The embedded demo data in place of every dataset of RECIPE.")
-@click.option("--seeds", help="Split seeds: 1-5 or 1,3,7.")
-@click.option("--models", help="Models, comma-separated: no_change,linear[k=4].")
-@click.option("--scorers", help="Scorers, comma-separated.")
-@click.option("--split", type=FILE, help="A split's JSON in place of drawn splits.")
-@calibrate_option
-@click.option("--name", help="Name of the run (default: the recipe's, or the data's).")
-@click.option("--out", type=FILE, help="Folder of the run (default: runs/NAME).")
-@click.option("--build", is_flag=True, help="Build the environments that are missing, broken or outdated.")
-@click.option("--dry-run", is_flag=True, help="Show the plan, with what is there already, and stop.")
 @data_options
+@headed(
+    "Output",
+    click.option("--name", help="Name of the run (default: the recipe's, or the data's)."),
+    click.option("--out", type=FILE, help="Folder of the run (default: runs/NAME)."),
+)
+@output_options
+@headed(
+    "Running",
+    click.option("--dry-run", is_flag=True, help="Show the plan, with what is there already, and stop."),
+    click.option("--build", is_flag=True, help="Build the environments that are missing, broken or outdated."),
+)
 @running_options
 @store_option
 def run(
@@ -66,16 +82,12 @@ def run(
     retry: tuple[str, ...],
     **given: Any,
 ) -> None:
-    """Run RECIPE (TOML), or with --all every installed model, score it and write the leaderboard to runs/NAME/.
+    """Run RECIPE (TOML), or else every installed model on the demo data, and write the leaderboard to runs/NAME/.
 
     RECIPE is a file, or the name of a recipe that pertharness brings, such as ahlmann-eltze-2025-double.
     What is in the store already is not done again; a run that was stopped goes on where it stopped.
     Exit status: 0 all done or skipped, 1 something failed, 2 a usage or recipe error.
     """
-    if recipe is None and not everything and not given["files"]:
-        raise click.UsageError(
-            "name a recipe, or say --all (every installed model on the demo data), or --data FILE.h5ad"
-        )
     if recipe is not None and (everything or given["files"] or given["split"] or given["tasks"]):
         raise click.UsageError(
             "a recipe names its own data, tasks and splits: leave out --all, --data, --task and --split"
@@ -86,9 +98,10 @@ def run(
         raise click.UsageError("--split names one split, which has no other seeds: leave out --seeds")
     if recipe is None and given["demo"]:
         raise click.UsageError("--demo is for a recipe; --all runs on the demo data unless --data names others")
+    loud = loudness(given)
     chosen = choices_of(given, data=given["files"], tasks=given["tasks"], split=given["split"])
     named = given["models"] is not None
-    end_run(carry_out_run(choose(recipe, chosen), store, out, retry, named=named, dry_run=dry_run, build=build))
+    end_run(carry_out_run(choose(recipe, chosen), store, out, retry, named=named, dry_run=dry_run, build=build, **loud))
 
 
 def choices_of(given: dict[str, Any], **more: Any) -> Choices:
@@ -109,7 +122,7 @@ def choose(recipe: Path | None, choices: Choices) -> Recipe:
 
 def carry_out_run(
     recipe: Recipe, store: Path | None, out: Path | None, retry: tuple[str, ...], *, named: bool = False,
-    dry_run: bool = False, build: bool = False, files_first: bool = False,
+    dry_run: bool = False, build: bool = False, files_first: bool = False, verbose: bool = False, quiet: bool = False,
 ) -> Finished | None:  # fmt: skip
     """Plan, run, print; return what came of it, None for a dry run.
 
@@ -120,14 +133,14 @@ def carry_out_run(
     from pertharness.host.run.recipes import run_name
     from pertharness.host.store.records import Store
 
-    reporter = CommandReporter()
+    reporter = CommandReporter(verbose=verbose, quiet=quiet)
     prepared = prepare(recipe, Store.open(store), reporter, named=named, build=build)
     if dry_run:
         print_plan(prepared.plan, prepared.store, frozenset(retry))
         return None
     folder = out or Path("runs") / run_name(recipe)
     finished = prepared.carry_out(folder, reporter, retry=retry, command=sys.argv[1:], files_first=files_first)
-    print_finished(finished, prepared.registry)
+    print_finished(finished, prepared.registry, verbose=verbose)
     return finished
 
 
@@ -165,15 +178,16 @@ def foresee(node: Node, needs: list[str]) -> str:
     return "skipped" if node.preflight and node.preflight() else "to do"
 
 
-def print_finished(finished: Finished, registry: Registry) -> None:
+def print_finished(finished: Finished, registry: Registry, *, verbose: bool = False) -> None:
     """Print the leaderboard, what went wrong, and where the files are."""
     from rich.console import Console
 
     from pertharness.host.run.prepare import describe_problem
 
-    echo_rendered(finished.board.text(Console()))
+    echo_rendered(finished.board.text(Console(), verbose=verbose))
     for problem in registry.problems:
         echo(describe_problem(problem))
     counts = ", ".join(f"{number} {state}" for state, number in sorted(finished.counts.items()) if number)
     echo(f"jobs: {counts}; {finished.fresh} of them done now, the others were in the store")
-    echo(f"written to {finished.folder}{os.sep} (leaderboard.csv, scores.csv.gz, report{os.sep}index.html, ...)")
+    more = "" if verbose else f"; more metrics: pertharness tables {finished.folder}, or -v"
+    echo(f"written to {finished.folder}{os.sep} (leaderboard.csv, scores.csv.gz, report{os.sep}index.html, ...){more}")

@@ -7,10 +7,19 @@ from typing import Any
 
 import click
 
-from pertharness.host.cli.shared_options import FILE, calibrate_option, data_options, running_options, store_option
+from pertharness.host.cli.option_groups import GroupedCommand
+from pertharness.host.cli.shared_options import (
+    FILE,
+    calibrate_option,
+    data_options,
+    loudness,
+    output_options,
+    running_options,
+    store_option,
+)
 
 
-@click.command(short_help="Put predictions made elsewhere beside the baselines.")
+@click.command(cls=GroupedCommand, short_help="Put predictions made elsewhere beside the baselines.")
 @click.argument("predictions", type=FILE)
 @click.option("--data", "file", type=FILE, required=True, help="The screen as h5ad.")
 @click.option("--split", type=FILE, required=True, help="The split's JSON; `pertharness split` writes one.")
@@ -40,6 +49,7 @@ from pertharness.host.cli.shared_options import FILE, calibrate_option, data_opt
 @calibrate_option
 @click.option("--out", type=FILE, help="Folder of the run (default: runs/NAME).")
 @data_options
+@output_options
 @running_options
 @store_option
 def score(
@@ -67,7 +77,9 @@ def score(
 
     columns = {"label_column": label_column_of_file, "gene_column": gene_column_of_file, "layer": layer_of_file}
     reading = {name: value for name, value in {"kind": kind, **columns}.items() if value is not None}
+    loud = loudness(given)
     chosen = choices_of(given, data=(file,), tasks=given["tasks"], split=given["split"])
     check_prediction_file(predictions, reading)
     recipe = with_predictions(choose(None, chosen), {model: predictions}, reading)
-    end_run(carry_out_run(recipe, store, out, retry, named=given["models"] is not None, files_first=True))
+    named = given["models"] is not None
+    end_run(carry_out_run(recipe, store, out, retry, named=named, files_first=True, **loud))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-F = TypeVar("F", bound=Callable[..., Any])
+from pertharness.host.cli.option_groups import READING, headed
 
 FILE = click.Path(path_type=Path)
 
@@ -81,20 +80,17 @@ _RUNNING = (
     ),
     click.option("--retry", multiple=True, type=_RETRIED, help="Make records that ended so again; repeatable."),
 )
+_OUTPUT = (
+    click.option(
+        "--verbose", "-v", is_flag=True, help="Print all metrics, the costs and a line per job, not only the bar."
+    ),
+    click.option("--quiet", "-q", is_flag=True, help="Print the leaderboard alone, no bar and no jobs."),
+)
 
-
-def _adding(options: tuple[Callable[[F], F], ...]) -> Callable[[F], F]:
-    def add(function: F) -> F:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return add
-
-
-data_options = _adding(_DATA)
-store_option = _adding(_PLACES)
-running_options = _adding(_RUNNING)
+data_options = headed(READING, *_DATA)
+store_option = headed("Running", *_PLACES)
+running_options = headed("Running", *_RUNNING)
+output_options = headed("Output", *_OUTPUT)
 DATA_FLAGS = (
     "label_column", "control_label", "label_map", "separator", "guides", "target_column", "context_column", "context",
     "only", "pool", "level", "scale", "normalise", "rescale", "gene_column", "ensembl_column", "layer", "modality_key",
@@ -131,6 +127,20 @@ def _by_column(conditions: tuple[str, ...]) -> dict[str, list[str]]:
             raise click.BadParameter(f"{condition!r} is not of the form COLUMN=VALUE", param_hint="--only")
         values.setdefault(column, []).append(value)
     return values
+
+
+def loudness(given: dict[str, Any]) -> dict[str, bool]:
+    """Take `verbose` and `quiet` out of all options that were given.
+
+    Raises
+    ------
+    click.UsageError
+        If both were.
+    """
+    flags = {name: bool(given.pop(name)) for name in ("verbose", "quiet")}
+    if all(flags.values()):
+        raise click.UsageError("--verbose and --quiet exclude each other: leave out one")
+    return flags
 
 
 def running_resources(given: dict[str, Any]) -> dict[str, Any]:

@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
+from pertharness.host.cli.option_groups import GroupedCommand
 from pertharness.host.cli.shared_options import data_options, data_params, store_option
 from pertharness.host.cli.streams import echo
 
 
-@click.command(short_help="Write a split of a dataset's perturbations.")
+@click.command(cls=GroupedCommand, short_help="Write a split of a dataset's perturbations.")
 @click.argument("data")
 @click.option("--kind", required=True, help="double, simulation or unseen; see docs/splits.md.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Split seed.")

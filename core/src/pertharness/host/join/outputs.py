@@ -39,9 +39,9 @@ class Board:
     folder: Path
     memory: Memory
 
-    def text(self, console: Console) -> str:
-        """Return the text for a terminal."""
-        kind = f"{console.width} {console.encoding} {console.color_system} {console.legacy_windows}"
+    def text(self, console: Console, *, verbose: bool = False) -> str:
+        """Return the text for a terminal; with `verbose` all metrics and the costs."""
+        kind = f"{console.width} {console.encoding} {console.color_system} {console.legacy_windows} {verbose}"
         if kind not in self.memory.printed:
             from pertharness.host.leaderboard.tables import Note, table_of
             from pertharness.host.leaderboard.terminal import print_leaderboard
@@ -49,7 +49,7 @@ class Board:
             tables = [table_of(table) for table in self.memory.shown]
             notes = [Note(**note) for note in self.memory.notes]
             with console.capture() as capture:
-                print_leaderboard(tables, console, notes)
+                print_leaderboard(tables, console, notes, verbose=verbose)
             self.memory.printed = {kind: capture.get()}
             write_memory(self.memory, self.folder)
         return self.memory.printed[kind]

@@ -11,13 +11,13 @@ from pertharness.host.leaderboard.tables import Line, Note, Table
 from pertharness.host.text.printable import printable
 
 LEGEND = (
-    "scored: predictions with a score / predictions asked for. rank: among models that scored the whole common set. "
-    "time: median of the jobs. memory: peak of their processes. "
-    "better, worse: than the reference, beyond chance; undecided: neither is shown. "
-    "±: standard error over splits. "
-    "*: mean over a part of the common set, not ranked. "
-    "^: selected on data that is scored here."
+    "scored: predictions with a score / predictions asked for. rank: among models that scored the whole common set."
 )
+_COSTS = " time: median of the jobs. memory: peak of their processes."
+_VERDICTS = " better, worse: than the reference, beyond chance; undecided: neither is shown."
+_ERRORS = " ±: standard error over splits."
+_PART = " *: mean over a part of the common set, not ranked."
+_SELECTED = " ^: selected on data that is scored here."
 _GREYED = (
     " Greyed, in italics: not ranked, as one half of the cells predicts the other half no better than the reference "
     "does."
@@ -41,10 +41,15 @@ _ESCAPES = {
 }
 
 
-def legend(tables: Iterable[Table]) -> str:
-    """Return the meaning of the signs in tables; a sign that no table uses is left out."""
+def legend(tables: Iterable[Table], *, full: bool = True) -> str:
+    """Return the meaning of the signs in tables, `full` with costs and whole splits; unused signs are left out."""
     shown = list(tables)
+    lines = [line for table in shown for line in table.lines]
     parts = {
+        _COSTS: full,
+        _VERDICTS: any(line.verdict in ("better", "worse", "undecided") for line in lines),
+        _ERRORS: full and any(table.whole_splits and not table.silent for table in shown),
+        _PART: any("*" in line.value for line in lines), _SELECTED: any("^" in line.model for line in lines),
         _GREYED: any(table.greyed for table in shown), _PARTIAL: any(table.partial for table in shown),
         _SUSPECT: any(line.suspect for table in shown for line in table.lines),
         _BY_DESIGN: any({*line.badges} - {*SUSPECT} for table in shown for line in table.lines),

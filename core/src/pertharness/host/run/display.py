@@ -17,7 +17,9 @@ REFRESH_S = 0.2
 
 
 class PlainDisplay:
-    """One line per job that was carried out in this run."""
+    """Lines: with `verbose` one per job that was carried out in this run, else those of jobs that need a look."""
+
+    verbose = False
 
     def __init__(self, console: Console, total: int) -> None:
         self.console = console
@@ -45,6 +47,8 @@ class PlainDisplay:
         What is known of a dataset is printed before the models run, in whichever run it was loaded.
         """
         self.ended_jobs += 1
+        if not (self.verbose or is_unusual(node, outcome)):
+            return
         is_bad = outcome.status is not None and outcome.state not in ("done", "skipped")
         if outcome.fresh or is_bad or _shown_notes(node, outcome):
             self.console.print(
@@ -59,6 +63,12 @@ class PlainDisplay:
 
     def tick(self, running: list[tuple[Node, Usage]]) -> None:
         """Nothing moves."""
+
+
+class VerboseDisplay(PlainDisplay):
+    """One line per job that was carried out in this run."""
+
+    verbose = True
 
 
 class LiveDisplay(PlainDisplay):
@@ -94,10 +104,7 @@ class LiveDisplay(PlainDisplay):
     def ended(self, node: Node, outcome: Outcome) -> None:
         """Advance the bar; print only what did not go well, and what was said of a dataset."""
         self._bar.advance(self._all)
-        if is_unusual(node, outcome):
-            super().ended(node, outcome)
-        else:
-            self.ended_jobs += 1
+        super().ended(node, outcome)
 
     def tick(self, running: list[tuple[Node, Usage]]) -> None:
         """Show what every worker is at."""
@@ -116,8 +123,10 @@ class LiveDisplay(PlainDisplay):
         )
 
 
-def make_display(console: Console, total: int) -> PlainDisplay:
+def make_display(console: Console, total: int, *, verbose: bool = False) -> PlainDisplay:
     """Return the display that fits where the output goes."""
+    if verbose:
+        return VerboseDisplay(console, total)
     return LiveDisplay(console, total) if console.is_terminal else PlainDisplay(console, total)
 
 
