@@ -325,7 +325,8 @@ def offered_to_plugins(sources: Sources) -> list[Part | str | None]:
     public = ast.literal_eval(
         next(node for node in ast.walk(sources.module(PACKAGE).definitions["_HOME"][0]) if isinstance(node, ast.Dict))
     )
-    found = {(f"{PACKAGE}.{home}", name) for name, home in public.items()}
+    # What is for callers of runs lies in the host, which no environment of a plugin has.
+    found = {(f"{PACKAGE}.{home}", name) for name, home in public.items() if not home.startswith("host.")}
     for path in sorted(sources.root.glob("plugins/*/src/**/*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.level:  # within the plugin
