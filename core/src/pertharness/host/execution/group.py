@@ -21,11 +21,11 @@ from pertharness.contract.jobs import CLAIM, LOG, OUT, Cost, State
 from pertharness.files.full_disk import FULL
 from pertharness.files.whole import write_text
 from pertharness.host.execution.batch import Launch
-from pertharness.host.execution.plain_files import is_there, open_plain, unlock_job
+from pertharness.host.execution.plain_files import is_there, open_plain, read_end, unlock_job
 from pertharness.host.execution.settle import End
 from pertharness.host.execution.start import WarmWorker
 from pertharness.host.execution.tree import descendants, end_all, resident_mb
-from pertharness.worker.job_run import DISK_FULL, LOG_TAIL
+from pertharness.worker.job_run import DISK_FULL
 
 SAMPLE_S, SHARE = 0.05, 0.005
 """Between two looks at the memory, at least; and what looking may cost, of the time that a job takes."""
@@ -246,13 +246,6 @@ def _tail(log: Path) -> str:
         return ""
     with os.fdopen(descriptor, "rb") as file:
         return read_end(file)
-
-
-def read_end(file: IO[bytes], start: int = 0) -> str:
-    """Return the end of what a file holds from `start` on."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(start, size - LOG_TAIL))
-    return file.read(LOG_TAIL).decode("utf-8", "replace")
 
 
 def last_line(text: str) -> str:

@@ -22,9 +22,9 @@ from pertharness.host.execution.batch import Batch, Mechanism
 from pertharness.host.execution.bytecode import compile_editable
 from pertharness.host.execution.executor import Event, Usage, read_event
 from pertharness.host.execution.gpus import GpuClaim, claim_gpu, waits_too
-from pertharness.host.execution.group import read_end
 from pertharness.host.execution.hardware import Machine, read_machine
 from pertharness.host.execution.nodes import Node
+from pertharness.host.execution.plain_files import read_end
 from pertharness.host.execution.sandbox import describe_machine, find_mechanism
 from pertharness.host.store.leases import Lease
 

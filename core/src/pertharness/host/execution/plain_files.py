@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from pathlib import Path
+from typing import IO
 
 from pertharness.contract.errors import StoreError
 from pertharness.contract.jobs import HOME, OUT, SCRATCH
@@ -13,6 +14,7 @@ from pertharness.contract.stages import CARD, FACTS
 from pertharness.data.hdf5_structure import LARGEST_RATIO, SMALL, in_units
 from pertharness.files.trees import unlock_folder
 from pertharness.host.execution.batch import Launch
+from pertharness.worker.job_run import LOG_TAIL
 
 LARGEST = {CARD: 16 << 20, FACTS: 16 << 20, ".json": 256 << 20, ".csv": 4 << 30}
 """Bytes of a file by the first ending that is its own: what is read whole, and what is read a line at a time.
@@ -111,3 +113,10 @@ def _data_bytes(descriptor: int, size: int, enough: int) -> int:
     finally:
         os.lseek(descriptor, 0, os.SEEK_SET)
     return held
+
+
+def read_end(file: IO[bytes], start: int = 0) -> str:
+    """Return the end of what a file holds from `start` on."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(start, size - LOG_TAIL))
+    return file.read(LOG_TAIL).decode("utf-8", "replace")

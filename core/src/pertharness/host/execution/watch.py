@@ -28,7 +28,8 @@ from pertharness.files.trees import remove_tree
 from pertharness.files.whole import sha256_file
 from pertharness.host.execution.batch import Batch, InputFile, Launch, isolation_of, left_open
 from pertharness.host.execution.caches import lay_out_caches
-from pertharness.host.execution.group import Group, RunnerGoneError, last_line, now, read_end
+from pertharness.host.execution.group import Group, RunnerGoneError, last_line, now
+from pertharness.host.execution.plain_files import read_end
 from pertharness.host.execution.sandbox import find_partial, job_grants
 from pertharness.host.execution.settle import End, settle, write_status
 from pertharness.host.execution.start import WarmWorker, can_have_own_memory, start_alone, start_warm, start_zygote
