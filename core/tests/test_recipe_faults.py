@@ -29,7 +29,8 @@ NOTHING = {
 def test_a_recipe_that_asks_for_nothing_is_refused(case: str, command: object, tmp_path: Path) -> None:
     text, words = NOTHING[case]
     (tmp_path / "r.toml").write_text(text, encoding="utf-8")
-    done = CliRunner().invoke(command, [str(tmp_path / "r.toml"), "--store", str(tmp_path / "store")])  # type: ignore[arg-type]
+    env = {"PERTHARNESS_STORE": str(tmp_path / "store")}
+    done = CliRunner().invoke(command, [str(tmp_path / "r.toml")], env=env)  # type: ignore[arg-type]
     assert isinstance(done.exception, RecipeError)
     assert f"r.toml: the recipe names {words}, so there is nothing to run; expected" in str(done.exception)
     assert not (tmp_path / "store").exists()
