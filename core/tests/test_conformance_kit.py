@@ -40,7 +40,24 @@ def predict(model, controls, queries, seed):
     genes, unanswered = list(controls.var_names), {{}}
     {predict}
     return make_prediction(means, genes, unanswered)
+{hooks}
 """
+SAVE = """
+@hookimpl
+def save_model(model, folder):
+    {save}
+
+@hookimpl
+def load_model(folder):
+    {load}
+"""
+WRITE, READ = "np.save(folder / 'm.npy', model)", "return np.load(folder / 'm.npy', allow_pickle=False)"
+
+
+def saving(save=WRITE, load=READ):
+    return {"hooks": SAVE.format(save=save, load=load)}
+
+
 SORTED = "model = train.to_df().sort_index(axis=1)[perturbed].mean(axis=0).to_numpy().astype(float)"
 CHANGE = "model = model - np.asarray(train.X[~perturbed].mean(axis=0)).ravel()"
 NOISE = "model = model + np.random.default_rng(seed).normal(0, 0.01, len(model))"
@@ -53,6 +70,7 @@ PLAIN = {
     "uses_validation": False,
     "fit": "",
     "predict": "",
+    "hooks": "",
 }
 MODEL_FAULTS = {
     "none": ({}, set()),
@@ -137,6 +155,72 @@ MODEL_FAULTS = {
     "beside": ({"fit": "(workdir.parent / 'm.bin').write_text('x')"}, {"own_folder"}),
     "needs_val": ({"uses_validation": True, "fit": "val.X"}, {"without_val"}),
     "heavy": ({"imports": "import anndata"}, {"card-light"}),
+    "saves": (saving(), set()),
+    "saves_in_folders": (
+        saving(
+            "(folder / 'a/b').mkdir(parents=True); np.save(folder / 'a/b/m.npy', model)",
+            "return np.load(folder / 'a/b/m.npy')",
+        ),
+        set(),
+    ),
+    "saves_too_little": (saving("np.save(folder / 'm.npy', model.astype(np.float16))"), {"saved_model"}),
+    "saves_nothing": (saving("pass", "return 1"), {"saved_model"}),
+    "saves_a_pickle": (
+        saving(
+            "import pickle; (folder / 'm.npy').write_bytes(pickle.dumps(model))",
+            "import pickle; return pickle.loads((folder / 'm.npy').read_bytes())",
+        ),
+        {"saved_model"},
+    ),
+    "saves_objects": (
+        saving(
+            "np.savez(folder / 'm.npz', m=np.array([model, None], dtype=object))",
+            "return np.load(folder / 'm.npz', allow_pickle=True)['m'][0]",
+        ),
+        {"saved_model"},
+    ),
+    "saves_a_link": (
+        {"imports": "LINKED = Path('notes.txt').absolute()", **saving(f"(folder / 'l').symlink_to(LINKED); {WRITE}")},
+        {"saved_model"},
+    ),
+    "saves_a_path": (
+        saving(
+            "(folder / 'p').write_text(str(folder)); np.save(folder / 'm.npy', model)",
+            "return np.load(Path((folder / 'p').read_text()) / 'm.npy')",
+        ),
+        {"saved_model"},
+    ),
+    "saves_beside": (
+        {
+            "fit": "np.save('mine.npy', model)",
+            **saving(
+                "(folder / 'p').write_text(str(Path.cwd()))",
+                "return np.load(Path((folder / 'p').read_text()) / 'mine.npy')",
+            ),
+        },
+        {"saved_model"},
+    ),
+    "keeps_what_it_saves": (
+        {
+            "imports": "KEPT = {}",
+            "fit": "KEPT[0] = model",
+            **saving("(folder / 'm').write_text('1')", "return KEPT[0]"),
+        },
+        {"saved_model"},
+    ),
+    "changes_its_files": (
+        saving(load="m = np.load(folder / 'm.npy'); (folder / 'm.npy').unlink(); return m"),
+        {"saved_model"},
+    ),
+    "changes_what_it_is_given": (
+        {
+            "hooks": saving(load=f"files['mine'] = folder; {READ}")["hooks"].replace(
+                "def load_model(folder)", "def load_model(folder, files)"
+            )
+        },
+        {"saved_model"},
+    ),
+    "restores_none": (saving(load="return None"), {"saved_model"}),
 }
 SCORER = """
 import numpy as np
@@ -257,6 +341,11 @@ OTHERS = {
         "DatasetOffer(name='d', summary='s', takes_file=True, params={'sizes': (1, 2)}),))\n"
         "@hookimpl\ndef load_dataset(): pass\n",
         {"card-params"},
+    ),
+    "saves_and_does_not_restore": (
+        "from pertharness import hookimpl\n@hookimpl\ndef save_model(model, folder): pass\n"
+        "@hookimpl\ndef describe(): pass",
+        {"card-describe", "card-arguments", "card-params"},
     ),
     "unknown_argument": (
         "from pertharness import hookimpl\n@hookimpl\ndef fit(trian): pass\n@hookimpl\ndef describe(): pass",

@@ -44,7 +44,9 @@ task
 embeddings
     slot of the card -> DataFrame, a row per label
 model
-    what `fit` gave
+    what `fit` gave, or `load_model`
+folder
+    of `save_model`: an empty folder for the files of the model; of `load_model`: a folder with those files alone
 controls
     AnnData of the controls of the training side; for `score` their mean
 queries
@@ -144,6 +146,25 @@ def predict(
     than the logarithm of 10 001 makes the record invalid. ``uns["unanswered"]``: query -> why it was not answered. A
     gene that the model cannot predict is a column of NaN, with the reason in ``uns["missing_genes"]``: gene -> reason.
     ``uns["notes"]``: a list of lines for the record and whoever runs it.
+    """
+
+
+@hookspec(firstresult=True)
+def save_model(name: str, model: object, folder: Path) -> None:
+    """Write a fitted model to files in ``folder``, so that ``pertharness predict`` can use it again. Optional.
+
+    Any files and folders, in formats that run no code when they are read: JSON, CSV, ``.npy`` and ``.npz`` without
+    objects, h5ad, safetensors; no pickle, no links. They must hold all that `load_model` needs besides the weights and
+    side files of the card: parameters, names of genes, embeddings. A plugin has both hooks or neither.
+    """
+
+
+@hookspec(firstresult=True)
+def load_model(name: str, folder: Path, files: Mapping[str, Path], device: str) -> object:
+    """Return the model that ``save_model`` wrote to ``folder``: it predicts what the fitted one does. Optional.
+
+    It is called in another process, in another folder and without the data that the model was fitted on. ``files`` is
+    as for ``fit``.
     """
 
 

@@ -22,6 +22,7 @@ from pertharness.testing.model_trial import (
     shuffle_rows,
 )
 from pertharness.testing.planted import SINGLES, UNSEEN, pose
+from pertharness.testing.saved_models import check_saved_model
 from pertharness.testing.subject import private_folders, working_folder
 from pertharness.worker import prediction_checks
 
@@ -188,4 +189,5 @@ MODEL_CHECKS: dict[str, Callable[[ModelTrial], None]] = {
     "another_seed": check_another_seed, "no_state": check_no_state, "shuffled_cells": check_shuffled_cells,
     "gene_order": check_gene_order, "one_query": check_one_query, "query_order": check_query_order,
     "unseen_gene": check_unseen_gene, "own_folder": check_own_folder, "without_val": check_without_val,
+    "saved_model": check_saved_model,
 }  # fmt: skip

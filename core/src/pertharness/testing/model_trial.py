@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,9 +62,12 @@ class ModelTrial:
 
     def answer(
         self, posed: Posed | None = None, *, seed: int = SEED, guarded: bool = True, queries: list[str] | None = None,
-        val: bool = True, params: Mapping[str, Any] | None = None,
+        val: bool = True, params: Mapping[str, Any] | None = None, restore: Callable[[Any, Path], Any] | None = None,
     ) -> Answer:  # fmt: skip
-        """Fit and predict, on the planted data or on `posed`, and return the answer."""
+        """Fit and predict, on the planted data or on `posed`, and return the answer.
+
+        `restore` gets the fitted model and the folder of the job, and returns the model that predicts.
+        """
         from pertharness.data.canonical import select
 
         posed = posed or self.posed
@@ -81,6 +84,8 @@ class ModelTrial:
         before = digest_arguments(to_fit | to_predict)
         with working_folder() as workdir:
             model = fit(workdir=workdir, **to_fit, **common)
+            if restore is not None:
+                model = restore(model, workdir)
             prediction = predict(model=model, oracle=None, workdir=workdir, **to_predict, **common)
         prediction_checks.check_form(prediction, self.refuse)
         changed = tuple(changed_arguments(before, to_fit | to_predict))

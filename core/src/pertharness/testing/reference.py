@@ -17,7 +17,9 @@ CALLED = {
     "make_side_file": "once per dataset and its parameters, where a job takes the file; it reads no data",
     "embed": "once per split, for each slot of a model that a recipe fills with it",
     "fit": "once per task, split seed and training seed (once for all training seeds if the card says `deterministic`)",
-    "predict": "after `fit`, in the same process",
+    "predict": "after `fit` or `load_model`, in the same process",
+    "save_model": "after `fit`, in a job of `pertharness predict`, if the plugin has it",
+    "load_model": "in place of `fit`, by `pertharness predict --model-record`",
     "score": "once per prediction, in a job of its own",
 }
 

@@ -13,7 +13,9 @@ from pertharness.contract.errors import DataError
 from pertharness.contract.hookspecs import hookimpl
 from pertharness.contract.jobs import Job
 from pertharness.contract.protocol import PROTOCOL
+from pertharness.files.whole import sha256_file
 from pertharness.worker.digests import changed_arguments, copy_hint, digest_arguments
+from pertharness.worker.model_files import check_saved
 from pertharness.worker.prediction_checks import check_prediction
 from pertharness.worker.refusals import Refuse, check_anndata, check_known, refusal_of
 
@@ -120,6 +122,24 @@ class Guard:
         prediction = yield from self._watch("predict", controls=controls, queries=queries, oracle=oracle)
         check_prediction(prediction, controls, queries, self.refusal("predict"))
         return prediction
+
+    @hookimpl(wrapper=True)
+    def save_model(self, folder: Path) -> Generator[None, Any, Any]:
+        """Check that the folder holds files, and no links."""
+        answer = yield
+        check_saved(folder, self.refusal("save_model"))
+        return answer
+
+    @hookimpl(wrapper=True)
+    def load_model(self, folder: Path, files: Mapping[str, Path]) -> Generator[None, Any, Any]:
+        """Check that the result is a model, and that its files are left as they were."""
+        before = sha256_file(folder)
+        model = yield from self._watch("load_model", files=files)
+        if sha256_file(folder) != before:
+            raise self.refusal("load_model")("changed files in 'folder'; write to a folder of tempfile instead")
+        if model is None:
+            raise self.refusal("load_model")("returned None, expected the fitted model (any other object)")
+        return model
 
     @hookimpl(wrapper=True)
     def score(

@@ -65,6 +65,16 @@ class Meter:
         return (yield from self._measure("predict"))
 
     @hookimpl(wrapper=True)
+    def save_model(self) -> Generator[None, Any, Any]:
+        """Measure saving."""
+        return (yield from self._measure("save"))
+
+    @hookimpl(wrapper=True)
+    def load_model(self) -> Generator[None, Any, Any]:
+        """Measure restoring."""
+        return (yield from self._measure("restore"))
+
+    @hookimpl(wrapper=True)
     def score(self) -> Generator[None, Any, Any]:
         """Measure scoring."""
         return (yield from self._measure("score"))

@@ -15,6 +15,14 @@ from pertharness_baselines.embeddings import EMBED, EMBEDDINGS, Request
 from pertharness_baselines.linear import fit_linear, predict_linear
 from pertharness_baselines.mean import fit_mean, predict_mean
 from pertharness_baselines.no_change import fit_no_change, predict_no_change
+from pertharness_baselines.saving import (
+    load_additive,
+    load_linear,
+    load_vector,
+    save_additive,
+    save_linear,
+    save_vector,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,6 +90,12 @@ _FIT: dict[str, Callable[..., object]] = {
 _PREDICT: dict[str, Callable[..., AnnData]] = {
     "no_change": predict_no_change, "additive": predict_additive, "mean": predict_mean, "linear": predict_linear,
 }  # fmt: skip
+_SAVE: dict[str, Callable[..., None]] = {
+    "no_change": save_vector, "additive": save_additive, "mean": save_vector, "linear": save_linear,
+}  # fmt: skip
+_LOAD: dict[str, Callable[[Path], object]] = {
+    "no_change": load_vector, "additive": load_additive, "mean": load_vector, "linear": load_linear,
+}  # fmt: skip
 
 
 @hookimpl
@@ -111,3 +125,15 @@ def fit(name: str, train: AnnData, embeddings: Mapping[str, pd.DataFrame], param
 def predict(name: str, model: object, controls: AnnData, queries: list[str]) -> AnnData:
     """Predict the queries with the baseline `name`; the genes are those of `controls`."""
     return _PREDICT[name](model, list(controls.var_names), queries)
+
+
+@hookimpl
+def save_model(name: str, model: object, folder: Path) -> None:
+    """Write the fitted baseline `name` to files."""
+    _SAVE[name](model, folder)
+
+
+@hookimpl
+def load_model(name: str, folder: Path) -> object:
+    """Return the baseline `name` from its files."""
+    return _LOAD[name](folder)
