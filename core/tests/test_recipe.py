@@ -120,6 +120,7 @@ DEMO = "[datasets.demo]\n"
         (DEMO + "params.x = " + "[" * 40 + "]" * 40, 2, "nested more than 32 deep"),
         (DEMO + "[[tasks]]\nname = 'x'", 2, "tasks[0].split: is missing"),
         (DEMO + "[[tasks]]\nsplit = { variant = 'x' }", 3, "tasks[0].split.kind: is missing"),
+        (DEMO + "[[tasks]]\nsplit = { kind = 'all' }", 3, "'all' holds nothing out, so there is nothing to score"),
         (DEMO + "[[tasks]]\nsplit = { kind = 'doubles' }", 3, "no split kind 'doubles'; did you mean 'double'?"),
         (DEMO + "[[tasks]]\n[tasks.split]\nkind = 'unseen'\nfold = 3", 5, "no parameter 'fold'; did you mean 'folds'?"),
         (DEMO + "[[tasks]]\nsplit.kind = 'unseen'\nsplit.folds = 1", 4, "folds = 1: expected a whole number from 2"),

@@ -1,8 +1,10 @@
 """What is asked of a split, and what every split is checked for."""
 
+import json
+
 import pytest
 from pertharness.contract.errors import SplitError
-from pertharness.host.splits import Labelled, make_split, split_hash
+from pertharness.host.splits import Labelled, make_split, read_split, split_hash, write_split
 from pertharness.host.splits.split import Parts, build_split
 
 LABELS = [Labelled("control", "ctrl"), *(Labelled(name, f"{name}+ctrl") for name in "ABCDEFGH")]
@@ -13,6 +15,7 @@ LABELS = [Labelled("control", "ctrl"), *(Labelled(name, f"{name}+ctrl") for name
     [
         ({"kind": "doubel"}, "no split kind 'doubel'; did you mean 'double'"),
         ({"kind": "unseen", "variant": "single"}, "no variant 'single'; did you mean 'singles'"),
+        ({"kind": "all", "variant": "singles"}, "no variant 'singles'; none is available"),
         ({"kind": "unseen", "params": {"fold": 3}}, "no parameter 'fold'; did you mean 'folds'"),
         ({"kind": "double", "params": {"folds": 3}}, "no parameter 'folds'; none is available"),
         ({"kind": "unseen", "params": {"folds": 1}}, "folds = 1: expected a whole number from 2"),
@@ -55,6 +58,17 @@ ABC = [Labelled("control", "control"), Labelled("A", "A"), Labelled("B", "B")]
 def test_parts_that_are_no_split_are_refused(parts, said):
     with pytest.raises(SplitError, match=said):
         build_split(ABC, parts, kind="any")
+
+
+def test_the_split_that_holds_nothing_out_is_a_json_like_the_others_and_no_file_of_a_benchmark(tmp_path):
+    split = make_split(LABELS[::-1], kind="all", seed=0, dataset="screen")
+    assert split.train == ["control", *"ABCDEFGH"]
+    assert split.val == split.test == []
+    assert split.hash == make_split(LABELS, kind="all", seed=0).hash
+    write_split(split, tmp_path / "split.json")
+    assert json.loads((tmp_path / "split.json").read_text())["kind"] == "all"
+    with pytest.raises(SplitError, match="no perturbation is left for test"):
+        read_split(tmp_path / "split.json", LABELS)
 
 
 def test_the_hash_covers_all_but_the_name_of_the_dataset():

@@ -14,7 +14,7 @@ from pertharness.host.cli.streams import echo
 
 @click.command(cls=GroupedCommand, short_help="Write a split of a dataset's perturbations.")
 @click.argument("data")
-@click.option("--kind", required=True, help="double, simulation or unseen; see docs/splits.md.")
+@click.option("--kind", required=True, help="double, simulation, unseen or all; see docs/splits.md.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Split seed.")
 @click.option("--variant", help="Variant of the kind.")
 @click.option("--folds", type=int, help="Number of folds (kind unseen).")

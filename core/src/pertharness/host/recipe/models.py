@@ -167,7 +167,8 @@ class TaskChoice(_Part):
             return data
         split = data.get("split")
         kind = split.get("kind") if isinstance(split, dict) else getattr(split, "kind", None)
-        usual: dict[str, Any] = {"name": KINDS[kind].task} if isinstance(kind, str) and kind in KINDS else {}
+        task = KINDS[kind].task if isinstance(kind, str) and kind in KINDS else ""
+        usual: dict[str, Any] = {"name": task} if task else {}
         filled = usual | data
         filled.setdefault("reference", "additive" if filled.get("name") == "double" else "mean")
         filled.setdefault("common_set", [filled["reference"]])

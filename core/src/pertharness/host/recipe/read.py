@@ -275,7 +275,11 @@ def _find_task_problems(task: TaskChoice, recipe: Recipe) -> Iterator[Problem]:
         for key in (*split.params, *(["variant"] if split.variant else [])):
             yield ("split", key), f"kind 'file' takes no key {key!r}; {expected(key, ['file'])}"
     elif split.kind not in KINDS:
-        yield ("split", "kind"), f"no split kind {split.kind!r}; {expected(split.kind, [*KINDS, 'file'])}"
+        scored = [kind for kind, about in KINDS.items() if about.holds_out]
+        yield ("split", "kind"), f"no split kind {split.kind!r}; {expected(split.kind, [*scored, 'file'])}"
+    elif not KINDS[split.kind].holds_out:
+        message = f"split kind {split.kind!r} holds nothing out, so there is nothing to score"
+        yield ("split", "kind"), f"{message}; use pertharness predict, or a kind that holds perturbations out"
     else:
         if split.file is not None:
             yield ("split", "file"), f"kind {split.kind!r} takes no file; expected kind 'file' with it"

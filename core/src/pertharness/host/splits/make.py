@@ -27,13 +27,17 @@ class Param:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of split: its rule, variants (the first is the default), usual task, parameters and lowest seed."""
+    """A kind of split: its rule, variants (the first is the default), usual task, parameters and lowest seed.
+
+    A kind that holds nothing out is of no use for a benchmark, and has no usual task.
+    """
 
     rule: Callable[[Sequence[Labelled], int, str, Mapping[str, float]], Parts]
     variants: tuple[str, ...]
     task: str
     params: Mapping[str, Param] = field(default_factory=dict)
     first_seed: int = 0
+    holds_out: bool = True
 
 
 KINDS: Mapping[str, Kind] = MappingProxyType({
@@ -44,6 +48,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType({
         {"train_gene_set_size": Param(0.75, 0.0, 1.0), "combo_seen2_train_frac": Param(0.75, 0.0, 1.0)},
     ),
     "unseen": Kind(rules.unseen, ("singles", "with-doubles"), "single", {"folds": Param(5, 2, 10_000)}, 1),
+    "all": Kind(rules.everything, (), "", holds_out=False),
 })  # fmt: skip
 
 
@@ -88,11 +93,12 @@ def make_split(
         )
     check_labels(labels)
     effective = {name: param.default for name, param in chosen.params.items()} | dict(params or {})
-    effective_variant = chosen.variants[0] if variant is None else variant
+    effective_variant = next(iter(chosen.variants), "") if variant is None else variant
     parts = chosen.rule(labels, seed, effective_variant, effective)
     return build_split(
-        labels, parts, dataset=dataset, kind=kind, variant=effective_variant, seed=seed, params=effective
-    )
+        labels, parts, holds_out=chosen.holds_out, dataset=dataset, kind=kind, variant=effective_variant, seed=seed,
+        params=effective,
+    )  # fmt: skip
 
 
 def split_problems(kind: str, variant: str | None, params: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

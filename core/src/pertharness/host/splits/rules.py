@@ -97,6 +97,12 @@ def unseen(labels: Sequence[Labelled], seed: int, variant: str, params: Mapping[
     return Parts(train=[CONTROL, *sorted(train), *joined], val=sorted(val), test=sorted(test), dropped=dropped)
 
 
+def everything(labels: Sequence[Labelled], seed: int, variant: str, params: Mapping[str, float]) -> Parts:
+    """Train on all perturbations, sorted; the seed changes nothing."""
+    perturbed = sorted(x.perturbation for x in labels if x.perturbation != CONTROL)
+    return Parts(train=[CONTROL, *perturbed], val=[], test=[])
+
+
 def _hold_out_genes(
     labels: Sequence[Labelled], gene_share: float, pair_share: float, seed: int
 ) -> tuple[list[Labelled], dict[str, list[str]]]:

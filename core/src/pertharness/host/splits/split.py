@@ -89,7 +89,9 @@ def check_labels(labels: Sequence[Labelled]) -> None:
         raise SplitError(f"no {CONTROL!r} among the {len(labels)} perturbations; a split needs control cells")
 
 
-def build_split(labels: Sequence[Labelled], parts: Parts, **described: Any) -> Split:
+def build_split(
+    labels: Sequence[Labelled], parts: Parts, *, holds_out: bool = True, **described: Any
+) -> Split:  # fmt: skip
     """Check parts, and return their split with its hash.
 
     Parameters
@@ -98,6 +100,8 @@ def build_split(labels: Sequence[Labelled], parts: Parts, **described: Any) -> S
         All perturbations of the dataset.
     parts
         Parts that the rule made.
+    holds_out
+        Whether test must have a perturbation.
     described
         `dataset`, `kind`, `variant`, `seed` and `params` of the split.
 
@@ -105,9 +109,9 @@ def build_split(labels: Sequence[Labelled], parts: Parts, **described: Any) -> S
     ------
     SplitError
         If a perturbation is in two parts, twice in one, in none without a reason, or not in the data; if guides of a
-        gene are in two parts; if the control is not in train; or if test is empty.
+        gene are in two parts; if the control is not in train; or if test is empty although the split holds out.
     """
-    _check_parts({x.perturbation for x in labels}, parts)
+    _check_parts({x.perturbation for x in labels}, parts, holds_out=holds_out)
     _check_guides(labels, parts)
     fields: dict[str, Any] = {
         "format": FORMAT, "dataset": "", "variant": "", "seed": 0, "params": {}, **described,
@@ -118,7 +122,7 @@ def build_split(labels: Sequence[Labelled], parts: Parts, **described: Any) -> S
     return Split(**fields, hash=split_hash(fields))
 
 
-def _check_parts(perturbations: set[str], parts: Parts) -> None:
+def _check_parts(perturbations: set[str], parts: Parts, *, holds_out: bool) -> None:
     """Check that parts are a split of the perturbations."""
     part_of: dict[str, str] = {}
     for part, names in ((part, getattr(parts, part)) for part in PARTS):
@@ -134,7 +138,7 @@ def _check_parts(perturbations: set[str], parts: Parts) -> None:
             part_of[name] = part
     if part_of.get(CONTROL) != "train":
         raise SplitError(f"{CONTROL!r} is in {part_of.get(CONTROL, 'no part')}; control cells belong to train")
-    if not parts.test:
+    if holds_out and not parts.test:
         raise SplitError("no perturbation is left for test; a split needs at least one")
     if both := sorted(part_of.keys() & parts.dropped.keys()):
         raise SplitError(f"{both[0]!r} is in {part_of[both[0]]} and dropped at once")
