@@ -41,6 +41,8 @@ class EmbeddingOptions(_Options):
     """Of the stage ``embeddings``."""
 
     kind: Literal["gene", "perturbation"]
+    queries: tuple[str, ...] = ()
+    """Perturbations that are in no part of the split, whose targets are to have a row, too."""
 
 
 class ModelOptions(_Options):
@@ -48,6 +50,15 @@ class ModelOptions(_Options):
 
     score_on: tuple[str, ...]
     """Parts of the split whose perturbations are the queries."""
+
+
+class QueryOptions(_Options):
+    """Of the stage ``predictions``, where a model of all the data predicts what a user asks for: no truth, no score."""
+
+    queries: tuple[str, ...]
+    """Canonical labels, sorted."""
+    model_record: str = ""
+    """Key of the record whose model predicts; empty where a model is fitted."""
 
 
 class ExternalOptions(_Options):
@@ -110,17 +121,20 @@ def options_of(job: Job, kind: type[Options]) -> Options:
         ) from None
 
 
-PredictionKind = Literal["model", "external", "duplicate"]
-PREDICTION_OPTIONS: dict[PredictionKind, type[ModelOptions | ExternalOptions | DuplicateOptions]] = {
-    "model": ModelOptions, "external": ExternalOptions, "duplicate": DuplicateOptions,
+PredictionKind = Literal["model", "queries", "external", "duplicate"]
+PREDICTION_OPTIONS: dict[PredictionKind, type[ModelOptions | QueryOptions | ExternalOptions | DuplicateOptions]] = {
+    "model": ModelOptions, "queries": QueryOptions, "external": ExternalOptions, "duplicate": DuplicateOptions,
 }  # fmt: skip
 
 
 def kind_of_prediction(job: Job) -> PredictionKind:
-    """Return what a job of the stage ``predictions`` does, by the files that it names.
+    """Return what a job of the stage ``predictions`` does, by its options and the files that it names.
 
-    The technical duplicate alone reads halves of cells, and no model's job names a file of predictions.
+    Queries of a user's are options. The technical duplicate alone reads halves of cells, and no model's job names a
+    file of predictions.
     """
+    if "queries" in job.options:
+        return "queries"
     if "halves" in job.inputs:
         return "duplicate"
     return "external" if "file" in job.inputs else "model"

@@ -43,7 +43,7 @@ DATASET, PSEUDOBULK, PERTURBATIONS, FACTS = "dataset.h5ad", "pseudobulk.h5ad", "
 SPLIT, TRAIN, VAL = "split.json", "train.h5ad", "val.h5ad"
 HALVES = "halves.h5ad"
 EMBEDDING = "embedding.h5ad"
-PREDICTION = "prediction.h5ad"
+PREDICTION, MODEL = "prediction.h5ad", "model.zip"
 SCORES = "scores.csv"
 
 
@@ -78,7 +78,7 @@ ARTEFACTS: Mapping[Stage, Artefacts] = MappingProxyType(
         "splits": Artefacts((SPLIT,), (TRAIN, VAL)),
         "halves": Artefacts((HALVES,)),
         "embeddings": Artefacts((EMBEDDING,)),
-        "predictions": Artefacts((PREDICTION,)),
+        "predictions": Artefacts((PREDICTION,), (MODEL,)),
         "scores": Artefacts((SCORES,), tables=True),
         "checks": Artefacts(),
         "side_files": Artefacts(tables=True),

@@ -14,6 +14,7 @@ import numpy as np
 from pertharness.contract.errors import ContractError
 from pertharness.contract.jobs import Claim, Job
 from pertharness.contract.labels import CONTROL, targets_of
+from pertharness.contract.options import kind_of_prediction
 from pertharness.contract.scores import COLUMNS
 from pertharness.contract.stages import EMBEDDING, FACTS, PREDICTION, SCORES
 from pertharness.data.canonical import LOG1P_CEILING
@@ -128,12 +129,13 @@ def _inspect_embedding(path: Path, job: Job, claim: Claim, refuse: Refusal) -> N
 
 
 def _labels_asked(job: Job, refuse: Refusal) -> set[str]:
-    """Return the labels that an embedding may have: the data's genes, or the split's targets and the control."""
+    """Return the labels that an embedding may have: the data's genes, or targets of split and queries, and control."""
     if job.options["kind"] == "gene":
         with _open_input(job.inputs["train"], refuse) as train:
             return set(read_names(train["var"]))
     parts = _parts(job)
-    return {CONTROL, *(target for part in _PARTS for label in parts[part] for target in targets_of(label))}
+    perturbations = [*job.options.get("queries", ()), *(label for part in _PARTS for label in parts[part])]
+    return {CONTROL, *(target for label in perturbations for target in targets_of(label))}
 
 
 def _sparse_values(matrix: Any, shape: tuple[int, ...], refuse: Refusal) -> Any:
@@ -189,6 +191,9 @@ def _inspect_scores(path: Path, job: Job, claim: Claim, refuse: Refusal) -> None
 
 
 def _queries(job: Job) -> list[str]:
+    """Return the perturbations to predict: those that a user asks for, or those of the parts that are scored."""
+    if kind_of_prediction(job) == "queries":
+        return list(job.options["queries"])
     parts = _parts(job)
     return [query for part in job.options["score_on"] for query in parts[part]]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,9 +80,12 @@ def shown_slots(registry: Registry, spec: ModelSpec) -> dict[str, EmbeddingSpec]
 
 
 def plan_embeddings(
-    planner: Planner, task: Task, split_seed: int, spec: ModelSpec, offer: ModelOffer, training_seed: int
-) -> dict[str, str]:
+    planner: Planner, task: Task, split_seed: int, spec: ModelSpec, offer: ModelOffer, training_seed: int,
+    queries: Sequence[str] = (),
+) -> dict[str, str]:  # fmt: skip
     """Add the jobs that make a model's embeddings and return their keys by slot.
+
+    They have rows for the targets of the split, and of `queries` that are in no part of it.
 
     Raises
     ------
@@ -98,13 +101,17 @@ def plan_embeddings(
             raise RecipeError(
                 f"{spec.text()!r}: {made.name!r} makes no {kind} embedding, which the slot {slot!r} needs"
             )
-        keys[slot] = _plan_embedding(planner, task, split_seed, slot, made, kind, training_seed)
+        options = EmbeddingOptions(kind=kind)
+        if queries and kind == "perturbation":
+            options = EmbeddingOptions(kind=kind, queries=tuple(queries))
+        keys[slot] = _plan_embedding(planner, task, split_seed, slot, made, options, training_seed)
     return keys
 
 
 def _plan_embedding(
-    planner: Planner, task: Task, split_seed: int, slot: str, made: EmbeddingSpec, kind: str, training_seed: int
-) -> str:
+    planner: Planner, task: Task, split_seed: int, slot: str, made: EmbeddingSpec, options: EmbeddingOptions,
+    training_seed: int,
+) -> str:  # fmt: skip
     """Add the job that makes an embedding, and return its key; it gets means, whatever the model gets.
 
     Its title names the first `slot` that it fills; other models may have it in another of the same kind.
@@ -130,7 +137,7 @@ def _plan_embedding(
     inputs += [*files_of_params(planner, offer, params, shown), *weights.inputs()]
     return planner.add_job(
         "embeddings", offered.plugin, inputs, name=offer.name, params=params,
-        options=EmbeddingOptions(kind=kind).written(),
+        options=options.written(),
         seed=planner.recipe.training_seeds[0] if offer.deterministic else training_seed,
         title=f"embedding {slot}={shown} on {task.dataset} {task.name} seed {split_seed}",
         cheap=offer.cheap, preload=offer.preload, prepare=weights.prepare,

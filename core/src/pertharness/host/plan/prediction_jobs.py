@@ -8,7 +8,7 @@ from typing import Any
 
 from pertharness.contract.cards import ModelOffer
 from pertharness.contract.jobs import REFERENCE, SLOT, State
-from pertharness.contract.options import ExternalOptions, ModelOptions
+from pertharness.contract.options import ExternalOptions, ModelOptions, QueryOptions
 from pertharness.contract.stages import DATASET, EMBEDDING, FACTS, PSEUDOBULK, SPLIT, TRAIN, VAL
 from pertharness.host.plan.data_jobs import plan_split
 from pertharness.host.plan.embedding_jobs import by_chance, plan_embeddings, shown_slots, why_not
@@ -37,7 +37,8 @@ def plan_model(planner: Planner, task: Task, seed: int, spec: ModelSpec, scorers
         if offered is None or reason:
             add_attempt(planner, task, seed, training_seed, plugin, shown, split, reason=reason, state=state)
             continue
-        prediction = _plan_prediction(planner, task, seed, training_seed, spec, offered, split)
+        options = ModelOptions(score_on=task.score_on)
+        prediction = plan_prediction(planner, task, seed, training_seed, spec, offered, split, options)
         add_attempt(
             planner, task, seed, training_seed, plugin, shown, split, prediction=prediction,
             scores=plan_scores(planner, task, seed, split, prediction, shown.text(), scorers),
@@ -56,7 +57,7 @@ def _why_absent(registry: Registry, spec: ModelSpec, shown: ModelSpec) -> tuple[
     return "; ".join(filter(None, reasons)), "skipped"
 
 
-def _plan_prediction(
+def plan_prediction(
     planner: Planner,
     task: Task,
     seed: int,
@@ -64,9 +65,13 @@ def _plan_prediction(
     spec: ModelSpec,
     offered: Offered[ModelOffer],
     split: str,
+    options: ModelOptions | QueryOptions,
 ) -> str:
-    """Add the job that fits a model and predicts, after those that make its embeddings, and return its key."""
-    offer = offered.offer
+    """Add the job that fits a model and predicts, after those that make its embeddings, and return its key.
+
+    `options` say what it predicts: the held-out perturbations of the split, or queries of a user's.
+    """
+    offer, asked = offered.offer, options.queries if isinstance(options, QueryOptions) else ()
     if offer.input == "cells":
         split = plan_split(planner, task, seed, "cells")
     params = with_defaults(offer, spec.params, spec.text())
@@ -85,14 +90,14 @@ def _plan_prediction(
     ]
     inputs += [
         planner.from_record(SLOT + slot, "embeddings", key, EMBEDDING)
-        for slot, key in plan_embeddings(planner, task, seed, spec, offer, training_seed).items()
+        for slot, key in plan_embeddings(planner, task, seed, spec, offer, training_seed, asked).items()
     ]
     return planner.add_job(
         "predictions", offered.plugin, inputs, name=offer.name, params=params, seed=training_seed,
-        task=job_task(task, seed), options=ModelOptions(score_on=task.score_on).written(),
+        task=job_task(task, seed), options=options.written(),
         title=f"{label_of(planner.registry, spec)} on {task.dataset} {task.name} seed {seed}",
         cheap=offer.cheap, preload=offer.preload, prepare=weights.prepare,
-        preflight=_preflight(planner, offer, split, task, weights), gpu_gb=gpu_memory(planner, offer),
+        preflight=_preflight(planner, offer, split, task, weights, asked), gpu_gb=gpu_memory(planner, offer),
     )  # fmt: skip
 
 
@@ -159,8 +164,10 @@ def _params_of_labels(planner: Planner, dataset: str) -> dict[str, Any]:
     return {name: job.params[name] for name in _OF_LABELS if job.params.get(name) is not None}
 
 
-def _preflight(planner: Planner, offer: ModelOffer, split: str, task: Task, weights: OfferFiles) -> Any:
-    """Return a function that says why a model cannot do a task here, or None."""
+def _preflight(
+    planner: Planner, offer: ModelOffer, split: str, task: Task, weights: OfferFiles, asked: tuple[str, ...]
+) -> Any:  # fmt: skip
+    """Return a function that says why a model cannot do a task here, or None; `asked`: queries of a user's."""
 
     def reason() -> str | None:
         if offer.oracle:
@@ -168,13 +175,14 @@ def _preflight(planner: Planner, offer: ModelOffer, split: str, task: Task, weig
         if offer.input == "cells" and _facts(planner, str(task.dataset)).get("level") != "cells":
             return "needs cells; the dataset has only one mean per perturbation"
         kinds = {
-            "single" if "+" not in query else "double" for query in queries_of(planner.store, split, task.score_on)
+            "single" if "+" not in query else "double"
+            for query in asked or queries_of(planner.store, split, task.score_on)
         }
         if task.references:
             kinds.add("transfer")
         if not kinds & set(offer.tasks):
-            asked = " or ".join(f"{kind}s" for kind in sorted(kinds))
-            return f"does not predict {asked} (its card: {', '.join(offer.tasks)})"
+            words = " or ".join(f"{kind}s" for kind in sorted(kinds))
+            return f"does not predict {words} (its card: {', '.join(offer.tasks)})"
         return missing_here(planner, offer.needs, weights)
 
     return reason

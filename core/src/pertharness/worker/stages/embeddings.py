@@ -24,9 +24,10 @@ def write_embedding_of_split(job: Job, folder: Path, phases: list[Phase]) -> Res
     from pertharness.data import canonical
     from pertharness.data.embeddings import write_embedding
 
-    train, kind = canonical.read(job.inputs["train"]), options_of(job, EmbeddingOptions).kind
-    split = read_split(job.inputs["split"])
-    targets = {target for part in ("train", "val", "test") for label in split[part] for target in targets_of(label)}
+    train, options = canonical.read(job.inputs["train"]), options_of(job, EmbeddingOptions)
+    kind, split = options.kind, read_split(job.inputs["split"])
+    perturbations = [*options.queries, *(label for part in ("train", "val", "test") for label in split[part])]
+    targets = {target for label in perturbations for target in targets_of(label)}
     labels = [str(gene) for gene in train.var_names] if kind == "gene" else [CONTROL, *sorted(targets)]
     table = implemented(guarded_hooks(job, phases), "embed", job)(
         name=job.name, kind=kind, source=job.inputs.get("source"), train=train, references=read_references(job),

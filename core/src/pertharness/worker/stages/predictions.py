@@ -1,13 +1,11 @@
-"""The stage ``predictions``: of a plugin's model, of a file that was made elsewhere, or of the technical duplicate."""
+"""The stage ``predictions``: of a plugin's model, of a file that was made elsewhere, or the technical duplicate."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pertharness.contract.jobs import SCRATCH
 from pertharness.contract.labels import CONTROL
 from pertharness.contract.options import (
     DuplicateOptions,
@@ -17,10 +15,11 @@ from pertharness.contract.options import (
     kind_of_prediction,
     options_of,
 )
-from pertharness.contract.stages import PREDICTION
-from pertharness.worker.hooks import guarded_hooks, implemented
+from pertharness.contract.stages import MODEL, PREDICTION
+from pertharness.worker.hooks import guarded_hooks
 from pertharness.worker.split_file import read_split
-from pertharness.worker.stages.job_data import describe_task, read_references
+from pertharness.worker.stages.model_hooks import Trained, fit_model, predict_with
+from pertharness.worker.stages.queries import answer_queries
 from pertharness.worker.stages.result import Result
 
 if TYPE_CHECKING:
@@ -29,14 +28,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from pertharness.contract.jobs import Job, Phase
-
-
-@dataclass(frozen=True)
-class Trained:
-    """The training side of a split: its data and the controls among them, shape (n_obs, n_genes), log1p CP10k."""
-
-    train: AnnData
-    controls: AnnData
 
 
 def write_prediction(job: Job, folder: Path, phases: list[Phase]) -> Result:
@@ -48,7 +39,8 @@ def write_prediction(job: Job, folder: Path, phases: list[Phase]) -> Result:
     train = canonical.read(job.inputs["train"])
     data = Trained(train, canonical.select(train, [CONTROL]))
     genes = data.controls.var_names
-    prediction, notes = _KINDS[kind_of_prediction(job)](job, folder, phases, data)
+    kind = kind_of_prediction(job)
+    prediction, notes = _KINDS[kind](job, folder, phases, data)
     unanswered = {str(query): str(reason) for query, reason in prediction.uns.get("unanswered", {}).items()}
     notes = [*notes, *prediction.uns.get("notes", []), *describe_negative_values(prediction)]
     missing = prediction.uns.get("missing_genes", {})
@@ -57,29 +49,15 @@ def write_prediction(job: Job, folder: Path, phases: list[Phase]) -> Result:
         notes.append(f"{len(missing)} of {len(genes)} genes are not predicted (first: {first!r}: {reason})")
     answers = zip(prediction.obs["perturbation"].astype(str), as_matrix(prediction), strict=True)
     canonical.write(make_prediction(dict(answers), genes), folder / PREDICTION)
-    return Result([PREDICTION], notes=notes, unanswered=unanswered)
+    kept = [MODEL] if kind == "queries" and "model" not in job.inputs and (folder / MODEL).exists() else []
+    return Result([PREDICTION, *kept], notes=notes, unanswered=unanswered)
 
 
 def _fit_and_predict(job: Job, folder: Path, phases: list[Phase], data: Trained) -> tuple[AnnData, list[str]]:
     """Return what the model of a plugin predicts."""
-    from pertharness.data import canonical
-    from pertharness.data.embeddings import read_embedding
-
-    queries = _queries(job, options_of(job, ModelOptions).score_on)
     hooks = guarded_hooks(job, phases)
-    fit, predict = implemented(hooks, "fit", job), implemented(hooks, "predict", job)
-    task = describe_task(job, data.train)
-    val = canonical.read(job.inputs["val"]) if "val" in job.inputs and job.inputs["val"].exists() else None
-    embeddings = {slot: read_embedding(path) for slot, path in job.embeddings.items()}
-    model = fit(
-        name=job.name, train=data.train, val=val, task=task, embeddings=embeddings, references=read_references(job),
-        files=job.files(), params=job.params, device=job.device, seed=job.seed, workdir=folder.parent / SCRATCH,
-    )  # fmt: skip
-    prediction = predict(
-        name=job.name, model=model, controls=data.controls, queries=queries, oracle=None, task=task,
-        device=job.device, seed=job.seed, workdir=folder.parent / SCRATCH,
-    )  # fmt: skip
-    return prediction, []
+    model = fit_model(job, folder, hooks, data)
+    return predict_with(model, job, folder, hooks, data, _queries(job, options_of(job, ModelOptions).score_on)), []
 
 
 def _read_external(job: Job, folder: Path, phases: list[Phase], data: Trained) -> tuple[AnnData, list[str]]:
@@ -112,7 +90,7 @@ def _read_duplicate(job: Job, folder: Path, phases: list[Phase], data: Trained) 
 
 
 _KINDS: dict[PredictionKind, Callable[[Job, Path, list[Phase], Trained], tuple[AnnData, list[str]]]] = {
-    "model": _fit_and_predict, "external": _read_external, "duplicate": _read_duplicate,
+    "model": _fit_and_predict, "queries": answer_queries, "external": _read_external, "duplicate": _read_duplicate,
 }  # fmt: skip
 
 

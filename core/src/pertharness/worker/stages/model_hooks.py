@@ -1,0 +1,53 @@
+"""Calls of a model's hooks ``fit`` and ``predict``, for all jobs in which a plugin's model predicts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pertharness.contract.jobs import SCRATCH
+from pertharness.worker.hooks import implemented
+from pertharness.worker.stages.job_data import describe_task, read_references
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from anndata import AnnData
+
+    from pertharness.contract.jobs import Job
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The training side of a split: its data and the controls among them, shape (n_obs, n_genes), log1p CP10k."""
+
+    train: AnnData
+    controls: AnnData
+
+
+def fit_model(job: Job, folder: Path, hooks: Any, data: Trained) -> object:
+    """Return the model of a job, fitted."""
+    from pertharness.data import canonical
+    from pertharness.data.embeddings import read_embedding
+
+    fit = implemented(hooks, "fit", job)
+    val = canonical.read(job.inputs["val"]) if "val" in job.inputs and job.inputs["val"].exists() else None
+    embeddings = {slot: read_embedding(path) for slot, path in job.embeddings.items()}
+    model: object = fit(
+        name=job.name, train=data.train, val=val, task=describe_task(job, data.train), embeddings=embeddings,
+        references=read_references(job), files=job.files(), params=job.params, device=job.device, seed=job.seed,
+        workdir=folder.parent / SCRATCH,
+    )  # fmt: skip
+    return model
+
+
+def predict_with(
+    model: object, job: Job, folder: Path, hooks: Any, data: Trained, queries: Sequence[str]
+) -> AnnData:  # fmt: skip
+    """Return what a model predicts."""
+    prediction: AnnData = implemented(hooks, "predict", job)(
+        name=job.name, model=model, controls=data.controls, queries=list(queries), oracle=None,
+        task=describe_task(job, data.train), device=job.device, seed=job.seed, workdir=folder.parent / SCRATCH,
+    )  # fmt: skip
+    return prediction
