@@ -368,4 +368,5 @@ def test_a_notebook_goes_from_a_screen_to_a_leaderboard_and_a_prediction(tmp_pat
     if by_kernel:  # the bar stands at its end, and was changed in its place
         assert any(text.startswith("jobs ") and "21/21" in text for text in plain)
     assert any("halfway" in text and "additive" in text for text in plain)
+    assert any("additive is itself the reference" in text for page in (plain, html) for text in page)
     assert (tmp_path / "runs" / "screen" / "leaderboard.csv").is_file()

@@ -1,8 +1,8 @@
 """pertharness: benchmark models that predict how cells respond to genetic perturbations.
 
-For users: ``run``, ``load_run``, ``load_dataset``, ``make_split``, ``score``, ``compare`` and ``list_models``; see
-``docs/python.md``. For plugin authors: ``hookimpl``, the parts of a card, ``settings_of`` and ``read_settings``,
-``make_prediction``, ``Scores`` with its ``COLUMNS``, and ``Skip``.
+For users: ``run``, ``load_run``, ``load_dataset``, ``make_split``, ``predict``, ``score``, ``compare`` and
+``list_models``; see ``docs/python.md``. For plugin authors: ``hookimpl``, the parts of a card, ``settings_of`` and
+``read_settings``, ``make_prediction``, ``Scores`` with its ``COLUMNS``, and ``Skip``.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from pertharness.host.api.data import load_dataset as load_dataset
     from pertharness.host.api.data import make_split as make_split
     from pertharness.host.api.models import list_models as list_models
+    from pertharness.host.api.prediction import predict as predict
     from pertharness.host.api.results import Run as Run
     from pertharness.host.api.results import load_run as load_run
     from pertharness.host.api.run_comparison import RunComparison as RunComparison
@@ -56,7 +57,8 @@ if TYPE_CHECKING:
 _HOME = {
     "PertharnessError": "contract.errors", "Run": "host.api.results", "RunComparison": "host.api.run_comparison",
     "compare": "host.api.comparison", "list_models": "host.api.models", "load_dataset": "host.api.data",
-    "load_run": "host.api.results", "make_split": "host.api.data", "run": "host.api.runs",
+    "load_run": "host.api.results", "make_split": "host.api.data", "predict": "host.api.prediction",
+    "run": "host.api.runs",
     "score": "host.api.scoring",
     "Card": "contract.cards", "DatasetOffer": "contract.cards", "EmbeddingOffer": "contract.cards",
     "MetricOffer": "contract.cards", "ModelOffer": "contract.cards", "Needs": "contract.cards",

@@ -29,6 +29,7 @@ COMMANDS = {
         "Run a published benchmark, and print published beside measured.",
     ),
     "score": ("pertharness.host.cli.score", "Put predictions made elsewhere beside the baselines."),
+    "predict": ("pertharness.host.cli.predict", "Predict perturbations that were never measured."),
     "split": ("pertharness.host.cli.split", "Write a split of a dataset's perturbations."),
     "data": ("pertharness.host.cli.data", "List, fetch, describe and check datasets."),
     "weights": ("pertharness.host.cli.weights", "List and fetch the weights and side files that models need."),

@@ -69,7 +69,7 @@ class LabelReader:
         self.spellings |= {key_of_name(label): meaning for label, meaning in self.spellings.items()}
         self.singles = {label for label in self.perturbations if SEPARATOR not in label}
         self.targets = {target for label in self.perturbations if label != CONTROL for target in label.split(SEPARATOR)}
-        self.cases = _unambiguous_cases(self.perturbations)
+        self.cases = unambiguous_cases(self.perturbations)
         self.is_named_control = control_matcher(self.options) or (lambda label: False)
         self.shapes = frozenset[tuple[bool, str]]()
         if self.options.guides not in (NONE, "separate"):
@@ -214,7 +214,7 @@ class LabelReader:
         ]
 
 
-def _unambiguous_cases(labels: Collection[str]) -> dict[str, str]:
+def unambiguous_cases(labels: Collection[str]) -> dict[str, str]:
     """Return label in upper case -> label, without labels that differ from another one only by case."""
     cases: dict[str, str] = {}
     unclear = set()
