@@ -52,7 +52,7 @@ def write_scores(job: Job, folder: Path, phases: list[Phase]) -> Result:
     options = options_of(job, ScoreOptions)
     observed, predicted = read_observed(job), read_predicted(job.inputs["prediction"])
     digests = {**observed.digests, "prediction": predicted.digest}
-    whole = ScorerInputs(observed.truth, predicted.prediction, observed.queries, digests)
+    whole = _of_queries(ScorerInputs(observed.truth, predicted.prediction, observed.queries, digests))
     compared = _KINDS[kind_of_score(options)](whole, options)
     genes = compared.prediction.var_names, compared.truth.var_names
     check_genes(*genes, lambda what: DataError(f"{job.inputs['prediction']}: {what}"))
@@ -77,6 +77,14 @@ def _score(job: Job, phases: list[Phase], observed: Observed, compared: ScorerIn
         task=describe_task(job, observed.train), params=job.params, seed=job.seed,
     )  # fmt: skip
     return answer
+
+
+def _of_queries(whole: ScorerInputs) -> ScorerInputs:
+    """Leave out what was predicted of other parts of the split: candidates of a grid predict val, scored or not."""
+    is_asked = whole.prediction.obs["perturbation"].isin(whole.queries).to_numpy()
+    if is_asked.all():
+        return whole
+    return replace(whole, prediction=whole.prediction[is_asked].copy(), digests=_without(whole.digests, "prediction"))
 
 
 def _against_all(whole: ScorerInputs, options: ScoreOptions) -> ScorerInputs:
