@@ -250,9 +250,9 @@ def test_tables_of_an_earlier_run_go_and_an_empty_folder_with_them(tmp_path):
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "old.csv").write_text("x\n")
     curves = pd.DataFrame({"metric": ["roc"], "mean": [0.1 + 0.2]})
-    told, _ = write_tables({}, curves, tmp_path / "tables", {})
-    assert told["curves"]["rows"] == 1
+    told, _ = write_tables({}, {"curves": ("Mean", curves)}, tmp_path / "tables", {})
+    assert told["curves"] == {"summary": "Mean", "rows": 1}
     assert [path.name for path in (tmp_path / "tables").iterdir()] == ["curves.csv"]
     assert (tmp_path / "tables" / "curves.csv").read_text() == "metric,mean\nroc,0.30000000000000004\n"
-    assert write_tables({}, curves[:0], tmp_path / "tables", {}) == ({}, {})
+    assert write_tables({}, {"curves": ("Mean", curves[:0])}, tmp_path / "tables", {}) == ({}, {})
     assert not (tmp_path / "tables").exists()

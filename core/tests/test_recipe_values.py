@@ -1,5 +1,7 @@
 """The short texts: seeds and models."""
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -90,14 +92,22 @@ EMBEDDINGS = st.builds(
 ).filter(lambda made: made.prefixed or made.full_name != "embed")
 
 
+def all_differ(values):
+    return all(a != b for a, b in itertools.combinations(values, 2))
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     st.none() | st.just("plugin"),
     st.dictionaries(st.sampled_from(["G", "P", "G_2"]), EMBEDDINGS),
     st.dictionaries(st.sampled_from(["k", "ridge", "Mixed", "_x"]), VALUES),
+    st.dictionaries(
+        st.sampled_from(["z", "y"]), st.lists(VALUES, min_size=2, max_size=4).filter(all_differ).map(tuple)
+    ),
+    st.dictionaries(st.just("Q"), st.lists(EMBEDDINGS, min_size=2, max_size=3).filter(all_differ).map(tuple)),
 )
-def test_any_model_reads_back_from_its_text(plugin, slots, params):
-    spec = ModelSpec(plugin, "linear", slots, params)
+def test_any_model_reads_back_from_its_text(plugin, slots, params, grid, slot_grid):
+    spec = ModelSpec(plugin, "linear", slots, params, grid | slot_grid)
     assert parse_model(spec.text()) == spec
     assert parse_model(spec.text()).text() == spec.text()
 
@@ -117,7 +127,7 @@ def test_a_file_of_a_slot_is_made_absolute_and_a_dataset_stays(tmp_path):
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.text(max_size=20) | st.lists(st.sampled_from('m[]{}=,":/\\ 1GkP'), max_size=20).map("".join))
+@given(st.text(max_size=20) | st.lists(st.sampled_from('m[]{}=,":/\\| 1GkP'), max_size=20).map("".join))
 def test_any_text_is_a_model_or_a_recipe_error(text):
     for parse in (parse_model, parse_seeds):
         try:

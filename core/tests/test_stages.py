@@ -24,7 +24,7 @@ from pertharness.files.whole import sha256_file
 from pertharness.host.execution.local import local_executor
 from pertharness.host.execution.nodes import Outcome
 from pertharness.host.execution.runner import Runner
-from pertharness.host.plan import Attempt, Plan, Source, build_plan
+from pertharness.host.plan import Attempt, Plan, Source, build_plan, plan_selected
 from pertharness.host.plugins.registry import Offered, Plugin, Registry
 from pertharness.host.recipe import Recipe
 from pertharness.host.store.records import Store
@@ -189,6 +189,7 @@ def make_registry(folder: Path) -> Registry:
         ModelOffer(name="coded", input="pseudobulk", slots={"G": "gene"}, **usual),
         ModelOffer(name="spy_cells", input="cells", **usual),
         ModelOffer(name="spy_means", input="pseudobulk", **usual),
+        ModelOffer(name="spy_grid", input="pseudobulk", params={"level": 0}, **usual),
     ]
     gap = MetricOffer(id="gap", direction="lower", best=0.0)
     return Registry(
@@ -235,7 +236,7 @@ def make_halved_means() -> AnnData:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """One run that calibrates, of cells."""
-    models = ("partial", "selecting", "coded[G=embed:codes]", "spy_cells", "spy_means")
+    models = ("partial", "selecting", "coded[G=embed:codes]", "spy_cells", "spy_means", "spy_grid[level=1|2]")
     return carry_out(tmp_path_factory.mktemp("stages"), make_cells(), models)
 
 
@@ -266,7 +267,8 @@ def carry_out(folder: Path, adata: AnnData, models: tuple[str, ...]) -> Run:
     executor = local_executor(store.root, isolation="none")  # the interpreter is a script
     plan = build_plan(recipe, registry, store, sources, executor)
     runner = Runner(store, executor)
-    return Run(store, plan, runner.run(plan.nodes.values()))
+    outcomes = runner.run(plan.nodes.values())
+    return Run(store, plan, runner.run(plan_selected(plan, outcomes, store)))
 
 
 def read_log(folder: Path) -> list[str]:
@@ -374,6 +376,23 @@ def test_a_file_of_predictions_is_read_in_place_of_a_model(run: Run) -> None:
     assert status.phases == []
 
 
+def test_a_prediction_is_scored_on_the_parts_that_are_asked_for_alone(run: Run) -> None:
+    # A candidate of a grid predicts val, too. The scorer would fail on labels that the truth does not have.
+    prediction = canonical.read(run.record("spy_grid") / "prediction.h5ad")
+    assert list(prediction.obs["perturbation"]) == ["C", "A+B", "D"]
+    [selection] = run.plan.selections
+    of_val = run.store.record("scores", selection.candidates[0].val_scores)
+    for folder, labels in ((run.scores("spy_grid"), ["C", "A+B"]), (of_val, ["D"])):
+        table = pd.read_csv(folder / "scores.csv", keep_default_na=False).set_index("perturbation")
+        assert list(table.index) == labels
+        for label in labels:
+            assert table.loc[label, "value"] == pytest.approx(HELD_OUT[label][1] - (15 / 11 + 2) / 8, abs=1e-6)
+    assert set(half_of(run, run.attempt("spy_grid"))) == {"C", "A+B"}
+    # Of two equal candidates the first is chosen.
+    assert [each.is_chosen for each in selection.candidates] == [True, False]
+    assert selection.candidates[0].value == pytest.approx(HELD_OUT["D"][1] - (15 / 11 + 2) / 8, abs=1e-6)
+
+
 def half_of(run: Run, attempt: Attempt) -> dict[str, float]:
     """Return an attempt's scores against the second half."""
     table = pd.read_csv(run.store.record("scores", attempt.half["gap"]) / "scores.csv", keep_default_na=False)
@@ -451,7 +470,7 @@ def found_by(log: list[str]) -> tuple[set[float], set[str]]:
     return numbers, files
 
 
-@pytest.mark.parametrize("model", ["spy_cells", "spy_means"])
+@pytest.mark.parametrize("model", ["spy_cells", "spy_means", "spy_grid"])
 def test_a_spy_finds_neither_held_out_expression_nor_the_number_of_held_out_cells(run: Run, model: str) -> None:
     numbers, files = found_by(read_log(run.record(model)))
     for secret in held_out_numbers():
@@ -462,7 +481,7 @@ def test_a_spy_finds_neither_held_out_expression_nor_the_number_of_held_out_cell
     assert any(math.isclose(number, SEEN if model == "spy_cells" else 11, rel_tol=1e-6) for number in numbers)
 
 
-@pytest.mark.parametrize("model", ["spy_cells", "spy_means"])
+@pytest.mark.parametrize("model", ["spy_cells", "spy_means", "spy_grid"])
 def test_no_file_that_a_job_names_holds_a_held_out_value_in_any_byte(run: Run, model: str) -> None:
     job = json.loads((run.record(model) / "job.json").read_text())
     content = {role: Path(path).read_bytes() for role, path in job["inputs"].items()}

@@ -77,7 +77,7 @@ def files_of(recipe: Recipe, registry: Registry) -> tuple[list[Declared], list[s
     out = {parse_model(name).full_name for name in recipe.left_out}
     specs = recipe.models or [parse_model(name) for name in registry.models if name not in out]
     found = {spec.full_name: look_up(registry.models, spec.full_name) for spec in specs}
-    slots = [made.full_name for spec in specs for made in spec.slots.values()]
+    slots = [made.full_name for spec in specs for made in spec.embeddings]
     made_of = {name: look_up(registry.embeddings, name) for name in slots}
     offers = [offered for offered in (*found.values(), *made_of.values()) if offered is not None]
     data = [look_up(registry.datasets, entry.offer) for entry in recipe.datasets.values()]

@@ -9,7 +9,7 @@ import pandas as pd
 
 from pertharness.contract.jobs import Status
 from pertharness.host.execution.nodes import Outcome
-from pertharness.host.plan import Plan
+from pertharness.host.plan import Attempt, Candidate, Plan
 
 WHOLE_JOB = "job"
 """The phase that stands for all of a job."""
@@ -18,17 +18,18 @@ WHOLE_JOB = "job"
 def join_costs(plan: Plan, outcomes: Mapping[str, Outcome]) -> pd.DataFrame:
     """Return the cost of each job, in a row with the phase ``job``, and of each of its phases.
 
-    The watcher measures the job from outside; the worker reports the phases. Jobs that run no plugin are left out.
+    The watcher measures the job from outside; the worker reports the phases. Jobs that run no plugin are left out. A
+    grid's are those of all of its candidates.
     """
     rows: list[dict[str, Any]] = []
-    for attempt in plan.attempts:
+    candidates = {selection.position: selection.candidates for selection in plan.selections}
+    for position, attempt in enumerate(plan.attempts):
         owner = {
             "dataset": attempt.dataset, "task": attempt.task.name, "seed": attempt.seed,
             "training_seed": attempt.training_seed, "plugin": attempt.plugin, "model": attempt.model,
             "params": attempt.params,
         }  # fmt: skip
-        keys = [*attempt.scores.values(), *attempt.common.values()]
-        for stage, key in [("predictions", attempt.prediction), *(("scores", key) for key in keys)]:
+        for stage, key in _jobs_of(attempt, candidates.get(position, ())):
             status = outcomes[key].status if key in outcomes else None
             outcome_cells = {"device": status.device, "state": status.state, "key": key} if status else {}
             rows.extend(
@@ -39,6 +40,14 @@ def join_costs(plan: Plan, outcomes: Mapping[str, Outcome]) -> pd.DataFrame:
         "peak_rss_mb", "peak_gpu_mb", "device", "state", "key",
     )  # fmt: skip
     return pd.DataFrame(rows, columns=list(columns))
+
+
+def _jobs_of(attempt: Attempt, candidates: Sequence[Candidate]) -> list[tuple[str, str]]:
+    """Return stage and key of each job behind an attempt, once."""
+    predictions = [attempt.prediction, *(each.prediction for each in candidates)]
+    scores = [*attempt.scores.values(), *attempt.common.values(), *(each.val_scores for each in candidates)]
+    by_stage = {"predictions": predictions, "scores": scores}
+    return [(stage, key) for stage, keys in by_stage.items() for key in dict.fromkeys(keys)]
 
 
 def _costs_of(status: Status) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pertharness.files.whole import sha256_file
 from pertharness.host.execution.nodes import Outcome
 from pertharness.host.join.memory import Memory, digest_of, write_memory
-from pertharness.host.plan import Attempt, Plan, half_plan, primary_metric
+from pertharness.host.plan import SELECTION, Attempt, Plan, half_plan, primary_metric
 from pertharness.host.recipe import Recipe
 from pertharness.host.store.records import Store
 from pertharness.host.store.sums import write_manifest
@@ -93,6 +93,7 @@ def _inputs(recipe: Recipe, plan: Plan, outcomes: Mapping[str, Outcome], manifes
         "versions": {name: version(name) for name in _LIBRARIES} | {"python": platform.python_version()},
         "comparison": recipe.comparison.model_dump(mode="json"),
         "attempts": [described(attempt) for attempt in [*plan.attempts, *plan.duplicates]],
+        "selections": [[vars(each) for each in selection.candidates] for selection in plan.selections],
         "datasets": plan.datasets,
         "scorers": {name: offer.model_dump(mode="json") for name, offer in plan.scorers.items()},
         "outcomes": {
@@ -108,7 +109,7 @@ def _write_files(
     memory: Memory,
 ) -> None:  # fmt: skip
     """Join the records and write the files; `memory` records each."""
-    from pertharness.host.join import beside, collect_scores, costs, dataset_notes, facts, reasons, records
+    from pertharness.host.join import beside, collect_scores, costs, dataset_notes, facts, reasons, records, selections
     from pertharness.host.leaderboard import compare, curves, model_facts, pooled, score_file, tables, write
     from pertharness.host.leaderboard.comparison import Comparison
     from pertharness.host.report import write_report
@@ -122,13 +123,15 @@ def _write_files(
         for name, parts in memory.parts.items()
         if memory.is_whole(folder, f"tables/{name}.csv")
     }
-    mean_curves = curves.average_curves(joined, metrics)
-    memory.tables, parts = write.write_tables(
-        beside.tables_of(plan, outcomes, store), mean_curves, folder / "tables", earlier
-    )
+    selected = selections.join_selections(plan, outcomes)
+    made = {
+        curves.CURVES: (curves.SUMMARY, curves.average_curves(joined, metrics)),
+        SELECTION: (selections.SUMMARY, selected),
+    }
+    memory.tables, parts = write.write_tables(beside.tables_of(plan, outcomes, store), made, folder / "tables", earlier)
     choice = recipe.comparison
     primary = {"metric": primary_metric(plan, choice.metric)}
-    comparison = Comparison(**{**choice.model_dump(exclude={"calibrate"}), **primary})
+    comparison = Comparison(**{**choice.model_dump(exclude={"calibrate", "select"}), **primary})
     skipped = reasons.skipped_scorers(plan, outcomes)
     leaderboard = compare.build_leaderboard(
         reasons.without_skipped(joined, plan, skipped), metrics, beside.settings_of(plan), comparison,
@@ -142,8 +145,11 @@ def _write_files(
     of_data = dataset_notes.footer_notes(
         *(manifest.get(name, {}) for name in ("dataset_notes", "prediction_notes", "left_out"))
     )
-    notes = [*tables.not_scored(skipped), *model_facts.make_notes(leaderboard, known_facts, metrics), *of_data]
-    write.write_leaderboard(leaderboard, folder, shown, notes)
+    notes = [
+        *tables.not_scored(skipped), *selections.selection_notes(plan),
+        *model_facts.make_notes(leaderboard, known_facts, metrics), *of_data,
+    ]  # fmt: skip
+    write.write_leaderboard(leaderboard, folder, shown, notes, selected)
     write_report(shown, {**manifest, "tables": memory.tables}, folder / "report", notes=notes)
     names = [
         *_FILES,

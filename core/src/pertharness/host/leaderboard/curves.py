@@ -12,6 +12,7 @@ from pertharness.host.leaderboard.coded import code
 
 CURVES = "curves"
 """Name of the table of mean curves."""
+SUMMARY = "Mean over splits of every curve, with its standard error"
 _CURVE_KEYS = ["dataset", "task", "plugin", "model", "params", "metric", "variant", "coordinate"]
 _DIGITS = 12  # As on the leaderboard: more digits of a sum differ between machines.
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from pertharness.contract.cards import TableOffer
 from pertharness.files.whole import write_text
-from pertharness.host.leaderboard.curves import CURVES
 from pertharness.host.leaderboard.markdown import as_markdown
 from pertharness.host.leaderboard.pooled import Part, Piece, join_table
 from pertharness.host.leaderboard.tables import Note, Table
@@ -22,7 +22,10 @@ FORMAT = 1
 _COST_KEYS = ["dataset", "task", "seed", "training_seed", "plugin", "model", "params", "stage", "phase"]
 
 
-def write_leaderboard(frame: pd.DataFrame, folder: Path, tables: list[Table], notes: Iterable[Note] = ()) -> None:
+def write_leaderboard(
+    frame: pd.DataFrame, folder: Path, tables: list[Table], notes: Iterable[Note] = (),
+    selections: pd.DataFrame | None = None,
+) -> None:  # fmt: skip
     """Write ``leaderboard.csv``, ``leaderboard.json`` and ``leaderboard.md``.
 
     Parameters
@@ -35,12 +38,22 @@ def write_leaderboard(frame: pd.DataFrame, folder: Path, tables: list[Table], no
         From `tables.make_tables`, of the same frame.
     notes
         Remarks below the tables, such as scorers that were skipped.
+    selections
+        From `pertharness.host.join.selections.join_selections`; without rows it is left out of ``leaderboard.json``.
     """
     write_text(folder / "leaderboard.csv", as_csv(frame))
-    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
-    text = json.dumps({"format": FORMAT, "rows": rows}, indent=1, allow_nan=False)
+    content: dict[str, Any] = {"format": FORMAT, "rows": _rows_of(frame)}
+    if selections is not None and len(selections):
+        content["selection"] = _rows_of(selections)
+    text = json.dumps(content, indent=1, allow_nan=False)
     write_text(folder / "leaderboard.json", text + "\n")
     write_text(folder / "leaderboard.md", as_markdown(tables, notes))
+
+
+def _rows_of(frame: pd.DataFrame) -> list[dict[Any, Any]]:
+    """Return the rows of a table as JSON has them, missing values as null."""
+    rows: list[dict[Any, Any]] = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return rows
 
 
 def write_costs(costs: pd.DataFrame, path: Path) -> None:
@@ -49,17 +62,18 @@ def write_costs(costs: pd.DataFrame, path: Path) -> None:
 
 
 def write_tables(
-    joined: Mapping[str, tuple[TableOffer, Sequence[Piece]]], curves: pd.DataFrame, folder: Path,
-    earlier: Mapping[str, Sequence[Part]],
+    joined: Mapping[str, tuple[TableOffer, Sequence[Piece]]], made: Mapping[str, tuple[str, pd.DataFrame]],
+    folder: Path, earlier: Mapping[str, Sequence[Part]],
 ) -> tuple[dict[str, dict[str, str | int]], dict[str, list[Part]]]:  # fmt: skip
-    """Write the tables beside the scores and the mean curves as ``NAME.csv``, and remove all other tables.
+    """Write the tables beside the scores and those of the whole run as ``NAME.csv``, and remove all other tables.
 
     Parameters
     ----------
     joined
         Name -> offer on the card, and the tables of the records. Without tables, no file is written.
-    curves
-        From `curves.average_curves`.
+    made
+        Name -> summary and content of the tables of the whole run, such as the mean curves. Without rows, no file is
+        written.
     earlier
         Name -> the parts of the present file, if it is unchanged.
 
@@ -74,11 +88,10 @@ def write_tables(
         if pieces:
             parts[name] = join_table(offer, pieces, folder / f"{name}.csv", earlier.get(name, ()))
             described[name] = {"summary": offer.summary, "rows": sum(part.n_rows for part in parts[name])}
-    if len(curves):
-        write_text(folder / f"{CURVES}.csv", as_csv(curves))
-        described[CURVES] = {
-            "summary": "Mean over splits of every curve, with its standard error", "rows": len(curves),
-        }  # fmt: skip
+    for name, (summary, frame) in made.items():
+        if len(frame):
+            write_text(folder / f"{name}.csv", as_csv(frame))
+            described[name] = {"summary": summary, "rows": len(frame)}
     for path in folder.glob("*.csv"):
         if path.stem not in described:
             path.unlink()

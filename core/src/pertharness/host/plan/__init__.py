@@ -10,12 +10,15 @@ from pertharness.host.execution.executor import Executor
 from pertharness.host.plan.calibration import half_plan, plan_calibration
 from pertharness.host.plan.common_genes import plan_common_genes
 from pertharness.host.plan.data_jobs import plan_dataset, plan_split
-from pertharness.host.plan.plan import Attempt, Plan, Source
+from pertharness.host.plan.grid_jobs import SELECTION, plan_grid
+from pertharness.host.plan.metric_choice import primary_metric
+from pertharness.host.plan.plan import Attempt, Candidate, Plan, Selection, Source
 from pertharness.host.plan.planner import Planner, add_attempt
 from pertharness.host.plan.prediction_jobs import find_model, label_of, name_of, plan_file, plan_model
 from pertharness.host.plan.score_jobs import is_for, plan_scorers
+from pertharness.host.plan.selection import plan_selected
 from pertharness.host.plugins.registry import Registry
-from pertharness.host.recipe import ComparisonChoice, ModelSpec, Recipe, parse_model
+from pertharness.host.recipe import ModelSpec, Recipe, parse_model
 from pertharness.host.recipe import TaskChoice as Task
 from pertharness.host.store.records import Store
 from pertharness.host.text.did_you_mean import expected
@@ -23,12 +26,9 @@ from pertharness.host.text.did_you_mean import expected
 USUAL_REFERENCES = ("additive", "mean")
 """References of a recipe that names none. If no plugin offers them there is no verdict, and a note says so."""
 
-RANKED = ("perturbation", "task")
-"""Levels of the metrics that models can be ranked by, in order of preference if the recipe does not choose one."""
-
 __all__ = [
-    "Attempt", "Plan", "Source", "build_plan", "find_model", "half_plan", "is_for", "plan_common_genes",
-    "primary_metric", "tasks_of",
+    "SELECTION", "Attempt", "Candidate", "Plan", "Selection", "Source", "build_plan", "find_model", "half_plan",
+    "is_for", "plan_common_genes", "plan_selected", "primary_metric", "tasks_of",
 ]  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def build_plan(
     for task in [_with_labels(registry, task) for task in tasks_of(recipe)]:
         for seed in recipe.seeds if task.split.file is None else (0,):
             for spec in specs:
-                plan_model(planner, task, seed, spec, scorers)
+                (plan_grid if spec.grid else plan_model)(planner, task, seed, spec, scorers)
             for entry in recipe.predictions:
                 if entry.dataset == task.dataset:
                     plan_file(planner, task, seed, entry, scorers)
@@ -86,8 +86,8 @@ def _check_names(planner: Planner) -> None:
     duplicates = [attempt[-1] for attempt, number in counts.items() if number > 1]
     if duplicates:
         raise RecipeError(
-            f"models: duplicate model {duplicates[0]!r}: two spellings of one model, or two tasks of the same name; "
-            "name each once"
+            f"models: duplicate model {duplicates[0]!r}: two spellings of one model, or two tasks of the same name, "
+            "or two grids over the same parameters; name each once"
         )
     names = {attempt.label for attempt in attempts} | {entry.name for entry in planner.recipe.predictions}
     names |= set(planner.registry.models)
@@ -95,25 +95,6 @@ def _check_names(planner: Planner) -> None:
         for name in (task.reference, *task.common_set):
             if name not in {"", *USUAL_REFERENCES} | names and parse_model(name).name not in names:
                 raise RecipeError(f"task {task.name!r} compares with {name!r}; {expected(name, sorted(names))}")
-
-
-def primary_metric(plan: Plan, wanted: str) -> str:
-    """Return the metric to rank by.
-
-    It is the `wanted` metric, or the first metric of the scorers if none of them computes the default ``l2``.
-
-    Raises
-    ------
-    RecipeError
-        If the recipe names a metric that none of its scorers computes.
-    """
-    metrics = [metric for offer in plan.scorers.values() for metric in offer.metrics if metric.level in RANKED]
-    available = [metric.id for metric in sorted(metrics, key=lambda metric: RANKED.index(metric.level))]
-    if wanted in available or not available:
-        return wanted
-    if wanted == ComparisonChoice().metric:
-        return available[0]
-    raise RecipeError(f"comparison.metric: no scorer of this run computes {wanted!r}; {expected(wanted, available)}")
 
 
 def tasks_of(recipe: Recipe) -> list[Task]:

@@ -34,13 +34,12 @@ def plan_calibration(planner: Planner, scorers: Scorers) -> None:
             f"the name {DUPLICATE!r} is reserved for the technical duplicate of a run that calibrates; "
             "leave the model out, or run without --calibrate"
         )
-    chosen = [(scorer, params) for scorer, params in scorers if _has_position(scorer.offer)]
     of_splits = {(attempt.dataset, attempt.task.name, attempt.seed): attempt for attempt in plan.attempts}
     plan.attempts[:] = [
-        replace(attempt, half=_half_scores(planner, attempt, chosen)) if attempt.prediction else attempt
+        replace(attempt, half=half_scores(planner, attempt, scorers)) if attempt.prediction else attempt
         for attempt in plan.attempts
     ]
-    plan.duplicates.extend(_plan_duplicate(planner, attempt, chosen) for attempt in of_splits.values())
+    plan.duplicates.extend(_plan_duplicate(planner, attempt, scorers) for attempt in of_splits.values())
 
 
 def half_plan(plan: Plan) -> Plan:
@@ -55,10 +54,16 @@ def _has_position(offer: ScorerOffer) -> bool:
     return not offer.calibrates and any(metric.level in POSITIONED for metric in offer.metrics)
 
 
-def _half_scores(planner: Planner, attempt: Attempt, scorers: Scorers) -> dict[str, str]:
-    """Add the jobs that score a prediction against the second half of the cells, and return their keys by scorer."""
+def half_scores(planner: Planner, attempt: Attempt, scorers: Scorers) -> dict[str, str]:
+    """Add the jobs that score a prediction against the second half of the cells, and return their keys by scorer.
+
+    There are none in a run that does not calibrate.
+    """
+    if not planner.recipe.comparison.calibrate:
+        return {}
+    chosen = [(scorer, params) for scorer, params in scorers if _has_position(scorer.offer)]
     return plan_scores(
-        planner, attempt.task, attempt.seed, attempt.split, attempt.prediction, attempt.label, scorers,
+        planner, attempt.task, attempt.seed, attempt.split, attempt.prediction, attempt.label, chosen,
         against_half=True,
     )  # fmt: skip
 
@@ -78,4 +83,4 @@ def _plan_duplicate(planner: Planner, beside: Attempt, scorers: Scorers) -> Atte
     duplicate = Attempt(
         beside.dataset, beside.task, beside.seed, 1, "pertharness", DUPLICATE, "", beside.split, prediction=prediction
     )
-    return replace(duplicate, half=_half_scores(planner, duplicate, scorers))
+    return replace(duplicate, half=half_scores(planner, duplicate, scorers))

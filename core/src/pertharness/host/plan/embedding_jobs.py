@@ -28,7 +28,7 @@ def find_embedding(registry: Registry, spec: EmbeddingSpec) -> Offered[Embedding
 
 def not_installed(registry: Registry, spec: ModelSpec, hint: Callable[[str, Iterable[str]], str]) -> str:
     """Return which embedding of a model nobody offers, with a `hint`; nothing where there is none such."""
-    missing = [made for made in spec.slots.values() if find_embedding(registry, made) is None]
+    missing = [made for made in spec.embeddings if find_embedding(registry, made) is None]
     if not missing:
         return ""
     return "; ".join(filter(None, (f"embedding {missing[0].full_name!r}", hint(missing[0].name, registry.embeddings))))

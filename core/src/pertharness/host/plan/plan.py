@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pertharness.contract.cards import ScorerOffer
+from pertharness.contract.cards import MetricOffer, ScorerOffer
 from pertharness.contract.jobs import State
 from pertharness.host.execution.nodes import Node
 from pertharness.host.leaderboard.comparison import model_label
@@ -45,6 +47,7 @@ class Attempt:
     state: State = "skipped"
     """With a `reason`: what is wrong with the model itself."""
     uses_validation: bool = False
+    """From its card; a grid always does."""
     constant: bool = False
     """From its card."""
     copies_training: bool = False
@@ -56,6 +59,55 @@ class Attempt:
         return model_label(self.model, self.params)
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """One combination of a grid's values, on one split with one training seed.
+
+    Attributes
+    ----------
+    params
+        Its parameters as tables show them: the values of the grid, and others that are not defaults.
+    prediction
+        Key of its prediction; empty if there is none, see `reason`.
+    val_scores
+        Key of the job that scores what it predicts of val.
+    reason, state
+        Why it has no prediction; once it is judged, why it has no mean on val.
+    value, n
+        Mean of its scores on val, rounded to 12 digits, NaN if there is none; and the number of predictions behind it.
+    """
+
+    params: str
+    prediction: str = ""
+    val_scores: str = ""
+    reason: str = ""
+    state: State = "skipped"
+    value: float = math.nan
+    n: int = 0
+    is_chosen: bool = False
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The choice among the candidates of a grid, on one split with one training seed.
+
+    Attributes
+    ----------
+    position
+        Of its attempt among those of the plan. This has no prediction until a candidate is chosen.
+    scorer, metric
+        What the candidates are compared by.
+    score
+        Adds the jobs that score an attempt's prediction to the plan, and returns the attempt with their keys.
+    """
+
+    position: int
+    scorer: str
+    metric: MetricOffer
+    candidates: tuple[Candidate, ...]
+    score: Callable[[Attempt], Attempt]
+
+
 @dataclass
 class Plan:
     """Jobs in an order in which each comes after what it needs, and the attempts that they serve."""
@@ -65,6 +117,8 @@ class Plan:
     datasets: dict[str, str] = field(default_factory=dict)
     """Name -> key."""
     scorers: dict[str, ScorerOffer] = field(default_factory=dict)
+    selections: list[Selection] = field(default_factory=list)
+    """Of the recipe's grids."""
     notes: list[str] = field(default_factory=list)
     """Decisions of the planner that a user may not expect."""
     duplicates: list[Attempt] = field(default_factory=list)

@@ -130,10 +130,15 @@ def add_attempt(
     **fields: Any,
 ) -> None:
     """Add an attempt of the model that `spec` names, its parameters spelled as on the leaderboard."""
-    params = spec.text().removeprefix(spec.name)[1:-1] if not spec.plugin else ""
+    params = params_text(spec) if not spec.plugin else ""
     planner.plan.attempts.append(
         Attempt(str(task.dataset), task, seed, training_seed, plugin, spec.name, params, split, **fields)
     )
+
+
+def params_text(spec: ModelSpec) -> str:
+    """Return slots and parameters as tables show them beside the name of a model."""
+    return spec.text().removeprefix(spec.full_name)[1:-1]
 
 
 def job_task(task: Task, seed: int) -> JobTask:

@@ -23,7 +23,11 @@ from pertharness.host.text.did_you_mean import close_to
 
 
 def plan_model(planner: Planner, task: Task, seed: int, spec: ModelSpec, scorers: Scorers) -> None:
-    """Add the jobs and attempts of a model on one split, one per training seed if its training is stochastic."""
+    """Add the jobs and attempts of a model on one split, one per training seed if its training is stochastic.
+
+    A grid has none of its own: see `pertharness.host.plan.grid_jobs`. Where no plugin offers its model, it is shown so.
+    """
+    spec = spec.starred()
     split = plan_split(planner, task, seed, "pseudobulk")
     offered = find_model(planner.registry, spec)
     shown = shown_model(planner.registry, spec)
@@ -66,10 +70,13 @@ def plan_prediction(
     offered: Offered[ModelOffer],
     split: str,
     options: ModelOptions | QueryOptions,
+    *,
+    selects: bool = False,
 ) -> str:
     """Add the job that fits a model and predicts, after those that make its embeddings, and return its key.
 
-    `options` say what it predicts: the held-out perturbations of the split, or queries of a user's.
+    `options` say what it predicts: the held-out perturbations of the split, or queries of a user's. With `selects`, the
+    model is a candidate of a grid, for which val must not be empty.
     """
     offer, asked = offered.offer, options.queries if isinstance(options, QueryOptions) else ()
     if offer.input == "cells":
@@ -97,7 +104,8 @@ def plan_prediction(
         task=job_task(task, seed), options=options.written(),
         title=f"{label_of(planner.registry, spec)} on {task.dataset} {task.name} seed {seed}",
         cheap=offer.cheap, preload=offer.preload, prepare=weights.prepare,
-        preflight=_preflight(planner, offer, split, task, weights, asked), gpu_gb=gpu_memory(planner, offer),
+        preflight=_preflight(planner, offer, split, task, weights, asked, selects=selects),
+        gpu_gb=gpu_memory(planner, offer),
     )  # fmt: skip
 
 
@@ -118,8 +126,8 @@ def label_of(registry: Registry, spec: ModelSpec) -> str:
 
 
 def shown_model(registry: Registry, spec: ModelSpec) -> ModelSpec:
-    """Return a model as it stands on the leaderboard."""
-    offered = find_model(registry, spec)
+    """Return a model as it stands on the leaderboard, where a grid has ``*`` in place of its values."""
+    offered, spec = find_model(registry, spec), spec.starred()
     params = _changed(offered.offer, spec) if offered else spec.params
     return ModelSpec(None, name_of(registry, spec), shown_slots(registry, spec), params)
 
@@ -165,7 +173,8 @@ def _params_of_labels(planner: Planner, dataset: str) -> dict[str, Any]:
 
 
 def _preflight(
-    planner: Planner, offer: ModelOffer, split: str, task: Task, weights: OfferFiles, asked: tuple[str, ...]
+    planner: Planner, offer: ModelOffer, split: str, task: Task, weights: OfferFiles, asked: tuple[str, ...], *,
+    selects: bool,
 ) -> Any:  # fmt: skip
     """Return a function that says why a model cannot do a task here, or None; `asked`: queries of a user's."""
 
@@ -183,6 +192,8 @@ def _preflight(
         if not kinds & set(offer.tasks):
             words = " or ".join(f"{kind}s" for kind in sorted(kinds))
             return f"does not predict {words} (its card: {', '.join(offer.tasks)})"
+        if selects and not queries_of(planner.store, split, ["val"]):
+            return "a grid selects on val, and this split has no perturbations in val; name one value of each parameter"
         return missing_here(planner, offer.needs, weights)
 
     return reason

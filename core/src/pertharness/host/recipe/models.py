@@ -79,6 +79,15 @@ def _model(value: Any) -> Any:
     return _of_text(parse_model)(value)
 
 
+def _no_grids(specs: tuple[ModelSpec, ...]) -> tuple[ModelSpec, ...]:
+    """Check that every value is fixed, where nothing selects among several."""
+    for spec in specs:
+        if spec.grid:
+            key = next(iter(spec.grid))
+            raise ValueError(f"{spec.text()!r} has several values of {key!r}; expected one, or quotes around it")
+    return specs
+
+
 def _path(value: Any, info: ValidationInfo) -> Any:
     """Read a path; a relative path starts at the recipe's folder."""
     if isinstance(value, Path):
@@ -111,6 +120,7 @@ _MANY, _ONCE, _SOME = BeforeValidator(_list_as_tuple), AfterValidator(_each_once
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Seeds = Annotated[tuple[Seed, ...], _MANY, BeforeValidator(_of_text(parse_seeds)), _ONCE, _SOME]
 Models = Annotated[tuple[Model, ...], _MANY, _ONCE, _SOME]
+Scorers = Annotated[tuple[Model, ...], _MANY, _ONCE, _SOME, AfterValidator(_no_grids)]
 
 
 class _Part(BaseModel):
@@ -155,6 +165,7 @@ class TaskChoice(_Part):
     dataset: Label | None = None
     split: SplitChoice
     score_on: Annotated[tuple[Literal["test", "val"], ...], _MANY, _ONCE, _SOME] = ("test",)
+    select: Name | None = None
     reference: ModelName = ""
     common_set: Annotated[tuple[ModelName, ...], _MANY, _ONCE] = ()
     references: Annotated[tuple[Label, ...], _MANY, _ONCE] = ()
@@ -196,6 +207,7 @@ class ComparisonChoice(_Part):
     """How the leaderboard ranks models and computes intervals."""
 
     metric: Name = "l2"
+    select: Name | None = None
     resamples: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
     seed: Seed = 0
     bootstrap: Literal["identity", "rows"] = "identity"
@@ -248,7 +260,7 @@ class Recipe(_Part):
     seeds: Seeds = (1, 2, 3, 4, 5)
     training_seeds: Seeds = (1,)
     models: Models | None = None
-    scorers: Models | None = None
+    scorers: Scorers | None = None
     left_out: dict[ModelName, Reason] = {}
     datasets: dict[Label, DatasetChoice] = {}
     tasks: Annotated[tuple[TaskChoice, ...], _MANY] = ()

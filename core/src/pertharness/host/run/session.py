@@ -14,7 +14,7 @@ from pertharness.host.execution.executor import Executor
 from pertharness.host.execution.runner import Observer, Runner
 from pertharness.host.join.memory import read_memory
 from pertharness.host.join.outputs import Board, write_outputs
-from pertharness.host.plan import Plan, plan_common_genes
+from pertharness.host.plan import Plan, plan_common_genes, plan_selected
 from pertharness.host.plugins.registry import Registry
 from pertharness.host.recipe import Recipe, write_recipe
 from pertharness.host.run.manifest import make_manifest
@@ -92,11 +92,12 @@ def _carry_out(
     write_recipe(recipe, folder / "recipe.toml")
     memory = read_memory(folder)
     to_do = [node for key, node in plan.nodes.items() if key not in runner.outcomes]
-    common = plan_common_genes(plan, runner.run(to_do), store, memory.lacking)
-    use.add(node.key for node in common)
-    if common and observer:
-        observer.planned(len(common))
-    outcomes = runner.run(common)
+    outcomes = runner.run(to_do)
+    later = [*plan_selected(plan, outcomes, store), *plan_common_genes(plan, outcomes, store, memory.lacking)]
+    use.add(node.key for node in later)
+    if later and observer:
+        observer.planned(len(later))
+    outcomes = runner.run(later)
     manifest = make_manifest(recipe, registry, store, plan, outcomes, command, started)
     board = write_outputs(recipe, plan, outcomes, store, folder, manifest, memory)
     counts: Counter[str] = Counter(outcome.state for outcome in outcomes.values())
