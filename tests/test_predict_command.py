@@ -201,6 +201,18 @@ def test_a_mistake_ends_with_a_message(folder: Path, arguments: tuple[str, ...],
     assert not (folder / "no.h5ad").exists()
 
 
+def test_a_prediction_without_any_answer_is_a_file_with_the_reasons(folder: Path) -> None:
+    done = pertharness(
+        "predict", "--model", "linear", "--queries", "NOGENE", "--no-errors", "--data", "screen.h5ad", "--store",
+        "store", "--out", "deep/none.h5ad", cwd=folder,
+    )  # fmt: skip
+    predicted = anndata.read_h5ad(folder / "deep" / "none.h5ad")
+    assert predicted.shape == (0, len(GENES))
+    (unanswered,) = predicted.uns["pertharness"]["unanswered"].to_dict("records")
+    assert unanswered["reason"] in done.stdout
+    assert "0 of 1 perturbations predicted" in done.stdout
+
+
 def test_a_screen_is_needed(folder: Path) -> None:
     asked = ("predict", "--model", "mean", "--queries", A, "--out", "no.h5ad", "--store", "store")
     assert "no screen is named" in pertharness(*asked, cwd=folder, status=2).stderr

@@ -101,14 +101,14 @@ def measure_errors(recipe: Recipe, label: str, store: Store, reporter: Reporter)
         prepared.carry_out(folder, reporter, command=("pertharness.predict",))
         with (folder / "leaderboard.csv").open(newline="", encoding="utf-8") as file:
             rows = [row for row in csv.DictReader(file) if _is_total(row)]
-    return [_errors_of(task.name, task.reference, label, rows) for task in recipe.tasks]
+    return [errors_of(task.name, task.reference, label, rows) for task in recipe.tasks]
 
 
 def _is_total(row: Mapping[str, str]) -> bool:
     return row["metric"] == METRIC and row["variant"] == "default" and row["stratum"] == "all"
 
 
-def _errors_of(task: str, reference: str, label: str, rows: Sequence[Mapping[str, str]]) -> TaskErrors:
+def errors_of(task: str, reference: str, label: str, rows: Sequence[Mapping[str, str]]) -> TaskErrors:
     """Return the errors of a model on one task, from the rows of the leaderboard."""
     by_label = {_label(row): row for row in rows if row["task"] == task}
     row, other = by_label.get(label), by_label.get(reference)
