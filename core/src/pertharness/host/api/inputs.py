@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 from pertharness.contract.errors import DataError, RecipeError
+from pertharness.contract.stages import SPLIT
 from pertharness.files.whole import replacing
 from pertharness.host.run.datasets import dataset_name
 from pertharness.host.splits import Split, write_split
@@ -52,7 +53,7 @@ def split_file(split: str | Path | Split, folder: Path) -> Path:
     """Return the path of a split; one that is in memory is written to ``folder/split.json``."""
     if isinstance(split, str | Path):
         return Path(split).expanduser()
-    path = folder / "split.json"
+    path = folder / SPLIT
     write_split(split, path)
     return path
 
