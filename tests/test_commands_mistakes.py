@@ -14,7 +14,6 @@ from command_bench import Bench, pertharness
 
 MISTAKES = {
     "no command": (["rnu"], "did you mean 'run'?"),
-    "nothing to run": (["run"], "--all"),
     "unknown option": (["run", "--al"], "--all"),
     "unknown model": (["run", "--all", "--models", "liner"], "'liner'; did you mean 'linear'?"),
     "unknown plugin of a model": (["run", "--all", "--models", "basel/mean"], "'basel/mean'; did you mean 'mean'?"),

@@ -178,7 +178,9 @@ def test_what_outlives_a_job_would_replace_its_prediction(ground: Ground, tmp_pa
     target = tmp_path / "prediction.h5ad"
     command = [sys.executable, str(SOURCES / "spying_daemon.py"), str(target), ground.bait.bait]
     subprocess.run(command, check=True, timeout=300)  # its child lives on
-    target.write_text("what the model predicted", encoding="utf-8")
+    written = tmp_path / "written.h5ad"
+    written.write_text("what the model predicted", encoding="utf-8")
+    written.rename(target)  # whole at once, else the process may replace it before the text is in it
     end = time.monotonic() + 300
     while target.read_text(encoding="utf-8") != Path(ground.bait.bait).read_text(encoding="utf-8"):
         assert time.monotonic() < end
