@@ -188,6 +188,7 @@ def test_predictions_of_benchmarks_keep_no_model(folder: Path) -> None:
         (("--model", "additive", "--queries", f"{A}+{A.lower()}"), 2, "duplicate target"),
         (("--model", "additve", "--queries", A), 2, "did you mean 'additive'?"),
         (("--model", "linear[kk=3]", "--queries", A), 2, "has no parameter 'kk'"),
+        (("--model", "linear[k=3|5]", "--queries", A), 2, "has several values of 'k'"),
         (("--queries", A), 2, "no model is named"),
         (("--model", "mean", "--queries", ","), 2, "there is no query"),
         (("--model-record", "0" * 64, "--queries", A), 1, "no record has a key"),

@@ -179,12 +179,23 @@ def _open(request: PredictRequest, store: Store, reporter: Reporter) -> _Session
     data = {} if request.data is None else {dataset_name(request.data): dataset_entry(request.data, request.params)}
     named = {"models": [request.model]} if request.model else {}
     recipe = make_recipe({"name": "predict", "datasets": data, "tasks": [], "resources": request.resources, **named})
+    _refuse_grid(recipe)
     registry = open_plugins(recipe, reporter)
     check_installed(recipe, registry)
     executor = make_executor(recipe, store)
     fetch: Callable[[str, Any], Path] = lambda name, source: fetch_reported(name, source, reporter)  # noqa: E731
     plan = plan_run(recipe, registry, store, executor, fetch)
     return _Session(recipe, registry, Planner(recipe, registry, store, executor, plan))
+
+
+def _refuse_grid(recipe: Recipe) -> None:
+    """Refuse several values of a parameter: all perturbations train, so nothing is left to choose on."""
+    for spec in recipe.models or ():
+        if spec.grid:
+            raise RecipeError(
+                f"{spec.text()!r} has several values of {next(iter(spec.grid))!r}; expected one, such as in "
+                f"{spec.candidates()[0].text()!r}; pertharness run --models with the grid shows which is chosen on val"
+            )
 
 
 def _load(planner: Planner, runner: Runner) -> str:
