@@ -13,6 +13,7 @@ from pertharness.host.execution.local import local_executor
 from pertharness.host.execution.nodes import Node, Outcome
 from pertharness.host.join.collect_scores import join_scores
 from pertharness.host.join.costs import join_costs
+from pertharness.host.join.reasons import reasons
 from pertharness.host.join.selections import join_selections, selection_notes
 from pertharness.host.plan import Plan, build_plan, plan_selected
 from pertharness.host.plugins.registry import Offered, Plugin, Registry
@@ -387,6 +388,19 @@ def test_the_costs_of_a_grid_are_those_of_all_candidates(tmp_path: Path) -> None
     whole = costs[costs["phase"] == "job"]
     assert whole["key"].tolist() == [each.prediction for each in plan.selections[0].candidates]
     assert set(whole["params"]) == {"k=*"}
+
+
+@pytest.mark.parametrize(("score_on", "expected"), [(["test"], ""), (["test", "val"], "e.g. unknown")])
+def test_what_is_not_answered_of_val_is_a_reason_only_where_val_is_scored(
+    tmp_path: Path, score_on: list[str], expected: str
+) -> None:
+    tasks = [{"split": {"kind": "double"}, "score_on": score_on}]
+    plan, outcomes, added = select(
+        tmp_path, {1: {"A+B": 1.0}, 2: "failed"}, unanswered={1: {"C+D": "unknown"}}, tasks=tasks
+    )
+    outcomes |= {node.key: Outcome("done") for node in added}
+    by_model = reasons(plan, outcomes, Store.open(tmp_path / "store"))
+    assert by_model.get(("demo", "double", "ridge[k=*]"), "") == expected
 
 
 @pytest.mark.parametrize(("score_on", "marked"), [(["test"], False), (["test", "val"], True)])

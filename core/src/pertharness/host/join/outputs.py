@@ -135,7 +135,7 @@ def _write_files(
     skipped = reasons.skipped_scorers(plan, outcomes)
     leaderboard = compare.build_leaderboard(
         reasons.without_skipped(joined, plan, skipped), metrics, beside.settings_of(plan), comparison,
-        beside.strata_of(plan, store), reasons.reasons(plan, outcomes),
+        beside.strata_of(plan, store), reasons.reasons(plan, outcomes, store),
     )  # fmt: skip
     leaderboard = _with_positions(leaderboard, recipe, plan, outcomes, store, folder, comparison)
     known_facts = facts.join_facts(plan, outcomes, store)
@@ -186,5 +186,5 @@ def _with_positions(
         score_file.write_scores(joined, folder / _HALF)
     return calibrate.add_positions(
         leaderboard, joined, beside.metrics_of(plan), beside.settings_of(plan), comparison,
-        beside.strata_of(plan, store), reasons.reasons(half, outcomes),
+        beside.strata_of(plan, store), reasons.reasons(half, outcomes, store),
     )  # fmt: skip

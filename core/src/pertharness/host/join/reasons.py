@@ -11,6 +11,8 @@ import numpy as np
 from pertharness.host.execution.nodes import Outcome
 from pertharness.host.leaderboard.cube import STATES
 from pertharness.host.plan import Attempt, Plan
+from pertharness.host.plan.split_jobs import queries_of
+from pertharness.host.store.records import Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,16 +31,23 @@ def attempt_state(attempt: Attempt, outcomes: Mapping[str, Outcome]) -> tuple[st
     return outcome.state, outcome.message
 
 
-def _incomplete_reason(attempt: Attempt, outcomes: Mapping[str, Outcome]) -> str:
-    """Return the reasons why a finished prediction is incomplete: the commonest one, and missing genes."""
+def _incomplete_reason(attempt: Attempt, outcomes: Mapping[str, Outcome], store: Store) -> str:
+    """Return the reasons why a finished prediction is incomplete: the commonest one, and missing genes.
+
+    What a candidate of a grid does not answer of val counts only where val is scored.
+    """
     status = outcomes[attempt.prediction].status if attempt.prediction in outcomes else None
     if status is None:
         return ""
-    causes = [f"e.g. {reason}" for reason, _ in Counter(status.unanswered.values()).most_common(1)]
+    unanswered = status.unanswered
+    if unanswered and is_done(outcomes, attempt.split):
+        scored = queries_of(store, attempt.split, attempt.task.score_on)
+        unanswered = {query: unanswered[query] for query in unanswered if query in scored}
+    causes = [f"e.g. {reason}" for reason, _ in Counter(unanswered.values()).most_common(1)]
     return "; ".join([*causes, *(note for note in status.notes if "genes are not predicted" in note)])
 
 
-def reasons(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[tuple[str, ...], str]:
+def reasons(plan: Plan, outcomes: Mapping[str, Outcome], store: Store) -> dict[tuple[str, ...], str]:
     """Return the message of the worst record, by dataset, task and model, and for single metrics by metric too."""
     worst: dict[tuple[str, ...], tuple[str, str]] = {}
 
@@ -48,7 +57,7 @@ def reasons(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[tuple[str, ...]
 
     for attempt in plan.attempts:
         model_key = (attempt.dataset, attempt.task.name, attempt.label)
-        ends = attempt_state(attempt, outcomes), ("done", _incomplete_reason(attempt, outcomes))
+        ends = attempt_state(attempt, outcomes), ("done", _incomplete_reason(attempt, outcomes, store))
         add(model_key, *ends)
         for name, key in [*attempt.scores.items(), *attempt.common.items()]:
             for metric in plan.scorers[name].metrics:
