@@ -56,12 +56,11 @@ def plan_grid(planner: Planner, task: Task, seed: int, spec: ModelSpec, scorers:
         return replace(attempt, scores=scores, half=half_scores(planner, attempt, scorers))
 
     for training_seed in seeds[: None if any(varies) else 1]:
-        candidates = [
-            _plan_candidate(planner, task, seed, training_seed if vary else seeds[0], model, offered, split, selecting)
-            for model, vary in zip(models, varies, strict=True)
-        ]
-        named = [_shown_params(planner.registry, model, spec) for model in models]
-        candidates = [replace(each, params=params) for each, params in zip(candidates, named, strict=True)]
+        candidates = []
+        for model, vary in zip(models, varies, strict=True):
+            model_seed = training_seed if vary else seeds[0]
+            planned = _plan_candidate(planner, task, seed, model_seed, model, offered, split, selecting)
+            candidates.append(replace(planned, params=_shown_params(planner.registry, model, spec)))
         position = len(planner.plan.attempts)
         planner.plan.selections.append(Selection(position, scorer.name, metric, tuple(candidates), score))
         add_attempt(
@@ -74,11 +73,10 @@ def _plan_candidate(
     planner: Planner, task: Task, seed: int, training_seed: int, model: ModelSpec, offered: Offered[ModelOffer],
     split: str, selecting: Scorers,
 ) -> Candidate:  # fmt: skip
-    """Add the jobs that fit a candidate and score it on val."""
+    """Add the jobs that fit a candidate and score it on val; its parameters are left to the caller."""
     if reason := why_not(planner, task, model):
         return Candidate("", reason=reason)
-    parts = (*task.score_on, *(() if "val" in task.score_on else ("val",)))
-    options = ModelOptions(score_on=parts)
+    options = ModelOptions(score_on=tuple(dict.fromkeys((*task.score_on, "val"))))
     prediction = plan_prediction(planner, task, seed, training_seed, model, offered, split, options, selects=True)
     label = f"{shown_model(planner.registry, model).text()} on val"
     [val_scores] = plan_scores(planner, _val_of(planner, task), seed, split, prediction, label, selecting).values()

@@ -155,9 +155,8 @@ def parse_model(text: str) -> ModelSpec:
             params[key] = read[0]
     n_candidates = math.prod(map(len, grid.values()))
     if n_candidates > MAX_CANDIDATES:
-        raise RecipeError(
-            f"the grid {text!r} has {n_candidates} combinations; expected at most {MAX_CANDIDATES}: name fewer values"
-        )
+        what = f"the grid {text!r:.80} has {n_candidates} combinations"
+        raise RecipeError(f"{what}; expected at most {MAX_CANDIDATES}: name fewer values")
     return ModelSpec(match[1], match[2], slots, params, grid)
 
 
@@ -209,7 +208,9 @@ def _read_embeddings(text: str) -> list[EmbeddingSpec]:
     params = _read_params(match[5] or "", text)
     n_combinations = math.prod(map(len, params.values()))
     if n_combinations > MAX_CANDIDATES:
-        raise RecipeError(f"{text!r} has {n_combinations} combinations of values; expected at most {MAX_CANDIDATES}")
+        raise RecipeError(
+            f"{text!r:.80} has {n_combinations} combinations of values; expected at most {MAX_CANDIDATES}"
+        )
     return [
         EmbeddingSpec(match[2], match[3], match[4] or "", dict(zip(params, values, strict=True)), bool(match[1]))
         for values in itertools.product(*params.values())
