@@ -97,8 +97,7 @@ def predict(
             {key: value for key, value in resources.items() if value is not None},
             frozenset(check_words("retry", retry, RETRIED)),
         )  # fmt: skip
-        records = open_store(store)
-        adata = as_adata(predict_queries(request, records, make_reporter(progress=progress)), records)
+        adata = as_adata(predict_queries(request, open_store(store), make_reporter(progress=progress)))
     if out is not None:
         write_prediction(adata, Path(out).expanduser())
     return adata

@@ -61,9 +61,8 @@ def predict(
         split_queries(queries), model, data, data_params(given), model_record, seeds, not no_errors,
         running_resources(given), frozenset(retry),
     )  # fmt: skip
-    records = Store.open(store)
-    predicted = predict_queries(request, records, CommandReporter())
-    write_prediction(as_adata(predicted, records), out)
+    predicted = predict_queries(request, Store.open(store), CommandReporter())
+    write_prediction(as_adata(predicted), out)
     print_predicted(predicted, out)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from pertharness.contract.errors import ChoiceError, DataError, RecipeError
 from pertharness.contract.jobs import Job, Status
+from pertharness.contract.stages import PREDICTION
+from pertharness.data.expression import read
 from pertharness.host.execution.nodes import Outcome
 from pertharness.host.execution.runner import Runner
 from pertharness.host.plan import Plan, find_model
@@ -28,6 +30,8 @@ from pertharness.host.store.in_use import use_records
 from pertharness.host.store.records import Store, read_job
 
 if TYPE_CHECKING:
+    from anndata import AnnData
+
     from pertharness.host.run.reporter import Reporter
 
 _EVERY_STATE_BUT_DONE = frozenset({"failed", "crashed", "timeout", "invalid", "skipped"})
@@ -90,6 +94,8 @@ class PredictedQueries:
         Perturbations of the dataset.
     trained_on
         What the model was fitted to.
+    means
+        Predicted means of the answered perturbations, shape (n_answered, n_genes), float64, log1p CP10k.
     notes
         Lines for a reader of the prediction.
     errors
@@ -106,6 +112,7 @@ class PredictedQueries:
     queries: Mapping[str, str]
     measured: frozenset[str]
     trained_on: str
+    means: AnnData
     notes: tuple[str, ...] = ()
     errors: tuple[TaskErrors, ...] = ()
     slots: tuple[str, ...] = ()
@@ -162,14 +169,14 @@ def _predict(request: PredictRequest, store: Store, reporter: Reporter) -> tuple
         if observer:
             observer.planned(len(to_do))
         runner.retry = request.retry
-        outcome = runner.run(to_do)[key]
-    status = _done(outcome, planner.plan, key)
+        status = _done(runner.run(to_do)[key], planner.plan, key)
+        means = read(store.record("predictions", key) / PREDICTION)  # while nobody removes the record
     job = planner.plan.nodes[key].job
     named = kept.split["dataset"] if kept else next(iter(session.recipe.datasets))
     trained_on = kept.describe() if kept else f"all perturbations of dataset {named!r}"
     predicted = PredictedQueries(
         key, job, status, label_of(session.registry, spec), str(named), queries, _measured(folder), trained_on,
-        tuple(status.notes), slots=tuple(kept.files.job.embeddings if kept else spec.slots),
+        means, tuple(status.notes), slots=tuple(kept.files.job.embeddings if kept else spec.slots),
     )  # fmt: skip
     return predicted, session
 
@@ -183,8 +190,7 @@ def _open(request: PredictRequest, store: Store, reporter: Reporter) -> _Session
     registry = open_plugins(recipe, reporter)
     check_installed(recipe, registry)
     executor = make_executor(recipe, store)
-    fetch: Callable[[str, Any], Path] = lambda name, source: fetch_reported(name, source, reporter)  # noqa: E731
-    plan = plan_run(recipe, registry, store, executor, fetch)
+    plan = plan_run(recipe, registry, store, executor, lambda name, source: fetch_reported(name, source, reporter))
     return _Session(recipe, registry, Planner(recipe, registry, store, executor, plan))
 
 

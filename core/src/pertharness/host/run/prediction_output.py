@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pertharness.contract.stages import PREDICTION
 from pertharness.host.run.prediction_errors import as_frame
 
 if TYPE_CHECKING:
@@ -16,12 +15,11 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from pertharness.host.run.predict import PredictedQueries
-    from pertharness.host.store.records import Store
 
 SCALE = "log1p CP10k"
 
 
-def as_adata(predicted: PredictedQueries, store: Store) -> AnnData:
+def as_adata(predicted: PredictedQueries) -> AnnData:
     """Return a prediction with what is known of it.
 
     Returns
@@ -33,9 +31,7 @@ def as_adata(predicted: PredictedQueries, store: Store) -> AnnData:
     import pandas as pd
     from anndata import AnnData
 
-    from pertharness.data.expression import read
-
-    means = read(store.record("predictions", predicted.key) / PREDICTION)
+    means = predicted.means
     rows = {str(label): row for row, label in enumerate(means.obs["perturbation"])}
     written: dict[str, str] = {}
     for query, perturbation in predicted.queries.items():
