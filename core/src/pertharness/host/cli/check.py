@@ -44,7 +44,7 @@ def check(
     from pertharness.host.store.records import Store
     from pertharness.testing.given import Asked
 
-    asked = Asked(
+    supplied = Asked(
         {name: read_value(value) for name, value in _pairs("--param", params).items()},
         {name: Path(value) for name, value in _pairs("--slot", slots).items()},
         {name: Path(value) for name, value in _pairs("--file", files).items()},
@@ -52,7 +52,7 @@ def check(
     tried = []
     with tempfile.TemporaryDirectory(prefix="pertharness-check-") as folder:
         store = Store.open(Path(folder) / "store")
-        for each in check_plugin(plugin, store, local_executor(store.root), Limits(timeout_s, memory_mb), asked):
+        for each in check_plugin(plugin, store, local_executor(store.root), Limits(timeout_s, memory_mb), supplied):
             tried.append(each)
             echo(_line_of(each, verbose=verbose))
     counts = count(tried)
@@ -62,7 +62,7 @@ def check(
 
 
 def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
-    """Return the values by name of an option that is given several times."""
+    """Return the values of a repeated option by name."""
     pairs: dict[str, str] = {}
     for text in texts:
         name, _, value = text.partition("=")
@@ -78,7 +78,7 @@ _EXAMPLES = {"--param": "epochs=3", "--slot": "G=genes.h5ad", "--file": "gene2go
 
 
 def _line_of(tried: Tried, *, verbose: bool) -> str:
-    """Return what is printed of a check: a skip in one line, a failure with all that its message says."""
+    """Return the text to print for a check: one line for a skip, the whole message for a failure."""
     line = f"{tried.verdict:8} {tried.check.id}"
     if tried.verdict == "skipped":
         return f"{line}: {' '.join(tried.message.split())}"

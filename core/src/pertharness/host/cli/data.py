@@ -102,18 +102,18 @@ def fetch_command(names: tuple[str, ...], *, again: bool, folder: Path | None) -
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The CSV to write (default: print it).")
 @data_options
-def labels_command(file: Path, out: Path | None, **given: Any) -> None:
+def labels_command(file: Path, out: Path | None, **options: Any) -> None:
     """Write a draft of a label map: each label of FILE, what it is read as, and how often it occurs.
 
     Correct the column "targets" (genes joined by +, control, or drop) and give it back with --label-map. Labels that
     cannot be read are named in the column "reading", with the reason.
     """
     # What reads files belongs to a plugin, which is never imported here.
-    asked = json.dumps(
-        {"file": str(file.absolute()), "params": data_params(given), "out": str(out.absolute()) if out else None}
+    request = json.dumps(
+        {"file": str(file.absolute()), "params": data_params(options), "out": str(out.absolute()) if out else None}
     )
     command = [sys.executable, "-I", "-m", "pertharness.datasets.draft"]
-    done = subprocess.run(command, input=asked, capture_output=True, text=True, encoding="utf-8", check=False)
+    done = subprocess.run(command, input=request, capture_output=True, text=True, encoding="utf-8", check=False)
     if done.returncode:
         raise DataError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "the labels cannot be read")
     echo(done.stdout.rstrip("\n"))
@@ -130,7 +130,7 @@ def info_command(name: str, folder: Path | None) -> None:
 
 
 def _facts(name: str, offer: DatasetOffer, folder: Path) -> dict[str, Any]:
-    """Return what there is to say of a dataset."""
+    """Return the facts of a dataset, by the name under which they are printed."""
     facts = {
         "name": name, "summary": offer.summary, "reference": offer.reference or "none given",
         "licence": offer.licence, "modality": offer.modality or "not given", "source": _origin(offer),

@@ -23,7 +23,7 @@ _NARROW, _WIDE = 80, 100
 @click.option("--json", "as_json", is_flag=True, help="Print the facts as one JSON object.")
 @data_options
 @store_option
-def check_command(dataset: str, *, as_json: bool, store: Path | None, **given: Any) -> None:
+def check_command(dataset: str, *, as_json: bool, store: Path | None, **options: Any) -> None:
     """Read a screen and show on a page what it is, how it was understood, and what it can show.
 
     A file is looked at by its labels and, where it has more than 20 000 cells, the values of some 10 000 of these; a
@@ -35,8 +35,8 @@ def check_command(dataset: str, *, as_json: bool, store: Path | None, **given: A
     from pertharness.host.screen.assemble import assemble_facts
     from pertharness.host.screen.page import write_page
 
-    found, name = _find_facts(dataset, data_params(given), store)
-    facts = assemble_facts(found, name)
+    screen_facts, name = _find_facts(dataset, data_params(options), store)
+    facts = assemble_facts(screen_facts, name)
     error = facts.get("error")
     if error is None and as_json:
         echo(json.dumps(facts, indent=1))

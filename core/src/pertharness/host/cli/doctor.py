@@ -63,7 +63,7 @@ def doctor(store: Path | None) -> None:
 
 
 def _store(root: Path) -> str:
-    """Return what a store holds; none is made.
+    """Return the contents of a store; create none.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def _gpus(machine: Machine) -> str:
 
 
 def _isolation() -> str:
-    """Return what keeps models from the truth here, and what of it this machine has not."""
+    """Return how models are kept from the truth on this machine, and what it lacks for that."""
     from pertharness.host.execution.sandbox import describe_machine, find_mechanism
     from pertharness.host.execution.start import can_have_own_memory
 
@@ -100,7 +100,7 @@ def _isolation() -> str:
 
 
 def _data(registry: Registry, folder: Path) -> list[tuple[str, str]]:
-    """Return which published datasets are there."""
+    """Return the published datasets that are available locally."""
     from pertharness.host.fetch import local_file
 
     sources = {name: offered.offer.source for name, offered in sorted(registry.datasets.items())}
@@ -112,7 +112,7 @@ def _data(registry: Registry, folder: Path) -> list[tuple[str, str]]:
 
 
 def _models(registry: Registry, machine: Machine, folder: Path, memory: Path) -> list[tuple[str, str]]:
-    """Describe what is there of the files that each model and embedding needs, and what is missing."""
+    """Return the available and the missing files of each model and embedding."""
     from pertharness.host.execution.hardware import missing_hardware
     from pertharness.host.plugins.weights import all_declared, declared_by, examine
 

@@ -62,9 +62,9 @@ def build(plugins: tuple[str, ...], everything: bool, python: Path | None, cpu_o
         raise click.UsageError(f"--python {str(python)!r}: there is no such file; expected the path of an interpreter")
     folder = _opened()
     failed = len(rebuild(folder, _say)) if everything else 0
-    for asked in plugins:
+    for plugin in plugins:
         try:
-            built = build_one(asked, folder, python=python, cpu_only=cpu_only, again=again, say=_say)
+            built = build_one(plugin, folder, python=python, cpu_only=cpu_only, again=again, say=_say)
             echo(f"{built.name} {built.version}: {folder.path_of(built)}")
         except BuildError as error:
             echo(f"error: {error}", err=True)
@@ -85,7 +85,7 @@ def list_() -> None:
 
 
 def environment_rows(folder: Folder) -> list[tuple[str, ...]]:
-    """Return what there is to say of each environment on a line."""
+    """Return a row per environment."""
     from pertharness.host.environments.folder import fitness
 
     rows: list[tuple[str, ...]] = []
@@ -102,8 +102,8 @@ def environment_rows(folder: Folder) -> list[tuple[str, ...]]:
 
 def _row(built: Environment, state: str, why: str) -> tuple[str, ...]:
     packages = f"{len(built.packages)} packages"
-    place = f"{built.folder}  {why or built.asked}"
-    return (built.name, built.version, state, f"Python {built.python}", packages, place)
+    location = f"{built.folder}  {why or built.asked}"
+    return (built.name, built.version, state, f"Python {built.python}", packages, location)
 
 
 @env.command()
@@ -115,7 +115,7 @@ def show(name: str) -> None:
 
     folder = _opened()
     current = folder.current(name)
-    names = [known for known, _ in folder.all_current()]
+    names = [available for available, _ in folder.all_current()]
     if current is None and name in names:
         file = f"{folder.root / name!s}.json"
         raise BuildError(f"{file!r} cannot be read; build it again: pertharness env build {name}")

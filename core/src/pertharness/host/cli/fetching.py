@@ -15,14 +15,14 @@ _LINE_EVERY = 100_000_000
 
 
 def fetch_shown(name: str, source: RemoteFile, *, folder: Path | None = None, again: bool = False) -> Path:
-    """Return the local file of a published dataset; what is not there is fetched, its progress shown."""
+    """Return the local file of a published dataset; fetch it with a progress display if it is missing."""
     with shown_progress(name) as progress:
         return fetch(source, name=name, folder=folder or default_folder(), progress=progress, again=again)
 
 
 @contextlib.contextmanager
 def shown_progress(name: str) -> Iterator[Progress]:
-    """Show a bar on a terminal, else now and then a line."""
+    """Show a bar on a terminal, else an occasional line."""
     if not sys.stderr.isatty():
         yield _lines(name, lambda line: echo(line, err=True))
         return
@@ -41,11 +41,11 @@ def _lines(name: str, write: Callable[[str], None]) -> Progress:
     """Return a progress that writes a line at each tenth, or each 100 MB where the whole is unknown."""
     last = -1
 
-    def tell(done: int, total: int | None) -> None:
+    def print_step(done: int, total: int | None) -> None:
         nonlocal last
         step = 10 * done // total if total else done // _LINE_EVERY
         if step != last:
             last = step
             write(f"{name}: {10 * step} % of {total / 1e6:.0f} MB" if total else f"{name}: {done / 1e6:.0f} MB")
 
-    return tell
+    return print_step

@@ -55,7 +55,7 @@ def _parameters(offer: Offer) -> list[str]:
     )
 
 
-def _offers(registry: Registry, what: str) -> list[tuple[str, ...]]:
+def _offers(registry: Registry, kind: str) -> list[tuple[str, ...]]:
     details: dict[str, Callable[..., tuple[str, ...]]] = {
         "datasets": lambda offer: (),
         "models": lambda offer: (",".join(offer.tasks), offer.input),
@@ -65,10 +65,10 @@ def _offers(registry: Registry, what: str) -> list[tuple[str, ...]]:
     }
     return [
         (
-            name, f"{offered.plugin.ref.name} {offered.plugin.ref.version}", *details[what](offered.offer),
+            name, f"{offered.plugin.ref.name} {offered.plugin.ref.version}", *details[kind](offered.offer),
             offered.offer.summary,
         )
-        for name, offered in sorted(getattr(registry, what).items())
+        for name, offered in sorted(getattr(registry, kind).items())
     ]  # fmt: skip
 
 
@@ -86,7 +86,7 @@ def _runs(folder: Path) -> list[tuple[str, ...]]:
 
 
 def columns(rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return lines whose cells stand below each other, each on its line; the last cell is as long as it is."""
+    """Return rows as lines with aligned columns; the last cell of a row is not padded."""
     table = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)] if table else []
     return [
@@ -118,7 +118,7 @@ def show(key: str, whole_log: bool, store: Path | None) -> None:
 
 
 def _describe_job(job: Job) -> list[tuple[str, str]]:
-    """Return what was asked."""
+    """Return the rows that describe a job."""
     plugin = f"{job.plugin.name} {job.plugin.version}".strip()
     facts = [("stage", job.stage), ("plugin", plugin), ("name", job.name), ("params", json.dumps(job.params))]
     facts.append(("seed", str(job.seed)))
@@ -129,7 +129,7 @@ def _describe_job(job: Job) -> list[tuple[str, str]]:
 
 
 def _describe_end(status: Status) -> list[tuple[str, str]]:
-    """Return what came of it."""
+    """Return the rows that describe how a job ended."""
     described: list[tuple[str, str]] = [("state", status.state)]
     if status.message:
         described.append(("message", status.message))
@@ -142,7 +142,7 @@ def _describe_end(status: Status) -> list[tuple[str, str]]:
         )
     if status.isolation is not None:
         described.append(("isolation", status.isolation.text()))
-        described += [("isolation", f"partial: {place}") for place in status.isolation.partial]
+        described += [("isolation", f"partial: {gap}") for gap in status.isolation.partial]
     unanswered = [f"{query}: {reason}" for query, reason in status.unanswered.items()]
     for word, lines in (("cost", costs), ("note", status.notes), ("unanswered", unanswered)):
         described += [(word, line) for line in lines]

@@ -42,7 +42,7 @@ def predict(
     out: Path,
     store: Path | None,
     retry: tuple[str, ...],
-    **given: Any,
+    **options: Any,
 ) -> None:
     """Fit a model to all of a screen and predict QUERIES, whether or not they were measured.
 
@@ -58,8 +58,8 @@ def predict(
     from pertharness.host.store.records import Store
 
     request = PredictRequest(
-        split_queries(queries), model, data, data_params(given), model_record, seeds, not no_errors,
-        running_resources(given), frozenset(retry),
+        split_queries(queries), model, data, data_params(options), model_record, seeds, not no_errors,
+        running_resources(options), frozenset(retry),
     )  # fmt: skip
     predicted = predict_queries(request, Store.open(store), CommandReporter())
     write_prediction(as_adata(predicted), out)
@@ -67,7 +67,7 @@ def predict(
 
 
 def print_predicted(predicted: PredictedQueries, out: Path) -> None:
-    """Print the errors, what was not answered, and where everything is."""
+    """Print the errors, the unanswered queries and the paths of the files."""
     from pertharness.host.cli.inspect import columns
 
     if predicted.errors:

@@ -31,11 +31,11 @@ def prefetch(recipe: Path, *, accept: bool) -> None:
     from pertharness.host.run.prepare import describe_problem, open_plugins
     from pertharness.host.run.recipes import open_recipe
 
-    wanted = open_recipe(recipe)
-    registry = open_plugins(wanted, CommandReporter(), build=True)
+    opened_recipe = open_recipe(recipe)
+    registry = open_plugins(opened_recipe, CommandReporter(), build=True)
     folder = default_folder()
-    fine = fetch_data(wanted, registry, folder)
-    files, unknown = files_of(wanted, registry)
+    fine = fetch_data(opened_recipe, registry, folder)
+    files, unknown = files_of(opened_recipe, registry)
     for name in unknown:
         echo(f"{name}: NOT INSTALLED")
     fine &= bring_all(files, folder, accept=accept)
@@ -46,7 +46,7 @@ def prefetch(recipe: Path, *, accept: bool) -> None:
 
 
 def fetch_data(recipe: Recipe, registry: Registry, folder: Path) -> bool:
-    """Fetch the published datasets of a recipe; False where one was not to be had."""
+    """Fetch the published datasets of a recipe; return False if one is not available."""
     from pertharness.contract.errors import FetchError
     from pertharness.host.cli.fetching import fetch_shown
     from pertharness.host.fetch import local_file
@@ -76,12 +76,12 @@ def files_of(recipe: Recipe, registry: Registry) -> tuple[list[Declared], list[s
 
     out = {parse_model(name).full_name for name in recipe.left_out}
     specs = recipe.models or [parse_model(name) for name in registry.models if name not in out]
-    found = {spec.full_name: look_up(registry.models, spec.full_name) for spec in specs}
+    model_offers = {spec.full_name: look_up(registry.models, spec.full_name) for spec in specs}
     slots = [made.full_name for spec in specs for made in spec.embeddings]
-    made_of = {name: look_up(registry.embeddings, name) for name in slots}
-    offers = [offered for offered in (*found.values(), *made_of.values()) if offered is not None]
+    embedding_offers = {name: look_up(registry.embeddings, name) for name in slots}
+    offers = [offered for offered in (*model_offers.values(), *embedding_offers.values()) if offered is not None]
     data = [look_up(registry.datasets, entry.offer) for entry in recipe.datasets.values()]
-    files = {(one.plugin, one.file.wanted): one for offered in [*offers, *filter(None, data)]
-             for one in declared_by(registry, offered)}  # fmt: skip
-    unknown = [name for offered in (found, made_of) for name, one in offered.items() if one is None]
+    files = {(declared.plugin, declared.file.wanted): declared for offered in [*offers, *filter(None, data)]
+             for declared in declared_by(registry, offered)}  # fmt: skip
+    unknown = [name for by_name in (model_offers, embedding_offers) for name, offer in by_name.items() if offer is None]
     return list(files.values()), unknown

@@ -33,7 +33,7 @@ class CommandReporter:
             echo(line, err=True)
 
     def downloading(self, name: str) -> AbstractContextManager[Progress | None]:
-        """Show a bar on a terminal, else now and then a line."""
+        """Show a bar on a terminal, else an occasional line."""
         return nullcontext() if self.quiet else shown_progress(name)
 
     def jobs(self, number: int) -> AbstractContextManager[Observer | None]:

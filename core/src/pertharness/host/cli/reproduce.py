@@ -36,7 +36,7 @@ def reproduce(
     store: Path | None,
     out: Path,
     retry: tuple[str, ...],
-    **given: Any,
+    **options: Any,
 ) -> None:
     """Run the recipes of BENCHMARK, such as ahlmann-eltze-2025, and print published numbers beside measured ones.
 
@@ -57,14 +57,14 @@ def reproduce(
     if only is not None and only not in published.recipes:
         raise click.UsageError(f"--only {only}: {benchmark} has no such recipe; {expected(only, published.recipes)}")
     files, missing = find_source_data(published.offer, source_data)
-    loud = loudness(given)
-    chosen = choices_of({**given, "demo": demo})
-    wanted = {short: choose(path, chosen) for short, path in published.recipes.items() if only in (None, short)}
+    loud = loudness(options)
+    chosen = choices_of({**options, "demo": demo})
+    recipes = {short: choose(path, chosen) for short, path in published.recipes.items() if only in (None, short)}
     finished, runs = [], []
-    for recipe in wanted.values():
+    for recipe in recipes.values():
         finished.append(carry_out_run(recipe, store, out / run_name(recipe), retry, **loud))
         runs.append(RunFiles(out / run_name(recipe)))
-    for (short, recipe), run in zip(wanted.items(), runs, strict=True):
+    for (short, recipe), run in zip(recipes.items(), runs, strict=True):
         rows = compare(run, [number for number in published.numbers if number.recipe == short])
         title = title_of(published.offer, run_name(recipe), demo=demo)
         write_rows(rows, run.folder, title)

@@ -80,7 +80,7 @@ def run(
     build: bool,
     dry_run: bool,
     retry: tuple[str, ...],
-    **given: Any,
+    **options: Any,
 ) -> None:
     """Run RECIPE (TOML), or else every installed model on the demo data, and write the leaderboard to runs/NAME/.
 
@@ -88,29 +88,29 @@ def run(
     What is in the store already is not done again; a run that was stopped goes on where it stopped.
     Exit status: 0 all done or skipped, 1 something failed, 2 a usage or recipe error.
     """
-    if recipe is not None and (everything or given["files"] or given["split"] or given["tasks"]):
+    if recipe is not None and (everything or options["files"] or options["split"] or options["tasks"]):
         raise click.UsageError(
             "a recipe names its own data, tasks and splits: leave out --all, --data, --task and --split"
         )
     if recipe is not None and recipe.suffix == ".h5ad":
         raise click.UsageError(f"a recipe is a TOML file; for a screen say: pertharness run --all --data {recipe}")
-    if given["split"] is not None and given["seeds"] is not None:
+    if options["split"] is not None and options["seeds"] is not None:
         raise click.UsageError("--split names one split, which has no other seeds: leave out --seeds")
-    if recipe is None and given["demo"]:
+    if recipe is None and options["demo"]:
         raise click.UsageError("--demo is for a recipe; --all runs on the demo data unless --data names others")
-    loud = loudness(given)
-    chosen = choices_of(given, data=given["files"], tasks=given["tasks"], split=given["split"])
-    named = given["models"] is not None
+    loud = loudness(options)
+    chosen = choices_of(options, data=options["files"], tasks=options["tasks"], split=options["split"])
+    named = options["models"] is not None
     end_run(carry_out_run(choose(recipe, chosen), store, out, retry, named=named, dry_run=dry_run, build=build, **loud))
 
 
-def choices_of(given: dict[str, Any], **more: Any) -> Choices:
-    """Return what the options of a command choose beside a recipe, or in its place."""
+def choices_of(options: dict[str, Any], **more: Any) -> Choices:
+    """Return the choices that the options of a command make, beside a recipe or in its place."""
     from pertharness.host.run.recipes import Choices
 
     names = ("demo", "name", "seeds", "models", "scorers", "calibrate")
-    chosen = {name: given[name] for name in names if given.get(name) is not None}
-    return Choices(params=data_params(given), resources=running_resources(given), **chosen, **more)
+    chosen = {name: options[name] for name in names if options.get(name) is not None}
+    return Choices(params=data_params(options), resources=running_resources(options), **chosen, **more)
 
 
 def choose(recipe: Path | None, choices: Choices) -> Recipe:
@@ -124,7 +124,7 @@ def carry_out_run(
     recipe: Recipe, store: Path | None, out: Path | None, retry: tuple[str, ...], *, named: bool = False,
     dry_run: bool = False, build: bool = False, files_first: bool = False, verbose: bool = False, quiet: bool = False,
 ) -> Finished | None:  # fmt: skip
-    """Plan, run, print; return what came of it, None for a dry run.
+    """Plan, run and print; return the finished run, None for a dry run.
 
     `named`: the models were named on the command line. `files_first`: files of predictions are read before all else.
     """
@@ -154,12 +154,12 @@ def end_run(*finished: Finished | None) -> None:
 
 
 def print_plan(plan: Plan, store: Store, retry: frozenset[str]) -> None:
-    """Print every job with what the store has of it."""
+    """Print every job with its state in the store."""
     states: dict[str, str] = {}
     for key, node in plan.nodes.items():
         status = store.status(node.stage, key)
-        kept = status.state if status is not None and status.state not in retry else ""
-        states[key] = kept or foresee(node, [states[need] for need in node.needs])
+        stored_state = status.state if status is not None and status.state not in retry else ""
+        states[key] = stored_state or foresee(node, [states[need] for need in node.needs])
         echo(f"{key[:12]}  {states[key]:8}  {node.title}")
     for attempt in plan.attempts:
         if attempt.reason:
@@ -170,7 +170,7 @@ def print_plan(plan: Plan, store: Store, retry: frozenset[str]) -> None:
 
 
 def foresee(node: Node, needs: list[str]) -> str:
-    """Return how a job that is not in the store will end, as far as what it needs is there to tell."""
+    """Return how a job that is not in the store will end, as far as the states of its inputs determine it."""
     if "to do" in needs:
         return "to do"
     if needs and set(needs) != {"done"}:

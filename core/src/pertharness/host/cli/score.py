@@ -63,7 +63,7 @@ def score(
     store: Path | None,
     out: Path | None,
     retry: tuple[str, ...],
-    **given: Any,
+    **options: Any,
 ) -> None:
     """Score PREDICTIONS, an h5ad with a row per perturbation, or cells of it: X log1p of counts per 10 000.
 
@@ -77,9 +77,9 @@ def score(
 
     columns = {"label_column": label_column_of_file, "gene_column": gene_column_of_file, "layer": layer_of_file}
     reading = {name: value for name, value in {"kind": kind, **columns}.items() if value is not None}
-    loud = loudness(given)
-    chosen = choices_of(given, data=(file,), tasks=given["tasks"], split=given["split"])
+    loud = loudness(options)
+    chosen = choices_of(options, data=(file,), tasks=options["tasks"], split=options["split"])
     check_prediction_file(predictions, reading)
     recipe = with_predictions(choose(None, chosen), {model: predictions}, reading)
-    named = given["models"] is not None
+    named = options["models"] is not None
     end_run(carry_out_run(recipe, store, out, retry, named=named, files_first=True, **loud))

@@ -98,9 +98,9 @@ DATA_FLAGS = (
 )  # fmt: skip
 
 
-def data_params(given: dict[str, Any]) -> dict[str, Any]:
-    """Take the options on how to read a file out of all that were given."""
-    params = {name: value for name in DATA_FLAGS if (value := given.pop(name, None)) not in (None, ())}
+def data_params(options: dict[str, Any]) -> dict[str, Any]:
+    """Remove the options on reading a file from `options` and return them."""
+    params = {name: value for name in DATA_FLAGS if (value := options.pop(name, None)) not in (None, ())}
     if isinstance(controls := params.get("control_label"), tuple):
         params["control_label"] = controls[0] if len(controls) == 1 else list(controls)
     if "only" in params:
@@ -113,7 +113,7 @@ def data_params(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _by_column(conditions: tuple[str, ...]) -> dict[str, list[str]]:
-    """Return the values that are asked for, by column.
+    """Return the requested values, by column.
 
     Raises
     ------
@@ -129,21 +129,21 @@ def _by_column(conditions: tuple[str, ...]) -> dict[str, list[str]]:
     return values
 
 
-def loudness(given: dict[str, Any]) -> dict[str, bool]:
-    """Take `verbose` and `quiet` out of all options that were given.
+def loudness(options: dict[str, Any]) -> dict[str, bool]:
+    """Remove `verbose` and `quiet` from `options` and return them.
 
     Raises
     ------
     click.UsageError
         If both were.
     """
-    flags = {name: bool(given.pop(name)) for name in ("verbose", "quiet")}
+    flags = {name: bool(options.pop(name)) for name in ("verbose", "quiet")}
     if all(flags.values()):
         raise click.UsageError("--verbose and --quiet exclude each other: leave out one")
     return flags
 
 
-def running_resources(given: dict[str, Any]) -> dict[str, Any]:
-    """Take the options on resources out of all that were given."""
+def running_resources(options: dict[str, Any]) -> dict[str, Any]:
+    """Remove the options on resources from `options` and return them."""
     names = ("jobs", "threads", "timeout_s", "memory_mb", "device", "isolation")
-    return {name: value for name in names if (value := given.pop(name, None)) is not None}
+    return {name: value for name in names if (value := options.pop(name, None)) is not None}

@@ -22,8 +22,9 @@ from pertharness.host.cli.streams import echo
 @data_options
 @store_option
 def split(
-    data: str, kind: str, seed: int, variant: str | None, folds: int | None, out: Path, store: Path | None, **given: Any
-) -> None:
+    data: str, kind: str, seed: int, variant: str | None, folds: int | None, out: Path, store: Path | None,
+    **options: Any,
+) -> None:  # fmt: skip
     """Split DATA: an h5ad file, or the name of a dataset such as demo or norman."""
     from pertharness.contract.errors import RecipeError
     from pertharness.host.cli.loading import find_record
@@ -33,7 +34,7 @@ def split(
     params = {} if folds is None else {"folds": folds}
     if problems := [message for _, message in split_problems(kind, variant, params)]:
         raise RecipeError("; ".join(problems))
-    record = find_record(data, data_params(given), store)
+    record = find_record(data, data_params(options), store)
     for note in record.notes:
         echo(f"  {note}")
     labels = read_labels(record.folder)

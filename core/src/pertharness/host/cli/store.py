@@ -81,10 +81,10 @@ def prune(kept: tuple[Path, ...], older_s: float | None, dry_run: bool, store: P
     _print_pruned(remove(opened, manifests, older_s, dry_run=dry_run), dry_run=dry_run)
 
 
-def _runs_in(place: Path) -> Sequence[Path]:
-    """Return the folders of runs that are meant: the folder itself, or those in it."""
-    inside = sorted(path.parent for path in place.glob("*/manifest.json"))
-    return inside if inside and not (place / "manifest.json").exists() else [place]
+def _runs_in(folder: Path) -> Sequence[Path]:
+    """Return the folders of runs: `folder` itself, or those in it."""
+    inside = sorted(path.parent for path in folder.glob("*/manifest.json"))
+    return inside if inside and not (folder / "manifest.json").exists() else [folder]
 
 
 def _read_kept(run: Path, store: Store) -> dict[str, Any]:

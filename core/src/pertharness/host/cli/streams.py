@@ -36,7 +36,7 @@ def open_closed_streams() -> None:
 
 
 def flush_output() -> None:
-    """Write out what was printed, so that an error in it is met while it can still be told.
+    """Flush the printed output, so that an error in it can still be reported.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def flush_output() -> None:
 
 
 def print_error(text: str) -> None:
-    """Print a text to standard error where that can be written; else it goes nowhere, and the exit status has to do."""
+    """Print a text to standard error; if that cannot be written, only the exit status reports the error."""
     try:
         print(printable(text, newlines=True), file=sys.stderr, flush=True)
     except OSError:
@@ -94,21 +94,21 @@ def _going_silent(stream: TextIO) -> Iterator[None]:
 
 
 def error_console() -> Console:
-    """Return a console on standard error, for displays: they say how the work goes, and are no part of it."""
+    """Return a console on standard error, for displays of progress."""
     from rich.console import Console
 
     return Console(file=cast("TextIO", _Narration(sys.stderr)))
 
 
 def _discard(stream: TextIO) -> None:
-    """Let what a stream still has to write, and is to write later, go nowhere."""
+    """Discard what a stream has still to write, now and later."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def echo(text: str, *, err: bool = False) -> None:
     """Print a text of a plugin, a file or ours: what a terminal would obey, or cannot show, is seen escaped.
 
-    `err`: to standard error, where it says how the work goes; if it cannot be written, the work goes on.
+    `err`: to standard error, for progress; if it cannot be written, the work goes on.
     """
     with _going_silent(sys.stderr) if err else contextlib.nullcontext():
         click.echo(printable(text, newlines=True), err=err)

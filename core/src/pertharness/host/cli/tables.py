@@ -37,63 +37,63 @@ def tables(run: str, name: str | None, dataset: str | None, model: str | None, a
     On a terminal a table is laid out, elsewhere it is CSV.
     """
     folder = folder_of_run(Path(run))
-    known: dict[str, Any] = read_manifest(folder).get("tables", {})
+    entries: dict[str, Any] = read_manifest(folder).get("tables", {})
     if name is None:
         if dataset or model or as_csv:
             raise click.UsageError("--dataset, --model and --csv are for one table: name it")
-        rows = [(table, f"{one['rows']} rows", one["summary"]) for table, one in known.items()]
+        rows = [(table, f"{entry['rows']} rows", entry["summary"]) for table, entry in entries.items()]
         for line in columns(rows) or [f"no tables in {folder}; scorers that leave some bring them"]:
             echo(line)
         return
-    if name not in known:
-        raise RecipeError(f"{str(folder)!r} has no table {name!r}; {expected(name, known)}")
+    if name not in entries:
+        raise RecipeError(f"{str(folder)!r} has no table {name!r}; {expected(name, entries)}")
     path = folder / "tables" / f"{name}.csv"
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.reader(file)
         header = next(reader)
-        wanted = _wanted(header, reader, name, dataset, model)
-        first = list(itertools.islice(wanted, 1))
+        selected = _select_rows(header, reader, name, dataset, model)
+        first = list(itertools.islice(selected, 1))
         if not first and (dataset is not None or model is not None):
             raise RecipeError(_no_row(path, dataset, model))
-        wanted = itertools.chain(first, wanted)
+        selected = itertools.chain(first, selected)
         if sys.stdout.isatty() and not as_csv:
-            _lay_out(header, wanted)
+            _lay_out(header, selected)
         else:
-            _print_csv(itertools.chain([header], wanted))
+            _print_csv(itertools.chain([header], selected))
 
 
-def _wanted(header: Row, rows: Iterator[Row], name: str, dataset: str | None, model: str | None) -> Iterator[Row]:
+def _select_rows(header: Row, rows: Iterator[Row], name: str, dataset: str | None, model: str | None) -> Iterator[Row]:
     """Yield the rows of a dataset and a model, read one by one.
 
     Raises
     ------
     RecipeError
-        If the table is of the data, and says nothing of models.
+        If the table is of the data and has no column of models.
     """
-    place = {column: position for position, column in enumerate(header)}
-    if model is not None and "model" not in place:
+    position_of = {column: position for position, column in enumerate(header)}
+    if model is not None and "model" not in position_of:
         raise RecipeError(f"the table {name!r} is of the data, so it has no models; leave out --model")
 
     def fits(row: Row) -> bool:
-        if dataset is not None and row[place["dataset"]] != dataset:
+        if dataset is not None and row[position_of["dataset"]] != dataset:
             return False
-        plain = row[place["model"]] if model is not None else ""
-        return model is None or model in (plain, model_label(plain, row[place["params"]]))
+        plain = row[position_of["model"]] if model is not None else ""
+        return model is None or model in (plain, model_label(plain, row[position_of["params"]]))
 
     return filter(fits, rows)
 
 
 def _no_row(path: Path, dataset: str | None, model: str | None) -> str:
-    """Return which dataset or model a table has no row of, and of which it has some."""
-    known: dict[str, dict[str, None]] = {"dataset": {}, "model": {}}  # as sets, in the order of the table
+    """Return a message on the dataset or model that a table has no row of, with those that it has."""
+    present: dict[str, dict[str, None]] = {"dataset": {}, "model": {}}  # as sets, in the order of the table
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            known["dataset"][row["dataset"]] = None
+            present["dataset"][row["dataset"]] = None
             if model is not None:
-                known["model"] |= {row["model"]: None, model_label(row["model"], row["params"]): None}
-    for kind, asked in (("dataset", dataset), ("model", model)):
-        if asked is not None and asked not in known[kind]:
-            return f"the table {path.stem!r} has no row of the {kind} {asked!r}; {expected(asked, known[kind])}"
+                present["model"] |= {row["model"]: None, model_label(row["model"], row["params"]): None}
+    for kind, value in (("dataset", dataset), ("model", model)):
+        if value is not None and value not in present[kind]:
+            return f"the table {path.stem!r} has no row of the {kind} {value!r}; {expected(value, present[kind])}"
     return f"the table {path.stem!r} has no row of the model {model!r} for the dataset {dataset!r}"
 
 

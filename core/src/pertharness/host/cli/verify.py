@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Hash a run or a store again, and name what differs.")
-@click.argument("place", metavar="[RUN|STORE]", type=FILE, required=False)
+@click.argument("path", metavar="[RUN|STORE]", type=FILE, required=False)
 @store_option
-def verify(place: Path | None, store: Path | None) -> None:
+def verify(path: Path | None, store: Path | None) -> None:
     """Hash again all that RUN (a folder such as runs/demo, or its name under runs/) or STORE holds.
 
     What is not as it was recorded is named, each thing in a line.
@@ -38,25 +38,25 @@ def verify(place: Path | None, store: Path | None) -> None:
     from pertharness.host.store.verify import Verifier
 
     manifest = None
-    if place is not None and (place / MARKER).is_file():
+    if path is not None and (path / MARKER).is_file():
         if store is not None:
-            raise click.UsageError(f"{str(place)!r} is a store itself: leave out --store, or name a run")
-        store = place
-    elif place is not None:
-        place = folder_of_run(place)
+            raise click.UsageError(f"{str(path)!r} is a store itself: leave out --store, or name a run")
+        store = path
+    elif path is not None:
+        path = folder_of_run(path)
         try:
-            manifest = read_manifest(place)
+            manifest = read_manifest(path)
         except RecipeError as error:
             raise RecipeError(f"{error}; verify takes a run's folder, or a store's, with its {MARKER}") from None
         store = store or Path(manifest["store"])
     verifier = Verifier(Store.existing(store))
     n_records = len(manifest["records"]) if manifest else len(verifier.records())
-    found = verifier.verify_run(place, manifest) if place and manifest else verifier.verify_store()
-    if _report(verifier, found, n_records):
+    findings = verifier.verify_run(path, manifest) if path and manifest else verifier.verify_store()
+    if _report(verifier, findings, n_records):
         sys.exit(1)
 
 
-def _report(verifier: Verifier, found: Iterable[Finding], n_records: int) -> int:
+def _report(verifier: Verifier, findings: Iterable[Finding], n_records: int) -> int:
     """Print what was found, with a line of progress on a terminal, and return the number of differences."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -72,9 +72,9 @@ def _report(verifier: Verifier, found: Iterable[Finding], n_records: int) -> int
         verifier.progress = lambda _: bar.update(
             records, completed=verifier.n_records, read=f"{verifier.n_bytes / 1e6:.0f} MB"
         )
-        for one in found:
-            n_different += one.differs
-            echo(one.text if one.differs else f"not compared: {one.text}", err=not one.differs)
+        for finding in findings:
+            n_different += finding.differs
+            echo(finding.text if finding.differs else f"not compared: {finding.text}", err=not finding.differs)
     checked = (
         f"{_count(verifier.n_records, 'record')}, {_count(verifier.n_files, 'file')}, {verifier.n_bytes / 1e6:.1f} MB"
     )
@@ -85,5 +85,5 @@ def _report(verifier: Verifier, found: Iterable[Finding], n_records: int) -> int
     return n_different
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -44,22 +44,24 @@ def list_command(name: str | None, folder: Path | None, store: Path | None) -> N
     registry = open_registry()
     declared = declared_under(registry, name) if name else all_declared(registry)
     here = folder or default_folder()
-    rows = [describe(examine(one, here, records.root), here) for one in declared]
+    rows = [describe(examine(file, here, records.root), here) for file in declared]
     for line in columns(rows) or [f"{name or 'no installed plugin'}: no weights or side files declared"]:
         echo(line)
 
 
-def describe(found: Found, folder: Path) -> tuple[str, ...]:
-    """Return plugin, file, size, licence and what is there, as a row."""
-    file = found.declared.file
+def describe(examined: Found, folder: Path) -> tuple[str, ...]:
+    """Return plugin, file, size, use, licence and state as a row."""
+    file = examined.declared.file
     size = "" if file.size_mb is None else f"{file.size_mb:.3g} MB"
     use = "optional" if file.optional else "needed"
     word = "to be confirmed" if has_to_be_confirmed(file, folder) else "confirmed"
     licence = f"licence {file.licence}" + (f", {word}" if restricts(file.licence) else "")
-    state = {"there": str(found.path), "missing": "not fetched"}.get(found.condition, f"DAMAGED: {found.reason}")
-    if found.condition == "missing" and found.path.is_file():
+    state = {"there": str(examined.path), "missing": "not fetched"}.get(
+        examined.condition, f"DAMAGED: {examined.reason}"
+    )
+    if examined.condition == "missing" and examined.path.is_file():
         state = "licence not confirmed"
-    return found.declared.plugin, file.wanted, size, use, licence, state
+    return examined.declared.plugin, file.wanted, size, use, licence, state
 
 
 @weights.command("fetch")
@@ -85,13 +87,13 @@ def fetch_command(names: tuple[str, ...], *, again: bool, accept: bool, folder: 
 
 
 def bring_all(declared: Sequence[Declared], folder: Path, *, accept: bool, again: bool = False) -> bool:
-    """Fetch files unless they are there, and say so; False where one was not to be had, which stops no other."""
-    had = [_bring_shown(one, folder, accept=accept, again=again) for one in declared]
-    return all(had)
+    """Fetch the files that are missing and print each; return False if one is not available, after trying all."""
+    fetched = [_bring_shown(file, folder, accept=accept, again=again) for file in declared]
+    return all(fetched)
 
 
 def _bring_shown(declared: Declared, folder: Path, *, accept: bool, again: bool) -> bool:
-    """Fetch one file unless it is there, and say so with its licence; False where it was not to be had."""
+    """Fetch a file if it is missing and print it with its licence; return False if it is not available."""
     title = f"{declared.offer}: {declared.file.wanted}"
     licence = f"licence {declared.file.licence}"
     was_there = declared.place(folder).wanted.is_file() and not again
