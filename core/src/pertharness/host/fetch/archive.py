@@ -110,7 +110,7 @@ def _path_fault(path: str) -> str | None:
 
 
 def _find(entries: Iterable[_Entry], member: str, archive: Path) -> _Entry:
-    """Return the one entry of that file name, having looked at all of them."""
+    """Check all entries and return the only one of that file name."""
     limit = max(_SMALL, LARGEST_RATIO * archive.stat().st_size)
     files: list[_Entry] = []
     total = 0
@@ -125,12 +125,12 @@ def _find(entries: Iterable[_Entry], member: str, archive: Path) -> _Entry:
             )
         if not entry.is_folder:
             files.append(entry)
-    found = [entry for entry in files if PurePosixPath(entry.path).name == member]
-    if len(found) != 1:
-        shown = ", ".join(repr(entry.path) for entry in (found or files)[:20]) or "nothing"
-        amount = "no" if not found else str(len(found))
+    matching = [entry for entry in files if PurePosixPath(entry.path).name == member]
+    if len(matching) != 1:
+        shown = ", ".join(repr(entry.path) for entry in (matching or files)[:20]) or "nothing"
+        amount = "no" if not matching else str(len(matching))
         raise FetchError(f"{archive} holds {amount} file named {member!r}, expected one; it holds {shown}")
-    return found[0]
+    return matching[0]
 
 
 def _require_room(entry: _Entry, archive: Path, target: Path) -> None:
@@ -144,7 +144,7 @@ def _require_room(entry: _Entry, archive: Path, target: Path) -> None:
 
 
 def _copy(source: IO[bytes], out: IO[bytes], entry: _Entry, archive: Path) -> None:
-    """Copy an entry, never more than it declares."""
+    """Copy an entry, at most the size that it declares."""
     written = 0
     while piece := source.read(_PIECE):
         written += len(piece)

@@ -63,34 +63,34 @@ def record(path: Path, folder: Path, *, sha256: str, url: str) -> None:
     """Record the file `path` below `folder`; an entry with the same sum stays as it is."""
     key = path.relative_to(folder).as_posix()
     with locked(folder / f".{FILE_NAME}.lock"):
-        known = _read(folder)
-        if key in known.files and known.files[key].sha256 == sha256:
+        checksums = _read(folder)
+        if key in checksums.files and checksums.files[key].sha256 == sha256:
             return
         date = datetime.now(timezone.utc).isoformat(timespec="seconds")
         entry = FirstUse(sha256=sha256, size=path.stat().st_size, url=url, date=date)
-        files = {**known.files, key: entry}
-        text = known.model_copy(update={"files": dict(sorted(files.items()))}).model_dump_json(indent=2)
+        files = {**checksums.files, key: entry}
+        text = checksums.model_copy(update={"files": dict(sorted(files.items()))}).model_dump_json(indent=2)
         write_text(folder / FILE_NAME, text + "\n")
 
 
-def check(found: str, *, what: str, name: str, command: str, pinned: str | None, entry: FirstUse | None) -> None:
+def check(digest: str, *, subject: str, name: str, command: str, pinned: str | None, entry: FirstUse | None) -> None:
     """Compare a sum with the pinned one or, where none is pinned, with the recorded one.
 
-    `what` names the file in the message, `name` the offer, `command` is what fetches it.
+    `subject` names the file in the message, `name` the offer, `command` is what fetches it.
 
     Raises
     ------
     FetchError
         The sums differ.
     """
-    if pinned is not None and found != pinned.lower():
+    if pinned is not None and digest != pinned.lower():
         raise FetchError(
-            f"{what} is not the expected file: its sha256 is {found}, the offer {name!r} expects {pinned.lower()}; "
+            f"{subject} is not the expected file: its sha256 is {digest}, the offer {name!r} expects {pinned.lower()}; "
             f"`{command} --again` brings it anew. If that gives the same sum, the published file "
             "has changed: look for a newer version of the plugin that offers it"
         )
-    if pinned is None and entry is not None and found != entry.sha256:
+    if pinned is None and entry is not None and digest != entry.sha256:
         raise FetchError(
-            f"{what} has changed: its sha256 is {found}, recorded on {entry.date} was {entry.sha256}; "
+            f"{subject} has changed: its sha256 is {digest}, recorded on {entry.date} was {entry.sha256}; "
             f"`{command} --again` brings the published file anew and records what comes"
         )

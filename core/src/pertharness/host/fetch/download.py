@@ -96,7 +96,7 @@ def _forget(part: Path) -> None:
 
 
 def _read_note(part: Path, url: str) -> _Note | None:
-    """Return the note of a part that can be gone on with, or None."""
+    """Return the note of a part that can be resumed, or None."""
     try:
         note = _Note.model_validate_json(_note_path(part).read_text(encoding="utf-8"))
     except (FileNotFoundError, UnicodeDecodeError, ValidationError):
@@ -143,7 +143,7 @@ def _size(part: Path) -> int:
 
 
 def _attempt(session: requests.Session, url: str, part: Path, patience: Patience, progress: Progress | None) -> None:
-    """Ask once for the file, or for what is missing of it."""
+    """Request the file once, or the missing rest of it."""
     note = _read_note(part, url)
     start = _size(part) if note else 0
     if note and start == note.total:
@@ -173,10 +173,10 @@ def _ask(session: requests.Session, url: str, patience: Patience, start: int, no
             answers.pop_all()
             return response
     except requests.exceptions.SSLError as error:
-        said = f"{url} was not reached: {_cause(error)}"
+        message = f"{url} was not reached: {_cause(error)}"
         if _innermost(error, ssl.SSLCertVerificationError):  # the next try would meet the same certificate
-            raise SourceError(f"{said}; {_OWN_CERTIFICATES}") from error
-        raise _BreakOff(said) from error
+            raise SourceError(f"{message}; {_OWN_CERTIFICATES}") from error
+        raise _BreakOff(message) from error
     except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
         raise _BreakOff(f"{url} was not reached: {_cause(error)}") from error
     except (HTTPError, *_FAULTS) as error:  # requests lets some of those through that it is built on
@@ -184,9 +184,9 @@ def _ask(session: requests.Session, url: str, patience: Patience, start: int, no
 
 
 def _inner(error: BaseException) -> BaseException | None:
-    """Return the error inside another one of requests or urllib3; the ``reason`` of an SSLError is a mere text."""
+    """Return the error inside one of requests or urllib3, else None; the ``reason`` of an SSLError is a text."""
     inside = (getattr(error, "reason", None), *error.args)
-    return next((one for one in inside if isinstance(one, BaseException)), None)
+    return next((candidate for candidate in inside if isinstance(candidate, BaseException)), None)
 
 
 def _innermost(error: BaseException, kind: type[BaseException] = BaseException) -> BaseException | None:
@@ -200,14 +200,14 @@ def _innermost(error: BaseException, kind: type[BaseException] = BaseException) 
 
 
 def _cause(error: BaseException) -> str:
-    """Return the words of the innermost error: those around it name the same address three times over."""
+    """Return the message of the innermost error; the outer ones repeat the address."""
     innermost = _innermost(error) or error
     words = re.sub(r"^\w+\(.*?\): ", "", str(innermost), flags=re.DOTALL)
     return re.sub(r" \(_ssl\.c:\d+\)$", "", words)[:_MOST_WORDS] or type(innermost).__name__
 
 
 def _require_answer(response: requests.Response, url: str, part: Path, start: int, note: _Note | None) -> None:
-    """Refuse what is neither the whole file (200) nor, where a part is there, the rest of it (206)."""
+    """Raise an error unless the answer is the whole file (200) or the rest of a part (206)."""
     status = response.status_code
     if status in _TRY_AGAIN:
         wait = response.headers.get("Retry-After", "")
@@ -254,7 +254,7 @@ def _length(response: requests.Response) -> int | None:
 
 
 def _number(text: str) -> int | None:
-    """Return a number of a header, None where it is none that can be used."""
+    """Return a number of a header, None if it cannot be used."""
     return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else None
 
 
@@ -267,7 +267,7 @@ def _note_of(response: requests.Response, url: str, part: Path) -> _Note:
 def _receive(
     response: requests.Response, url: str, part: Path, start: int, note: _Note, progress: Progress | None
 ) -> None:
-    """Write the body to the part, from `start` on, and see that it is whole."""
+    """Write the body to the part, from `start` on, and check that it is complete."""
     pieces = _pieces(response, url, part)
     first = next(pieces, b"")
     if not start:

@@ -53,8 +53,8 @@ def default_folder() -> Path:
     """Return the folder of published files: ``PERTHARNESS_DATA``, else the user's data folder."""
     from platformdirs import user_data_path
 
-    given = os.environ.get("PERTHARNESS_DATA")
-    return Path(given).expanduser() if given else user_data_path("pertharness") / "data"
+    configured = os.environ.get("PERTHARNESS_DATA")
+    return Path(configured).expanduser() if configured else user_data_path("pertharness") / "data"
 
 
 def place_of(source: RemoteFile, name: str, folder: Path, command: str = "") -> Place:
@@ -72,9 +72,9 @@ def place_of(source: RemoteFile, name: str, folder: Path, command: str = "") -> 
 
 
 def local_file(source: RemoteFile, name: str, folder: Path) -> Path | None:
-    """Return the wanted file if it is there already, else None; nothing is fetched, unpacked or checked."""
-    wanted = place_of(source, name, folder).wanted
-    return wanted if wanted.is_file() else None
+    """Return the local file, None if it is missing; fetch, unpack and check nothing."""
+    path = place_of(source, name, folder).wanted
+    return path if path.is_file() else None
 
 
 def fetch(
@@ -98,7 +98,7 @@ def fetch(
     patience
         How often and how long to try.
     command
-        What messages tell to fetch with; else ``pertharness data fetch``.
+        Command that messages name for fetching; else ``pertharness data fetch``.
 
     Raises
     ------
@@ -117,7 +117,7 @@ def fetch(
 
 
 def _use_local(place: Place) -> bool:
-    """Use what is there, fetched or put there by hand; tell whether there was anything."""
+    """Check and record a local file, fetched or put there by hand; return False if there is none."""
     path = next((path for path in (place.wanted, place.download) if path.is_file()), None)
     if path is None:
         return False
@@ -129,7 +129,7 @@ def _use_local(place: Place) -> bool:
 
 
 def _bring(place: Place, progress: Progress | None, patience: Patience, *, again: bool) -> None:
-    """Fetch, unpack and record; what was there before stays until the new one is whole."""
+    """Fetch, unpack and record a file; keep the old one until the new one is complete."""
     new = place.download.with_name(f"{place.download.name}.new")
     new.unlink(missing_ok=True)
     try:
@@ -157,15 +157,15 @@ def _retrieve(place: Place, new: Path, progress: Progress | None, patience: Pati
     except SourceError as error:
         raise FetchError(f"{error}\n{_by_hand(place)}") from error
     take(part, new)
-    _check_kind(new, what=f"what {url} gave", suffix=place.download.suffix)
+    _check_kind(new, subject=f"what {url} gave", suffix=place.download.suffix)
     digest = sha256_file(new)
     entry = None if again else recorded(place.download, place.folder)
-    check(digest, what=url, name=place.name, command=place.command, pinned=place.source.sha256, entry=entry)
+    check(digest, subject=url, name=place.name, command=place.command, pinned=place.source.sha256, entry=entry)
     return digest
 
 
 def _unpack(place: Place, archive: Path, *, again: bool) -> None:
-    """Unpack the wanted member, check it against what was recorded of it before, and record it."""
+    """Unpack the wanted member, check it against its recorded sum, and record it."""
     assert place.source.member is not None
     try:
         extract_member(archive, place.source.member, place.wanted)
@@ -179,27 +179,27 @@ def _unpack(place: Place, archive: Path, *, again: bool) -> None:
 
 
 def _checked(place: Place, path: Path, *, again: bool = False) -> str:
-    """Return the sha256 of a local file that is what it has to be; `again`: whatever was recorded of it before."""
-    _check_kind(path, what=str(path), suffix=path.suffix)
+    """Check a local file and return its sha256; `again`: do not compare with the recorded sum."""
+    _check_kind(path, subject=str(path), suffix=path.suffix)
     digest = sha256_file(path)
     pinned = place.source.sha256 if path == place.download else None
     entry = None if again else recorded(path, place.folder)
-    check(digest, what=str(path), name=place.name, command=place.command, pinned=pinned, entry=entry)
+    check(digest, subject=str(path), name=place.name, command=place.command, pinned=pinned, entry=entry)
     return digest
 
 
-def _check_kind(path: Path, *, what: str, suffix: str) -> None:
-    """Refuse a file that does not begin as its name says."""
+def _check_kind(path: Path, *, subject: str, suffix: str) -> None:
+    """Raise an error if the first bytes of a file do not fit its suffix."""
     expected = _STARTS.get(suffix.lower(), b"")
     with path.open("rb") as file:
         head = file.read(60)
     if not head or not head.startswith(expected):
         came = f"begins with {head!r}" if head else "is empty"
-        raise FetchError(f"{what} is not a {suffix or 'data'} file: it {came} ({path.stat().st_size} bytes)")
+        raise FetchError(f"{subject} is not a {suffix or 'data'} file: it {came} ({path.stat().st_size} bytes)")
 
 
 def _by_hand(place: Place) -> str:
-    """Return which file to put where."""
+    """Return the advice on putting a file there by hand."""
     unpacked = "" if place.wanted == place.download else f" or, unpacked, as {place.wanted}"
     return (
         f"To go on without fetching: put the file of {place.source.url} as {place.download}{unpacked}; then run again."
@@ -208,7 +208,7 @@ def _by_hand(place: Place) -> str:
 
 @contextlib.contextmanager
 def _disk_explained(place: Place) -> Iterator[None]:
-    """Turn a failing disk into a message; what came so far stays."""
+    """Turn an error of the disk into a message; keep the bytes received so far."""
     try:
         yield
     except OSError as error:

@@ -55,20 +55,20 @@ def has_to_be_confirmed(file: RemoteFile, folder: Path) -> bool:
     """
     if not restricts(file.licence):
         return False
-    known = _read(folder).files.get(file.url)
-    return known is None or known.licence != file.licence
+    confirmation = _read(folder).files.get(file.url)
+    return confirmation is None or confirmation.licence != file.licence
 
 
 def confirm(file: RemoteFile, folder: Path) -> None:
-    """Record that the user confirmed a file's licence; once is enough."""
+    """Record that the user confirmed a file's licence, unless that is recorded already."""
     if not has_to_be_confirmed(file, folder):
         return
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / f".{FILE_NAME}.lock"):
-        known = _read(folder)
+        confirmed = _read(folder)
         date = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        files = {**known.files, file.url: Confirmation(licence=file.licence, date=date)}
-        text = known.model_copy(update={"files": dict(sorted(files.items()))}).model_dump_json(indent=2)
+        files = {**confirmed.files, file.url: Confirmation(licence=file.licence, date=date)}
+        text = confirmed.model_copy(update={"files": dict(sorted(files.items()))}).model_dump_json(indent=2)
         write_text(folder / FILE_NAME, text + "\n")
 
 

@@ -76,7 +76,7 @@ def find_subject(name: str) -> tuple[PluginRef, Path]:
 
 
 def check_plugin(
-    name: str, store: Store, executor: Executor, limits: Limits, asked: Asked | None = None
+    name: str, store: Store, executor: Executor, limits: Limits, supplied: Asked | None = None
 ) -> Iterator[Tried]:
     """Run all checks on a plugin and yield each result; `store` should be a new one.
 
@@ -85,14 +85,14 @@ def check_plugin(
     Raises
     ------
     RecipeError
-        If something that is asked for fits no offer of the plugin.
+        If something in `supplied` fits no offer of the plugin.
     """
     ref, python = find_subject(name)
-    given: dict[tuple[str, str], Allotted] = {}
+    allotted: dict[tuple[str, str], Allotted] = {}
     slow: set[tuple[str, str]] = set()
 
     def node(check: Check) -> Node:
-        own = given.get((check.kind, check.offer), Allotted())
+        own = allotted.get((check.kind, check.offer), Allotted())
         inputs = {WEIGHTS + file: path for file, path in own.files.items()}
         inputs |= {"source": own.source} if own.source else {}
         job = Job(
@@ -115,15 +115,15 @@ def check_plugin(
     described = None
     if outcomes["card"].state == "done":
         described = Card.model_validate_json((store.record("cards", "card") / CARD).read_bytes())
-        given |= allot(described, asked or Asked())
+        allotted |= allot(described, supplied or Asked())
     yield from (_judge(check, outcomes[check.id]) for check in first)
     if described is None:
         return
     checks = [check for check in list_checks(described) if check.kind != "card"]
-    damaged = _add_what_is_here(given, described, ref.name, store)
+    damaged = _add_what_is_here(allotted, described, ref.name, store)
     slow |= {("models", offer.name) for offer in described.models if not offer.cheap}
     slow |= {("embeddings", offer.name) for offer in described.embeddings if not offer.cheap}
-    slow |= {(kind, name) for (kind, name), own in given.items() if kind == "datasets" and own.source}
+    slow |= {(kind, name) for (kind, name), own in allotted.items() if kind == "datasets" and own.source}
     lacking = {
         check.id: reason
         for check in checks
@@ -151,7 +151,7 @@ def _lacks(card: Card, check: Check, machine: Machine) -> str | None:
 
 
 def _add_what_is_here(
-    given: dict[tuple[str, str], Allotted], card: Card, plugin: str, store: Store
+    allotted: dict[tuple[str, str], Allotted], card: Card, plugin: str, store: Store
 ) -> dict[tuple[str, str], str]:
     """Add the weights, side files and sources that were fetched, where the user named none.
 
@@ -166,11 +166,11 @@ def _add_what_is_here(
     files = {each.declared.file.wanted: each.path for each in examined if each.condition == "there"}
     for kind, offers in (("models", card.models), ("embeddings", card.embeddings)):
         for offer in offers:
-            own = given[kind, offer.name]
+            own = allotted[kind, offer.name]
             own.files = files | own.files
     damaged = {}
     for dataset in card.datasets:
-        own = given["datasets", dataset.name]
+        own = allotted["datasets", dataset.name]
         if own.source is None and dataset.source is not None:
             try:
                 own.source = _fetched_source(dataset, dataset.source, plugin)
@@ -180,7 +180,7 @@ def _add_what_is_here(
 
 
 def _fetched_source(offer: DatasetOffer, source: RemoteFile, plugin: str) -> Path | None:
-    """Return the file of a dataset, checked, if it was fetched; nothing is fetched for a check."""
+    """Return the checked file of a dataset if it is available locally; fetch nothing."""
     for name in (offer.name, f"{plugin}/{offer.name}"):
         target = place_of(source, name, default_folder())
         if target.wanted.is_file() or target.download.is_file():

@@ -1,8 +1,8 @@
 """The cards of plugins: asked for in the plugins' own interpreters, and kept in the user's cache folder.
 
 A card is asked for as a job is carried out, sandboxed and with a limit of time, but it is no part of a run: what is
-kept is a memory, which may be deleted at any time. Its name is a hash of all that tells a plugin from others, and from
-itself after a change. Beside a card lies what its plugin compiled meanwhile (`pertharness.host.execution.caches`).
+kept is a memory, which may be deleted at any time. Its name is a hash of all that identifies a plugin and its state.
+Beside a card lies what its plugin compiled meanwhile (`pertharness.host.execution.caches`).
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def caches_of(plugin: Plugin) -> Path:
 def read_cards(plugins: Mapping[str, Plugin], *, isolation: str = "auto") -> dict[str, Card | Problem]:
     """Return the card of each plugin, or why there is none, by name.
 
-    Those that are not kept are asked for, several at a time, also where nothing can be kept. A card that could not be
-    had is asked for anew every time: the cause may lie outside the plugin.
+    Those that are not kept are asked for, several at a time, also where nothing can be kept. A card that failed is
+    asked for anew every time: the cause may lie outside the plugin.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def read_cards(plugins: Mapping[str, Plugin], *, isolation: str = "auto") -> dic
 
 
 def _ask_all(nodes: Mapping[str, Node], executor: Executor) -> dict[str, Card | Problem]:
-    """Ask for cards in a folder beside those that are kept, or where that is not to be had among temporary files."""
+    """Ask for cards in a folder beside the kept ones, or among temporary files if none can be made there."""
     try:
         with _working_folder(cache_folder()) as folder:
             return _ask(nodes, executor, folder)
@@ -125,7 +125,7 @@ def _kept(key: str) -> Path:
 
 
 def _is_kept(key: str, executor: Executor, sums: Sums | None = None) -> bool:
-    """Return whether a card is kept whole, made with no less isolation than is asked for."""
+    """Return whether a complete card is kept, made with at least the requested isolation."""
     status = read_status(_kept(key), key, sums)
     if status is None or status.isolation is None:
         return status is not None
@@ -145,11 +145,11 @@ def _keep(record: Path, key: str, executor: Executor) -> None:
 
 @contextlib.contextmanager
 def _working_folder(parent: Path) -> Iterator[Path]:
-    """Yield a new folder in another one, which goes away afterwards; those that killed commands left do, too."""
+    """Yield a new folder inside another and remove it afterwards, with those left behind by killed commands."""
     for path in [path for path in parent.glob(f"{_DESCRIBING}*") if path.is_dir()]:
-        if left := take_lease(path.with_suffix(".lock")):
+        if stale_lease := take_lease(path.with_suffix(".lock")):
             remove_tree(path)
-            left.release()
+            stale_lease.release()
     folder = parent / f"{_DESCRIBING}{uuid.uuid4().hex}"
     lease = take_lease(folder.with_suffix(".lock"))
     try:

@@ -116,7 +116,7 @@ def _by_name(registry: Registry, offers: dict[str, Sequence[Offer]]) -> dict[str
 
 
 def look_up(offers: Mapping[str, Offered[Offer]], name: str) -> Offered[Offer] | None:
-    """Return what stands under ``NAME`` or ``PLUGIN/NAME``, also where the plugin's name would not be needed."""
+    """Return the offer of ``NAME`` or ``PLUGIN/NAME``, also where the plugin's name is not needed."""
     plugin, _, bare = name.rpartition("/")
     offered = offers.get(name) or offers.get(bare)
     return offered if offered is not None and plugin in ("", offered.plugin.ref.name) else None

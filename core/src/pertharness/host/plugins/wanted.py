@@ -12,7 +12,7 @@ from pertharness.host.recipe import Recipe
 
 
 def named_interpreters(recipe: Recipe) -> tuple[dict[str, Plugin], list[Problem]]:
-    """Return the plugins whose interpreter the recipe names, and those that are not to be had so."""
+    """Return the plugins whose interpreter the recipe names, and the problems of those that cannot be used."""
     plugins, problems = {}, []
     for name, choice in recipe.environments.items():
         if choice.python is not None:
@@ -28,23 +28,23 @@ def build_wanted(recipe: Recipe, folder: Folder, say: Say) -> list[Problem]:
 
     One that fails is reported, and the others are built.
     """
-    wanted = {name: choice.plugin for name, choice in recipe.environments.items() if choice.plugin is not None}
-    wanted |= {name: name for name in outdated(folder) if name not in recipe.environments}
-    return [problem for name, asked in wanted.items() if (problem := try_build(name, asked, folder, say))]
+    sources = {name: choice.plugin for name, choice in recipe.environments.items() if choice.plugin is not None}
+    sources |= {name: name for name in outdated(folder) if name not in recipe.environments}
+    return [problem for name, source in sources.items() if (problem := try_build(name, source, folder, say))]
 
 
-def try_build(name: str, asked: str, folder: Folder, say: Say, *, guessed: bool = False) -> Problem | None:
-    """Build the environment of a plugin as it was built before, and return what went wrong, None if nothing did.
+def try_build(name: str, source: str, folder: Folder, say: Say, *, guessed: bool = False) -> Problem | None:
+    """Build the environment of a plugin as it was built before; return the problem, None if there is none.
 
     `guessed`: there need be no plugin of that name; why there is none is shown at the end of the run, and only there.
     """
     try:
-        built = build(asked, folder, before=folder.last(name), say=say)
+        built = build(source, folder, before=folder.last(name), say=say)
     except BuildError as error:
         say(f"{name}: NOT BUILT" if guessed else f"{name}: NOT BUILT: {error}")
         return Problem(name, "failed", f"its environment could not be built: {error}")
     if built.name != name:
-        return Problem(name, "failed", f"{asked!r} is the plugin {built.name!r}; name it so under [environments]")
+        return Problem(name, "failed", f"{source!r} is the plugin {built.name!r}; name it so under [environments]")
     return None
 
 

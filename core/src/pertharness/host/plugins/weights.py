@@ -35,7 +35,7 @@ class Declared:
     file: RemoteFile
 
     def place(self, folder: Path) -> Place:
-        """Return where it lies: offers of one plugin share their files."""
+        """Return the place of the file; offers of one plugin share their files."""
         return place_of(self.file, f"weights/{self.plugin}", folder, f"pertharness weights fetch {self.offer}")
 
     @property
@@ -116,7 +116,7 @@ def _once(files: Iterable[Declared]) -> list[Declared]:
 
 
 def examine(declared: Declared, folder: Path, memory: Path) -> Found:
-    """Return whether a declared file is there, and is what it has to be; nothing is fetched.
+    """Return the condition of a declared file; fetch nothing.
 
     Parameters
     ----------
@@ -148,12 +148,12 @@ def _unconfirmed(declared: Declared, place: Place) -> str:
 
 
 def _checked(place: Place, memory: Path) -> str:
-    """Return the sha256 of the wanted file, which is there or in an archive that is.
+    """Check a local file, unpacked if necessary, and return its sha256.
 
     Raises
     ------
     FetchError
-        It is not what was fetched, or not what the card says.
+        If it differs from the fetched file or from the sum on the card.
     """
     entry = recorded(place.wanted, place.folder) if place.wanted.is_file() else None
     if entry is None:  # put there by hand: taken up like a fetched one, without a network
@@ -166,7 +166,7 @@ def _checked(place: Place, memory: Path) -> str:
             f"{place.wanted} is not whole: it has {size} bytes, {entry.size} were recorded on {entry.date}; "
             f"`{place.command} --again` brings it anew"
         )
-    check(digest, what=str(place.wanted), name=place.name, command=place.command, pinned=pinned, entry=entry)
+    check(digest, subject=str(place.wanted), name=place.name, command=place.command, pinned=pinned, entry=entry)
     return digest
 
 
