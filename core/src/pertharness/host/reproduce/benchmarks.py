@@ -36,18 +36,18 @@ def find_benchmark(registry: Registry, name: str) -> Benchmark:
     """
     offered = registry.recipes.get(name)
     if offered is None:
-        known = expected(name, registry.recipes) if registry.recipes else "no installed plugin offers one"
-        raise RecipeError(f"there is no benchmark {name!r} to reproduce; {known}")
+        hint = expected(name, registry.recipes) if registry.recipes else "no installed plugin offers one"
+        raise RecipeError(f"there is no benchmark {name!r} to reproduce; {hint}")
     recipes = {short: find_resource(offered.plugin, file) for short, file in offered.offer.recipes.items()}
     if not offered.offer.numbers:
         return Benchmark(offered.offer, recipes)
     path = find_resource(offered.plugin, offered.offer.numbers)
     numbers = read_numbers(path)
     for number in numbers:
-        for what, value, values in (("recipe", number.recipe, recipes), ("quantity", number.quantity, QUANTITIES)):
+        for field, value, values in (("recipe", number.recipe, recipes), ("quantity", number.quantity, QUANTITIES)):
             if value not in values:
                 raise RecipeError(
-                    f"published numbers: {path}: {number.id!r} has the {what} {value!r}; {expected(value, values)}"
+                    f"published numbers: {path}: {number.id!r} has the {field} {value!r}; {expected(value, values)}"
                 )
     return Benchmark(offered.offer, recipes, numbers)
 

@@ -28,7 +28,7 @@ def measure(run: RunFiles, number: Number) -> float:
 
 
 def _with_targets(count: int) -> Callable[[RunFiles, Number], float]:
-    """Make the quantity: number of perturbations of so many targets in the dataset."""
+    """Return the quantity that counts the perturbations of a dataset with so many targets."""
     return lambda run, number: sum(len(targets_of(label)) == count for label in run.perturbations(number.dataset))
 
 
@@ -38,12 +38,12 @@ def _splits(run: RunFiles, number: Number) -> float:
 
 
 def _held_out(run: RunFiles, number: Number) -> float:
-    """Count what a split holds out, the mean over splits."""
+    """Return the number of perturbations that a split holds out, the mean over splits."""
     return _mean_size(run.held_out(number.dataset))
 
 
 def _held_out_common(run: RunFiles, number: Number) -> float:
-    """Count what of it every model of the common set answered, the mean over splits."""
+    """Return the number of those that every model of the common set answered, the mean over splits."""
     return _mean_size(run.answered(number.dataset))
 
 

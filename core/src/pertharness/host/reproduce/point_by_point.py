@@ -53,7 +53,7 @@ def compare_sheets(sheets: Iterable[Sheet], runs: Sequence[RunFiles], aliases: M
     import pandas as pd
 
     scores = pd.concat([run.scores for run in runs], ignore_index=True)
-    known = {
+    names_of = {
         "model": {plain(label): label for run in runs for label in run.labels},
         "dataset": {plain(name): name for run in runs for name in run.manifest["datasets"]},
     }
@@ -65,22 +65,22 @@ def compare_sheets(sheets: Iterable[Sheet], runs: Sequence[RunFiles], aliases: M
             results.append(SheetResult(sheet.file, sheet.name, "", 0, 0, None, None, note))
         else:
             for metric, rows in sheet.rows.groupby("metric", sort=True):
-                results.append(_compare(sheet, str(metric), rows, scores, known, aliases))
+                results.append(_compare(sheet, str(metric), rows, scores, names_of, aliases))
     return results
 
 
 def _compare(
-    sheet: Sheet, metric: str, rows: pd.DataFrame, scores: pd.DataFrame, known: Mapping[str, Mapping[str, str]],
+    sheet: Sheet, metric: str, rows: pd.DataFrame, scores: pd.DataFrame, names_of: Mapping[str, Mapping[str, str]],
     aliases: Mapping[str, str],
 ) -> SheetResult:  # fmt: skip
-    """Match one metric of a sheet, by what the sheet has of the `KEYS`; the scores are means over what it has not."""
+    """Match one metric of a sheet by the `KEYS` that the sheet has; average the scores over the other keys."""
     mine = scores[scores["metric"] == metric]
     mine = mine[mine["variant"] == next((name for name in VARIANTS if (mine["variant"] == name).any()), "")]
     mine = mine.rename(columns={"model": "bare", "label": "model"}).assign(coordinate=mine["coordinate"].round(6))
     keys = [key for key in KEYS if key in rows]
-    theirs = _canonical(rows, set(mine["perturbation"]), known, aliases)
+    theirs = _canonical(rows, set(mine["perturbation"]), names_of, aliases)
     causes: Counter[str] = Counter()
-    for key in known.keys() & set(keys):
+    for key in names_of.keys() & set(keys):
         causes.update(f"unknown {key} {name!r}" for name in rows.loc[theirs[key].isna(), key])
     theirs = theirs[theirs[keys].notna().all(axis=1)]
     repeated = theirs.duplicated(keys, keep=False)
@@ -91,23 +91,23 @@ def _compare(
         means = means[groups["dataset"].nunique() == 1]  # which of two screens is meant cannot be told
     pairs = theirs[~repeated].merge(means.reset_index(), on=keys, how="left")
     causes.update(f"no such score of {name!r}" for name in pairs.loc[pairs["measured"].isna(), "model"])
-    found = pairs[pairs["measured"].notna()]
-    apart = (found["measured"] - found["value"]).abs()
+    matched = pairs[pairs["measured"].notna()]
+    apart = (matched["measured"] - matched["value"]).abs()
     largest, median = (float(apart.max()), float(apart.median())) if len(apart) else (None, None)
     note = "; ".join(f"{number} rows: {cause}" for cause, number in sorted(causes.items()) if number)
-    return SheetResult(sheet.file, sheet.name, metric, len(rows), len(found), largest, median, note)
+    return SheetResult(sheet.file, sheet.name, metric, len(rows), len(matched), largest, median, note)
 
 
 def _canonical(
-    rows: pd.DataFrame, perturbations: set[str], known: Mapping[str, Mapping[str, str]], aliases: Mapping[str, str]
+    rows: pd.DataFrame, perturbations: set[str], names_of: Mapping[str, Mapping[str, str]], aliases: Mapping[str, str]
 ) -> pd.DataFrame:
-    """Return the rows with models, datasets and perturbations as this run calls them; None for one that it has not."""
+    """Return the rows with models, datasets and perturbations named as in this run; None for one that it lacks."""
     import pandas as pd
 
     theirs = rows.copy()
-    for key in known.keys() & set(rows):
+    for key in names_of.keys() & set(rows):
         words = [plain(name) for name in rows[key]]
-        names = [known[key].get(plain(aliases.get(word, word))) for word in words]
+        names = [names_of[key].get(plain(aliases.get(word, word))) for word in words]
         theirs[key] = pd.Series(names, rows.index, dtype=object)
     if "perturbation" in rows:
         theirs["perturbation"] = [_perturbation(str(label), perturbations) for label in rows["perturbation"]]
@@ -116,20 +116,20 @@ def _canonical(
     return theirs
 
 
-def _perturbation(label: str, known: set[str]) -> str:
+def _perturbation(label: str, perturbations: set[str]) -> str:
     """Return the canonical label of targets joined by ``+`` or, if no such perturbation is known, by ``_``."""
     candidates = []
     for separator in ("+", "_"):
         parts = {part.strip() for part in label.split(separator)} - {"ctrl", CONTROL, ""}
         candidates.append("+".join(sorted(parts)))
-    return next((one for one in candidates if one in known), candidates[0])
+    return next((candidate for candidate in candidates if candidate in perturbations), candidates[0])
 
 
 def write_results(results: Sequence[SheetResult], path: Path) -> None:
-    """Write what became of every sheet, with every digit."""
+    """Write the results of all sheets, with every digit."""
     import pandas as pd
 
-    frame = pd.DataFrame([asdict(one) for one in results], columns=list(SheetResult.__dataclass_fields__))
+    frame = pd.DataFrame([asdict(result) for result in results], columns=list(SheetResult.__dataclass_fields__))
     write_text(path, as_csv(frame))
 
 

@@ -56,8 +56,8 @@ def read_numbers(path: Path) -> tuple[Number, ...]:
     numbers: list[Number] = []
     try:
         for row in rows:
-            given = {name: cell for name, cell in row.items() if cell != ""}  # an empty cell is a default
-            numbers.append(Number.model_validate(given))
+            fields = {name: cell for name, cell in row.items() if cell != ""}  # an empty cell is a default
+            numbers.append(Number.model_validate(fields))
     except (ValidationError, csv.Error, TypeError) as error:  # TypeError: more cells than columns
         words = describe_invalid(error) if isinstance(error, ValidationError) else str(error)
         raise RecipeError(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class NotMeasured(PertharnessError):
-    """A quantity that this run does not give, for the reason said."""
+    """A quantity that this run does not give; the message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -57,22 +57,24 @@ class RunFiles:
     @property
     def labels(self) -> list[str]:
         """Names of the models on the leaderboard, those that gave nothing among them."""
-        return list(dict.fromkeys(model_label(one["model"], one["params"]) for one in self.manifest["attempts"]))
+        return list(
+            dict.fromkeys(model_label(attempt["model"], attempt["params"]) for attempt in self.manifest["attempts"])
+        )
 
     def task(self, dataset: str) -> TaskChoice:
         """Return the first task of a dataset."""
-        found = next((task for task in tasks_of(self.recipe) if task.dataset == dataset), None)
-        if found is None:
+        choice = next((task for task in tasks_of(self.recipe) if task.dataset == dataset), None)
+        if choice is None:
             raise NotMeasured(f"the run has no task for the dataset {dataset!r}")
-        return found
+        return choice
 
     def record(self, stage: str, key: str, name: str) -> Path:
-        """Return a file of a record of the run; raise with the record's message if it is not there."""
-        said = self.manifest["records"].get(key, {"state": "unknown", "message": ""})
+        """Return a file of a record of the run; raise `NotMeasured` with the record's message if it is missing."""
+        entry = self.manifest["records"].get(key, {"state": "unknown", "message": ""})
         path = Path(self.manifest["store"]) / stage / key / name
-        if said["state"] != "done" or not path.is_file():
-            reason = said["message"] or f"{name} is no longer in the store"
-            raise NotMeasured(f"{said.get('title', stage)}: {said['state']}: {reason.splitlines()[0]}")
+        if entry["state"] != "done" or not path.is_file():
+            reason = entry["message"] or f"{name} is no longer in the store"
+            raise NotMeasured(f"{entry.get('title', stage)}: {entry['state']}: {reason.splitlines()[0]}")
         return path
 
     def perturbations(self, dataset: str) -> list[str]:
@@ -88,8 +90,12 @@ class RunFiles:
     def held_out(self, dataset: str) -> dict[int, list[str]]:
         """Return, by split seed, what is held out and scored of a dataset."""
         task = self.task(dataset)
-        mine = [one for one in self.manifest["attempts"] if (one["dataset"], one["task"]) == (dataset, task.name)]
-        parts = {one["seed"]: self.record("splits", one["split"], SPLIT) for one in mine}
+        mine = [
+            attempt
+            for attempt in self.manifest["attempts"]
+            if (attempt["dataset"], attempt["task"]) == (dataset, task.name)
+        ]
+        parts = {attempt["seed"]: self.record("splits", attempt["split"], SPLIT) for attempt in mine}
         read = {seed: json.loads(path.read_text(encoding="utf-8")) for seed, path in parts.items()}
         return {seed: [name for part in task.score_on for name in split[part]] for seed, split in read.items()}
 
@@ -115,11 +121,11 @@ class RunFiles:
         }
 
     def _why(self, label: str) -> str:
-        """Return why a model has no scores: of the first attempt."""
-        for one in self.manifest["attempts"]:
-            if model_label(one["model"], one["params"]) == label:
-                record = self.manifest["records"].get(one["prediction"], {})
-                reason: str = one["reason"] or record.get("message") or "none of its answers has a score"
+        """Return why the first attempt of a model has no scores."""
+        for attempt in self.manifest["attempts"]:
+            if model_label(attempt["model"], attempt["params"]) == label:
+                record = self.manifest["records"].get(attempt["prediction"], {})
+                reason: str = attempt["reason"] or record.get("message") or "none of its answers has a score"
                 return f"{label}: {reason.splitlines()[0].split(';')[0]}"
         return f"{label}: not among the models of the run"
 

@@ -1,6 +1,6 @@
 """Source Data workbooks: sheets as tables whose columns are known by their names, and by nothing else.
 
-Nothing is assumed of a sheet's place, order or name. A sheet whose columns do not tell what they are is not used, and
+Nothing is assumed of a sheet's place, order or name. A sheet whose columns are not recognised is not used, and
 is reported with its header.
 """
 
@@ -88,7 +88,7 @@ def read_workbook(path: Path) -> Iterator[Sheet]:
 
 
 def as_sheet(file: str, name: str, cells: Sequence[Sequence[Any]]) -> Sheet:
-    """Make a sheet of its cells: the header found, its columns named by their roles, one row per value."""
+    """Return a sheet made of its cells: find the header, name the columns by role, make one row per value."""
     filled = [row for row in cells if any(cell is not None for cell in row)]
     if not filled:
         return Sheet(file, name, (), problem="it is empty")
@@ -100,8 +100,8 @@ def as_sheet(file: str, name: str, cells: Sequence[Sequence[Any]]) -> Sheet:
     if "model" not in columns:
         return Sheet(file, name, header, problem=f"no column for the model (one of: {', '.join(ROLES['model'])})")
     if not (metrics or is_long):
-        known = ", ".join(name for names in METRICS.values() for name in names)
-        return Sheet(file, name, header, problem=f"no column of values (one of: {known}; or metric and value)")
+        value_columns = ", ".join(name for names in METRICS.values() for name in names)
+        return Sheet(file, name, header, problem=f"no column of values (one of: {value_columns}; or metric and value)")
     if not {"perturbation", "coordinate"} & set(columns):
         return Sheet(file, name, header, problem="no column that says what a value is of (perturbation, or fdp)")
     return Sheet(file, name, header, _as_rows(filled[first + 1 :], columns, metrics))
@@ -114,17 +114,17 @@ def plain(text: object) -> str:
 
 def _columns(header: Sequence[Any]) -> dict[str, int]:
     """Return the position of each role and metric that a row names; of two columns of one role the first."""
-    found: dict[str, int] = {}
+    positions: dict[str, int] = {}
     for position, cell in enumerate(header):
         word = plain(cell) if isinstance(cell, str) else ""
         for role, names in (ROLES | METRICS).items():
             if word in names:
-                found.setdefault(role, position)
-    return found
+                positions.setdefault(role, position)
+    return positions
 
 
 def _as_rows(cells: Sequence[Sequence[Any]], columns: dict[str, int], metrics: Sequence[str]) -> pd.DataFrame:
-    """Return one row per number, with what identifies it as texts; empty cells have none."""
+    """Return one row per number, with the columns that identify it as texts; leave out empty cells."""
     import pandas as pd
 
     padded = [[row[position] if position < len(row) else None for position in columns.values()] for row in cells]
@@ -138,5 +138,5 @@ def _as_rows(cells: Sequence[Sequence[Any]], columns: dict[str, int], metrics: S
     table["value"] = pd.to_numeric(table["value"], errors="coerce")
     if "coordinate" in table:
         table["coordinate"] = pd.to_numeric(table["coordinate"], errors="coerce")
-    kept: pd.DataFrame = table[table["value"].notna() & (table["metric"] != "")].reset_index(drop=True)
-    return kept
+    numbers: pd.DataFrame = table[table["value"].notna() & (table["metric"] != "")].reset_index(drop=True)
+    return numbers

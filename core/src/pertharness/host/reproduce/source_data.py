@@ -15,10 +15,9 @@ from pertharness.host.reproduce.sheets import read_workbook
 
 
 def find_source_data(offer: RecipeOffer, folder: Path | None) -> tuple[list[Path], str]:
-    """Return the Source Data files that are there; if there are none or they cannot be read, why.
+    """Return the Source Data files that are available, or the reason why none can be read.
 
-    Without a folder of the user's they are looked for in that of published files, and in its subfolder of the offer's
-    name.
+    Without a folder of the user's, look in that of published files and in its subfolder of the offer's name.
 
     Raises
     ------
@@ -27,12 +26,12 @@ def find_source_data(offer: RecipeOffer, folder: Path | None) -> tuple[list[Path
     """
     if not offer.source_data and folder is None:
         return [], ""
-    places = [folder] if folder else [default_folder(), default_folder() / offer.name]
-    files = [place / file for place in places for file in offer.source_data if (place / file).is_file()]
+    folders = [folder] if folder else [default_folder(), default_folder() / offer.name]
+    files = [base / file for base in folders for file in offer.source_data if (base / file).is_file()]
     problem = ""
     if not files:
         problem = (
-            f"none of {', '.join(offer.source_data)} in {' or '.join(map(str, places))}; they are under "
+            f"none of {', '.join(offer.source_data)} in {' or '.join(map(str, folders))}; they are under "
             f"'Source data' of https://doi.org/{offer.doi}: put them there, or name their folder with --source-data"
             if offer.source_data
             else f"{offer.name} names no files of Source Data; leave out --source-data"
@@ -45,7 +44,7 @@ def find_source_data(offer: RecipeOffer, folder: Path | None) -> tuple[list[Path
 
 
 def compare_source_data(offer: RecipeOffer, files: Sequence[Path], runs: Sequence[RunFiles]) -> list[SheetResult]:
-    """Return what became of every sheet of every file; of a file that cannot be read, why."""
+    """Return the result of every sheet of every file; of an unreadable file the reason."""
     results: list[SheetResult] = []
     for file in files:
         try:
