@@ -13,7 +13,7 @@ RETRIED = ("failed", "invalid", "timeout", "crashed", "skipped")
 """States of records that can be made again."""
 
 
-def check_words(argument: str, given: str | Iterable[str], words: Collection[str]) -> tuple[str, ...]:
+def check_words(argument: str, value: str | Iterable[str], words: Collection[str]) -> tuple[str, ...]:
     """Return one word or several as a tuple.
 
     Raises
@@ -21,7 +21,7 @@ def check_words(argument: str, given: str | Iterable[str], words: Collection[str
     RecipeError
         If one is not among `words`, with what may have been meant.
     """
-    chosen = (given,) if isinstance(given, str) else tuple(given)
+    chosen = (value,) if isinstance(value, str) else tuple(value)
     for word in chosen:
         if word not in words:
             raise RecipeError(f"{argument} has no {word!r}; {expected(str(word), words)}")

@@ -17,7 +17,7 @@ ROW = ("dataset", "task", "plugin", "model", "params", "metric", "variant", "str
 """What names a row of a leaderboard."""
 COMPARED = ("value", "scored", "expected", "n", "rank", "verdict")
 VERSIONS = ("version", "source", "environment", "python_version")
-"""What the manifest says of a plugin."""
+"""The fields of a plugin in the manifest."""
 
 
 def compare(run_a: Run | str | Path, run_b: Run | str | Path) -> RunComparison:
@@ -51,7 +51,7 @@ def compare(run_a: Run | str | Path, run_b: Run | str | Path) -> RunComparison:
 
 
 def _contents(manifest: Mapping[str, Any], keys: Mapping[Any, str]) -> dict[Any, str]:
-    """Return what identifies the content of records: the sum of their files, or where that is not known their key."""
+    """Return an identifier of the content of records: the sum of their files, or their key if that is unknown."""
     return {name: manifest["records"].get(key, {}).get("artefacts") or key for name, key in keys.items()}
 
 
@@ -120,7 +120,7 @@ def _compare_versions(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[tu
 
 
 def _versions(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Return all that a manifest says of versions."""
+    """Return all versions in a manifest."""
     versions = {name: str(manifest.get(name, "-")) for name in ("pertharness", "python", "platform")}
     for plugin, facts in manifest.get("plugins", {}).items():
         versions |= {f"{plugin} {name}": str(facts[name]) for name in VERSIONS if facts.get(name)}

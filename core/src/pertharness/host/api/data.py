@@ -118,9 +118,9 @@ def labels_of(adata: AnnData) -> list[Labelled]:
     """
     absent = [name for name in ("perturbation", "label_given") if name not in adata.obs]
     if absent or "pertharness" not in adata.uns:
-        what = f"obs has no column {absent[0]!r}" if absent else "uns has no 'pertharness'"
-        raise DataError(f"this AnnData is not in the canonical form: {what}; pass it to load_dataset first")
+        problem = f"obs has no column {absent[0]!r}" if absent else "uns has no 'pertharness'"
+        raise DataError(f"this AnnData is not in the canonical form: {problem}; pass it to load_dataset first")
     first: pd.DataFrame = adata.obs.drop_duplicates("perturbation")
     genes = first["genes"].astype(str) if "genes" in first else [""] * len(first)
     rows = zip(first["perturbation"].astype(str), first["label_given"].astype(str), genes, strict=True)
-    return [Labelled(label, given, of_genes if of_genes != label else "") for label, given, of_genes in rows]
+    return [Labelled(label, original, of_genes if of_genes != label else "") for label, original, of_genes in rows]

@@ -48,5 +48,5 @@ def html_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _text(text: str) -> str:
-    """Return a text that means itself."""
+    """Return a text escaped for HTML."""
     return escape(printable(text))

@@ -94,7 +94,7 @@ def write_data(named: Mapping[str, Data], folder: Path) -> dict[str, str | Path]
 
 
 def canonical_params(adata: AnnData) -> dict[str, Any]:
-    """Return how an AnnData in the canonical form is read so that it stays as it is; nothing of another one.
+    """Return the parameters that read a canonical AnnData unchanged; nothing for any other AnnData.
 
     Splits are drawn in the order of the labels that the data were given, so these have to come back, each with the
     perturbation that it was read as.
@@ -104,8 +104,8 @@ def canonical_params(adata: AnnData) -> dict[str, Any]:
         return {}
     pairs = adata.obs[["label_given", "perturbation"]].astype(str).drop_duplicates()
     label_map = dict(zip(pairs["label_given"], pairs["perturbation"], strict=True))
-    kept = {name: str(fields[name]) for name in ("level", "modality") if fields.get(name)}
-    return {"label_column": "label_given", "label_map": label_map, "scale": "log1p", **kept}
+    descriptors = {name: str(fields[name]) for name in ("level", "modality") if fields.get(name)}
+    return {"label_column": "label_given", "label_map": label_map, "scale": "log1p", **descriptors}
 
 
 def own_params(named: Mapping[str, Data]) -> dict[str, dict[str, Any]]:
@@ -120,12 +120,12 @@ def is_adata(value: object) -> TypeGuard[AnnData]:
 
 
 def is_dataset_name(name: str) -> bool:
-    """Return whether something can be the name of a dataset or a run, and of their files."""
+    """Return whether a value can be the name of a dataset or a run, and of their files."""
     return _NAME.fullmatch(name) is not None
 
 
 def is_name(name: object) -> bool:
-    """Return whether something can be the name of a model's predictions, and of their file."""
+    """Return whether a value can be the name of a model's predictions, and of their file."""
     return isinstance(name, str) and _MODEL_NAME.fullmatch(name) is not None
 
 

@@ -87,13 +87,13 @@ def predict(
     named = name_data(data)
     if len(named) > 1:
         raise RecipeError(f"data are {len(named)} screens; expected one")
-    asked = split_queries([str(queries)] if isinstance(queries, str | Path) else list(queries))
+    query_texts = split_queries([str(queries)] if isinstance(queries, str | Path) else list(queries))
     with tempfile.TemporaryDirectory(prefix="pertharness-") as temporary:
         files = write_data(named, Path(temporary))
         own = own_params(named)
         name = next(iter(named), "")
         request = PredictRequest(
-            asked, model, files.get(name), {**own.get(name, {}), **params}, model_record, several(seeds), errors,
+            query_texts, model, files.get(name), {**own.get(name, {}), **params}, model_record, several(seeds), errors,
             {key: value for key, value in resources.items() if value is not None},
             frozenset(check_words("retry", retry, RETRIED)),
         )  # fmt: skip

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def make_reporter(*, progress: bool) -> Reporter:
-    """Return what shows the progress where this process shows things; without `progress` nothing is shown."""
+    """Return the reporter that fits this process; a silent one without `progress`."""
     if not progress:
         return Silent()
     from rich.console import Console
@@ -95,7 +95,7 @@ class NotebookDisplay(PlainDisplay):
         self._bar.update(self._all, description=printable(node.title))
 
     def ended(self, node: Node, outcome: Outcome) -> None:
-        """Advance the bar; print what did not go well, and how data were understood."""
+        """Advance the bar; print failed and unusual jobs, and how data were understood."""
         self._bar.advance(self._all)
         if is_unusual(node, outcome):
             super().ended(node, outcome)

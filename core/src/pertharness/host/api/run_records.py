@@ -1,4 +1,4 @@
-"""A record of the store, and what a run says of those that failed."""
+"""A record of the store, and the failed records of a run."""
 
 from __future__ import annotations
 
@@ -73,15 +73,15 @@ def find_record(store: Store, key: str) -> Record:
 
 
 def failures_of(manifest: Mapping[str, Any]) -> tuple[Failure, ...]:
-    """Return what failed in a run, jobs first."""
+    """Return the failures of a run, jobs first."""
     records = [
         Failure(record.get("title", key), record["state"], record["message"], key)
         for key, record in manifest["records"].items()
         if record["state"] in BAD
     ]
     attempts = [
-        Failure(f"{one['model']} on {one['dataset']} {one['task']}", one["state"], one["reason"])
-        for one in manifest["attempts"]
-        if one["reason"] and one["state"] in BAD
+        Failure(f"{attempt['model']} on {attempt['dataset']} {attempt['task']}", attempt["state"], attempt["reason"])
+        for attempt in manifest["attempts"]
+        if attempt["reason"] and attempt["state"] in BAD
     ]
     return tuple(dict.fromkeys([*records, *attempts]))

@@ -122,19 +122,19 @@ def run(
     return load_run(folder)
 
 
-def _check(recipe: str | Path | Mapping[str, Any] | None, **given: Any) -> None:
-    """Refuse arguments that contradict each other.
+def _check(recipe: str | Path | Mapping[str, Any] | None, **arguments: Any) -> None:
+    """Raise an error for arguments that contradict each other.
 
     Raises
     ------
     RecipeError
         With the arguments to leave out.
     """
-    if recipe is not None and (given["data"] is not None or given["tasks"] or given["split"] is not None):
+    if recipe is not None and (arguments["data"] is not None or arguments["tasks"] or arguments["split"] is not None):
         raise RecipeError("a recipe names its own data, tasks and splits: leave out data, tasks and split")
     if recipe is not None and not isinstance(recipe, Mapping) and Path(recipe).suffix == ".h5ad":
         raise RecipeError(f"a recipe is a TOML file; for a screen: pertharness.run(data={str(recipe)!r})")
-    if recipe is None and given["demo"]:
+    if recipe is None and arguments["demo"]:
         raise RecipeError("demo=True is for a recipe; without one the data are the demo unless data names others")
-    if given["split"] is not None and given["seeds"] is not None:
+    if arguments["split"] is not None and arguments["seeds"] is not None:
         raise RecipeError("split names one split, which has no other seeds: leave out seeds")

@@ -20,13 +20,13 @@ def dataset_name(data: str | Path) -> str:
 
 
 def is_file(data: str | Path) -> bool:
-    """Return whether a file is meant, which need not be there, and not a dataset on offer."""
+    """Return whether a text means a file, which need not exist, and not a dataset on offer."""
     path = Path(data)
     return isinstance(data, Path) or path.suffix in (".h5ad", ".h5mu", ".zarr") or path.is_file() or is_zarr(path)
 
 
 def dataset_entry(data: str | Path, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a recipe says of a dataset.
+    """Return the entry of a dataset in a recipe.
 
     Parameters
     ----------

@@ -42,7 +42,7 @@ class PlainDisplay:
         """Ignore the start of a job: several cheap jobs start at once."""
 
     def ended(self, node: Node, outcome: Outcome) -> None:
-        """Print how a job ended, if it ended in this run or its record says that it failed; not what waited for it.
+        """Print how a job ended, if it ended in this run or its record failed; not the jobs that waited for it.
 
         What is known of a dataset is printed before the models run, in whichever run it was loaded.
         """
@@ -62,7 +62,7 @@ class PlainDisplay:
             self.console.print(f"    {printable(note)}", markup=False, highlight=False, soft_wrap=True)
 
     def tick(self, running: list[tuple[Node, Usage]]) -> None:
-        """Nothing moves."""
+        """Do nothing: no line moves."""
 
 
 class VerboseDisplay(PlainDisplay):
@@ -102,12 +102,12 @@ class LiveDisplay(PlainDisplay):
         self._bar.update(self._all, total=self.total)
 
     def ended(self, node: Node, outcome: Outcome) -> None:
-        """Advance the bar; print only what did not go well, and what was said of a dataset."""
+        """Advance the bar; print only failed and unusual jobs, and the notes on a dataset."""
         self._bar.advance(self._all)
         super().ended(node, outcome)
 
     def tick(self, running: list[tuple[Node, Usage]]) -> None:
-        """Show what every worker is at."""
+        """Show the job of every worker."""
         from rich.console import Group
         from rich.text import Text
 
@@ -131,7 +131,7 @@ def make_display(console: Console, total: int, *, verbose: bool = False) -> Plai
 
 
 def is_unusual(node: Node, outcome: Outcome) -> bool:
-    """Return whether a person should read of a job even where others are only counted."""
+    """Return whether to print a job even where others are only counted."""
     return (outcome.fresh and outcome.state != "done") or bool(_shown_notes(node, outcome))
 
 

@@ -41,7 +41,7 @@ class KeptModel:
     split: dict[str, Any]
 
     def describe(self) -> str:
-        """Return what it was fitted to: dataset, split, seed, parameters and versions."""
+        """Return the provenance of its fit: dataset, split, seed, parameters and versions."""
         job, plugin = self.files.job, self.files.job.key_parts.plugin if self.files.job.key_parts else {}
         params = json.dumps(job.params, sort_keys=True)
         slots = f", embeddings in {', '.join(sorted(job.embeddings))}" if job.embeddings else ""

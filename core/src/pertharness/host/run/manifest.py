@@ -25,7 +25,7 @@ def make_manifest(
     recipe: Recipe, registry: Registry, store: Store, plan: Plan, outcomes: Mapping[str, Outcome],
     command: Sequence[str], started: datetime,
 ) -> dict[str, Any]:  # fmt: skip
-    """Return what ``manifest.json`` is to hold, but for the names of the tables beside the scores."""
+    """Return the content of ``manifest.json``, except for the names of the tables beside the scores."""
     records = {
         key: {
             "stage": node.stage,

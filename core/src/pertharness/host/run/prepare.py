@@ -87,7 +87,7 @@ def open_plugins(recipe: Recipe, reporter: Reporter, *, build: bool = False) -> 
 
 
 def make_executor(recipe: Recipe, store: Store) -> Executor:
-    """Return what the jobs of a recipe run on, with the limits that it sets.
+    """Return the executor of the jobs of a recipe, with the limits that it sets.
 
     Raises
     ------
@@ -114,12 +114,12 @@ def plan_run(recipe: Recipe, registry: Registry, store: Store, executor: Executo
 
 
 def describe_problem(problem: Problem) -> str:
-    """Return that a plugin cannot be used, and why."""
+    """Return the line that reports a plugin that cannot be used, with the reason."""
     return f"plugin {problem.plugin!r} cannot be used ({problem.state}): {problem.message}"
 
 
 def check_installed(recipe: Recipe, registry: Registry) -> None:
-    """Refuse models that nobody offers: of a recipe they are shown as not installed, from a caller they are slips.
+    """Raise an error for models that nobody offers; those of a recipe are shown as not installed instead.
 
     Raises
     ------

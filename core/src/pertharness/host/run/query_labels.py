@@ -16,7 +16,7 @@ MAX_BYTES = 10_000_000
 """Size of a file of queries: a million labels."""
 
 
-def split_queries(given: Iterable[str]) -> list[str]:
+def split_queries(parts: Iterable[str]) -> list[str]:
     """Return queries as written: of each text those between commas, or if it is the path of a file, one per line.
 
     Raises
@@ -24,7 +24,7 @@ def split_queries(given: Iterable[str]) -> list[str]:
     RecipeError
         If a file cannot be read, or there is no query.
     """
-    texts = [text for part in given for text in (_lines_of(Path(part)) if _is_file(part) else part.split(","))]
+    texts = [text for part in parts for text in (_lines_of(Path(part)) if _is_file(part) else part.split(","))]
     queries = list(dict.fromkeys(filter(None, map(clean_text, texts))))
     if not queries:
         raise RecipeError(

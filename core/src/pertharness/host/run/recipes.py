@@ -24,7 +24,7 @@ from pertharness.host.run.quick import quick_recipe
 
 @dataclass(frozen=True)
 class Choices:
-    """What a caller chooses beside, or in place of, what a recipe says; None leaves it to the recipe.
+    """What a caller chooses beside or in place of a recipe's entries; None leaves an entry to the recipe.
 
     Attributes
     ----------
@@ -119,7 +119,7 @@ def run_name(recipe: Recipe) -> str:
 
 
 def _with_choices(recipe: Recipe, choices: Choices) -> Recipe:
-    """Return a recipe with what is chosen otherwise."""
+    """Return a recipe with the caller's choices."""
     chosen: dict[str, Any] = {
         "name": choices.name,
         "seeds": parse_seeds(choices.seeds) if isinstance(choices.seeds, str) else choices.seeds,
@@ -138,7 +138,7 @@ def _with_choices(recipe: Recipe, choices: Choices) -> Recipe:
 
 
 def _specs(models: str | Sequence[str] | None) -> tuple[ModelSpec, ...] | None:
-    """Return models or scorers as they are asked for."""
+    """Return the requested models or scorers."""
     if models is None:
         return None
     return tuple(parse_models(models) if isinstance(models, str) else map(parse_model, models))

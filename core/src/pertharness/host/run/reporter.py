@@ -41,7 +41,7 @@ class Silent:
 
 
 def fetch_reported(name: str, source: RemoteFile, reporter: Reporter) -> Path:
-    """Return the local file of a published dataset; what is not there is fetched.
+    """Return the local file of a published dataset; fetch it if it is missing.
 
     Raises
     ------

@@ -35,8 +35,8 @@ def read_manifest(run: Path) -> dict[str, Any]:
         _check_parts(manifest)
     except (FileNotFoundError, NotADirectoryError):
         names = sorted(path.parent.name for path in run.parent.glob("*/manifest.json"))
-        what = "is not the folder of a run (it has no manifest.json)" if run.exists() else "is no run"
-        raise RecipeError(f"{str(run)!r} {what}; in {str(run.parent)!r}: {expected(run.name, names)}") from None
+        problem = "is not the folder of a run (it has no manifest.json)" if run.exists() else "is no run"
+        raise RecipeError(f"{str(run)!r} {problem}; in {str(run.parent)!r}: {expected(run.name, names)}") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RecipeError(f"{str(run)!r} is not the folder of a run ({error}); name one such as runs/demo") from None
     return manifest

@@ -108,7 +108,7 @@ def _carry_out(
 
 
 def _read_files(plan: Plan, runner: Runner) -> None:
-    """Do the jobs that read files of predictions, and what they need, before all others.
+    """Carry out the jobs that read files of predictions, and those they need, before all others.
 
     Raises
     ------
@@ -116,16 +116,16 @@ def _read_files(plan: Plan, runner: Runner) -> None:
         If such a file cannot be used. What goes wrong otherwise becomes a record like any other.
     """
     predictions = {key: node.job for key, node in plan.nodes.items() if node.stage == "predictions"}
-    wanted = [key for key, job in predictions.items() if kind_of_prediction(job) == "external"]
+    external = [key for key, job in predictions.items() if kind_of_prediction(job) == "external"]
     first: set[str] = set()
-    waiting = [*wanted]
+    waiting = [*external]
     while waiting:
         key = waiting.pop()
         if key not in first:
             first.add(key)
             waiting += plan.nodes[key].needs
     outcomes = runner.run([node for key, node in plan.nodes.items() if key in first])
-    for key in wanted:
+    for key in external:
         status = outcomes[key].status
         if status is not None and status.type == DataError.__name__:
             raise RecipeError(f"predictions {plan.nodes[key].job.name!r}: {status.message}")

@@ -18,7 +18,7 @@ Fetch = Callable[[str, RemoteFile], Path]
 
 
 def find_sources(recipe: Recipe, registry: Registry, fetch: Fetch) -> dict[str, Source]:
-    """Return the file of each dataset of a recipe; what has to be fetched is fetched.
+    """Return the file of each dataset of a recipe; fetch those that are missing.
 
     Raises
     ------
@@ -30,10 +30,10 @@ def find_sources(recipe: Recipe, registry: Registry, fetch: Fetch) -> dict[str, 
         offered = look_up(registry.datasets, entry.offer)
         if entry.file is not None:
             if not entry.file.is_file() and not is_zarr(entry.file):
-                what = f"there is no file {str(entry.file)!r}" + (", it is a folder" if entry.file.is_dir() else "")
+                problem = f"there is no file {str(entry.file)!r}" + (", it is a folder" if entry.file.is_dir() else "")
                 is_offer = look_up(registry.datasets, entry.file.name) is not None
                 hint = f"; a recipe with [datasets.{entry.file.name}] means the dataset on offer" if is_offer else ""
-                raise RecipeError(f"dataset {name!r}: {what}; expected an h5ad file or a zarr store{hint}")
+                raise RecipeError(f"dataset {name!r}: {problem}; expected an h5ad file or a zarr store{hint}")
             sources[name] = Source(entry.file.absolute(), sha256_file(entry.file))
         elif offered is not None and offered.offer.takes_file:
             raise RecipeError(
