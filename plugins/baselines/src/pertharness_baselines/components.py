@@ -78,11 +78,11 @@ def decompose(matrix: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     if centred.shape[1] <= centred.shape[0]:
         axes = leading_eigenpairs(centred.T @ centred, k, semidefinite=True)[1]
         return centred @ axes, axes
-    values, left = leading_eigenpairs(centred @ centred.T, k, semidefinite=True)
+    values, vectors = leading_eigenpairs(centred @ centred.T, k, semidefinite=True)
     # Where no variance is left there is no component: zeros, where a division would make rounding errors large.
     exist = values > values[0] * len(values) * np.finfo(float).eps if values.any() else np.zeros(k, dtype=bool)
     singular = np.sqrt(np.where(exist, values, 0.0))
-    return left * singular, centred.T @ left / np.where(exist, singular, np.inf)
+    return vectors * singular, centred.T @ vectors / np.where(exist, singular, np.inf)
 
 
 def principal_components(matrix: np.ndarray, k: int) -> np.ndarray:

@@ -120,13 +120,13 @@ def fit_regression(train: AnnData, embeddings: Mapping[str, pd.DataFrame], k: in
     labels = [str(label) for label in train.obs["perturbation"]]
     rows += [row for row, label in enumerate(labels) if label == CONTROL and CONTROL in perturbation.rows]
     scores, axes = decompose(train.X, k)
-    given = perturbation.of([labels[row] for row in rows])
-    given = given.toarray() if hasattr(given, "toarray") else given
-    design = np.column_stack([np.ones(len(rows)), given])
-    penalty = len(rows) * ridge**4 * np.diag([0.0] + [1.0] * given.shape[1])
-    found = np.linalg.solve(design.T @ design + penalty, design.T @ scores[rows])
-    offset = axes @ found[0] + train.X.mean(axis=0)
-    return LinearModel(axes, np.ones(train.n_vars, dtype=bool), perturbation, found[1:].T, offset)
+    embedded = perturbation.of([labels[row] for row in rows])
+    embedded = embedded.toarray() if hasattr(embedded, "toarray") else embedded
+    design = np.column_stack([np.ones(len(rows)), embedded])
+    penalty = len(rows) * ridge**4 * np.diag([0.0] + [1.0] * embedded.shape[1])
+    coefficients = np.linalg.solve(design.T @ design + penalty, design.T @ scores[rows])
+    offset = axes @ coefficients[0] + train.X.mean(axis=0)
+    return LinearModel(axes, np.ones(train.n_vars, dtype=bool), perturbation, coefficients[1:].T, offset)
 
 
 _VARIANTS: dict[str, Callable[..., LinearModel]] = {"bilinear": fit_bilinear, "regression": fit_regression}
@@ -169,9 +169,9 @@ def predict_linear(model: LinearModel, genes: list[str], queries: list[str]) -> 
 
     Genes without a row in G are columns of NaN.
     """
-    known = model.perturbation.rows
-    answered = [query for query in queries if query in known]
-    unanswered = {query: _reason(query, model.perturbation) for query in queries if query not in known}
+    row_of = model.perturbation.rows
+    answered = [query for query in queries if query in row_of]
+    unanswered = {query: _reason(query, model.perturbation) for query in queries if query not in row_of}
     means = np.full((len(answered), len(genes)), np.nan)
     if answered:
         means[:, model.covered] = (model.perturbation.of(answered) @ model.weights.T) @ model.gene.T + model.offset

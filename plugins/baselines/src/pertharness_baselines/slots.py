@@ -38,11 +38,11 @@ class Side:
         """Return the rows of these labels; the control's are zeros where it has none, as in the authors' code."""
         from scipy import sparse
 
-        known = self.values[[self.rows.get(label, 0) for label in labels]]
+        rows = self.values[[self.rows.get(label, 0) for label in labels]]
         present = np.array([label in self.rows for label in labels], dtype=float)
         if present.all():
-            return known
-        return sparse.csr_matrix(sparse.diags(present) @ known) if sparse.issparse(known) else known * present[:, None]
+            return rows
+        return sparse.csr_matrix(sparse.diags(present) @ rows) if sparse.issparse(rows) else rows * present[:, None]
 
 
 def both_sides(train: AnnData, embeddings: Mapping[str, pd.DataFrame], k: int) -> tuple[Side, Side]:

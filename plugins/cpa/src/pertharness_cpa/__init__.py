@@ -89,13 +89,13 @@ def predict(model: object, controls: AnnData, queries: list[str], device: str, s
     assert isinstance(model, Fitted)
     declined = {query: why_not(query, model.screen.singles) for query in queries}
     unanswered = {query: reason for query, reason in declined.items() if reason}
-    asked = [query for query in queries if query not in unanswered]
-    if not asked:
+    answerable = [query for query in queries if query not in unanswered]
+    if not answerable:
         raise Skip(
             f"CPA answers none of the {len(queries)} queries: {next(iter(unanswered.values()), 'none is asked')}"
         )
-    trained = model.trained or _train(model, sorted(asked), device, seed, workdir)
-    means = _counterfactuals(replace(model, trained=trained), asked, seed)
+    trained = model.trained or _train(model, sorted(answerable), device, seed, workdir)
+    means = _counterfactuals(replace(model, trained=trained), answerable, seed)
     return make_prediction(means, controls.var_names, unanswered, notes=model.screen.notes)
 
 

@@ -26,8 +26,8 @@ class Counts:
     """Counts of the cells that have them.
 
     ``matrix`` is CSR float32, shape (n_kept, n_genes), of whole numbers; ``totals`` has shape (n_kept,): the sum of
-    expm1 of a cell's expression, its share of the 10 000 that falls to the genes at hand; ``kept`` says which cells
-    these are, shape (n_obs,); ``note`` what was left out and why.
+    expm1 of a cell's expression, its share of the 10 000 that falls to the genes at hand; ``kept`` marks these cells,
+    shape (n_obs,); ``note`` what was left out and why.
     """
 
     matrix: Any
@@ -78,23 +78,23 @@ def read_counts(cells: AnnData, inexact: float = 0.01) -> Counts:
 
     expression = sparse.csr_matrix(cells.X)
     if "counts" in cells.layers:
-        given, source = sparse.csr_matrix(cells.layers["counts"]).astype(np.float64), "layers['counts']"
+        counts, source = sparse.csr_matrix(cells.layers["counts"]).astype(np.float64), "layers['counts']"
     else:
-        given, source = _best(expression, cells), "counts recovered from log1p CP10k"
-    rounded = given.copy()
-    rounded.data = np.rint(given.data)
+        counts, source = _best(expression, cells), "counts recovered from log1p CP10k"
+    rounded = counts.copy()
+    rounded.data = np.rint(counts.data)
     has_counts = np.asarray(rounded.sum(axis=1)).ravel() > 0
-    kept = has_counts & _are_whole(given)
-    n_inexact, n_empty = int((has_counts & ~kept).sum()), int((~has_counts).sum())
-    if n_inexact > inexact * cells.n_obs or not kept.any():
+    usable = has_counts & _are_whole(counts)
+    n_inexact, n_empty = int((has_counts & ~usable).sum()), int((~has_counts).sum())
+    if n_inexact > inexact * cells.n_obs or not usable.any():
         raise Skip(
             f"CPA needs counts: {source} are no whole numbers in {n_inexact} of {cells.n_obs} cells, and {n_empty} are "
             f"empty; allowed are {100 * inexact:g} %. Load the data with raw counts (--scale counts --normalise, or "
             "layers['counts']), or raise inexact_cells"
         )
     note = f"{source}: of {cells.n_obs} cells, {n_inexact} without whole counts and {n_empty} empty ones are left out"
-    matrix = rounded[kept].astype(np.float32)
-    return Counts(matrix, totals_of(expression)[kept], kept, note)
+    matrix = rounded[usable].astype(np.float32)
+    return Counts(matrix, totals_of(expression)[usable], usable, note)
 
 
 def totals_of(expression: Any) -> np.ndarray:

@@ -98,7 +98,7 @@ def lay_out(screen: Screen, is_valid: np.ndarray, held_out: Sequence[str] = ()) 
     """Return the cells as upstream's ``setup_anndata`` takes them, with a row for each condition that is held out.
 
     That row has the split ``ood`` and the counts of the first control: upstream has to know a condition's name, its
-    counts it never looks at, and one row each tells nothing of how many cells the condition has.
+    counts it never looks at, and one row each does not reveal how many cells the condition has.
 
     Parameters
     ----------

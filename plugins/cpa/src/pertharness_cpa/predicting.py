@@ -42,16 +42,16 @@ def predict_counts(trained: Trained, cells: AnnData, counts: Any, targets: Seque
     ndarray
         Shape (n_cells, n_genes), float32; each row sums to the total of its cell in `counts`.
     """
-    asked = cells.copy()
-    asked.X = counts
+    batch = cells.copy()
+    batch.X = counts
     # As upstream's setup encodes a condition: its genes' numbers in ascending order, 0 where there is none.
     codes = [sorted(trained.encoder[target] for target in genes) for genes in targets]
-    width = asked.obsm["perts"].shape[1]
-    asked.obsm["perts"] = np.array([[*code, *[0] * (width - len(code))] for code in codes], dtype=int)
-    asked.obsm["perts_doses"] = (asked.obsm["perts"] > 0).astype(float)
+    width = batch.obsm["perts"].shape[1]
+    batch.obsm["perts"] = np.array([[*code, *[0] * (width - len(code))] for code in codes], dtype=int)
+    batch.obsm["perts_doses"] = (batch.obsm["perts"] > 0).astype(float)
     with quiet():
-        trained.cpa.predict(asked, batch_size=BATCH)
-    predicted: np.ndarray = asked.obsm["CPA_pred"]
+        trained.cpa.predict(batch, batch_size=BATCH)
+    predicted: np.ndarray = batch.obsm["CPA_pred"]
     return predicted
 
 

@@ -84,7 +84,7 @@ class TrainSettings(_Strict):
 
 
 class OwnSettings(_Strict):
-    """What is decided here and not upstream; README.md says what each does."""
+    """What is decided here and not upstream; README.md describes each."""
 
     protocol: Literal["paper", "corrected"] = Field(
         "paper", description="published seed and names of the queries known in training, or neither"

@@ -107,7 +107,11 @@ def check_trained(model: Any) -> None:
     After training, scvi-tools 0.20.3 puts back the weights with the best metric on the validation cells; where there
     are no such cells, or the metric was never a number, those are the ones from before the first step.
     """
-    best = [one.best_module_metric_val for one in model.trainer.callbacks if hasattr(one, "best_module_metric_val")]
+    best = [
+        callback.best_module_metric_val
+        for callback in model.trainer.callbacks
+        if hasattr(callback, "best_module_metric_val")
+    ]
     if not best or best[0] == float("-inf"):
         raise DataError(
             "CPA's metric on the validation cells was never a number, so that it gives back the random weights that "
@@ -138,8 +142,8 @@ def _gpu_of(device: str) -> bool | int:
     if index >= torch.cuda.device_count():
         raise Skip(f"CPA was asked to train on {device!r}; torch {torch.__version__} sees no such GPU")
     major, minor = torch.cuda.get_device_capability(index)
-    known = [int(name.removeprefix("sm_")) for name in torch.cuda.get_arch_list() if name.startswith("sm_")]
-    if not any(10 * major <= arch <= 10 * major + minor for arch in known):
+    architectures = [int(name.removeprefix("sm_")) for name in torch.cuda.get_arch_list() if name.startswith("sm_")]
+    if not any(10 * major <= arch <= 10 * major + minor for arch in architectures):
         raise Skip(
             f"CPA was asked to train on a GPU of compute capability {major}.{minor}; torch {torch.__version__}, which "
             f"it needs, computes on {', '.join(torch.cuda.get_arch_list())}: use --device cpu"

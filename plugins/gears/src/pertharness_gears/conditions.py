@@ -68,18 +68,20 @@ def plan_conditions(train: AnnData, val: AnnData | None, genes: Set[str], batch_
     """
     left_out: dict[str, str] = {}
     n_train, n_val = _counts(train), _counts(val) if val is not None else {}
-    kept = [[label for label in counts if _takes_part(label, counts, genes, left_out)] for counts in (n_train, n_val)]
-    trained, validated = kept[0], [label for label in kept[1] if label not in n_train]
+    usable = [[label for label in counts if _takes_part(label, counts, genes, left_out)] for counts in (n_train, n_val)]
+    trained, validated = usable[0], [label for label in usable[1] if label not in n_train]
     perturbed = [label for label in trained if label != CONTROL]
     if CONTROL not in trained:
         raise Skip(f"there are {n_train.get(CONTROL, 0)} control cells; GEARS needs at least {FEWEST_CELLS}")
     if len(perturbed) + len(validated) < 2 or not perturbed:
         first, reason = next(iter(left_out.items()), ("none", "there are no more"))
-        known = f"{len(genes)} genes, such as {', '.join(sorted(genes)[:3])}" if genes else "none of the data's genes"
+        in_graph = (
+            f"{len(genes)} genes, such as {', '.join(sorted(genes)[:3])}" if genes else "none of the data's genes"
+        )
         raise Skip(
             f"GEARS can be given {len(perturbed)} of {len(n_train) - 1} training perturbations; it needs one, and one "
-            f"more to validate (left out: {first!r}: {reason}). The graph has {known}: name targets and genes by the "
-            "symbols of gene2go, or name another file: gears[gene2go=/PATH/TO/FILE]"
+            f"more to validate (left out: {first!r}: {reason}). The graph has {in_graph}: name targets and genes by "
+            "the symbols of gene2go, or name another file: gears[gene2go=/PATH/TO/FILE]"
         )
     notes = []
     if left_out:
@@ -130,9 +132,9 @@ def assemble(train: AnnData, val: AnnData | None, plan: Plan) -> AnnData:
         raise DataError(f"gears: the gene {twice!r} is there twice; name each gene once")
     taking_part = {*plan.train, *plan.val}
     parts = [part for part in (train, val) if part is not None]
-    kept = [np.flatnonzero(part.obs["perturbation"].isin(taking_part).to_numpy()) for part in parts]
+    chosen = [np.flatnonzero(part.obs["perturbation"].isin(taking_part).to_numpy()) for part in parts]
     labels = np.concatenate(
-        [part.obs["perturbation"].astype(object).to_numpy()[rows] for part, rows in zip(parts, kept, strict=True)]
+        [part.obs["perturbation"].astype(object).to_numpy()[rows] for part, rows in zip(parts, chosen, strict=True)]
     )
     names = {label: upstream_name(label) for label in taking_part}
     obs = pd.DataFrame(
@@ -140,7 +142,7 @@ def assemble(train: AnnData, val: AnnData | None, plan: Plan) -> AnnData:
         index=[f"c{i}" for i in range(len(labels))],
     )
     var = pd.DataFrame({"gene_name": train.var_names.astype(object)}, index=train.var_names.astype(object))
-    return AnnData(X=_stack([part.X[rows] for part, rows in zip(parts, kept, strict=True)]), obs=obs, var=var)
+    return AnnData(X=_stack([part.X[rows] for part, rows in zip(parts, chosen, strict=True)]), obs=obs, var=var)
 
 
 def _stack(matrices: list[Any]) -> Any:

@@ -1,4 +1,4 @@
-"""The protocol ``corrected``: what cell-gears 0.1.2 does other than it says, put right by its own means.
+"""The protocol ``corrected``: where cell-gears 0.1.2 differs from its description, put right by its own means.
 
 Each function undoes one peculiarity; ``README.md`` lists them with what is left as it is.
 """
@@ -22,7 +22,7 @@ def smooth_every_cell(gears: Any) -> None:
     """
     n_genes = gears.num_genes
 
-    def repeat_first(module: Any, given: Any, smoothed: Any) -> Any:
+    def repeat_first(module: Any, inputs: Any, smoothed: Any) -> Any:
         return smoothed[:n_genes].repeat(len(smoothed) // n_genes, 1)
 
     for layer in gears.model.layers_emb_pos:

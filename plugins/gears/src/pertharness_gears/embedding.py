@@ -34,14 +34,16 @@ def embed_edges(edges: pd.DataFrame, labels: list[str], k: int) -> pd.DataFrame:
         raise DataError(f"go: k={k!r}; expected at least 1")
     codes, genes = pd.factorize(pd.concat([edges["source"], edges["target"]], ignore_index=True))
     rows = {str(gene): row for row, gene in enumerate(genes)}
-    found = [label for label in labels if label in rows]
-    if not found:
+    embedded = [label for label in labels if label in rows]
+    if not embedded:
         raise Skip(f"none of the {len(labels)} labels (first: {labels[:1]}) is a gene of the GO graph")
     ends = (codes[: len(edges)], codes[len(edges) :])
     directed = sparse.csr_matrix((edges["importance"].to_numpy(), ends), shape=(len(genes), len(genes)))
     values = spectral(directed.maximum(directed.T), k)
     columns = [f"d{i + 1}" for i in range(values.shape[1])]
-    return pd.DataFrame(values[[rows[label] for label in found]], index=pd.Index(found, name="label"), columns=columns)
+    return pd.DataFrame(
+        values[[rows[label] for label in embedded]], index=pd.Index(embedded, name="label"), columns=columns
+    )
 
 
 def spectral(adjacency: Any, k: int) -> np.ndarray:

@@ -56,7 +56,7 @@ def find_files(files: Mapping[str, Path], params: Mapping[str, Any]) -> SideFile
     Raises
     ------
     Skip
-        If there is no gene2go; says what to fetch.
+        If there is no gene2go; the message names the file to fetch.
     DataError
         If a parameter names a file that is not there.
     """
@@ -68,13 +68,13 @@ def find_files(files: Mapping[str, Path], params: Mapping[str, Any]) -> SideFile
         fetched = {}
     elif "graph" in named:
         fetched.pop("pert_genes", None)
-    found = {**fetched, **named}
-    if "gene2go" not in found:
+    paths = {**fetched, **named}
+    if "gene2go" not in paths:
         raise Skip(
             f"GEARS needs the Gene Ontology terms of genes, {GENE2GO.filename!r}, which is not there: run "
             f"'pertharness weights fetch gears' ({GENE2GO.url}), or name a file: gears[gene2go=/PATH/gene2go.pkl]"
         )
-    return SideFiles(found["gene2go"], found.get("pert_genes"), found.get("graph"))
+    return SideFiles(paths["gene2go"], paths.get("pert_genes"), paths.get("graph"))
 
 
 def _named(param: str, text: str) -> Path:
@@ -162,13 +162,13 @@ def read_gene2go(path: Path) -> dict[str, frozenset[str]]:
     DataError
         If the file cannot be read, or is something else.
     """
-    found = _read(path, _TERMS)
-    if not isinstance(found, dict) or not found:
-        raise DataError(f"gears: {path.name} holds a {type(found).__name__}; expected a dict: gene -> terms")
-    for gene, terms in found.items():
+    content = _read(path, _TERMS)
+    if not isinstance(content, dict) or not content:
+        raise DataError(f"gears: {path.name} holds a {type(content).__name__}; expected a dict: gene -> terms")
+    for gene, terms in content.items():
         if not isinstance(gene, str) or not isinstance(terms, (set, frozenset, list, tuple)):
             raise DataError(f"gears: {path.name} gives {gene!r} a {type(terms).__name__}; expected terms of a gene")
-    return {gene: frozenset(terms) for gene, terms in found.items()}
+    return {gene: frozenset(terms) for gene, terms in content.items()}
 
 
 def read_genes(path: Path) -> list[str]:
@@ -179,7 +179,7 @@ def read_genes(path: Path) -> list[str]:
     DataError
         If the file cannot be read, or is something else.
     """
-    found = _read(path, _GENES)
-    if not isinstance(found, (list, set, frozenset)) or not all(isinstance(gene, str) for gene in found):
-        raise DataError(f"gears: {path.name} holds a {type(found).__name__}; expected a list of gene symbols")
-    return list(found)
+    content = _read(path, _GENES)
+    if not isinstance(content, (list, set, frozenset)) or not all(isinstance(gene, str) for gene in content):
+        raise DataError(f"gears: {path.name} holds a {type(content).__name__}; expected a list of gene symbols")
+    return list(content)

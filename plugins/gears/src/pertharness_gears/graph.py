@@ -60,24 +60,24 @@ def open_ontology(side: SideFiles, of_data: Iterable[str]) -> Ontology:
     DataError
         If a file is not what it has to be.
     """
-    given = read_edges(side.graph) if side.graph else None
+    edges = read_edges(side.graph) if side.graph else None
     if side.pert_genes:
-        wanted: Iterable[str] = read_genes(side.pert_genes)
+        candidates: Iterable[str] = read_genes(side.pert_genes)
     else:
-        wanted = of_data if given is None else [*given["source"], *given["target"]]
-    return make_ontology(read_gene2go(side.gene2go), wanted, given)
+        candidates = of_data if edges is None else [*edges["source"], *edges["target"]]
+    return make_ontology(read_gene2go(side.gene2go), candidates, edges)
 
 
 def make_ontology(
-    gene2go: Mapping[str, frozenset[str]], wanted: Iterable[str], given: pd.DataFrame | None = None
+    gene2go: Mapping[str, frozenset[str]], candidates: Iterable[str], edges: pd.DataFrame | None = None
 ) -> Ontology:
-    """Return the genes among `wanted` that have terms, with the edges of a graph that is given, or else those made."""
-    genes = sorted({gene for gene in wanted if gene2go.get(gene)})
+    """Return the genes among `candidates` that have terms, with the edges of a graph or, without one, new edges."""
+    genes = sorted({gene for gene in candidates if gene2go.get(gene)})
     terms = {gene: gene2go[gene] for gene in genes}
-    if given is None:
+    if edges is None:
         return Ontology(terms, genes, make_edges(terms, genes))
-    inside = given["source"].isin(terms) & given["target"].isin(terms)
-    return Ontology(terms, genes, given[inside].reset_index(drop=True))
+    inside = edges["source"].isin(terms) & edges["target"].isin(terms)
+    return Ontology(terms, genes, edges[inside].reset_index(drop=True))
 
 
 def make_edges(gene2go: Mapping[str, Set[str]], genes: Sequence[str]) -> pd.DataFrame:
@@ -117,9 +117,11 @@ def _overlaps(terms: Sequence[Set[str]]) -> Iterable[tuple[np.ndarray, np.ndarra
     """Yield sources, targets and weights above the threshold, a block of sources at a time."""
     from scipy import sparse
 
-    number = {term: i for i, term in enumerate(dict.fromkeys(term for one in terms for term in one))}
-    sizes = np.array([len(one) for one in terms])
-    columns = np.fromiter((number[term] for one in terms for term in one), dtype=np.int64, count=int(sizes.sum()))
+    number = {term: i for i, term in enumerate(dict.fromkeys(term for of_gene in terms for term in of_gene))}
+    sizes = np.array([len(of_gene) for of_gene in terms])
+    columns = np.fromiter(
+        (number[term] for of_gene in terms for term in of_gene), dtype=np.int64, count=int(sizes.sum())
+    )
     starts = np.concatenate([[0], np.cumsum(sizes)])
     ones = np.ones(len(columns), dtype=np.int32)
     members = sparse.csr_matrix((ones, columns, starts), shape=(len(terms), len(number)))
@@ -130,8 +132,8 @@ def _overlaps(terms: Sequence[Set[str]]) -> Iterable[tuple[np.ndarray, np.ndarra
         shared = shared.tocoo()
         sources = shared.row.astype(np.intp) + start
         weights = shared.data / (sizes[sources] + sizes[shared.col] - shared.data)
-        kept = weights > THRESHOLD
-        yield sources[kept], shared.col[kept].astype(np.intp), weights[kept]
+        strong = weights > THRESHOLD
+        yield sources[strong], shared.col[strong].astype(np.intp), weights[strong]
 
 
 def strongest(edges: pd.DataFrame, k: int) -> pd.DataFrame:

@@ -44,7 +44,7 @@ class Optimiser(_Strict):
 
 
 class Own(_Strict):
-    """What cell-gears takes elsewhere, or is decided here; README.md says what each does."""
+    """What cell-gears takes elsewhere, or is decided here; README.md describes each."""
 
     batch_size: int = Field(32, ge=2, description="cells per step")  # at least 2: batches are normalised
     protocol: Literal["paper", "corrected"] = Field(

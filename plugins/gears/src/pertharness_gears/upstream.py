@@ -53,7 +53,7 @@ def _without_dcor() -> Iterator[None]:
 
 
 def _no_dcor(*args: Any) -> Any:
-    """Refuse what is left out."""
+    """Raise an error: dcor is left out."""
     raise NotImplementedError("distance correlations of cell-gears are not available inside the harness")
 
 
@@ -76,7 +76,7 @@ def guest() -> Iterator[None]:
 
 
 def _no_network(url: str, *args: Any, **kwargs: Any) -> Any:
-    """Refuse a download."""
+    """Raise an error in place of a download."""
     raise OSError(f"cell-gears asked for {url}; the harness gives it all its files, and no network")
 
 

@@ -35,9 +35,9 @@ _FUNCTIONS = {
 @hookimpl
 def describe() -> Card:
     """Return the card of all scorers, and of the benchmark that they are from."""
-    modules = dict.fromkeys(place.partition(":")[0] for place in _FUNCTIONS.values())
-    found = [importlib.import_module(f"{__name__}.{module}") for module in modules]
-    offers = [offer for module in found for offer in getattr(module, "OFFERS", None) or (module.OFFER,)]
+    modules = dict.fromkeys(function.partition(":")[0] for function in _FUNCTIONS.values())
+    loaded = [importlib.import_module(f"{__name__}.{module}") for module in modules]
+    offers = [offer for module in loaded for offer in getattr(module, "OFFERS", None) or (module.OFFER,)]
     return Card(scorers=tuple(offers), recipes=(AHLMANN_ELTZE_2025,))
 
 
@@ -58,10 +58,10 @@ def score(
     DataError
         If a parameter is out of its range.
     """
-    given = {
+    arguments = {
         "name": name, "truth": truth, "prediction": prediction, "controls": controls, "train": train,
         "screen": screen, "references": references, "task": task, "params": params, "seed": seed,
     }  # fmt: skip
     module, _, attribute = _FUNCTIONS[name].partition(":")
     function: Function = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
-    return function(**{argument: given[argument] for argument in inspect.signature(function).parameters})
+    return function(**{argument: arguments[argument] for argument in inspect.signature(function).parameters})

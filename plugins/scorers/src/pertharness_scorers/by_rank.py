@@ -121,8 +121,8 @@ def change_order(change: np.ndarray) -> np.ndarray:
     packed = (keys & ~low) | np.arange(n_genes, dtype=np.uint64)
     packed.sort(axis=1)
     order: np.ndarray = (packed & low).astype(np.intp)
-    found = np.take_along_axis(keys, order, axis=1)
-    again = np.flatnonzero((found[:, 1:] < found[:, :-1]).any(axis=1))
+    sorted_keys = np.take_along_axis(keys, order, axis=1)
+    again = np.flatnonzero((sorted_keys[:, 1:] < sorted_keys[:, :-1]).any(axis=1))
     order[again] = np.argsort(keys[again], axis=1, kind="stable")
     return order
 

@@ -81,9 +81,9 @@ def cell_equivalents(squares: np.ndarray, floor: np.ndarray, n_cells: np.ndarray
         (n_perturbations,); those with a NaN are left out. With 1 for every n the result is the share of the measured
         cells: c for which the mean of c n cells of each perturbation has the model's squared error.
     """
-    known = np.isfinite(squares) & np.isfinite(floor) & np.isfinite(n_cells)
-    excess = float((squares - floor)[known].sum())
-    return float((n_cells * floor)[known].sum()) / excess if excess > 0 else np.nan
+    defined = np.isfinite(squares) & np.isfinite(floor) & np.isfinite(n_cells)
+    excess = float((squares - floor)[defined].sum())
+    return float((n_cells * floor)[defined].sum()) / excess if excess > 0 else np.nan
 
 
 def noise_floor(means: AnnData, panel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -109,9 +109,9 @@ def noise_floor(means: AnnData, panel: np.ndarray) -> tuple[np.ndarray, np.ndarr
     from_variance = np.full(means.n_obs, np.nan)
     if "variance" in means.layers:
         from_variance = _half(means, "variance", panel).sum(axis=1) / _n_cells(means)
-    known = np.isfinite(from_variance)
-    source = np.where(known, "variance", np.where(np.isfinite(from_halves), "halves", ""))
-    return np.where(known, from_variance, from_halves), source
+    has_variance = np.isfinite(from_variance)
+    source = np.where(has_variance, "variance", np.where(np.isfinite(from_halves), "halves", ""))
+    return np.where(has_variance, from_variance, from_halves), source
 
 
 def noise_of(screen: AnnData, y0: np.ndarray, panel: np.ndarray) -> pd.DataFrame:

@@ -98,7 +98,7 @@ def points_of(answers: Answers, here: pd.Series, reference: AnnData) -> dict[str
     genes = answers.genes[shared]
     delta = pearson_delta(answers.yhat, answers.y, answers.y0, np.ones(answers.y.shape, dtype=bool))
     targets = [[target for target in of_label if target in difference.index] for of_label in answers.targets]
-    moved = [float(difference[list(known)].mean()) if known else np.nan for known in targets]
+    moved = [float(difference[list(measured)].mean()) if measured else np.nan for measured in targets]
     perturbations = pd.DataFrame({"name": answers.labels, "x": np.array(moved, dtype=float), "y": delta})
     return {
         "genes": pd.DataFrame(

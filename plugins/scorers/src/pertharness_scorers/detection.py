@@ -78,13 +78,13 @@ def detect(predicted: np.ndarray, observed: np.ndarray, call: Call) -> dict[str,
         (one_sided, ties): rank(predicted if one_sided else np.abs(predicted), ties=ties)
         for one_sided, ties in {(variant.one_sided, variant.ties) for variant in VARIANTS.values()}
     }
-    found: dict[str, dict[str, Any]] = {"tpr_fdp": {}, "auprc": {}, "auroc": {}, "average_precision": {}}
+    scores: dict[str, dict[str, Any]] = {"tpr_fdp": {}, "auprc": {}, "auroc": {}, "average_precision": {}}
     for name, variant in VARIANTS.items():
         thresholds = call.thresholds[variant.threshold]
         masks = variant.masks(observed, thresholds.lower, thresholds.upper)
         counts = count(rankings[variant.one_sided, variant.ties], *masks)
-        found["tpr_fdp"][name] = tpr_fdp(counts)
-        found["auprc"][name] = variant.auprc(counts)
-        found["auroc"][name] = auroc(counts)
-        found["average_precision"][name] = average_precision(counts)
-    return found
+        scores["tpr_fdp"][name] = tpr_fdp(counts)
+        scores["auprc"][name] = variant.auprc(counts)
+        scores["auroc"][name] = auroc(counts)
+        scores["average_precision"][name] = average_precision(counts)
+    return scores

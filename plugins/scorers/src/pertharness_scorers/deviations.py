@@ -58,14 +58,14 @@ def find_doubles(labels: Sequence[str]) -> tuple[list[tuple[int, int, int]], lis
         Perturbations, canonical.
     """
     row_of = {label: row for row, label in enumerate(labels)}
-    found, left_out = [], []
+    doubles, left_out = [], []
     for label, row in row_of.items():
         targets = targets_of(label)
         if len(targets) == 2 and all(target in row_of for target in targets):
-            found.append((row, row_of[targets[0]], row_of[targets[1]]))
+            doubles.append((row, row_of[targets[0]], row_of[targets[1]]))
         elif len(targets) == 2:
             left_out.append(label)
-    return found, left_out
+    return doubles, left_out
 
 
 def observe_doubles(labels: Sequence[str], means: np.ndarray, y0: np.ndarray) -> Doubles:
@@ -80,8 +80,8 @@ def observe_doubles(labels: Sequence[str], means: np.ndarray, y0: np.ndarray) ->
     y0
         Control mean on the panel, shape (n_panel,).
     """
-    found, left_out = find_doubles(labels)
-    both, a, b = np.array(found, dtype=np.intp).reshape(-1, 3).T
+    rows, left_out = find_doubles(labels)
+    both, a, b = np.array(rows, dtype=np.intp).reshape(-1, 3).T
     expectation = means[a] + means[b] - y0
     return Doubles(
         labels=tuple(labels[row] for row in both), deviation=means[both] - expectation, effect=means[both] - y0,

@@ -1,4 +1,4 @@
-"""What the card says of the scorer ``interactions``; its code, which takes long to import, is imported to score."""
+"""The offer of the scorer ``interactions`` on the card; its code is slow to import, and imported only to score."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ OFFER = ScorerOffer(
         for name, level, chance, summary in _METRICS
     ),
     tables=(
-        *(TableOffer(name=name, level=level, summary=what, reference=_REFERENCE) for name, level, what in _TABLES),
+        *(TableOffer(name=name, level=level, summary=text, reference=_REFERENCE) for name, level, text in _TABLES),
         TableOffer(
             name="top500_class", level="task", largest=("predicted", N_LARGEST),
             count=("predicted_class", "observed_class"), reference=_REFERENCE,

@@ -64,7 +64,7 @@ def score_interactions(
 
 
 def _check_params(params: dict[str, Any]) -> dict[str, Any]:
-    """Refuse parameters out of their range."""
+    """Raise an error for a parameter out of its range."""
     for name in ("n_top", "stack"):
         if params[name] < 1:
             raise DataError(f"interactions: expected {name} of at least 1, got {params[name]!r}")
@@ -115,8 +115,8 @@ def _describe_screen(doubles: Doubles, genes: np.ndarray, call: Call) -> dict[st
     kinds = classify(doubles.effect, doubles.first, doubles.second)
     names, labels, additive = np.array(CLASSES), np.array(doubles.labels), doubles.expectation - doubles.y0
     calls, shares, entries = [], [], []
-    for threshold, found in call.thresholds.items():
-        outside = is_called(doubles.deviation, found.lower, found.upper)
+    for threshold, limits in call.thresholds.items():
+        outside = is_called(doubles.deviation, limits.lower, limits.upper)
         calls.append(_call_row(threshold, call, doubles))
         shares += [(threshold, *share) for share in composition(np.where(outside, kinds, 0))]
         rows, columns = np.nonzero(outside)
@@ -180,16 +180,16 @@ def _hold_out(answers: Answers, doubles: Doubles) -> _Held:
 
 
 def _score_model(held: _Held, call: Call) -> pd.DataFrame:
-    """Return the scores; none if the model does not compete."""
+    """Return the scores of a model; none if it predicts no deviation."""
     import pandas as pd
 
     if not held.predicted.any():
         return long_form("", {})
-    found = detect(held.predicted.ravel(), held.observed.ravel(), call)
-    curves = long_form("tpr_fdp", found.pop("tpr_fdp"), coordinates=list(GRID.round(2)))
+    by_metric = detect(held.predicted.ravel(), held.observed.ravel(), call)
+    curves = long_form("tpr_fdp", by_metric.pop("tpr_fdp"), coordinates=list(GRID.round(2)))
     areas = [
         long_form(metric, {variant: np.array([value]) for variant, value in values.items()})
-        for metric, values in found.items()
+        for metric, values in by_metric.items()
     ]
     return pd.concat([curves, *areas], ignore_index=True)
 
@@ -224,12 +224,12 @@ def _count_recurrent(held: _Held, n: int) -> pd.DataFrame:
         for of, values in (("prediction", held.predicted), ("truth", held.observed)):
             for variant, entries in (("default", _largest(values, n)), ("published-code", largest(values.ravel(), n))):
                 for kind, names in zip(("perturbation", "gene"), held.names(entries), strict=True):
-                    found = recurrence(names.tolist())  # the most frequent first
-                    rows += [(variant, of, kind, *item, i < N_HIGHLIGHTED) for i, item in enumerate(found)]
+                    counts = recurrence(names.tolist())  # the most frequent first
+                    rows += [(variant, of, kind, *item, i < N_HIGHLIGHTED) for i, item in enumerate(counts)]
     return pd.DataFrame(rows, columns=["variant", "of", "kind", "name", "n", "highlighted"])
 
 
 def _largest(deviations: np.ndarray, n: int) -> np.ndarray:
-    """Return the entries that deviate most; one that does not deviate is never among them."""
+    """Return the entries with the largest deviations, none of which is 0."""
     sizes = np.abs(deviations).ravel()
     return largest(sizes, min(n, int(np.count_nonzero(sizes))))

@@ -36,7 +36,7 @@ def fill_missing(prediction: AnnData, train: AnnData) -> tuple[np.ndarray, np.nd
     matrix = np.asarray(prediction.X, dtype=np.float64)
     missing = np.zeros(matrix.shape[1], dtype=bool)
     if len(matrix):
-        # The first row tells all candidates; most predictions have none, and the matrix is not gone over.
+        # The first row shows all candidates; most predictions have none, and the matrix is not gone over.
         candidates = np.flatnonzero(np.isnan(matrix[0]))
         missing[candidates] = np.isnan(matrix[:, candidates]).all(axis=0)
     if missing.any() and not missing.all():

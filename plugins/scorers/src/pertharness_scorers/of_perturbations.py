@@ -56,8 +56,8 @@ def score_perturbations(
         If `n_top` is below 1.
     """
     answers = match_answers(truth, prediction, controls, train, params.get("n_top", 1000))
-    kept = _genes_kept(answers)
-    values = {variant: _METRICS[name](answers.yhat, answers.y, answers.y0, keep) for variant, keep in kept.items()}
+    masks = _genes_kept(answers)
+    values = {variant: _METRICS[name](answers.yhat, answers.y, answers.y0, mask) for variant, mask in masks.items()}
     if "published-code" not in values:
         values["published-code"] = values["default"]
     table = long_form(name, values if answers.labels else {}, answers.labels)
@@ -72,22 +72,22 @@ def _genes_kept(answers: Answers) -> dict[str, np.ndarray]:
     def for_all(genes: np.ndarray) -> np.ndarray:
         return np.broadcast_to(genes, answers.y.shape)
 
-    kept = {
+    masks = {
         "default": for_all(np.ones(len(answers.genes), dtype=bool)),
         "no-targets": _not_targets(answers.targets, answers.genes),
     }
     if answers.missing.any():
         # The authors' code drops what is NaN before it sums: over fewer genes a sum is smaller without being better.
-        kept["published-code"] = for_all(~answers.missing)
+        masks["published-code"] = for_all(~answers.missing)
     if answers.common is not None:
-        kept[COMMON_GENES] = for_all(answers.common)
-    return kept
+        masks[COMMON_GENES] = for_all(answers.common)
+    return masks
 
 
 def _not_targets(targets: list[tuple[str, ...]], genes: np.ndarray) -> np.ndarray:
     """Return, for each perturbation and gene, whether the gene is none of its targets."""
     column_of = {gene: column for column, gene in enumerate(genes)}
-    kept = np.ones((len(targets), len(column_of)), dtype=bool)
+    mask = np.ones((len(targets), len(column_of)), dtype=bool)
     for row, of_row in enumerate(targets):
-        kept[row, [column_of[target] for target in of_row if target in column_of]] = False
-    return kept
+        mask[row, [column_of[target] for target in of_row if target in column_of]] = False
+    return mask

@@ -25,12 +25,12 @@ def recurrence(names: Iterable[str]) -> list[tuple[str, int]]:
     return sorted(Counter(names).items(), key=lambda item: (-item[1], item[0]))
 
 
-def lump(names: Iterable[str], kept: Iterable[str], other: str = "Other") -> list[tuple[str, int]]:
-    """Count the names that are `kept`, in their order and those that occur, and all others together as `other`.
+def lump(names: Iterable[str], listed: Iterable[str], other: str = "Other") -> list[tuple[str, int]]:
+    """Count the names that are `listed`, in their order and those that occur, and all others together as `other`.
 
     The published figure keeps the six commonest over all models and splits and counts them in each.
     """
     counts = Counter(names)
-    shown = [(name, counts.pop(name)) for name in kept if name in counts]
+    shown = [(name, counts.pop(name)) for name in listed if name in counts]
     rest = sum(counts.values())
     return [*shown, (other, rest)] if rest else shown

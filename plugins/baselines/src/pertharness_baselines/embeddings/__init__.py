@@ -1,4 +1,4 @@
-"""Embeddings of genes and perturbations, one idea a module: what the card says of them, and who makes them."""
+"""Embeddings of genes and perturbations, one idea a module: their offers, and the functions that make them."""
 
 from __future__ import annotations
 

@@ -78,8 +78,8 @@ def read_graph(path: Path) -> Graph:
     columns = [frame[header.index(name)] for name in ("source", "target")]
     unnamed = (columns[0].isna() | columns[1].isna()).to_numpy()
     if unnamed.any():
-        what = f"row {int(unnamed.argmax()) + 2} names no source or no target (rows without: {int(unnamed.sum())})"
-        raise DataError(f"spectral: {path.name}: {what}; expected a gene at both ends of an edge")
+        problem = f"row {int(unnamed.argmax()) + 2} names no source or no target (rows without: {int(unnamed.sum())})"
+        raise DataError(f"spectral: {path.name}: {problem}; expected a gene at both ends of an edge")
     ends = [column.astype(str) for column in columns]
     weight = as_numbers(path, frame[[header.index(weights[0])]])[:, 0]
     codes, genes = pd.factorize(pd.concat(ends, ignore_index=True))
@@ -103,8 +103,8 @@ def _check_edges(path: Path, graph: Graph) -> None:
         if wrong.any():
             row = int(wrong.argmax())
             edge = f"{graph.genes[graph.source[row]]!r} -> {graph.genes[graph.target[row]]!r}"
-            what = f"the edge {edge} (row {row + 2}, weight {graph.weight[row]:g}) {problem}"
-            raise DataError(f"spectral: {path.name}: {what}; {advice} (edges like it: {int(wrong.sum())})")
+            cause = f"the edge {edge} (row {row + 2}, weight {graph.weight[row]:g}) {problem}"
+            raise DataError(f"spectral: {path.name}: {cause}; {advice} (edges like it: {int(wrong.sum())})")
     if not graph.weight.any():
         raise DataError(f"spectral: {path.name}: all weights are 0; expected similarities above 0")
 

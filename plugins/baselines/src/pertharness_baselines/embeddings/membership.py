@@ -82,7 +82,7 @@ def read_membership(path: Path) -> tuple[list[str], Any]:
 def bipartite(matrix: Any, k: int) -> np.ndarray:
     """Return the embedding of `embed_membership`, shape (n_genes, k); as many columns as terms or genes, where fewer.
 
-    The row of a gene in no term is zeros, and says nothing of it.
+    The row of a gene in no term is zeros.
     """
     from scipy import sparse
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def embed_random(request: Request, k: int = 10) -> pd.DataFrame:
-    """Return standard normal numbers, drawn from the seed; the control has its row as all others do."""
+    """Return standard normal numbers drawn from the seed; the control has a row, too."""
     check_k("random", k)
     # The two kinds draw apart: a gene is not to have the same row as its perturbation.
     rng = np.random.default_rng([request.seed, request.kind == "gene"])
@@ -21,7 +21,7 @@ def embed_random(request: Request, k: int = 10) -> pd.DataFrame:
 
 
 def embed_identity(request: Request) -> pd.DataFrame:
-    """Return each label, the control too, a column of its own: 1 there, 0 elsewhere (in single bytes)."""
+    """Return an identity matrix over the labels, the control included, as single bytes."""
     return answer(request, request.labels, np.eye(len(request.labels), dtype=np.int8), "identity")
 
 

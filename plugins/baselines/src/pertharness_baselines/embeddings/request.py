@@ -45,9 +45,9 @@ class Request:
 
 
 def answer(
-    request: Request, names: Iterable[str], values: np.ndarray, where: str, known: np.ndarray | None = None
+    request: Request, names: Iterable[str], values: np.ndarray, where: str, has_row: np.ndarray | None = None
 ) -> pd.DataFrame:
-    """Return the rows of the labels that were asked for, in their order; columns ``d1``, ``d2``, ...
+    """Return the rows of the requested labels, in their order; columns ``d1``, ``d2``, ...
 
     Parameters
     ----------
@@ -57,9 +57,9 @@ def answer(
         Labels and rows of all that there is, shape (n_names, k).
     where
         What it was found in, for messages.
-    known
-        Which rows say anything, shape (n_names,); the others are left out, since zeros would pass for an answer. None:
-        all.
+    has_row
+        Which rows carry information, shape (n_names,); the others are left out, since zeros would pass for an answer.
+        None: all.
 
     Raises
     ------
@@ -70,27 +70,29 @@ def answer(
     """
     import pandas as pd
 
-    given = [CONTROL_SPELLINGS.get(str(name), str(name)) for name in names]
-    rows = {name: row for row, name in enumerate(given)}
-    if len(rows) < len(given):
-        twice = next(name for row, name in enumerate(given) if rows[name] != row)
+    row_names = [CONTROL_SPELLINGS.get(str(name), str(name)) for name in names]
+    rows = {name: row for row, name in enumerate(row_names)}
+    if len(rows) < len(row_names):
+        twice = next(name for row, name in enumerate(row_names) if rows[name] != row)
         raise DataError(f"{where}: the label {twice!r} has more than one row; give it one")
-    found = [label for label in request.labels if label in rows and (known is None or known[rows[label]])]
-    if not set(found) - {CONTROL}:
-        asked = next((label for label in request.labels if label != CONTROL), None)
+    covered = [label for label in request.labels if label in rows and (has_row is None or has_row[rows[label]])]
+    if not set(covered) - {CONTROL}:
+        first_label = next((label for label in request.labels if label != CONTROL), None)
         raise Skip(
-            f"{where} shares no {request.kind} with the task (there: {', '.join(map(repr, given[:3]))}, ...; "
-            f"asked for: {asked!r}, ...); expected gene symbols as in the screen"
+            f"{where} shares no {request.kind} with the task (there: {', '.join(map(repr, row_names[:3]))}, ...; "
+            f"asked for: {first_label!r}, ...); expected gene symbols as in the screen"
         )
     columns = [f"d{i + 1}" for i in range(values.shape[1])]
-    return pd.DataFrame(values[[rows[label] for label in found]], index=pd.Index(found, name="label"), columns=columns)
+    return pd.DataFrame(
+        values[[rows[label] for label in covered]], index=pd.Index(covered, name="label"), columns=columns
+    )
 
 
 def not_zeros(values: np.ndarray) -> np.ndarray:
-    """Return which rows are more than rounding, shape (n,): those of genes far from all of the dimensions are not."""
+    """Return which rows exceed rounding error, shape (n,); rows of genes far from all dimensions do not."""
     lengths = np.linalg.norm(values, axis=1)
-    told: np.ndarray = lengths > 1e-12 * lengths.max()  # eigenvectors of length 1 are off by some 1e-15
-    return told
+    nonzero: np.ndarray = lengths > 1e-12 * lengths.max()  # eigenvectors of length 1 are off by some 1e-15
+    return nonzero
 
 
 def check_k(name: str, k: int) -> None:

@@ -20,7 +20,7 @@ Table = tuple[list[str], np.ndarray]
 
 
 def embed_table(request: Request) -> pd.DataFrame:
-    """Return the rows of a file; labels that were not asked for are passed over.
+    """Return the rows of a file; ignore labels that were not requested.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def embed_table(request: Request) -> pd.DataFrame:
 
 
 def required(source: Path | None, name: str, example: str) -> Path:
-    """Return the file of an embedding that is nothing without one.
+    """Return the file of an embedding that requires one.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def _check_separator(path: Path, header: list[str], separator: str) -> None:
 
 
 def _ragged(path: Path, separator: str) -> str:
-    """Return which line is longer than the header; nothing where none is."""
+    """Return a message on the first line longer than the header; empty if there is none."""
     try:
         with _open(path) as file:
             lines = csv.reader(file, delimiter=separator)
@@ -148,17 +148,17 @@ def as_numbers(path: Path, frame: pd.DataFrame) -> np.ndarray:
     if not frame.shape[1]:
         raise DataError(f"{path.name} has no column but that of the labels; expected one per dimension")
     values = np.empty(frame.shape)
-    for place, column in enumerate(frame.columns):
+    for position, column in enumerate(frame.columns):
         if frame[column].dtype.kind in "fiu":
-            values[:, place] = frame[column].to_numpy()
+            values[:, position] = frame[column].to_numpy()
             continue
         for row, value in enumerate(frame[column]):  # one by one: the first text that is no number is to be named
             try:
-                values[row, place] = float(value)
+                values[row, position] = float(value)
             except ValueError:
-                what = f"{value!r} in row {row + 2}, column {column + 1}"
+                cell = f"{value!r} in row {row + 2}, column {column + 1}"
                 raise DataError(
-                    f"{path.name}: {what}, is not a number; leave out columns of text, or give it a number"
+                    f"{path.name}: {cell}, is not a number; leave out columns of text, or give it a number"
                 ) from None
     return values
 

@@ -60,7 +60,7 @@ def maximum_likelihood(values: np.ndarray, quartiles: Quartiles) -> tuple[Trunca
     """Fit twice: in an interval about the median, then in one about the first fit; None where that fails.
 
     The half-width is b sigma with b = 4.3 exp(-0.26 log10 N), sigma at first from the quartiles. Above `MANY` values
-    b = 1, of which a warning tells, with the centre and half-width that the first rule would have given.
+    b = 1, reported by a warning, with the centre and half-width that the first rule would have given.
     """
     scale = (quartiles.high - quartiles.low) / (2 * QUARTILE)
     width = 4.3 * float(np.exp(-0.26 * np.log10(len(values))))

@@ -132,5 +132,5 @@ def _full_rank(terms: np.ndarray) -> bool:
     """Return whether no column depends on those before it."""
     if len(terms) < terms.shape[1]:
         return False
-    left = np.abs(np.diag(np.linalg.qr(terms)[1]))
-    return bool((left > RANK_TOLERANCE * np.linalg.norm(terms, axis=0)).all())
+    diagonal = np.abs(np.diag(np.linalg.qr(terms)[1]))
+    return bool((diagonal > RANK_TOLERANCE * np.linalg.norm(terms, axis=0)).all())

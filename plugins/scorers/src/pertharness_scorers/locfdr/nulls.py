@@ -66,13 +66,13 @@ def estimate_nulls(
     Raises
     ------
     NoNull
-        If the one asked for cannot be estimated.
+        If the requested one cannot be estimated.
     """
     n = len(values)
     inverse = _inverse(density)
     theoretical = match_theoretical(x, density, middle, n, inverse)
     matched = match_centre(x, density, middle, n, inverse, split=name == "split")
-    likely, said = maximum_likelihood(values, quartiles)
+    likely, fit_warnings = maximum_likelihood(values, quartiles)
     chosen = {"mle": likely, "theoretical": theoretical}.get(name, matched)
     if chosen is None:
         cause, remedy = _no_likelihood(quartiles) if name == "mle" else _no_match(values, quartiles, middle)
@@ -80,7 +80,7 @@ def estimate_nulls(
     discrepant = name in ("central_matching", "split") and likely is not None and _differ(chosen, likely)
     warnings = (
         *([CM_FAILED] if matched is None else []),
-        *said,
+        *fit_warnings,
         *([ML_FAILED] if likely is None else []),
         *([DISCREPANCY] if discrepant else []),
         *([NO_ERRORS] if inverse is None else []),
@@ -122,11 +122,11 @@ def _no_match(values: np.ndarray, quartiles: Quartiles, middle: np.ndarray) -> t
     )
 
 
-def _few_bins(values: np.ndarray, quartiles: Quartiles, n_bins: int, found: int) -> tuple[str, str]:
-    """Say that the bins are too wide for the values between the quartiles, and what to do."""
+def _few_bins(values: np.ndarray, quartiles: Quartiles, n_bins: int, inner: int) -> tuple[str, str]:
+    """Return that the bins are too wide for the values between the quartiles, and the remedy."""
     which, remedy = outliers(values, quartiles, n_bins + 1)
     return (
-        f"{found} of {n_bins} bins lie between the quartiles {quartiles.low:.6g} and {quartiles.high:.6g}, expected at "
+        f"{inner} of {n_bins} bins lie between the quartiles {quartiles.low:.6g} and {quartiles.high:.6g}, expected at "
         f"least 3{which}",
         remedy,
     )

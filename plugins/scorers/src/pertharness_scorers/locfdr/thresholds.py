@@ -20,7 +20,7 @@ class Thresholds:
     """An upper and a lower threshold; values strictly outside are called.
 
     `rate_at_*` is the false discovery rate, local or of the tail, at the threshold; `n_above` and `n_below` count the
-    values called; `*_near` says whether the rate is near the level asked for. Where a side has no threshold: NaN, 0,
+    values called; `*_near`: whether the rate is near the requested level. Where a side has no threshold: NaN, 0,
     False.
     """
 
