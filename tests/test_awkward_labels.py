@@ -102,7 +102,7 @@ def test_what_is_left_out_is_one_list_and_doubles_without_singles_are_said_first
     labels = [*["ctrl", *singles, *doubles, "AHR+KLF1+SPI1"] * 3, "nan", "FOXA1+KLF1"]
     write_screen(tmp_path / "gaps.h5ad", labels)
     asked = ["--data", "gaps.h5ad", "--task", "single", "--seeds", 1, "--models", "mean", "--scorers", "l2"]
-    output = pertharness("run", *asked, cwd=tmp_path)
+    output = pertharness("run", *asked, "-v", cwd=tmp_path)
     doubles_line = "doubles: 2 of 5 lack one of their singles ('AHR+KLF1', 'CEBPE+TBX3')"
     assert output.rindex(doubles_line) < output.rindex("split gaps single seed 1")  # the progress, after the tables
     assert "'additive' can answer 3 of 5 at most" in " ".join(output.split())
