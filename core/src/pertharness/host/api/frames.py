@@ -42,7 +42,9 @@ def read_frame(path: Path) -> pd.DataFrame:
         "dtype": dict.fromkeys(texts, str), "keep_default_na": False,
         "na_values": {name: [""] for name in header if name not in texts},
     }  # fmt: skip
-    frame: pd.DataFrame = pd.read_csv(path, float_precision="round_trip", encoding="utf-8", **options)
+    if int(pd.__version__.partition(".")[0]) < 3:  # later versions read numbers exactly, and warn of the option
+        options["float_precision"] = "round_trip"
+    frame: pd.DataFrame = pd.read_csv(path, encoding="utf-8", **options)
     return frame
 
 
