@@ -361,7 +361,8 @@ def test_a_grid_without_any_value_is_shown_with_its_reason_and_not_scored(tmp_pa
 
 def test_all_candidates_stand_in_the_table_and_the_choice_in_a_note(tmp_path: Path) -> None:
     plan, outcomes, _ = select(tmp_path, {1: {"A+B": 1, "C+D": 5}, 2: "failed", 3: {"A+B": 4, "C+D": 1}})
-    table = join_selections(plan, outcomes).astype(object).fillna("none")
+    joined = join_selections(plan, outcomes)
+    table = joined.astype(object).where(joined.notna(), "none")
     columns = ["params", "grid", "metric", "direction", "value", "n", "chosen", "state", "reason"]
     assert table[columns].to_numpy().tolist() == [
         ["k=1", "k=*", "l2", "lower", 3.0, 2, "", "done", ""],
