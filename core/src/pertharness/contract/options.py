@@ -16,7 +16,8 @@ from pertharness.contract.jobs import Job, describe_invalid
 
 
 class _Options(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # pydantic 2.0 takes a field called model_record for one of its own.
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
     def written(self) -> dict[str, Any]:
         """Return the options as a job's file and key have them: those that were given."""
