@@ -155,7 +155,7 @@ def records(folder: Path) -> dict[str, int]:
     ("spoil", "words"),
     [
         (lambda x: x.obs.__setitem__("target_gene", "SOX2"), ["none of the held-out perturbations", "'SOX2'", "'G05'"]),
-        (lambda x: x.var.__setitem__("gene_names", "x"), ["none of the dataset's genes", "does not name its genes", "'G00'"]),
+        (lambda x: x.var.__setitem__("gene_names", "x"), ["none of the dataset's", "does not name its genes", "'G00'"]),
         (lambda x: x.X.__setitem__((20, 3), np.nan), ["nan for the perturbation 'G06', gene 'G03' (row '20' of X)"]),
         (lambda x: x.X.__setitem__((20, 3), 12.5), ["12.5 for the perturbation 'G06', gene 'G03' (row '20' of X)"]),
         (lambda x: setattr(x, "X", np.log1p(np.expm1(x.X) * 0.3)), ["adds up to 3000 in each cell", "numpy.expm1"]),
