@@ -58,8 +58,8 @@ nothing else runs, and waiting for other work on the machine is not in it."""
 def measured(way: str, path: Path, repeats: int, python: str = sys.executable) -> tuple[float, float]:
     """Return seconds and peak memory of a way, measured in a process of its own."""
     command = [python, "-W", "ignore", str(HERE / "measure.py"), way, str(path), str(repeats)]
-    said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
-    return said["seconds" if way in SYNCED else "cpu_s"], said["peak_mb"]
+    result = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+    return result["seconds" if way in SYNCED else "cpu_s"], result["peak_mb"]
 
 
 def scanpy_version(python: str) -> str:

@@ -190,7 +190,7 @@ def _told(seconds: dict[str, float], other_s: float, what: str) -> Iterator[str]
 
 
 def check_singles(job: dict[str, Any], values: np.ndarray, curves: np.ndarray) -> None:
-    """Hold the numbers of the scorers against those of the loop."""
+    """Compare the numbers of the scorers with those of the loop."""
     for name, column in zip(METRICS, values.T, strict=False):
         table = call(name, **job).table
         ours = table.loc[table["variant"] == "default", "value"].to_numpy()

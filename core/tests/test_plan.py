@@ -323,16 +323,16 @@ def test_an_input_gives_the_job_its_file_the_key_its_part_and_the_plan_its_order
     }  # fmt: skip
     assert needs(inputs) == ("a", "b", "g")
     assert sums(inputs) == {"weights/there": "1234"}  # what the job itself will write has no sum yet
-    fields = job_fields(inputs, lambda: Path("/work"))
+    fields = job_fields(inputs, lambda: Path("/made"))
     assert fields["references"] == {"b": Path("/s/b/means.h5ad")}
     assert fields["embeddings"] == {"G": Path("/s/g/embedding.h5ad")}
     assert fields["inputs"] == {
         "split": Path("/s/a/split.json"), "train": Path("/s/a/train.h5ad"), "weights/there": Path("/w/there"),
-        "drawn": Path("/work/split.json"),
+        "drawn": Path("/made/split.json"),
     }  # fmt: skip
     job = Job(key="k", stage="predictions", plugin=MINE.ref, **fields)
     assert job.inputs_by_role() == {
-        each.role: Path("/work") / each.file for each in inputs if each.file is not None
+        each.role: Path("/made") / each.file for each in inputs if each.file is not None
     }  # fmt: skip
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def prefetch(recipe: Path, *, accept: bool) -> None:
     """Bring the environments, data, weights and side files that RECIPE needs; then it runs without a network.
 
-    RECIPE is a file, or the name of a recipe that a plugin brings. Exit status 1 if something was not to be had.
+    RECIPE is a file, or the name of a recipe that a plugin brings. Exit status 1 if something is not available.
     """
     from pertharness.host.cli.reporter import CommandReporter
     from pertharness.host.fetch import default_folder

@@ -43,7 +43,7 @@ def embed_spectral(request: Request, k: int = 2) -> pd.DataFrame:
     Raises
     ------
     DataError
-        If the file is no list of edges, an edge has no name at an end, is there twice, or has a negative weight; or if
+        If the file is no list of edges, an edge has no name at an end, occurs twice, or has a negative weight; or if
         the graph has fewer than `k` genes, of which igraph makes an error, too.
     """
     check_k("spectral", k)
@@ -63,7 +63,7 @@ def read_graph(path: Path) -> Graph:
     ------
     DataError
         If a column is missing, an end of an edge is empty, a weight is negative or no finite number, all are 0, or an
-        edge is there twice.
+        edge occurs twice.
     """
     import pandas as pd
 
@@ -90,7 +90,7 @@ def read_graph(path: Path) -> Graph:
 
 
 def _check_edges(path: Path, graph: Graph) -> None:
-    """Refuse weights without meaning here, and edges that are there twice."""
+    """Refuse weights without meaning here, and edges that occur twice."""
     pairs = graph.source.astype(np.int64) * len(graph.genes) + graph.target
     again = np.ones(len(pairs), dtype=bool)
     again[np.unique(pairs, return_index=True)[1]] = False

@@ -64,7 +64,7 @@ def answer(
     Raises
     ------
     DataError
-        If a label is there twice.
+        If a label occurs twice.
     Skip
         If none of them was asked for.
     """
