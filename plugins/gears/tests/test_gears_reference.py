@@ -1,5 +1,6 @@
 """GEARS through the hooks beside a plain script's run of cell-gears, and the GO graph beside its ``make_GO``."""
 
+import importlib
 import json
 import os
 import re
@@ -50,10 +51,10 @@ def params():
 
 
 @pytest.fixture(scope="module")
-def seed(screen):
+def seed(screen, gears):
     """The seed of the reference: of those that its README names, the one that gives its initial weights."""
     torch = pytest.importorskip("torch", reason="needs the plugin's environment")
-    model = pytest.importorskip("gears.model", reason="needs the plugin's environment")
+    model = importlib.import_module("gears.model")
     expected = screen[2]
     none = {name: torch.zeros(0) for name in ("G_coexpress", "G_coexpress_weight", "G_go", "G_go_weight")}
     n_perts = len(json.loads((FIXTURE / "gene2go.json").read_text()))
@@ -73,7 +74,6 @@ def seed(screen):
 @pytest.mark.parametrize("prediction", ["pred_ep2", "pred_ep12"])
 def test_the_hooks_equal_a_plain_script(screen, params, prediction, seed, tmp_path):
     torch = pytest.importorskip("torch", reason="needs the plugin's environment")
-    pytest.importorskip("gears", reason="needs the plugin's environment")
     torch.set_num_threads(1)
     train, val, expected = screen
     epochs = int(prediction.removeprefix("pred_ep"))
@@ -118,8 +118,8 @@ def test_the_graph_equals_that_of_the_fixture():
     assert _edges_of(make_edges(terms, sorted(terms))) == _edges_of(expected)
 
 
-def test_the_strongest_edges_give_the_network_of_cell_gears():
-    utils = pytest.importorskip("gears.utils", reason="needs the plugin's environment")
+def test_the_strongest_edges_give_the_network_of_cell_gears(gears):
+    utils = importlib.import_module("gears.utils")
     genes = json.loads((TABLES / "go_make_go_input.json").read_text())["pert_list"]
     edges = strongest(pd.read_csv(TABLES / "go_make_go_edges.csv"), 4)
     network = utils.GeneSimNetwork(edges, genes, {gene: i for i, gene in enumerate(genes)})

@@ -24,8 +24,7 @@ N_TERMS, MEAN_TERMS = 30, 5
 
 
 @pytest.fixture(scope="module")
-def torch():
-    pytest.importorskip("gears", reason="needs the plugin's environment")
+def torch(gears):
     torch = pytest.importorskip("torch")
     torch.set_num_threads(1)
     return torch
