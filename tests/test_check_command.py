@@ -89,8 +89,8 @@ def test_a_failure_shows_the_authors_own_lines_alone_and_a_damaged_source_is_sai
     [
         (["--param", "depth=3"], "--param depth: no offer has it; expected one of m.k, m.words"),
         (["--param", "k"], "--param 'k' is not NAME=VALUE; expected e.g. --param epochs=3"),
-        (["--slot", "G=none.csv"], "--slot G: 'none.csv' is not there; expected a file"),
-        (["--file", "a=terms", "--file", "a=genes.csv"], "--file 'a' is given twice"),
+        (["--slot", "G=none.csv"], "--slot G: 'none.csv' does not exist; expected a file"),
+        (["--file", "a=terms", "--file", "a=genes.csv"], "duplicate --file 'a'"),
     ],
 )
 def test_what_fits_no_offer_is_a_usage_error(place: Place, arguments: list[str], words: str) -> None:

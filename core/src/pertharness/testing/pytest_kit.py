@@ -12,8 +12,8 @@ import pytest
 from pertharness.contract.errors import PertharnessError, Skip
 from pertharness.contract.jobs import PluginRef
 from pertharness.testing.checks import Check, card_checks, list_checks, run_check
-from pertharness.testing.given import Allotted, Asked, allot
 from pertharness.testing.subject import Subject
+from pertharness.testing.user_inputs import Allotted, UserInputs, allot
 
 
 def conformance(
@@ -49,7 +49,7 @@ def conformance(
     except PertharnessError:  # the checks of the card report the problem
         card = None
     checks = card_checks() if card is None else list_checks(card)
-    allotted = {} if card is None else allot(card, Asked(params or {}, slots or {}, files or {}))
+    allotted = {} if card is None else allot(card, UserInputs(params or {}, slots or {}, files or {}))
     for pattern in xfail or {}:
         if not any(fnmatchcase(check.id, pattern) for check in checks):
             raise ValueError(f"xfail: {pattern!r} fits no check; there are {', '.join(check.id for check in checks)}")

@@ -17,19 +17,21 @@ if TYPE_CHECKING:
     from pertharness.host.plugins.conformance import Tried
 
 
-@click.command(short_help="Hold a plugin against the conformance kit.")
+@click.command(short_help="Check a plugin with the conformance kit.")
 @click.argument("plugin")
 @click.option("--param", "params", multiple=True, metavar="NAME=VALUE",
-              help="Value of a parameter; OFFER.NAME=VALUE where several offers have it. Repeatable.")  # fmt: skip
+              help="Value of a parameter; OFFER.NAME=VALUE if several offers have it. Repeatable.")  # fmt: skip
 @click.option("--slot", "slots", multiple=True, metavar="SLOT=FILE",
-              help="Embedding for a model's slot, h5ad or table; OFFER.SLOT=FILE of one. Repeatable.")  # fmt: skip
+              help="Embedding for a slot, h5ad or table; OFFER.SLOT=FILE if several have it. Repeatable.")  # fmt: skip
 @click.option("--file", "files", multiple=True, metavar="NAME=PATH",
               help="Weights or side file by its name, or the file that an offer is made of, by the offer's name. "
               "Repeatable.")  # fmt: skip
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True),
-              help="Seconds that one check may take (default: 30; 900 of an offer that is not cheap).")  # fmt: skip
-@click.option("--memory", "memory_mb", type=click.FloatRange(min=0, min_open=True), help="MB that the plugin may use.")
-@click.option("--verbose", "-v", is_flag=True, help="Say of each check what it promises.")
+              help="Time limit of one check in seconds (default: 30; 900 for an offer that is not cheap).")  # fmt: skip
+@click.option(
+    "--memory", "memory_mb", type=click.FloatRange(min=0, min_open=True), help="Memory limit of the plugin in MB."
+)
+@click.option("--verbose", "-v", is_flag=True, help="Show what each check promises.")
 def check(
     plugin: str, params: Sequence[str], slots: Sequence[str], files: Sequence[str], timeout_s: float | None,
     memory_mb: float | None, verbose: bool,
@@ -42,9 +44,9 @@ def check(
     from pertharness.host.plugins.conformance import Limits, check_plugin, count
     from pertharness.host.recipe.value_types import read_value
     from pertharness.host.store.records import Store
-    from pertharness.testing.given import Asked
+    from pertharness.testing.user_inputs import UserInputs
 
-    supplied = Asked(
+    supplied = UserInputs(
         {name: read_value(value) for name, value in _pairs("--param", params).items()},
         {name: Path(value) for name, value in _pairs("--slot", slots).items()},
         {name: Path(value) for name, value in _pairs("--file", files).items()},
@@ -69,7 +71,7 @@ def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
         if not name.strip() or not value:
             raise RecipeError(f"{option} {text!r} is not NAME=VALUE; expected e.g. {option} {_EXAMPLES[option]}")
         if name.strip() in pairs:
-            raise RecipeError(f"{option} {name.strip()!r} is given twice; give it one value")
+            raise RecipeError(f"duplicate {option} {name.strip()!r}; give it one value")
         pairs[name.strip()] = value
     return pairs
 

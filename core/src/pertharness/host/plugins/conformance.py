@@ -23,14 +23,14 @@ from pertharness.host.plugins.weights import Declared, examine
 from pertharness.host.store.records import Store
 from pertharness.host.text.did_you_mean import expected
 from pertharness.testing.checks import Check, card_checks, list_checks
-from pertharness.testing.given import Allotted, Asked, allot
+from pertharness.testing.user_inputs import Allotted, UserInputs, allot
 
 Verdict = Literal["ok", "skipped", "FAILED"]
 
 
 @dataclass(frozen=True)
 class Tried:
-    """A check, and what came of it."""
+    """A check and its result."""
 
     check: Check
     verdict: Verdict
@@ -42,7 +42,7 @@ USUAL_S, TRAINING_S = 30.0, 900.0
 
 @dataclass(frozen=True)
 class Limits:
-    """What one check may take.
+    """Limits of one check.
 
     Seconds that are None: `USUAL_S`, or `TRAINING_S` where the offer is not cheap, or a dataset reads a source.
     """
@@ -70,13 +70,13 @@ def find_subject(name: str) -> tuple[PluginRef, Path]:
     for plugin in plugins.values():
         if plugin.ref.module == name:
             return plugin.ref, plugin.python
-    if name.isidentifier() and importlib.util.find_spec(name):  # of a name without a dot, so nothing is imported
+    if name.isidentifier() and importlib.util.find_spec(name):  # the name has no dot, so nothing is imported
         return PluginRef(name=name, module=name, version="0"), Path(sys.executable)
     raise RecipeError(f"no plugin and no module is called {name!r}; {expected(name, plugins)}; pip install it first")
 
 
 def check_plugin(
-    name: str, store: Store, executor: Executor, limits: Limits, supplied: Asked | None = None
+    name: str, store: Store, executor: Executor, limits: Limits, supplied: UserInputs | None = None
 ) -> Iterator[Tried]:
     """Run all checks on a plugin and yield each result; `store` should be a new one.
 
@@ -102,7 +102,7 @@ def check_plugin(
         needs = (check.needs,) if check.needs else ()
         return Node(
             job=job, python=python, title=check.id, needs=needs, cheap=True, memory_mb=limits.memory_mb,
-            shares_process=(check.kind, check.offer) in slow,  # what it fitted serves its other checks
+            shares_process=(check.kind, check.offer) in slow,  # its fitted model is used by its other checks
             timeout_s=limits.timeout_s or (TRAINING_S if (check.kind, check.offer) in slow else USUAL_S),
         )  # fmt: skip
 
@@ -115,7 +115,7 @@ def check_plugin(
     described = None
     if outcomes["card"].state == "done":
         described = Card.model_validate_json((store.record("cards", "card") / CARD).read_bytes())
-        allotted |= allot(described, supplied or Asked())
+        allotted |= allot(described, supplied or UserInputs())
     yield from (_judge(check, outcomes[check.id]) for check in first)
     if described is None:
         return
@@ -163,7 +163,7 @@ def _add_what_is_here(
     declared = [Declared(plugin, offer.name, file) for offer in card.models for file in offer.weights]
     declared += [Declared(plugin, offer.name, file) for offer in card.embeddings for file in offer.weights]
     examined = [examine(each, default_folder(), store.root) for each in declared]
-    files = {each.declared.file.wanted: each.path for each in examined if each.condition == "there"}
+    files = {each.declared.file.wanted: each.path for each in examined if each.condition == "available"}
     for kind, offers in (("models", card.models), ("embeddings", card.embeddings)):
         for offer in offers:
             own = allotted[kind, offer.name]
@@ -193,7 +193,7 @@ def _judge(check: Check, outcome: Outcome) -> Tried:
         return Tried(check, "ok")
     if outcome.state == "skipped":
         return Tried(check, "skipped", outcome.message)
-    if outcome.status is None:  # another check that it needs went wrong
+    if outcome.status is None:  # a check that it depends on failed
         return Tried(check, "skipped", f"not tried, because {check.needs!r} did not pass")
     how = {"crashed": "the plugin crashed: ", "timeout": "the plugin hangs: "}.get(outcome.state, "")
     return Tried(check, "FAILED", f"{how}{outcome.message}")

@@ -13,9 +13,9 @@ from pertharness.contract.jobs import Job, PluginRef
 from pertharness.data.embeddings import write_embedding
 from pertharness.testing import conformance, planted_cells
 from pertharness.testing.checks import run_check, run_check_job
-from pertharness.testing.given import Allotted, Asked, allot
 from pertharness.testing.model_trial import read_slot
 from pertharness.testing.planted import GENES
+from pertharness.testing.user_inputs import Allotted, UserInputs, allot
 
 DEMANDING = Path(__file__).parents[2] / "tests" / "demanding"
 REF = PluginRef(name="demanding", module="demanding", version="0")
@@ -53,7 +53,7 @@ CARD = Card(
 def test_a_name_goes_to_the_offer_that_has_it(tmp_path):
     (tmp_path / "file").write_text("x")
     path = tmp_path / "file"
-    asked = Asked({"j": 2, "b.k": 3, "words": path}, {"c.G": path}, {"w": path, "a": path})
+    asked = UserInputs({"j": 2, "b.k": 3, "words": path}, {"c.G": path}, {"w": path, "a": path})
     got = allot(CARD, asked)
     assert got == {
         ("datasets", "a"): Allotted(source=path), ("embeddings", "b"): Allotted({"j": 2}),
@@ -65,14 +65,14 @@ def test_a_name_goes_to_the_offer_that_has_it(tmp_path):
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        (Asked({"k": 2}), "--param k: several offers have it; say which: a.k, b.k"),
-        (Asked({}, {"G": "f"}), "--slot G: several offers have it; say which: b.G, c.G"),
-        (Asked({"depth": 2}), "--param depth: no offer has it; expected one of a.k, b.j, b.k, b.words"),
-        (Asked({"c.k": 2}), "--param c.k: no offer has it"),
-        (Asked({"words": "none.txt"}), "--param words: 'none.txt' is not there"),
-        (Asked({}, {"P": "f"}), "--slot P: no offer has it; expected one of b.G, c.G"),
-        (Asked({}, {}, {"b": "f"}), "--file b: no offer declares a file, or is made of one.*expected one of a, w"),
-        (Asked({}, {}, {"a": "."}), r"--file a: '\.' is a folder; expected a file"),
+        (UserInputs({"k": 2}), "--param k: several offers have it; expected one of a.k, b.k"),
+        (UserInputs({}, {"G": "f"}), "--slot G: several offers have it; expected one of b.G, c.G"),
+        (UserInputs({"depth": 2}), "--param depth: no offer has it; expected one of a.k, b.j, b.k, b.words"),
+        (UserInputs({"c.k": 2}), "--param c.k: no offer has it"),
+        (UserInputs({"words": "none.txt"}), "--param words: 'none.txt' does not exist"),
+        (UserInputs({}, {"P": "f"}), "--slot P: no offer has it; expected one of b.G, c.G"),
+        (UserInputs({}, {}, {"b": "f"}), "--file b: no offer declares a file, or is made of one.*expected one of a, w"),
+        (UserInputs({}, {}, {"a": "."}), r"--file a: '\.' is a folder; expected a file"),
     ],
 )
 def test_a_name_that_fits_no_offer_or_several_is_refused(asked, words, tmp_path, monkeypatch):
@@ -80,7 +80,7 @@ def test_a_name_that_fits_no_offer_or_several_is_refused(asked, words, tmp_path,
     Path("f").write_text("x")
     files = [{name: Path(path) for name, path in given.items()} for given in (asked.slots, asked.files)]
     with pytest.raises(RecipeError, match=words):
-        allot(CARD, Asked(asked.params, *files))
+        allot(CARD, UserInputs(asked.params, *files))
 
 
 def test_a_job_of_a_check_puts_an_exception_of_the_plugin_into_words(folder):

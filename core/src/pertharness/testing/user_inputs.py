@@ -15,7 +15,7 @@ KINDS = ("datasets", "embeddings", "models", "scorers")
 
 
 @dataclass(frozen=True)
-class Asked:
+class UserInputs:
     """The user's inputs for checks, by name.
 
     Attributes
@@ -43,7 +43,7 @@ class Allotted:
     files: dict[str, Path] = field(default_factory=dict)
 
 
-def allot(card: Card, inputs: Asked) -> dict[tuple[str, str], Allotted]:
+def allot(card: Card, inputs: UserInputs) -> dict[tuple[str, str], Allotted]:
     """Return the inputs of each offer, by kind (``models``) and name.
 
     Raises
@@ -76,7 +76,8 @@ def _owners(
     owners = sorted({offer.name for _, offer, _ in fit})
     if len(owners) > 1:
         raise RecipeError(
-            f"{option} {text}: several offers have it; say which: {', '.join(f'{owner}.{name}' for owner in owners)}"
+            f"{option} {text}: several offers have it; expected one of "
+            f"{', '.join(f'{owner}.{name}' for owner in owners)}"
         )
     return fit
 
@@ -97,7 +98,7 @@ def _allot_file(
         available = {file.wanted for _, offer in offers for file in getattr(offer, "weights", ())}
         available |= {offer.name for _, offer in offers if _made_of_a_file(offer)}
         raise RecipeError(
-            f"--file {name}: no offer declares a file, or is made of one, of that name; "
+            f"--file {name}: no offer declares, or is made of, a file of that name; "
             f"expected one of {', '.join(sorted(available)) or 'none'}"
         )
 
@@ -118,6 +119,6 @@ def _existing(path: Path, where: str) -> Path:
     """Return the absolute path of a file; raise an error if it does not exist."""
     absolute = path.expanduser().absolute()
     if not absolute.is_file():
-        problem = "is a folder" if absolute.is_dir() else "is not there"
+        problem = "is a folder" if absolute.is_dir() else "does not exist"
         raise RecipeError(f"{where}: {str(path)!r} {problem}; expected a file")
     return absolute
