@@ -25,7 +25,7 @@ HOOKS = {"datasets": ("load_dataset",), "embeddings": ("embed",), "models": ("fi
 
 
 def check_describe(subject: Subject) -> None:
-    """Describe gives a card, of a hook protocol that is supported, with each name once."""
+    """`describe` returns a card with unique names and a supported hook protocol."""
     card = subject.card()
     if not any(getattr(card, kind) for kind in (*HOOKS, "recipes")):
         raise ContractError(f"the card offers nothing; expected one or more of {', '.join(HOOKS)}, recipes")
@@ -37,7 +37,7 @@ def check_describe(subject: Subject) -> None:
 
 
 def check_arguments(subject: Subject) -> None:
-    """Every hook and every argument of one is known to the specs, and every offer has its hooks."""
+    """All hooks and their arguments are in the hook specification, and every offer has its hooks."""
     card = subject.card()
     for kind, hooks in HOOKS.items():
         for offer in getattr(card, kind)[:1]:
@@ -49,7 +49,7 @@ def check_arguments(subject: Subject) -> None:
 
 
 def check_params(subject: Subject) -> None:
-    """Parameters and all else on the card survive JSON."""
+    """The card and its parameters can be written to JSON and read back unchanged."""
     card = subject.card()
     for kind in HOOKS:
         for offer in getattr(card, kind):
@@ -69,7 +69,7 @@ def check_params(subject: Subject) -> None:
 
 
 def check_light(subject: Subject) -> None:
-    """Importing the plugin and asking for its card is quick and imports nothing heavy."""
+    """The plugin and its card load quickly, without importing heavy packages."""
     code = (
         f"import importlib, json, sys; sys.path[:] = {sys.path!r}; "
         f"importlib.import_module({subject.ref.module!r}).describe(); "
@@ -90,7 +90,7 @@ def check_light(subject: Subject) -> None:
 
 
 def check_imports(subject: Subject) -> None:
-    """What the plugin's files import is declared in its metadata, so that its environment has it."""
+    """Everything that the plugin's files import is declared in its metadata, so that its environment has it."""
     check_imports_declared(subject.ref.module)
 
 

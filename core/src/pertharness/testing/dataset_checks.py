@@ -67,25 +67,25 @@ class DatasetTrial:
 
 
 def check_canonical(trial: DatasetTrial) -> None:
-    """It has the canonical form of docs/data.md."""
+    """The data have the canonical form of docs/data.md."""
     trial.raw()
 
 
 def check_inputs_unchanged(trial: DatasetTrial) -> None:
-    """Parameters and source file are left as they were."""
+    """The hook does not change its parameters or the source file."""
     _, changed = trial.raw()
     if changed:
         raise ContractError(f"{' and '.join(changed)} changed; read the file only, and work on a copy of params")
 
 
 def check_same_data(trial: DatasetTrial) -> None:
-    """Loaded twice, it is the same."""
+    """Loading twice gives the same data."""
     if digest(trial.in_memory()) != digest(trial.load()):
         raise ContractError("loaded twice, the data differ; draw from a generator with a fixed seed, or one of params")
 
 
 def check_survives_a_file(trial: DatasetTrial) -> None:
-    """Written as h5ad and read again, it still has the canonical form."""
+    """Written as h5ad and read again, the data still have the canonical form."""
     from pertharness.data.canonical import check_dataset, read, write
     from pertharness.testing.subject import working_folder
 

@@ -85,13 +85,13 @@ def _difference(first: pd.DataFrame, second: pd.DataFrame) -> str:
 
 
 def check_table(trial: EmbeddingTrial) -> None:
-    """It has a row of finite numbers for some of the labels that were asked for, and for no other."""
+    """The table has a row of finite numbers for some of the requested labels, and for no others."""
     if not len(trial.table()):
         raise ContractError("no label has an embedding; expected some of the planted genes, which have real symbols")
 
 
 def check_inputs_unchanged(trial: EmbeddingTrial) -> None:
-    """All that the hook is given is left as it was: data, references, labels and parameters."""
+    """The hook does not change its inputs: data, references, labels and parameters."""
     _, changed = trial.raw()
     if changed:
         raise ContractError(f"{' and '.join(changed)} changed; work on a copy: {copy_hint(changed[0])}")
@@ -104,7 +104,7 @@ def check_same_table(trial: EmbeddingTrial) -> None:
 
 
 def check_no_state(trial: EmbeddingTrial) -> None:
-    """After another call in the same process, it is what it would be as the first: nothing is kept in a module."""
+    """The table is the same after another call in the same process: no state is kept in a module."""
     screen = planted_means(seed=OTHER_SCREEN)
     others = [
         lambda params: trial.call(screen, seed=OTHER_SEED, params=params), lambda params: trial.call(params=params),
@@ -114,7 +114,7 @@ def check_no_state(trial: EmbeddingTrial) -> None:
 
 
 def check_unknown_label(trial: EmbeddingTrial) -> None:
-    """A label that nobody knows is left out, and the others keep their rows."""
+    """An unknown label is left out, and the others keep their rows."""
     if trial.offer.any_label:
         raise Skip("the card says that it gives any label a row")
     expected = trial.table()

@@ -27,7 +27,7 @@ seed, and small effects vary more than levels. Changes in the wrong columns are 
 
 
 def check_gene_order(trial: ModelTrial) -> None:
-    """Genes in another order, with names that are not sorted, get the same values under their names."""
+    """Genes in another order, not sorted by name, get the same values."""
     first, second = trial.sound(), trial.answer(permute_genes(trial.posed))
     refuse_other_queries(first.means(), second.means(), second.queries, WHAT)
     order = second.controls.var_names.get_indexer(first.controls.var_names)

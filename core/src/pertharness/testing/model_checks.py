@@ -33,7 +33,7 @@ MEAN_SHARE = 1 / 3
 
 
 def check_answers(trial: ModelTrial) -> None:
-    """It fits, and answers at least one query of a task that its card says it can do."""
+    """The model fits, and answers at least one query of a task on its card."""
     answer = trial.raw()
     if not answer.prediction.n_obs:
         reasons = dict(answer.prediction.uns.get("unanswered", {}))
@@ -50,24 +50,24 @@ def check_queries(trial: ModelTrial) -> None:
 
 
 def check_genes(trial: ModelTrial) -> None:
-    """The answer has a column for every gene of the controls, in their order."""
+    """The answer has the genes of the controls, in the same order."""
     answer = trial.raw()
     prediction_checks.check_genes(answer.prediction.var_names, answer.controls.var_names, trial.refuse)
 
 
 def check_finite(trial: ModelTrial) -> None:
-    """All values are finite, but for whole genes that are named as not predicted, with the reason."""
+    """All values are finite, except for whole genes that are declared as not predicted, with the reason."""
     prediction_checks.check_values(trial.raw().prediction, trial.refuse)
 
 
 def check_inputs_unchanged(trial: ModelTrial) -> None:
-    """All that the hooks are given is left as it was: data, embeddings, references, queries and parameters."""
+    """The hooks do not change their inputs: data, embeddings, references, queries and parameters."""
     if changed := trial.raw().changed:
         raise ContractError(f"{' and '.join(changed)} changed; work on a copy, e.g. train = train.copy()")
 
 
 def check_scale(trial: ModelTrial) -> None:
-    """Predictions are means of log1p of counts per 10 000: in their range, and near the controls on average."""
+    """Predictions are means of log1p of counts per 10 000: in range, and near the controls on average."""
     from pertharness.data.canonical import control_mean
 
     answer = trial.formed()
@@ -98,14 +98,14 @@ def check_same_seed(trial: ModelTrial) -> None:
 
 
 def check_another_seed(trial: ModelTrial) -> None:
-    """Another seed gives an answer too: the same one where the card says deterministic."""
+    """Another seed also gives an answer: the same one if the card says deterministic."""
     difference = largest_difference(trial.sound().means(), trial.other().means())
     if trial.offer.deterministic and difference > TOLERANCE:
         raise ContractError(f"the card says deterministic, and another seed changes the answer by {difference:.2g}")
 
 
 def check_no_state(trial: ModelTrial) -> None:
-    """Fitted after another fit in the same process, it answers as if it were the first: nothing is kept in a module."""
+    """A fit gives the same answer after another fit in the same process: no state is kept in a module."""
 
     def difference(first: Answer, second: Answer) -> str:
         means = first.means(), second.means()
@@ -128,7 +128,7 @@ def check_shuffled_cells(trial: ModelTrial) -> None:
 
 
 def check_one_query(trial: ModelTrial) -> None:
-    """A query asked alone is answered as it is among others."""
+    """A query gets the same answer alone as among others."""
     query = next(iter(trial.sound().means()))
     trial.within(trial.sound(), trial.answer(queries=[query]), "one query alone")
 
@@ -139,7 +139,7 @@ def check_query_order(trial: ModelTrial) -> None:
 
 
 def check_unseen_gene(trial: ModelTrial) -> None:
-    """A perturbation of a gene that the data lack is answered, or declined with a reason; the others are answered."""
+    """A perturbation of an unknown gene is answered, or declined with a reason; the others are answered."""
     trial.sound()
     targets = [SINGLES[0], UNSEEN] if trial.posed.task.name == "double" else [UNSEEN]
     queries = [*trial.posed.queries, join_targets(targets)]
@@ -148,7 +148,7 @@ def check_unseen_gene(trial: ModelTrial) -> None:
 
 
 def check_own_folder(trial: ModelTrial) -> None:
-    """Nothing is written outside the folder of the job: home, temporary and package folders stay as they were."""
+    """No file is written outside the folder of the job: not to the home, temporary or package folders."""
     import importlib.util
 
     spec = importlib.util.find_spec(trial.subject.ref.module)
@@ -178,7 +178,7 @@ def _files(folders: list[Path]) -> set[Path]:
 
 
 def check_without_val(trial: ModelTrial) -> None:
-    """It is fitted without validation data too: a split may have none."""
+    """The model also fits without validation data, since a split may have none."""
     trial.sound()
     trial.answer(val=False)
 

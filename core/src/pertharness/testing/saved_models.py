@@ -21,7 +21,7 @@ from pertharness.worker.hooks import can_save, load_plugin
 
 
 def check_saved_model(trial: ModelTrial) -> None:
-    """Written to files by save_model and restored by load_model, it predicts the same; skipped if it has neither."""
+    """Written by save_model and restored by load_model, the model predicts the same; skipped without these hooks."""
     if not can_save(load_plugin(trial.subject.job()).hook):
         raise Skip("the plugin has no hooks save_model and load_model, which are optional")
     first, second = trial.sound(), trial.answer(restore=lambda model, workdir: _restore(trial, model, workdir))

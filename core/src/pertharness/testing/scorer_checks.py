@@ -35,12 +35,12 @@ PARTIAL = ("common-genes", "published-code")
 
 
 def check_table(trial: ScorerTrial) -> None:
-    """A good prediction gets finite values in long form, of the metrics and variants on the card and no others."""
+    """A good prediction gets finite values in long form, only of metrics and variants on the card."""
     trial.noisy()
 
 
 def check_perfect(trial: ScorerTrial) -> None:
-    """A perfect prediction gets the best value that the card names."""
+    """A perfect prediction gets the best value on the card."""
     trial.noisy()
     judged = [entry for entry in trial.judged(trial.scores(trial.make_scene(0.0))) if entry[0].best is not None]
     if not judged:
@@ -55,7 +55,7 @@ def check_perfect(trial: ScorerTrial) -> None:
 
 
 def check_direction(trial: ScorerTrial) -> None:
-    """A prediction with more noise is not better, in the direction that the card names."""
+    """A noisier prediction is not better, in the direction on the card."""
     trial.noisy()
     near, far = trial.judged(trial.noisy()), trial.judged(trial.scores(trial.make_scene(LARGE)))
     for (metric, variant, good), (_, _, bad) in zip(near, far, strict=True):
@@ -68,7 +68,7 @@ def check_direction(trial: ScorerTrial) -> None:
 
 
 def check_relabelled(trial: ScorerTrial) -> None:
-    """Genes and perturbations under other names get the same values."""
+    """Renaming genes and perturbations does not change the values."""
     values = trial.steady().copy()
     new = new_names(trial.scene.truth)
     renamed = [(relabel(p, new) if p else "", new.get(g, g), *rest) for p, g, *rest in values.index]
@@ -77,7 +77,7 @@ def check_relabelled(trial: ScorerTrial) -> None:
 
 
 def check_row_order(trial: ScorerTrial) -> None:
-    """The order of the rows does not matter, and truth and prediction need not have the same."""
+    """The order of the rows does not matter; truth and prediction may have different orders."""
     values, scene = trial.steady(), trial.scene
     rng = np.random.default_rng(6)
     truth, prediction = (a[rng.permutation(a.n_obs)].copy() for a in (scene.truth, scene.prediction))
@@ -102,14 +102,14 @@ def check_same_values(trial: ScorerTrial) -> None:
 
 
 def check_inputs_unchanged(trial: ScorerTrial) -> None:
-    """All that the hook is given is left as it was: truth, prediction, controls, training means, screen, parameters."""
+    """The hook does not change its inputs: truth, prediction, controls, training means, screen, parameters."""
     _, changed = trial.raw()
     if changed:
         raise ContractError(f"{' and '.join(changed)} changed; work on a copy: {copy_hint(changed[0])}")
 
 
 def check_no_state(trial: ScorerTrial) -> None:
-    """After another call in the same process, the values are those of a first one: nothing is kept in a module."""
+    """The values are the same after another call in the same process: no state is kept in a module."""
 
     def difference(first: pd.Series, second: pd.Series) -> str:
         try:
@@ -127,7 +127,7 @@ def check_no_state(trial: ScorerTrial) -> None:
 
 
 def check_nan(trial: ScorerTrial) -> None:
-    """NaN in, no number out: a query with missing values has no score, whether some or all of them are missing."""
+    """A query with missing values gets no score, whether some or all of them are missing."""
     trial.noisy()
     query = QUERIES[0]
     for share, missing in ((1, "all values"), (2, "half of the values")):
@@ -150,7 +150,7 @@ def _no_number(values: pd.Series, query: str, situation: str, excused: tuple[str
 
 
 def check_unanswered(trial: ScorerTrial) -> None:
-    """A query without an answer gets no number, and the others get theirs."""
+    """An unanswered query gets no score, and the other queries get theirs."""
     trial.noisy()
     scene, query = trial.scene, QUERIES[1]
     answered = scene.prediction[(scene.prediction.obs["perturbation"] != query).to_numpy()].copy()
