@@ -1,4 +1,4 @@
-"""``pertharness reproduce``: a published benchmark run again, published numbers beside measured ones."""
+"""``pertharness reproduce``: run a published benchmark, and compare with the published numbers."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from pertharness.host.reproduce.side_by_side import Row
 
 
-@click.command(cls=GroupedCommand, short_help="Run a published benchmark, and print published beside measured.")
+@click.command(cls=GroupedCommand, short_help="Run a published benchmark and compare with the published numbers.")
 @click.argument("benchmark")
-@click.option("--demo", is_flag=True, help="The embedded demo data in place of the published screens.")
+@click.option("--demo", is_flag=True, help="Use the embedded demo data instead of the published screens.")
 @click.option("--only", help="One of the benchmark's recipes by its short name, such as double.")
 @click.option("--seeds", help="Split seeds other than the published ones: 1-5 or 1,3,7.")
 @click.option("--source-data", type=FILE, help="Folder of the article's Source Data files. [PERTHARNESS_DATA]")
-@click.option("--out", type=FILE, default=Path("runs"), show_default=True, help="Folder of the runs' folders.")
+@click.option("--out", type=FILE, default=Path("runs"), show_default=True, help="Folder that gets a folder per run.")
 @output_options
 @running_options
 @store_option
@@ -38,7 +38,7 @@ def reproduce(
     retry: tuple[str, ...],
     **options: Any,
 ) -> None:
-    """Run the recipes of BENCHMARK, such as ahlmann-eltze-2025, and print published numbers beside measured ones.
+    """Run the recipes of BENCHMARK, such as ahlmann-eltze-2025, and print published and measured numbers side by side.
 
     A plugin brings it: pertharness list recipes.
     Each run's folder gets reproduction.csv and reproduction.md, and source_data.csv where the article's files are.
@@ -77,7 +77,7 @@ def reproduce(
 
 
 def print_rows(rows: Sequence[Row], title: str, folder: Path) -> None:
-    """Print published beside measured, and below it why some numbers were not measured."""
+    """Print published and measured numbers, and why some numbers were not measured."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -98,12 +98,12 @@ def print_rows(rows: Sequence[Row], title: str, folder: Path) -> None:
 
 
 def print_source_data(offer: RecipeOffer, files: Sequence[Path], runs: Sequence[RunFiles]) -> None:
-    """Compare the Source Data with the runs; print a line per sheet, and write all of it beside each run's scores."""
+    """Compare the Source Data with the runs; print a line per sheet, and write the results into each run's folder."""
     from pertharness.host.reproduce.point_by_point import describe_result, write_results
     from pertharness.host.reproduce.source_data import compare_source_data
 
     results = compare_source_data(offer, files, runs)
-    echo("\nSource Data, point by point; columns are known by their names alone")
+    echo("\nSource Data, point by point; columns are recognised by their names")
     for result in results:
         echo(describe_result(result))
     for run in runs:
