@@ -8,7 +8,7 @@ from pertharness import MetricOffer, ModelOffer, ScorerOffer
 from pertharness.host.plugins.registry import Offered, Registry
 from pertharness.host.run.prediction_errors import as_frame, errors_of, errors_recipe, tasks_posed
 
-HELD = "doubles of this screen that were held out"
+HELD = "held-out doubles of this screen"
 DATASET = {"screen": {"offer": "demo"}}
 
 
@@ -53,8 +53,8 @@ def test_the_benchmark_has_the_model_and_the_references_once_each() -> None:
 @pytest.mark.parametrize(
     ("verdict", "sentence"),
     [
-        ("better", f"On {HELD}, linear[k=4] errs less than additive."),
-        ("worse", f"On {HELD}, linear[k=4] errs more than additive: rather use additive."),
+        ("better", f"On {HELD}, linear[k=4] is more accurate than additive."),
+        ("worse", f"On {HELD}, linear[k=4] is less accurate than additive; use additive."),
         ("undecided", f"On {HELD}, linear[k=4] is not clearly better or worse than additive."),
         ("", f"linear[k=4] and additive cannot be compared on {HELD} (12 scored)."),
     ],
@@ -68,7 +68,7 @@ def test_a_verdict_becomes_a_sentence(verdict: str, sentence: str) -> None:
 def test_what_was_not_scored_is_said_with_its_reason_and_is_no_number() -> None:
     errors = errors_of("double", "additive", "linear", [row("linear", value="", n="0", note="no GPU"), row("additive")])
     assert math.isnan(errors.l2)
-    assert errors.sentence == "linear was not scored on doubles of this screen that were held out (no GPU)."
+    assert errors.sentence == "linear was not scored on held-out doubles of this screen (no GPU)."
     absent = errors_of("double", "additive", "linear", [])
     assert math.isnan(absent.l2)
     assert math.isnan(absent.reference_l2)

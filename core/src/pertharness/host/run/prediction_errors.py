@@ -129,12 +129,12 @@ def _label(row: Mapping[str, str]) -> str:
 
 
 def _sentence(task: str, label: str, reference: str, verdict: str, n: int, *, is_scored: bool, reason: str) -> str:
-    held_out = f"{task}s of this screen that were held out"
+    held_out = f"held-out {task}s of this screen"
     if not is_scored:
         return f"{label} was not scored on {held_out}{f' ({reason})' if reason else ''}."
     sentences = {
-        "better": f"On {held_out}, {label} errs less than {reference}.",
-        "worse": f"On {held_out}, {label} errs more than {reference}: rather use {reference}.",
+        "better": f"On {held_out}, {label} is more accurate than {reference}.",
+        "worse": f"On {held_out}, {label} is less accurate than {reference}; use {reference}.",
         "undecided": f"On {held_out}, {label} is not clearly better or worse than {reference}.",
         "reference": f"{label} is itself the reference for {task}s.",
     }
