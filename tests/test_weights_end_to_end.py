@@ -154,15 +154,15 @@ def test_without_weights_a_model_is_skipped_and_the_reason_says_what_to_do(place
         "mean": "done", "light": "done", "heavy": "skipped", "learner": "skipped", "gpu": "skipped",
     }  # fmt: skip
     assert (
-        "needs the file 'heavy.txt' (0.01 MB), which is not here: pertharness weights fetch heavy"
+        "needs the file 'heavy.txt' (0.01 MB), which is not available: pertharness weights fetch heavy"
         in board.note["heavy"]
     )
     assert "pertharness weights fetch vectors" in board.note["learner"]
     assert "needs a CUDA device with 60 GB; nvidia-smi shows none" in board.note["gpu"]
     said = place.call("doctor")
     assert "model heavy" in said
-    assert "lacks: needs the file 'heavy.txt'" in said
-    assert "can run here; optional files that are not: extra.txt" in said
+    assert "cannot run here: needs the file 'heavy.txt'" in said
+    assert "can run here; optional files that are missing: extra.txt" in said
 
 
 def test_a_model_gets_the_side_file_that_the_dataset_brings(place: Place) -> None:
@@ -193,8 +193,8 @@ def test_a_restricting_licence_is_shown_and_has_to_be_accepted_once(place: Place
     said = place.call("weights", "fetch", "heavy", "--accept-licence")
     assert "heavy: heavy.txt: fetched, licence CC-BY-NC-4.0" in said
     assert "CC-BY-NC-4.0, confirmed" in place.call("weights", "list", "heavy")
-    assert "there" in place.call("weights", "fetch", "weighty")
-    assert "demo: there, built in" in place.call("prefetch", "r.toml")
+    assert "available" in place.call("weights", "fetch", "weighty")
+    assert "demo: available, built in" in place.call("prefetch", "r.toml")
 
 
 def test_after_prefetch_a_run_needs_no_network(place: Place) -> None:
@@ -217,10 +217,10 @@ def test_a_truncated_file_fails_its_own_model_alone_until_it_is_whole(place: Pla
     path.write_bytes(b"2.")
     board = place.board(status=1)
     assert board.state["learner"] == "failed"
-    assert "is not whole: it has 2 bytes, 3 were recorded" in board.note["learner"]
+    assert "is incomplete: it has 2 bytes, 3 were recorded" in board.note["learner"]
     assert board.state["heavy"] == "done"
     assert "DAMAGED" in place.call("weights", "list", "vectors")
-    assert "is not whole" in place.call("doctor")
+    assert "is incomplete" in place.call("doctor")
     path.write_bytes(b"9.9")
     assert "has changed" in place.board(status=1).note["learner"]
     path.write_bytes(FILES["vectors.txt"])

@@ -390,9 +390,9 @@ def test_fetching_again_keeps_the_old_file_until_the_new_one_is_there(site: Site
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"{}", "gave is not a .zip file: it begins with"),
-        (b"", "gave is not a .zip file: it is empty"),
-        (b"PK\x03\x04 and then nothing", "neither a whole zip"),
+        (b"{}", "is not a .zip file: it begins with"),
+        (b"", "is not a .zip file: it is empty"),
+        (b"PK\x03\x04 and then nothing", "not a complete zip"),
         (b"<html><body>moved</body></html>", "a web page"),
         (zipped(other=b"x"), "holds no file named 'perturb'"),
         (zipped(**{"..__perturb": b"x"}), "leads out of its folder"),
@@ -427,8 +427,8 @@ def test_offline_says_which_file_to_put_where(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(FetchError) as caught:
         fetch(source, name="norman", folder=tmp_path, patience=QUICK)
     message = str(caught.value)
-    assert f"{url} was not reached" in message
-    assert f"as {tmp_path}/norman/norman.zip or, unpacked, as {tmp_path}/norman/perturb; then run again" in message
+    assert f"{url} cannot be reached" in message
+    assert f"as {tmp_path}/norman/norman.zip or, unpacked, as {tmp_path}/norman/perturb, then rerun." in message
 
 
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1/a", "norman.zip", "file:///etc/passwd"])
@@ -451,7 +451,7 @@ def largest_file(size: int) -> Iterator[None]:
 def test_full_disk_is_told_and_what_came_is_kept(site: Site, tmp_path: Path) -> None:
     url, served = site.serve("/a")
     source = RemoteFile(url=url, filename="a.bin")
-    with largest_file(400_000), pytest.raises(FetchError, match=r"the disk is full.*PERTHARNESS_DATA, then run again"):
+    with largest_file(400_000), pytest.raises(FetchError, match=r"the disk is full.*PERTHARNESS_DATA, then rerun"):
         fetch(source, name="m", folder=tmp_path, patience=QUICK)
     kept = (tmp_path / "m" / "a.bin.part").stat().st_size
     assert 0 < kept <= 400_000

@@ -74,7 +74,7 @@ def words_of(url: str, folder: Path) -> str:
     with pytest.raises(FetchError) as caught:
         fetch(RemoteFile(url=url, filename="a.bin"), name="m", folder=folder, patience=QUICK)
     message = str(caught.value)
-    assert f"put the file of {url} as" in message
+    assert f"save {url} as" in message
     return message
 
 
@@ -84,8 +84,8 @@ def test_a_certificate_that_nobody_trusts_is_named_with_the_remedy(
     path, context = certificate
     url = f"https://127.0.0.1:{serve(FINE, context)}/a"
     message = words_of(url, tmp_path)
-    assert "was not reached" in message
-    assert "certificate verify failed: self-signed certificate; where" in message
+    assert "cannot be reached" in message
+    assert "certificate verify failed: self-signed certificate; if" in message
     assert "REQUESTS_CA_BUNDLE" in message
     assert "given up" not in message  # the same certificate is not asked for again
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))

@@ -93,7 +93,7 @@ def test_new_pin_outweighs_an_old_record(tmp_path: Path) -> None:
     ("name", "body", "message"),
     [
         ("norman.zip", b"<html>", r"norman.zip is not a .zip file: it begins with b'<html>' \(6 bytes\)"),
-        ("norman.zip", b"PK, but cut", r"cannot be unpacked: .*neither a whole zip[\s\S]*put a good copy there"),
+        ("norman.zip", b"PK, but cut", r"cannot be unpacked: .*not a complete zip[\s\S]*put a good copy there"),
         ("perturb.h5ad", b"PK", "perturb.h5ad is not a .h5ad file"),
         ("perturb.h5ad", b"", "perturb.h5ad is not a .h5ad file: it is empty"),
     ],
@@ -183,7 +183,7 @@ def test_without_the_extra_the_message_says_what_to_install(tmp_path: Path) -> N
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
     assert "pip install 'pertharness[fetch]'" in done.stdout
-    assert f"as {tmp_path}/m/a.bin; then run again" in done.stdout
+    assert f"as {tmp_path}/m/a.bin, then rerun." in done.stdout
 
 
 def test_importing_loads_nothing_heavy() -> None:

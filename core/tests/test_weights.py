@@ -40,13 +40,13 @@ def put(folder: Path, body: bytes = BODY, name: str = "model.pt") -> Path:
 def test_a_missing_file_is_named_with_size_and_command(tmp_path: Path) -> None:
     found = examine(declared(), tmp_path, tmp_path)
     assert (found.condition, found.sha256) == ("missing", "")
-    assert found.reason == "needs the file 'model.pt' (12.3 MB), which is not here: pertharness weights fetch deep"
+    assert found.reason == "needs the file 'model.pt' (12.3 MB), which is not available: pertharness weights fetch deep"
 
 
 def test_a_file_put_there_by_hand_is_taken_up_and_checked_from_then_on(tmp_path: Path) -> None:
     path = put(tmp_path)
     found = examine(declared(), tmp_path, tmp_path)
-    assert (found.condition, found.path, found.sha256) == ("there", path, sha256(BODY).hexdigest())
+    assert (found.condition, found.path, found.sha256) == ("available", path, sha256(BODY).hexdigest())
     path.write_bytes(b"another thing, "[: len(BODY)].ljust(len(BODY)))  # as long as before
     again = examine(declared(), tmp_path, tmp_path)
     assert again.condition == "damaged"
@@ -60,7 +60,7 @@ def test_a_truncated_file_is_damaged_and_says_how_long_it_was(tmp_path: Path) ->
     path.write_bytes(BODY[:4])
     found = examine(declared(), tmp_path, tmp_path)
     assert found.condition == "damaged"
-    assert "is not whole: it has 4 bytes, 18 were recorded" in found.reason
+    assert "is incomplete: it has 4 bytes, 18 were recorded" in found.reason
 
 
 def test_a_file_that_is_not_the_one_on_the_card_is_damaged(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_new_pin_outweighs_what_was_recorded_of_an_older_file(tmp_path: Path) 
     path = put(tmp_path, b"an older and longer file than the new one")
     examine(declared(), tmp_path, tmp_path)
     path.write_bytes(BODY)
-    assert examine(declared(sha256=sha256(BODY).hexdigest()), tmp_path, tmp_path).condition == "there"
+    assert examine(declared(sha256=sha256(BODY).hexdigest()), tmp_path, tmp_path).condition == "available"
 
 
 def test_two_members_of_one_archive_are_two_files(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_restricting_licence_is_confirmed_once_and_anew_if_its_words_change(tm
     assert examine(one, tmp_path, tmp_path).condition == "missing"
     bring(one, tmp_path, accept=True)
     bring(one, tmp_path)
-    assert examine(one, tmp_path, tmp_path).condition == "there"
+    assert examine(one, tmp_path, tmp_path).condition == "available"
     known = json.loads((tmp_path / "licences.json").read_text())["files"][NOWHERE]
     assert known["licence"] == "CC-BY-NC-4.0"
     confirm(one.file, tmp_path)  # changes nothing
@@ -165,7 +165,7 @@ def test_a_recorded_file_is_used_from_a_folder_that_cannot_be_written(tmp_path: 
     for folder in (path.parent, tmp_path / "data"):
         folder.chmod(0o555)
     try:
-        assert examine(declared(), tmp_path / "data", tmp_path).condition == "there"
+        assert examine(declared(), tmp_path / "data", tmp_path).condition == "available"
     finally:
         for folder in (tmp_path / "data", path.parent):
             folder.chmod(0o755)

@@ -1,4 +1,4 @@
-"""``pertharness doctor``: machine, store and plugins, and what is wrong with them."""
+"""``pertharness doctor``: the machine, the store and the plugins, with their problems."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pertharness.host.plugins.registry import Offered, Registry
 
 
-@click.command(short_help="Show machine, store and plugins, and what is wrong with them.")
+@click.command(short_help="Show the machine, the store and the plugins, and their problems.")
 @store_option
 def doctor(store: Path | None) -> None:
     """Show the machine, the store and every plugin; exit 1 if a plugin cannot be used."""
@@ -81,22 +81,28 @@ def _store(root: Path) -> str:
 def _gpus(machine: Machine) -> str:
     """Return which GPUs there are, and which CUDA version their driver runs."""
     if not machine.gpus:
-        return "none that nvidia-smi shows and CUDA_VISIBLE_DEVICES leaves"
+        return "none (of those in nvidia-smi and CUDA_VISIBLE_DEVICES)"
     cuda = f"; CUDA {machine.cuda}" if machine.cuda else ""
     sizes = [f"{gpu.memory_gb:.0f} GB" if gpu.memory_gb else "memory unknown" for gpu in machine.gpus]
     return "; ".join(f"{gpu.name}, {size}" for gpu, size in zip(machine.gpus, sizes, strict=True)) + cuda
 
 
 def _isolation() -> str:
-    """Return how models are kept from the truth on this machine, and what it lacks for that."""
+    """Return how this machine keeps models from the truth, and what it lacks for this."""
     from pertharness.host.execution.sandbox import describe_machine, find_mechanism
     from pertharness.host.execution.start import can_have_own_memory
 
     mechanism = find_mechanism("auto")
     if mechanism == "none":
-        return f"{describe_machine()}: models are kept from the truth by what their files hold, and by nothing else"
+        return (
+            f"{describe_machine()}: no sandbox; a model's input files do not hold the truth, but it could read other "
+            "files"
+        )
     own = mechanism == "bwrap" or can_have_own_memory()
-    return f"{describe_machine()}; /dev/shm is {'of each job alone' if own else 'shared by jobs that are not cheap'}"
+    return (
+        f"{describe_machine()}; /dev/shm is "
+        f"{'private to each job' if own else 'shared between jobs that are not cheap'}"
+    )
 
 
 def _data(registry: Registry, folder: Path) -> list[tuple[str, str]]:
@@ -121,7 +127,7 @@ def _models(registry: Registry, machine: Machine, folder: Path, memory: Path) ->
         for declared in all_declared(registry)
     }
     rows = [
-        (f"weights {file.declared.plugin}", file.reason or f"{file.declared.title} is there, {file.path}")
+        (f"weights {file.declared.plugin}", file.reason or f"{file.declared.title}: {file.path}")
         for file in examined.values()
     ]
     offers: list[tuple[str, Offered[ModelOffer] | Offered[EmbeddingOffer]]] = [
@@ -134,8 +140,8 @@ def _models(registry: Registry, machine: Machine, folder: Path, memory: Path) ->
         reasons = [missing_hardware(offered.offer.needs, "cuda", machine) or "", *(file.reason for file in needed)]
         lacks = "; ".join(filter(None, reasons))
         absent = [file.declared.file.wanted for file in files if file.condition == "missing" and file not in needed]
-        without = f"; optional files that are not: {', '.join(absent)}" if absent else ""
-        rows.append((title, f"lacks: {lacks}" if lacks else f"can run here{without}"))
+        without = f"; optional files that are missing: {', '.join(absent)}" if absent else ""
+        rows.append((title, f"cannot run here: {lacks}" if lacks else f"can run here{without}"))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""``pertharness prefetch``: all that a recipe needs from the network, in one go."""
+"""``pertharness prefetch``: download everything that a recipe needs."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 @click.argument("recipe", type=FILE)
 @accept_option
 def prefetch(recipe: Path, *, accept: bool) -> None:
-    """Bring the environments, data, weights and side files that RECIPE needs; then it runs without a network.
+    """Fetch the environments, data, weights and side files that RECIPE needs; then it runs without a network.
 
-    RECIPE is a file, or the name of a recipe that a plugin brings. Exit status 1 if something is not available.
+    RECIPE is a file, or the name of a recipe from a plugin. Exit status 1 if something is not available.
     """
     from pertharness.host.cli.reporter import CommandReporter
     from pertharness.host.fetch import default_folder
@@ -56,12 +56,12 @@ def fetch_data(recipe: Recipe, registry: Registry, folder: Path) -> bool:
     for name, entry in recipe.datasets.items():
         source = find_offer(registry.datasets, entry.offer, "dataset").offer.source
         if entry.file is not None or source is None:
-            echo(f"{name}: there, {entry.file or 'built in'}")
+            echo(f"{name}: available, {entry.file or 'built in'}")
             continue
         was_there = local_file(source, entry.offer, folder) is not None
         try:
             path = fetch_shown(entry.offer, source, folder=folder)
-            echo(f"{name}: {'there' if was_there else 'fetched'}, licence {source.licence}: {path}")
+            echo(f"{name}: {'available' if was_there else 'fetched'}, licence {source.licence}: {path}")
         except FetchError as error:
             echo(f"{name}: FAILED, {error}")
             fine = False

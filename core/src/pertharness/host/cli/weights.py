@@ -1,4 +1,4 @@
-"""``pertharness weights``: the weights and side files that models and embeddings need."""
+"""``pertharness weights``: the weights and side files of models and embeddings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STORE = click.option(
     "--store", type=click.Path(file_okay=False, path_type=Path), help="Folder of records. [PERTHARNESS_STORE]"
 )
 accept_option = click.option(
-    "--accept-licence", "accept", is_flag=True, help="Confirm the licences that restrict use; asked once per file."
+    "--accept-licence", "accept", is_flag=True, help="Accept the licences that restrict use; needed once per file."
 )
 
 
@@ -56,7 +56,7 @@ def describe(examined: Found, folder: Path) -> tuple[str, ...]:
     use = "optional" if file.optional else "needed"
     word = "to be confirmed" if has_to_be_confirmed(file, folder) else "confirmed"
     licence = f"licence {file.licence}" + (f", {word}" if restricts(file.licence) else "")
-    state = {"there": str(examined.path), "missing": "not fetched"}.get(
+    state = {"available": str(examined.path), "missing": "not fetched"}.get(
         examined.condition, f"DAMAGED: {examined.reason}"
     )
     if examined.condition == "missing" and examined.path.is_file():
@@ -66,14 +66,14 @@ def describe(examined: Found, folder: Path) -> tuple[str, ...]:
 
 @weights.command("fetch")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@click.option("--again", is_flag=True, help="Fetch even if the file is there, and record its checksum anew.")
+@click.option("--again", is_flag=True, help="Fetch again even if the file exists, and record its new checksum.")
 @accept_option
 @_FOLDER
 def fetch_command(names: tuple[str, ...], *, again: bool, accept: bool, folder: Path | None) -> None:
-    """Fetch the files of models, embeddings or plugins; what is there already is checked and kept.
+    """Fetch the files of models, embeddings or plugins; files that exist already are checked and kept.
 
-    A licence that restricts use has to be confirmed once, with --accept-licence. Exit status 1 if a file was not to be
-    had.
+    A licence that restricts use has to be confirmed once, with --accept-licence. Exit status 1 if a file
+    could not be fetched.
     """
     registry = open_registry()
     fine = True
@@ -106,5 +106,5 @@ def _bring_shown(declared: Declared, folder: Path, *, accept: bool, again: bool)
     except FetchError as error:
         echo(f"{title}: FAILED, {error}")
         return False
-    echo(f"{title}: {'there' if was_there else 'fetched'}, {licence}: {path}")
+    echo(f"{title}: {'available' if was_there else 'fetched'}, {licence}: {path}")
     return True

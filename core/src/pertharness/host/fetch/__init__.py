@@ -1,4 +1,4 @@
-"""Published files: brought once, checked at each use, kept in one folder."""
+"""Published files: downloaded once, checked at each use, kept in one folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Archives: one wanted file out of a zip or tar, and nothing of what a hostile one may hold."""
+"""Archives: unpack one file of a zip or tar, safely."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from pertharness.contract.errors import FetchError
 from pertharness.files.whole import replacing
 
 LARGEST_RATIO = 200
-"""Deflate reaches 1032:1 on zeros only; expression matrices stay below 50:1."""
+"""Largest ratio of sizes. Deflate reaches 1032:1 only on zeros; expression matrices stay below 50:1."""
 _SMALL = 1 << 20
-"""Sizes below this are no bomb, whatever their ratio."""
+"""Sizes below this are never refused for their ratio."""
 _PIECE = 1 << 20
 _DAMAGE = (
     zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError,
@@ -36,7 +36,7 @@ class _Entry:
     size: int
     is_folder: bool
     fault: str | None
-    """Why an archive with such an entry is not trusted."""
+    """Why an archive with such an entry is refused."""
     open: Callable[[], IO[bytes]]
 
 
@@ -65,7 +65,7 @@ def extract_member(archive: Path, member: str, target: Path) -> None:
 @contextlib.contextmanager
 def _opened(archive: Path) -> Iterator[Iterable[_Entry]]:
     """Open a zip or tar by its content, not its name."""
-    if tarfile.is_tarfile(archive):  # first: a tar may end with a zip, a zip does not begin as a tar
+    if tarfile.is_tarfile(archive):  # first: a tar may end with a zip, but a zip does not begin like a tar
         with tarfile.open(archive) as opened_tar:
             yield (_of_tar(opened_tar, info) for info in opened_tar)
     elif zipfile.is_zipfile(archive):
@@ -74,7 +74,7 @@ def _opened(archive: Path) -> Iterator[Iterable[_Entry]]:
     else:
         with archive.open("rb") as file:
             head = file.read(40)
-        raise FetchError(f"{archive} is neither a whole zip nor a whole tar; it begins with {head!r}")
+        raise FetchError(f"{archive} is not a complete zip or tar file; it begins with {head!r}")
 
 
 def _of_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Entry:
@@ -92,7 +92,7 @@ def _of_tar(archive: tarfile.TarFile, info: tarfile.TarInfo) -> _Entry:
 
     def opened() -> IO[bytes]:
         file = archive.extractfile(info)
-        assert file is not None  # a regular file: anything else has a fault
+        assert file is not None  # a regular file: all others have a fault
         return file
 
     return _Entry(_posix(info.name), info.size, info.isdir(), fault, opened)
@@ -110,7 +110,7 @@ def _path_fault(path: str) -> str | None:
 
 
 def _find(entries: Iterable[_Entry], member: str, archive: Path) -> _Entry:
-    """Check all entries and return the only one of that file name."""
+    """Check all entries and return the only one with that file name."""
     limit = max(_SMALL, LARGEST_RATIO * archive.stat().st_size)
     files: list[_Entry] = []
     total = 0
@@ -139,7 +139,7 @@ def _require_room(entry: _Entry, archive: Path, target: Path) -> None:
     if entry.size > free:
         raise FetchError(
             f"{entry.path!r} of {archive} needs {entry.size} bytes, {target.parent} has {free} free; "
-            "free some space and run again"
+            "free some disk space and rerun"
         )
 
 
@@ -152,4 +152,6 @@ def _copy(source: IO[bytes], out: IO[bytes], entry: _Entry, archive: Path) -> No
             break
         out.write(piece)
     if written != entry.size:
-        raise FetchError(f"{archive} is damaged or hostile: {entry.path!r} is not of its declared size {entry.size}")
+        raise FetchError(
+            f"{archive} is damaged or hostile: {entry.path!r} does not have its declared size {entry.size}"
+        )

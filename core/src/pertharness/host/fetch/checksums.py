@@ -1,4 +1,4 @@
-"""Checksums: pinned by the offer, or recorded when a file is first used and checked from then on."""
+"""Checksums: specified by the offer, or recorded when a file is first used, and checked from then on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FILE_NAME = "checksums.json"
 
 
 class FirstUse(BaseModel):
-    """What a file was when it was first used."""
+    """The state of a file when it was first used."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -44,12 +44,12 @@ def _read(folder: Path) -> _Checksums:
     except (ValidationError, UnicodeDecodeError) as error:
         raise FetchError(
             f"{path} is not a list of checksums of format 1: {error}; "
-            "restore it, or delete it to have all sums recorded anew at the next use"
+            "restore it, or delete it; all sums are then recorded again at the next use"
         ) from error
 
 
 def recorded(path: Path, folder: Path) -> FirstUse | None:
-    """Return what was recorded of the file `path` below `folder`, or None.
+    """Return the entry of the file `path` below `folder`, or None.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def recorded(path: Path, folder: Path) -> FirstUse | None:
 
 
 def record(path: Path, folder: Path, *, sha256: str, url: str) -> None:
-    """Record the file `path` below `folder`; an entry with the same sum stays as it is."""
+    """Record the file `path` below `folder`; an entry with the same sum stays unchanged."""
     key = path.relative_to(folder).as_posix()
     with locked(folder / f".{FILE_NAME}.lock"):
         checksums = _read(folder)
@@ -74,9 +74,9 @@ def record(path: Path, folder: Path, *, sha256: str, url: str) -> None:
 
 
 def check(digest: str, *, subject: str, name: str, command: str, pinned: str | None, entry: FirstUse | None) -> None:
-    """Compare a sum with the pinned one or, where none is pinned, with the recorded one.
+    """Compare a sum with the specified one or, if none is specified, with the recorded one.
 
-    `subject` names the file in the message, `name` the offer, `command` is what fetches it.
+    `subject` names the file in the message, `name` the offer, and `command` fetches the file.
 
     Raises
     ------
@@ -86,11 +86,11 @@ def check(digest: str, *, subject: str, name: str, command: str, pinned: str | N
     if pinned is not None and digest != pinned.lower():
         raise FetchError(
             f"{subject} is not the expected file: its sha256 is {digest}, the offer {name!r} expects {pinned.lower()}; "
-            f"`{command} --again` brings it anew. If that gives the same sum, the published file "
+            f"`{command} --again` fetches it again. If its sha256 is the same, the published file "
             "has changed: look for a newer version of the plugin that offers it"
         )
     if pinned is None and entry is not None and digest != entry.sha256:
         raise FetchError(
-            f"{subject} has changed: its sha256 is {digest}, recorded on {entry.date} was {entry.sha256}; "
-            f"`{command} --again` brings the published file anew and records what comes"
+            f"{subject} has changed: its sha256 is {digest}; on {entry.date} it was {entry.sha256}; "
+            f"`{command} --again` fetches the published file again and records its sha256"
         )

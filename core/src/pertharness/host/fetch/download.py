@@ -1,4 +1,4 @@
-"""Downloads that survive a break-off: what came is kept, the rest is asked for (RFC 9110, sections 13.1.5 and 14)."""
+"""Downloads that can be resumed: a received part is kept, and only the rest is requested (RFC 9110, 13.1.5 and 14)."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     import requests
 
 Progress = Callable[[int, "int | None"], None]
-"""Called with the bytes that are there and the bytes of the whole file, None where the server does not say."""
+"""Called with the number of received bytes and the size of the file, None if the server does not state it."""
 
 _PIECE = 1 << 16
 _HEADWAY = 1 << 20
-"""A try that brought this many new bytes is not counted as failed, so that a large file may break off often."""
+"""An attempt with this many new bytes does not count as failed, so that a large file may break off often."""
 _LONGEST_WAIT_S = 60.0
 _TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 _HEADERS = {
@@ -38,23 +38,23 @@ _HEADERS = {
 
 
 _FAULTS = (OSError, ValueError, http.client.HTTPException)
-"""What the libraries of the web raise: all of requests are OSErrors, urllib3's on addresses are ValueErrors."""
+"""Errors of the libraries: all of requests are OSErrors, urllib3's on addresses are ValueErrors."""
 _OWN_CERTIFICATES = (
-    "where a proxy or server has a certificate of its organisation, name the file of those to trust in "
-    "REQUESTS_CA_BUNDLE"
+    "if a proxy or server uses a certificate of your organisation, set REQUESTS_CA_BUNDLE to a file of the "
+    "certificates to trust"
 )
 _MOST_WORDS = 400
-"""Characters of an error that are shown: a server may send headers and numbers of any length."""
+"""Longest error that is shown, in characters: a server may send headers and numbers of any length."""
 _MOST_DIGITS = 18
-"""Of a length that a server may state; longer numbers fit into no file, and Python reads none of 5000 digits."""
+"""Most digits of a length that a server states; Python refuses to read 5000 digits."""
 
 
 class SourceError(FetchError):
-    """The source was not reached or did not give the file."""
+    """The source cannot be reached, or does not return the file."""
 
 
 class _BreakOff(FetchError):
-    """A try failed in a way that the next one may not."""
+    """An attempt failed for a reason that may not recur."""
 
     def __init__(self, message: str, wait_s: float = 0.0) -> None:
         super().__init__(message)
@@ -66,9 +66,9 @@ class Patience:
     """How often and how long to try."""
 
     tries: int = 5
-    """Failed tries in a row that end a download."""
+    """Failed attempts in a row that end a download."""
     backoff_s: float = 0.5
-    """Wait after the first failed try; doubled after each further one."""
+    """Wait after the first failed attempt; doubled after each further one."""
     connect_s: float = 15.0
     read_s: float = 60.0
 
@@ -77,11 +77,11 @@ PATIENCE = Patience()
 
 
 class _Note(BaseModel):
-    """What is known of a part file: which file it is a part of."""
+    """What is known about the file that a part belongs to."""
 
     url: str
     validator: str | None
-    """Strong ETag or Last-Modified; without one nobody can say that the rest belongs to the same file."""
+    """Strong ETag or Last-Modified; without one, it is unknown whether the rest belongs to the same file."""
     total: int | None
 
 
@@ -90,7 +90,7 @@ def _note_path(part: Path) -> Path:
 
 
 def _forget(part: Path) -> None:
-    """Delete a part before its note, so that no note ever stands beside bytes of another file."""
+    """Delete a part before its note, so that a note never belongs to bytes of another file."""
     part.unlink(missing_ok=True)
     _note_path(part).unlink(missing_ok=True)
 
@@ -105,10 +105,10 @@ def _read_note(part: Path, url: str) -> _Note | None:
 
 
 def download(url: str, part: Path, *, patience: Patience = PATIENCE, progress: Progress | None = None) -> None:
-    """Bring the file at `url` to `part`, going on with what an earlier call left there.
+    """Download the file at `url` to `part`, continuing what an earlier call left there.
 
-    What came is kept in `part` when the download ends early, with its validator in ``PART.json``; the caller takes the
-    whole file away with `take`.
+    If the download ends early, the received bytes stay in `part`, with their validator in ``PART.json``. The caller
+    moves the complete file away with `take`.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def _size(part: Path) -> int:
 
 
 def _attempt(session: requests.Session, url: str, part: Path, patience: Patience, progress: Progress | None) -> None:
-    """Request the file once, or the missing rest of it."""
+    """Request the file once, or its missing rest."""
     note = _read_note(part, url)
     start = _size(part) if note else 0
     if note and start == note.total:
@@ -173,13 +173,13 @@ def _ask(session: requests.Session, url: str, patience: Patience, start: int, no
             answers.pop_all()
             return response
     except requests.exceptions.SSLError as error:
-        message = f"{url} was not reached: {_cause(error)}"
-        if _innermost(error, ssl.SSLCertVerificationError):  # the next try would meet the same certificate
+        message = f"{url} cannot be reached: {_cause(error)}"
+        if _innermost(error, ssl.SSLCertVerificationError):  # another attempt would meet the same certificate
             raise SourceError(f"{message}; {_OWN_CERTIFICATES}") from error
         raise _BreakOff(message) from error
     except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-        raise _BreakOff(f"{url} was not reached: {_cause(error)}") from error
-    except (HTTPError, *_FAULTS) as error:  # requests lets some of those through that it is built on
+        raise _BreakOff(f"{url} cannot be reached: {_cause(error)}") from error
+    except (HTTPError, *_FAULTS) as error:  # requests does not wrap all errors of the libraries below it
         raise SourceError(f"{url} cannot be fetched: {_cause(error)}") from error
 
 
@@ -217,7 +217,7 @@ def _require_answer(response: requests.Response, url: str, part: Path, start: in
     if note is None or status not in (206, 416):
         raise SourceError(_said(response, url))
     _forget(part)
-    raise _BreakOff(f"{_said(response, url)}: not the rest of the file that was begun; it is begun anew")
+    raise _BreakOff(f"{_said(response, url)}: this is not the rest of the file; starting over")
 
 
 def _said(response: requests.Response, url: str) -> str:
@@ -241,9 +241,9 @@ def _validator(response: requests.Response) -> str | None:
 
 
 def _encoded(response: requests.Response, part: Path) -> bool:
-    """Return whether the body is compressed on the way, although it was asked for as it is.
+    """Return whether the body was compressed for transfer, although that was not requested.
 
-    Servers name the encoding of a file that *is* a gzip (Apache's AddEncoding); such a body is taken as it comes.
+    Some servers name the encoding of a file that *is* a gzip (Apache's AddEncoding); such a body is kept unchanged.
     """
     encoding = response.headers.get("Content-Encoding", "identity").lower()
     return encoding != "identity" and not part.stem.lower().endswith((".gz", ".tgz"))
@@ -254,12 +254,12 @@ def _length(response: requests.Response) -> int | None:
 
 
 def _number(text: str) -> int | None:
-    """Return a number of a header, None if it cannot be used."""
+    """Return a number of a header, None if it is not usable."""
     return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else None
 
 
 def _note_of(response: requests.Response, url: str, part: Path) -> _Note:
-    if _encoded(response, part):  # sizes of the compressed form say nothing of the file
+    if _encoded(response, part):  # the sizes are those of the compressed form
         return _Note(url=url, validator=None, total=None)
     return _Note(url=url, validator=_validator(response), total=_length(response))
 
@@ -284,25 +284,26 @@ def _receive(
     length = _length(response)
     short = length is not None and response.raw.tell() != length
     if short or (note.total is not None and done != note.total):
-        raise _BreakOff(f"{url} broke off after {done} of {note.total or 'unknown'} bytes")
+        raise _BreakOff(f"the download of {url} broke off after {done} of {note.total or 'unknown'} bytes")
 
 
 def _pieces(response: requests.Response, url: str, part: Path) -> Iterator[Any]:
-    """Yield the body in pieces; a connection that breaks is a break-off."""
+    """Yield the body in pieces; raise an error if the connection breaks."""
     from urllib3.exceptions import HTTPError
 
     try:
         yield from response.raw.stream(_PIECE, decode_content=_encoded(response, part))
     except (HTTPError, *_FAULTS) as error:
-        raise _BreakOff(f"{url} broke off: {_cause(error)}") from error
+        raise _BreakOff(f"the download of {url} broke off: {_cause(error)}") from error
 
 
 def _refuse_page(start: bytes, response: requests.Response, url: str) -> None:
-    """Refuse a web page before it takes the place of a part: a login, a consent, a hotel's network."""
+    """Refuse a web page, such as a login or consent page, before it replaces a part."""
     head = start[:200].lstrip().lower()
     if head.startswith((b"<!doctype html", b"<html")):
         kind = response.headers.get("Content-Type", "no content type")
         raise SourceError(
-            f"{url} gave a web page, not the file ({kind}; it begins with {start[:60].decode('utf-8', 'replace')!r}); "
-            "open the address in a browser to see what it asks for"
+            f"{url} returned a web page, not the file ({kind}; it begins with "
+            f"{start[:60].decode('utf-8', 'replace')!r}); "
+            "open the address in a browser to see what is needed"
         )

@@ -1,4 +1,4 @@
-"""The folder of published files: what is there is used, what is not is fetched."""
+"""The folder of published files: available files are used, missing ones are fetched."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ _STARTS = {
 
 @dataclass(frozen=True)
 class Place:
-    """Where the files of one offer lie."""
+    """The paths of the files of one offer."""
 
     source: RemoteFile
     name: str
     folder: Path
     command: str
-    """What fetches it, as a user types it."""
+    """The command that fetches the files."""
 
     @property
     def download(self) -> Path:
-        """The file as it is published."""
+        """The file as published."""
         return self.folder / self.name / self.source.filename
 
     @property
@@ -58,7 +58,7 @@ def default_folder() -> Path:
 
 
 def place_of(source: RemoteFile, name: str, folder: Path, command: str = "") -> Place:
-    """Return where the files of an offer lie; `command` is what fetches them where ``pertharness data fetch`` does not.
+    """Return the paths of an offer's files; `command` fetches them, by default ``pertharness data fetch``.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def fetch(
     source: RemoteFile, *, name: str, folder: Path, progress: Progress | None = None, again: bool = False,
     patience: Patience = PATIENCE, command: str = "",
 ) -> Path:  # fmt: skip
-    """Return the wanted local file, checked; fetch and unpack it if it is not there.
+    """Return the checked local file; fetch and unpack it if it is missing.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def fetch(
 
 
 def _use_local(place: Place) -> bool:
-    """Check and record a local file, fetched or put there by hand; return False if there is none."""
+    """Check and record a local file, fetched or put there by the user; return False if there is none."""
     path = next((path for path in (place.wanted, place.download) if path.is_file()), None)
     if path is None:
         return False
@@ -152,12 +152,12 @@ def _retrieve(place: Place, new: Path, progress: Progress | None, patience: Pati
     except ImportError as error:
         raise FetchError(
             f"fetching {place.name!r} needs a package that is not installed ({error}); "
-            f"pip install 'pertharness[fetch]', or put the file there by hand. {_by_hand(place)}"
+            f"pip install 'pertharness[fetch]', or put the file there yourself. {_by_hand(place)}"
         ) from error
     except SourceError as error:
         raise FetchError(f"{error}\n{_by_hand(place)}") from error
     take(part, new)
-    _check_kind(new, subject=f"what {url} gave", suffix=place.download.suffix)
+    _check_kind(new, subject=f"the file from {url}", suffix=place.download.suffix)
     digest = sha256_file(new)
     entry = None if again else recorded(place.download, place.folder)
     check(digest, subject=url, name=place.name, command=place.command, pinned=place.source.sha256, entry=entry)
@@ -171,8 +171,8 @@ def _unpack(place: Place, archive: Path, *, again: bool) -> None:
         extract_member(archive, place.source.member, place.wanted)
     except FetchError as error:
         raise FetchError(
-            f"{place.name!r} cannot be unpacked: {error}\n`{place.command} --again` brings the "
-            f"archive anew; or put a good copy there. {_by_hand(place)}"
+            f"{place.name!r} cannot be unpacked: {error}\n`{place.command} --again` fetches the "
+            f"archive again; or put a good copy there. {_by_hand(place)}"
         ) from error
     digest = _checked(place, place.wanted, again=again)
     record(place.wanted, place.folder, sha256=digest, url=place.source.url)
@@ -201,14 +201,12 @@ def _check_kind(path: Path, *, subject: str, suffix: str) -> None:
 def _by_hand(place: Place) -> str:
     """Return the advice on putting a file there by hand."""
     unpacked = "" if place.wanted == place.download else f" or, unpacked, as {place.wanted}"
-    return (
-        f"To go on without fetching: put the file of {place.source.url} as {place.download}{unpacked}; then run again."
-    )
+    return f"To continue without a download, save {place.source.url} as {place.download}{unpacked}, then rerun."
 
 
 @contextlib.contextmanager
 def _disk_explained(place: Place) -> Iterator[None]:
-    """Turn an error of the disk into a message; keep the bytes received so far."""
+    """Turn a disk error into a message; keep the bytes received so far."""
     try:
         yield
     except OSError as error:
@@ -218,7 +216,8 @@ def _disk_explained(place: Place) -> Iterator[None]:
             free = shutil.disk_usage(existing).free
             raise FetchError(
                 f"the disk is full: {error.strerror or error} while fetching {place.name!r} to {place.folder} "
-                f"({free} bytes free); what came so far is kept. Free some space {choice}, then run again to go on"
+                f"({free} bytes free); the part that was fetched is kept. Free some disk space {choice}, then "
+                "rerun to resume"
             ) from error
         raise FetchError(
             f"{error.filename or place.folder}: {error.strerror or error}, while fetching {place.name!r}; "

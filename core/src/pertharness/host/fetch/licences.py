@@ -1,4 +1,4 @@
-"""Licences of published files: which restrict use, and which of those the user has confirmed."""
+"""Licences of published files: which restrict use, and which the user has accepted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OPEN = re.compile(
 
 
 class Confirmation(BaseModel):
-    """What a user confirmed, and when."""
+    """A licence that the user accepted, and when."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,12 +41,12 @@ class _Confirmed(BaseModel):
 
 
 def restricts(licence: str) -> bool:
-    """Return whether a licence may restrict use: any that is not a known open one, ``unknown`` included."""
+    """Return whether a licence may restrict use: all except known open licences, including ``unknown``."""
     return not OPEN.fullmatch(re.sub(r"\s+", "-", licence.strip()).upper())
 
 
 def has_to_be_confirmed(file: RemoteFile, folder: Path) -> bool:
-    """Return whether a file's licence restricts use, and was not confirmed with these words yet.
+    """Return whether a file's licence restricts use and has not been accepted in these words.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def has_to_be_confirmed(file: RemoteFile, folder: Path) -> bool:
 
 
 def confirm(file: RemoteFile, folder: Path) -> None:
-    """Record that the user confirmed a file's licence, unless that is recorded already."""
+    """Record that the user accepted a file's licence, unless that is recorded already."""
     if not has_to_be_confirmed(file, folder):
         return
     folder.mkdir(parents=True, exist_ok=True)

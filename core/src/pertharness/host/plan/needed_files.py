@@ -42,7 +42,7 @@ class OfferFiles:
         """Return the files as inputs of a job; a file that is missing or damaged enters the key, and has no path."""
         return [
             Input(
-                WEIGHTS + each.declared.file.wanted, None, each.path if each.condition == "there" else None,
+                WEIGHTS + each.declared.file.wanted, None, each.path if each.condition == "available" else None,
                 each.identity(),
             )
             for each in self.files
@@ -52,10 +52,10 @@ class OfferFiles:
 def plan_files(planner: Planner, offered: Offered[ModelOffer] | Offered[EmbeddingOffer], dataset: str) -> OfferFiles:
     """Return the files of an offer on a dataset, examined once per plan.
 
-    Of a name that both the offer's and the dataset's card declare it is the dataset's file.
+    If the cards of the offer and of the dataset declare a file of the same name, it is the dataset's file.
     """
-    asked = (offered.plugin.ref.name, type(offered.offer).__name__, offered.offer.name, dataset)
-    if asked not in planner.offer_files:
+    memory_key = (offered.plugin.ref.name, type(offered.offer).__name__, offered.offer.name, dataset)
+    if memory_key not in planner.offer_files:
         source = find_offer(planner.registry.datasets, planner.recipe.datasets[dataset].offer, "dataset")
         taken = [file for file in source.offer.side_files if file.name in offered.offer.side_files]
         names = {file.name for file in taken}
@@ -64,9 +64,9 @@ def plan_files(planner: Planner, offered: Offered[ModelOffer] | Offered[Embeddin
         folder = default_folder() if declared else planner.store.root
         files = _judge([examine(each, folder, planner.store.root) for each in declared])
         made = tuple(_plan_side_file(planner, source, dataset, file.name) for file in taken if file.source is None)
-        planner.offer_files[asked] = replace(files, made=made)
-    found: OfferFiles = planner.offer_files[asked]
-    return found
+        planner.offer_files[memory_key] = replace(files, made=made)
+    offer_files: OfferFiles = planner.offer_files[memory_key]
+    return offer_files
 
 
 def _plan_side_file(planner: Planner, source: Offered[DatasetOffer], dataset: str, name: str) -> Input:
@@ -109,14 +109,16 @@ def files_of_params(
         if path is None:
             continue
         if not path.is_absolute() or not path.is_file():
-            what = "is not an absolute path" if not path.is_absolute() else "does not exist, or is not a file"
-            raise RecipeError(f"{where}: {name} is {str(path)!r}, which {what}; expected the absolute path of a file")
+            problem = "is not an absolute path" if not path.is_absolute() else "does not exist, or is not a file"
+            raise RecipeError(
+                f"{where}: {name} is {str(path)!r}, which {problem}; expected the absolute path of a file"
+            )
         inputs.append(planner.from_file(f"file {name}", path))
     return inputs
 
 
 def missing_here(planner: Planner, needs: Needs, files: OfferFiles) -> str | None:
-    """Return all that an offer lacks on this machine, or None."""
+    """Return everything that an offer lacks on this machine, or None."""
     hardware = missing_hardware(needs, planner.recipe.resources.device, planner.machine)
     return "; ".join(reason for reason in (hardware, files.lacks) if reason) or None
 

@@ -1,1 +1,1 @@
-"""What plugins offer, and whether they keep the contract. None is imported here."""
+"""The offers of plugins, and their conformance. No plugin is imported here."""

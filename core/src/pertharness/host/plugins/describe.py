@@ -1,4 +1,4 @@
-"""The cards of plugins: asked for in the plugins' own interpreters, and kept in the user's cache folder.
+"""The cards of plugins: requested in the plugins' own interpreters, and kept in the user's cache folder.
 
 A card is asked for as a job is carried out, sandboxed and with a limit of time, but it is no part of a run: what is
 kept is a memory, which may be deleted at any time. Its name is a hash of all that identifies a plugin and its state.
@@ -37,13 +37,13 @@ from pertharness.host.store.records import Store, read_status
 from pertharness.version import __version__
 
 TIMEOUT_S = 120.0
-"""For one card: imports of large libraries from a slow disk are in it."""
+"""Time limit of one card, which includes imports of large libraries from a slow disk."""
 _DESCRIBING = "describing-"
-"""Of folders in which cards are made, beside those that are kept."""
+"""Prefix of folders in which cards are made, next to the kept cards."""
 
 
 def cache_folder() -> Path:
-    """Return the folder of what is kept between commands: ``PERTHARNESS_CACHE``, or in the user's cache folder."""
+    """Return the folder of data kept between commands: ``PERTHARNESS_CACHE``, or in the user's cache folder."""
     import platformdirs
 
     named = os.environ.get("PERTHARNESS_CACHE") or platformdirs.user_cache_dir("pertharness")
@@ -51,15 +51,15 @@ def cache_folder() -> Path:
 
 
 def caches_of(plugin: Plugin) -> Path:
-    """Return the file in which a plugin's compile caches lie, if it left some when it was asked for its card."""
+    """Return the file with a plugin's compile caches, if its card job left any."""
     return _kept(_card_job(plugin).key) / CACHES
 
 
 def read_cards(plugins: Mapping[str, Plugin], *, isolation: str = "auto") -> dict[str, Card | Problem]:
     """Return the card of each plugin, or why there is none, by name.
 
-    Those that are not kept are asked for, several at a time, also where nothing can be kept. A card that failed is
-    asked for anew every time: the cause may lie outside the plugin.
+    Cards that are not kept are requested, several at a time, even if they cannot be kept. A card that failed is
+    requested again every time, because the cause may be outside the plugin.
 
     Parameters
     ----------
@@ -87,11 +87,11 @@ def read_cards(plugins: Mapping[str, Plugin], *, isolation: str = "auto") -> dic
 
 
 def _ask_all(nodes: Mapping[str, Node], executor: Executor) -> dict[str, Card | Problem]:
-    """Ask for cards in a folder beside the kept ones, or among temporary files if none can be made there."""
+    """Request cards in a folder next to the kept ones, or among temporary files if none can be made there."""
     try:
         with _working_folder(cache_folder()) as folder:
             return _ask(nodes, executor, folder)
-    except (OSError, StoreError):  # what does not lie in the cache folder is an error there, too
+    except (OSError, StoreError):  # what is missing in the cache folder is an error there, too
         with tempfile.TemporaryDirectory(prefix="pertharness-cards-") as folder:
             return _ask(nodes, executor, Path(folder))
 
@@ -133,7 +133,7 @@ def _is_kept(key: str, executor: Executor, sums: Sums | None = None) -> bool:
 
 
 def _keep(record: Path, key: str, executor: Executor) -> None:
-    """Move what a job left among the cards that are kept, where that can be done, unless another command was first."""
+    """Move a job's results to the kept cards, if possible and unless another command was first."""
     with contextlib.suppress(OSError):
         target = _kept(key)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -145,7 +145,7 @@ def _keep(record: Path, key: str, executor: Executor) -> None:
 
 @contextlib.contextmanager
 def _working_folder(parent: Path) -> Iterator[Path]:
-    """Yield a new folder inside another and remove it afterwards, with those left behind by killed commands."""
+    """Yield a new folder inside another and remove it afterwards, with those that killed commands left."""
     for path in [path for path in parent.glob(f"{_DESCRIBING}*") if path.is_dir()]:
         if stale_lease := take_lease(path.with_suffix(".lock")):
             remove_tree(path)

@@ -1,4 +1,4 @@
-"""The plugins, installed beside the harness or in environments, and what their cards offer. None is imported here."""
+"""The plugins, installed beside the harness or in environments, and their offers. No plugin is imported here."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Offer = TypeVar("Offer", DatasetOffer, EmbeddingOffer, ModelOffer, ScorerOffer, 
 
 
 FIRST = ("datasets", "baselines", "scorers")
-"""The plugins of this repository, whose names recipes and docs take as known."""
+"""The plugins of this repository, whose names recipes and docs use without a prefix."""
 
 
 @dataclass(frozen=True)
 class Offered(Generic[Offer]):
-    """An offer and the plugin that makes it."""
+    """An offer and its plugin."""
 
     plugin: Plugin
     offer: Offer
@@ -51,7 +51,7 @@ def open_registry(
     named: Mapping[str, Plugin] | None = None, failed: Sequence[Problem] = (), *, every_file: bool = False,
     isolation: str = "auto",
 ) -> Registry:  # fmt: skip
-    """Find the plugins and read their cards; those of plugins that are unchanged are kept.
+    """Find the plugins and read their cards; the cards of unchanged plugins are kept.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def open_registry(
     others = {name: plugin for name, plugin in registry.plugins.items() if name not in replaced}
     registry.plugins = others | dict(named or {})
     registry.problems = [*(problem for problem in registry.problems if problem.plugin not in replaced), *failed]
-    if registry.plugins.pop(CORE.name, None):  # its jobs would pass for the harness's own
+    if registry.plugins.pop(CORE.name, None):  # its jobs would look like the harness's own
         words = f"a plugin is called {CORE.name!r}, the name of the harness itself; give its entry point another one"
         registry.problems.append(Problem(CORE.name, "invalid", words))
     answers = read_cards(registry.plugins, isolation=isolation)
@@ -105,7 +105,7 @@ def find_plugins(folder: Folder | None = None, *, every_file: bool = False) -> t
 
 
 def _by_name(registry: Registry, offers: dict[str, Sequence[Offer]]) -> dict[str, Offered[Offer]]:
-    """Return the offers of one kind under the names that the registry promises, those of this repository first."""
+    """Return the offers of one kind under the names of the registry, those of this repository first."""
     order = sorted(offers, key=lambda plugin: (plugin not in FIRST, plugin))
     pairs = [(plugin, offer) for plugin in order for offer in offers[plugin]]
     count = Counter(offer.name for _, offer in pairs)
@@ -116,7 +116,7 @@ def _by_name(registry: Registry, offers: dict[str, Sequence[Offer]]) -> dict[str
 
 
 def look_up(offers: Mapping[str, Offered[Offer]], name: str) -> Offered[Offer] | None:
-    """Return the offer of ``NAME`` or ``PLUGIN/NAME``, also where the plugin's name is not needed."""
+    """Return the offer of ``NAME`` or ``PLUGIN/NAME``, even if the plugin's name is not needed."""
     plugin, _, bare = name.rpartition("/")
     offered = offers.get(name) or offers.get(bare)
     return offered if offered is not None and plugin in ("", offered.plugin.ref.name) else None

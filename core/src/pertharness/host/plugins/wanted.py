@@ -1,4 +1,4 @@
-"""The environments that a recipe wants: which to build before a run, and what went wrong with them."""
+"""The environments that a recipe needs: which to build before a run, and the problems of building them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def named_interpreters(recipe: Recipe) -> tuple[dict[str, Plugin], list[Problem]
 
 
 def build_wanted(recipe: Recipe, folder: Folder, say: Say) -> list[Problem]:
-    """Build the environments that the recipe names, and again those in use that are broken or outdated.
+    """Build the environments that the recipe names, and rebuild those in use that are broken or outdated.
 
-    One that fails is reported, and the others are built.
+    A failure is reported, and the others are built.
     """
     sources = {name: choice.plugin for name, choice in recipe.environments.items() if choice.plugin is not None}
     sources |= {name: name for name in outdated(folder) if name not in recipe.environments}
@@ -49,18 +49,18 @@ def try_build(name: str, source: str, folder: Folder, say: Say, *, guessed: bool
 
 
 def missing_plugins(recipe: Recipe, registry: Registry) -> list[str]:
-    """Return the plugins to look for where nobody offers a model of the recipe: named before its name, or as it is."""
+    """Return the plugins to look for if no plugin offers a model of the recipe: the prefix of its name, or the name."""
     names = {*registry.plugins, *(problem.plugin for problem in registry.problems)}
     absent = [spec for spec in recipe.models or () if look_up(registry.models, spec.full_name) is None]
     return [name for name in dict.fromkeys(spec.plugin or spec.name for spec in absent) if name not in names]
 
 
 def outdated(folder: Folder) -> list[str]:
-    """Return the plugins whose environment in use has to be built again before it can be used."""
+    """Return the plugins whose environment in use must be rebuilt before it can be used."""
     current = folder.all_current()
     return [name for name, built in current if built is None or fitness(folder, built)[0] != "ok"]
 
 
 def rebuild(folder: Folder, say: Say) -> list[Problem]:
-    """Build all environments again that are broken or outdated."""
+    """Rebuild all environments that are broken or outdated."""
     return [problem for name in outdated(folder) if (problem := try_build(name, name, folder, say))]

@@ -1,4 +1,4 @@
-"""Weights and side files that cards declare: where they lie, what is there, and bringing the others."""
+"""Weights and side files that cards declare: their paths, their condition, and their download."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pertharness.host.plugins.registry import Offered, Registry, look_up
 from pertharness.host.store.hashes import remembered_sha256
 from pertharness.host.text.did_you_mean import expected
 
-Condition = Literal["there", "missing", "damaged"]
+Condition = Literal["available", "missing", "damaged"]
 WithFiles = Offered[ModelOffer] | Offered[EmbeddingOffer] | Offered[DatasetOffer]
 
 
@@ -47,7 +47,7 @@ class Declared:
 
 @dataclass(frozen=True)
 class Found:
-    """What is there of a declared file.
+    """The condition of a declared file.
 
     Attributes
     ----------
@@ -62,12 +62,12 @@ class Found:
     reason: str = ""
 
     def identity(self) -> str:
-        """Return what enters a key: its content, also of a file that was here before, so that its records are found."""
+        """Return what enters a key: the sum of the file, even if it was removed, so that its records are found."""
         return self.sha256 or f"{self.condition}: {self.reason}"
 
 
 class LicenceError(FetchError):
-    """A file's licence restricts its use and has not been confirmed."""
+    """A file's licence restricts its use and has not been accepted."""
 
 
 def declared_by(registry: Registry, offered: WithFiles) -> list[Declared]:
@@ -130,12 +130,12 @@ def examine(declared: Declared, folder: Path, memory: Path) -> Found:
     place = declared.place(folder)
     if not place.wanted.is_file() and not place.download.is_file():
         entry = recorded(place.wanted, place.folder)
-        reason = f"needs the file {declared.title}, which is not here: {place.command}"
+        reason = f"needs the file {declared.title}, which is not available: {place.command}"
         return Found(declared, "missing", place.wanted, entry.sha256 if entry else "", reason)
     if has_to_be_confirmed(declared.file, folder):
         return Found(declared, "missing", place.wanted, reason=_unconfirmed(declared, place))
     try:
-        return Found(declared, "there", place.wanted, _checked(place, memory))
+        return Found(declared, "available", place.wanted, _checked(place, memory))
     except FetchError as error:
         return Found(declared, "damaged", place.wanted, reason=str(error))
 
@@ -156,15 +156,15 @@ def _checked(place: Place, memory: Path) -> str:
         If it differs from the fetched file or from the sum on the card.
     """
     entry = recorded(place.wanted, place.folder) if place.wanted.is_file() else None
-    if entry is None:  # put there by hand: taken up like a fetched one, without a network
+    if entry is None:  # put there by the user: recorded like a fetched file, without a network
         fetch(place.source, name=place.name, folder=place.folder, command=place.command)
         return remembered_sha256(place.wanted, memory)
     pinned = place.source.sha256 if place.wanted == place.download else None
     digest, size = remembered_sha256(place.wanted, memory), place.wanted.stat().st_size
     if size != entry.size and digest != pinned:
         raise FetchError(
-            f"{place.wanted} is not whole: it has {size} bytes, {entry.size} were recorded on {entry.date}; "
-            f"`{place.command} --again` brings it anew"
+            f"{place.wanted} is incomplete: it has {size} bytes, {entry.size} were recorded on {entry.date}; "
+            f"`{place.command} --again` fetches it again"
         )
     check(digest, subject=str(place.wanted), name=place.name, command=place.command, pinned=pinned, entry=entry)
     return digest
@@ -173,7 +173,7 @@ def _checked(place: Place, memory: Path) -> str:
 def bring(
     declared: Declared, folder: Path, *, accept: bool = False, again: bool = False, progress: Progress | None = None
 ) -> Path:
-    """Return the local file, checked; fetch it if it is not there.
+    """Return the checked local file; fetch it if it is missing.
 
     Parameters
     ----------
