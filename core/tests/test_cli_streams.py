@@ -57,7 +57,7 @@ def test_a_reader_that_is_gone_ends_a_command_in_silence_as_it_ends_cat(name: st
 def test_output_that_takes_no_more_is_an_error_with_words(name: str, folder: Path) -> None:
     done = shell('"$@" > /dev/full', folder, *COMMANDS[name])
     assert done.returncode == 1
-    assert done.stderr == "error: the disk is full; make room and run the same command again\n"
+    assert done.stderr == "error: the disk is full; free some disk space and rerun the same command\n"
 
 
 def test_a_limit_on_the_size_of_files_is_named(folder: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_run_goes_on_to_its_end_where_its_display_cannot_be_written(display: s
     del manifest["files"]  # so that verify says what it cannot compare
     (folder / "out" / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     done = shell(f'{live}"$@" 2>/dev/full', folder, "verify", "out")
-    assert (done.returncode, done.stdout.partition(":")[0]) == (0, "all is as it was recorded")
+    assert (done.returncode, done.stdout.partition(";")[0]) == (0, "no differences")
 
 
 def test_a_run_goes_on_to_its_end_when_its_terminal_is_gone(folder: Path) -> None:

@@ -121,7 +121,7 @@ def test_interpreter_and_lock_asked_for_stay_when_an_environment_is_built_again(
     second = shelf.envs.current("tiny")
     assert second is not None
     assert (second.wanted_python, second.cpu_only, second.folder) == (str(mine), True, first.folder)
-    assert "asked for with --cpu" in shelf.command("env", "show", "tiny").stdout
+    assert "requested with --cpu" in shelf.command("env", "show", "tiny").stdout
     assert build("tiny", shelf.envs) == second
     assert build("tiny", shelf.envs, cpu_only=False).cpu_only is False  # as the command says
     # A file that cannot be read: the plugin is still known, by what is built.
@@ -134,7 +134,7 @@ def test_interpreter_and_lock_asked_for_stay_when_an_environment_is_built_again(
         BuildError, match=r"built with --python '.*my-python', which no longer exists; name another: .* remove"
     ):
         build("tiny", shelf.envs)
-    assert build(str(path), shelf.envs).wanted_python == read_wheel(path).requires_python  # asked for anew
+    assert build(str(path), shelf.envs).wanted_python == read_wheel(path).requires_python  # the default again
 
 
 def test_a_python_that_is_too_old_for_the_harness_is_refused(shelf: Shelf) -> None:

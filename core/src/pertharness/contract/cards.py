@@ -212,7 +212,7 @@ class ScorerOffer(Offer):
     metrics: tuple[MetricOffer, ...] = ()
     tables: tuple[TableOffer, ...] = ()
     tasks: tuple[TaskKind, ...] = ("double", "single", "transfer")
-    """Kinds of task that it can score; it is not asked for others. ``transfer`` alone: only with references."""
+    """Kinds of task that it can score; it gets no others. ``transfer`` alone: only with references."""
     preload: tuple[str, ...] = ()
     """Modules of common libraries (`PRELOADED`) that take long to import: done once, before the processes of many jobs
     start. Others are not imported there."""

@@ -10,7 +10,7 @@ data, tables, lists and parameters are compared after the call, and a change mak
 Arguments
 ---------
 name
-    which of the plugin's offers is asked for
+    name of the requested offer of the plugin
 source
     file that the offer or the recipe named, fetched and checked; None if there is none
 file

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 DEMO = DatasetOffer(
     name="demo",
-    summary="a simulated CRISPRa screen of singles and doubles, made when asked for",
+    summary="a simulated CRISPRa screen of singles and doubles, generated on demand",
     reference="docs/data.md",
     licence="MIT",
     modality="crispra",

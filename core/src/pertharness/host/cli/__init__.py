@@ -26,25 +26,25 @@ COMMANDS = {
     "run": ("pertharness.host.cli.run", "Run a recipe, or every installed model, and write the leaderboard."),
     "reproduce": (
         "pertharness.host.cli.reproduce",
-        "Run a published benchmark, and print published beside measured.",
+        "Run a published benchmark and compare with the published numbers.",
     ),
-    "score": ("pertharness.host.cli.score", "Put predictions made elsewhere beside the baselines."),
+    "score": ("pertharness.host.cli.score", "Compare predictions made elsewhere with the baselines."),
     "predict": ("pertharness.host.cli.predict", "Predict perturbations that were never measured."),
     "split": ("pertharness.host.cli.split", "Write a split of a dataset's perturbations."),
     "data": ("pertharness.host.cli.data", "List, fetch, describe and check datasets."),
     "weights": ("pertharness.host.cli.weights", "List and fetch the weights and side files that models need."),
-    "prefetch": ("pertharness.host.cli.prefetch", "Fetch all that a recipe needs, for nodes without a network."),
+    "prefetch": ("pertharness.host.cli.prefetch", "Fetch everything a recipe needs, for nodes without a network."),
     "list": ("pertharness.host.cli.inspect", "List datasets, models, embeddings, scorers, recipes or runs."),
     "show": ("pertharness.host.cli.inspect", "Show a record: its job, how it ended, its log and files."),
-    "verify": ("pertharness.host.cli.verify", "Hash a run or a store again, and name what differs."),
-    "store": ("pertharness.host.cli.store", "Show what the store takes up, and remove what nobody needs."),
-    "tables": ("pertharness.host.cli.tables", "List or print the tables that a run has beside its leaderboard."),
+    "verify": ("pertharness.host.cli.verify", "Check the files of a run or a store against their checksums."),
+    "store": ("pertharness.host.cli.store", "Show the size of the store, and remove records no run needs."),
+    "tables": ("pertharness.host.cli.tables", "List the tables of a run, or print one."),
     "compare": ("pertharness.host.cli.compare", "Show what differs between two runs."),
-    "export": ("pertharness.host.cli.export", "Write each model's predictions of a run as h5ad."),
-    "check": ("pertharness.host.cli.check", "Hold a plugin against the conformance kit."),
+    "export": ("pertharness.host.cli.export", "Write each model's predictions in a run as h5ad."),
+    "check": ("pertharness.host.cli.check", "Check a plugin with the conformance kit."),
     "env": ("pertharness.host.cli.env", "Build, list, show and remove the environments of plugins."),
     "new": ("pertharness.host.cli.new", "Write a plugin package to start from."),
-    "doctor": ("pertharness.host.cli.doctor", "Show machine, store and plugins, and what is wrong with them."),
+    "doctor": ("pertharness.host.cli.doctor", "Show the machine, the store and the plugins, and their problems."),
 }
 
 PATIENCE_S = 2.0
@@ -131,7 +131,9 @@ def _carry_out() -> int:
         error.show(shown)
         return _say(shown.getvalue().rstrip("\n"), error.exit_code, "")
     except (click.Abort, KeyboardInterrupt):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Python drops our handler before it ends; one more would kill it
+        signal.signal(
+            signal.SIGINT, signal.SIG_IGN
+        )  # Python drops our handler before it ends; another signal would kill it
         return _say(STOPPED, 130, "")
     except RecipeError as error:
         return _say(str(error), 2)
@@ -149,7 +151,7 @@ def _carry_out() -> int:
 
 
 def _was_stopped(error: Exception) -> bool:
-    """Return whether Ctrl-C came while pydantic wrote JSON, which makes an error of its own of every exception."""
+    """Return whether Ctrl-C came while pydantic wrote JSON, because pydantic turns any exception into its own error."""
     if type(error).__name__ != "PydanticSerializationError" or "KeyboardInterrupt" not in str(error):
         return False
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -157,7 +159,7 @@ def _was_stopped(error: Exception) -> bool:
 
 
 def _stop_in_order() -> None:
-    """Let SIGTERM stop the command as Ctrl-C does, and several within a moment count as one: stopping is under way."""
+    """Let SIGTERM stop the command like Ctrl-C; several signals within a moment count as one."""
     last = -math.inf
 
     def interrupt(*_: Any) -> None:
@@ -167,38 +169,39 @@ def _stop_in_order() -> None:
             raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a shell's background job is not to hear Ctrl-C
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a shell's background job must ignore Ctrl-C
         signal.signal(signal.SIGINT, interrupt)
 
 
 def _bug(error: Exception) -> str:
-    """Keep the traceback of an error of ours, and say where."""
+    """Save the traceback of an internal error to a file, and return a message with its path."""
     import tempfile
     import traceback
 
     with tempfile.NamedTemporaryFile("w", prefix="pertharness-", suffix=".txt", delete=False) as file:
         file.write(f"{sys.argv}\n{''.join(traceback.format_exception(error))}")
     return (
-        f"{type(error).__name__}: {error}\nThis is a fault of pertharness; please report it with the file {file.name}"
+        f"{type(error).__name__}: {error}\nThis is a bug in pertharness; please report it and attach the file "
+        f"{file.name}"
     )
 
 
 def _say(message: str, code: int, before: str = "error: ") -> int:
-    """Print a message where it can be printed, and return the exit status."""
+    """Print a message if possible, and return the exit status."""
     print_error(f"{before}{message}")
     return code
 
 
 def _system_error(error: OSError) -> str:
-    elsewhere = "name a store with --store, or a folder for the run with --out, that can be written"
+    elsewhere = "name a writable store with --store, or a writable folder for the run with --out"
     hints = {
-        errno.ENOSPC: "the disk is full; make room and run the same command again",
-        errno.EDQUOT: "the user's quota of the disk is used up; make room and run the same command again",
-        errno.EFBIG: "larger than ulimit -f, or the file system, lets a file be; raise the limit and run it again",
+        errno.ENOSPC: "the disk is full; free some disk space and rerun the same command",
+        errno.EDQUOT: "the user's disk quota is used up; free some disk space and rerun the same command",
+        errno.EFBIG: "larger than ulimit -f or the file system allows; raise the limit and rerun the same command",
         errno.EROFS: f"the file system is read-only; {elsewhere}",
         errno.EACCES: f"permission denied; {elsewhere}",
-        errno.EEXIST: "is a file; expected a folder, or a name that is free",
-        errno.ENOTDIR: "a file is in the way of a folder of this path",
+        errno.EEXIST: "is a file; expected a folder, or a path that does not exist",
+        errno.ENOTDIR: "a folder of this path is a file",
         errno.ENAMETOOLONG: "the name is too long for this file system",
     }
     where = f"{str(error.filename)!r}: " if error.filename else ""

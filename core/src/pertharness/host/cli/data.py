@@ -54,7 +54,7 @@ def _origin(offer: DatasetOffer) -> str:
     """Return where the data come from."""
     if offer.source is not None:
         return urlsplit(offer.source.url).hostname or offer.source.url
-    return "a file of yours" if offer.takes_file else "built in"
+    return "your own file" if offer.takes_file else "built in"
 
 
 def _size(offer: DatasetOffer) -> str:
@@ -85,10 +85,10 @@ def list_command(folder: Path | None) -> None:
 
 @data.command("fetch")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@click.option("--again", is_flag=True, help="Fetch even if the file is there, and record its checksum anew.")
+@click.option("--again", is_flag=True, help="Fetch again even if the file exists, and record its new checksum.")
 @_FOLDER
 def fetch_command(names: tuple[str, ...], *, again: bool, folder: Path | None) -> None:
-    """Fetch published datasets; what is there already is checked and kept."""
+    """Fetch published datasets; files that exist already are checked and kept."""
     folder = folder or default_folder()
     offers = _offers()
     for name, offer in [(name, _offer(name, offers)) for name in names]:
@@ -105,10 +105,10 @@ def fetch_command(names: tuple[str, ...], *, again: bool, folder: Path | None) -
 def labels_command(file: Path, out: Path | None, **options: Any) -> None:
     """Write a draft of a label map: each label of FILE, what it is read as, and how often it occurs.
 
-    Correct the column "targets" (genes joined by +, control, or drop) and give it back with --label-map. Labels that
-    cannot be read are named in the column "reading", with the reason.
+    Correct the column "targets" (genes joined by +, control, or drop) and pass the file with --label-map. For labels
+    that cannot be read, the column "reading" has the reason.
     """
-    # What reads files belongs to a plugin, which is never imported here.
+    # A plugin reads the file, and plugins are never imported here.
     request = json.dumps(
         {"file": str(file.absolute()), "params": data_params(options), "out": str(out.absolute()) if out else None}
     )
@@ -123,7 +123,7 @@ def labels_command(file: Path, out: Path | None, **options: Any) -> None:
 @click.argument("name")
 @_FOLDER
 def info_command(name: str, folder: Path | None) -> None:
-    """Show where a dataset comes from and where it lies."""
+    """Show where a dataset comes from and where its files are."""
     offer = _offer(name, _offers())
     for key, value in _facts(name, offer, folder or default_folder()).items():
         echo(f"{key + ':':<20}{value}")

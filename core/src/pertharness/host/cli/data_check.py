@@ -1,4 +1,4 @@
-"""``pertharness data check``: what a screen is, how it was understood, and what it can show, on a page."""
+"""``pertharness data check``: one page on what a screen is, how it was understood, and what it can show."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _NARROW, _WIDE = 80, 100
 @data_options
 @store_option
 def check_command(dataset: str, *, as_json: bool, store: Path | None, **options: Any) -> None:
-    """Read a screen and show on a page what it is, how it was understood, and what it can show.
+    """Read a screen and print one page: what it is, how it was understood, and what it can show.
 
-    A file is looked at by its labels and, where it has more than 20 000 cells, the values of some 10 000 of these; a
-    run checks every cell. What cannot be used is an error, with the flag that helps.
+    All labels are read. Of more than 20 000 cells, the values of some 10 000 are read; a run checks every cell. Data
+    that cannot be used are an error, with the flag that helps.
     """
     import json
 
@@ -51,7 +51,7 @@ def check_command(dataset: str, *, as_json: bool, store: Path | None, **options:
 
 
 def _find_facts(dataset: str, params: dict[str, Any], store: Path | None) -> tuple[Facts, str]:
-    """Return the facts of a file as it is, or of a dataset on offer once it is loaded; and its name."""
+    """Return the facts of a file, or of a loaded dataset on offer, and its name."""
     from pertharness.data.containers import is_zarr
     from pertharness.host.cli.loading import find_record
     from pertharness.host.run.datasets import dataset_name
@@ -62,5 +62,5 @@ def _find_facts(dataset: str, params: dict[str, Any], store: Path | None) -> tup
     if path.is_file() or is_zarr(path):
         name = dataset_name(path)
         return read_facts(path, name, params), name
-    record = find_record(dataset, params, store)  # or the error that there is no such thing
+    record = find_record(dataset, params, store)  # or raise the error for an unknown name
     return facts_of_record(record.folder, list(record.notes)), record.name

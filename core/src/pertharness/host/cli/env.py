@@ -35,31 +35,31 @@ def _opened() -> Folder:
 def env() -> None:
     """Build, list, show and remove the environments of plugins.
 
-    They lie in the user's data folder, or where PERTHARNESS_ENVS says.
+    They are in the user's data folder, or in PERTHARNESS_ENVS.
     """
 
 
 @env.command()
 @click.argument("plugins", nargs=-1, metavar="[NAME|PATH|REQUIREMENT|GIT-URL]...")
-@click.option("--all", "everything", is_flag=True, help="Build again what is broken or outdated.")
-@click.option("--python", type=FILE, help="Interpreter to build with, in place of one that uv finds or brings.")
-@click.option("--cpu/--no-cpu", "cpu_only", default=None, help="Take the usual lock also where there is a GPU.")
-@click.option("--again", is_flag=True, help="Build also what is unchanged.")
+@click.option("--all", "everything", is_flag=True, help="Rebuild environments that are broken or outdated.")
+@click.option("--python", type=FILE, help="Interpreter to build with, instead of one that uv finds or downloads.")
+@click.option("--cpu/--no-cpu", "cpu_only", default=None, help="Use the CPU lock even if there is a GPU.")
+@click.option("--again", is_flag=True, help="Rebuild even if nothing has changed.")
 def build(plugins: tuple[str, ...], everything: bool, python: Path | None, cpu_only: bool | None, again: bool) -> None:
-    """Build the environments of plugins, and use them from now on; what is unchanged is used as it is.
+    """Build the environments of plugins, and use them from now on; unchanged ones are not built again.
 
-    A name means the plugin of an environment that is known, of a folder plugins/NAME, or of the package
-    pertharness-NAME. What is built again by its name, or with --all, gets the --python and --cpu that it had.
-    Exit status 1 if one could not be built.
+    A name can be the plugin of an existing environment, a folder plugins/NAME, or a package pertharness-NAME. An
+    environment that is rebuilt by its name, or with --all, keeps its --python and --cpu. Exit status 1 if one could not
+    be built.
     """
     from pertharness.contract.errors import BuildError
     from pertharness.host.environments.build import build as build_one
     from pertharness.host.plugins.wanted import rebuild
 
     if bool(plugins) == everything:
-        raise click.UsageError("name a plugin, or say --all for those that are broken or outdated")
+        raise click.UsageError("name a plugin, or pass --all for those that are broken or outdated")
     if python is not None and not python.is_file():
-        raise click.UsageError(f"--python {str(python)!r}: there is no such file; expected the path of an interpreter")
+        raise click.UsageError(f"--python {str(python)!r}: no such file; expected the path of an interpreter")
     folder = _opened()
     failed = len(rebuild(folder, _say)) if everything else 0
     for plugin in plugins:
@@ -79,7 +79,7 @@ def list_() -> None:
     folder = _opened()
     rows = environment_rows(folder)
     if not rows:
-        echo(f"no environments in {folder.root}; make one: pertharness env build NAME")
+        echo(f"no environments in {folder.root}; build one: pertharness env build NAME")
     for line in columns(rows):
         echo(line)
 
@@ -109,7 +109,7 @@ def _row(built: Environment, state: str, why: str) -> tuple[str, ...]:
 @env.command()
 @click.argument("name")
 def show(name: str) -> None:
-    """Show what the environment NAME is made of, with the version of every package."""
+    """Show how the environment NAME was made, with the version of every package."""
     from pertharness.contract.errors import BuildError
     from pertharness.host.environments.folder import fitness
 
@@ -124,10 +124,10 @@ def show(name: str) -> None:
     state, why = fitness(folder, current)
     facts = {
         "name": current.name,
-        "plugin": f"{current.distribution} {current.version}, module {current.module}", "asked for as": current.asked,
+        "plugin": f"{current.distribution} {current.version}, module {current.module}", "requested as": current.asked,
         "state": f"{state}: {why}" if why else state, "folder": str(folder.path_of(current)),
-        "Python": f"{current.python} of {current.interpreter}, asked for {current.wanted_python}",
-        "lock": current.lock + (", asked for with --cpu" if current.cpu_only else ""),
+        "Python": f"{current.python} of {current.interpreter}, requested: {current.wanted_python}",
+        "lock": current.lock + (", requested with --cpu" if current.cpu_only else ""),
         "built": f"{current.built}, in {current.seconds:g} s",
     }  # fmt: skip
     rows = [*facts.items(), *(("note", note) for note in current.notes)]
@@ -137,7 +137,7 @@ def show(name: str) -> None:
 
 @env.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@click.option("--old", "old_only", is_flag=True, help="Only those that are no longer in use.")
+@click.option("--old", "old_only", is_flag=True, help="Remove only those that are no longer in use.")
 def remove(names: tuple[str, ...], old_only: bool) -> None:
     """Remove environments; packages that others share stay in uv's cache."""
     for name in names:
@@ -148,9 +148,9 @@ def remove(names: tuple[str, ...], old_only: bool) -> None:
 @env.command()
 @click.argument("path", type=FILE, default=Path())
 @click.option("--python", help="Version of Python that the lock is for, e.g. 3.10.")
-@click.option("--upgrade", is_flag=True, help="Take the newest versions instead of those in the lock.")
+@click.option("--upgrade", is_flag=True, help="Use the newest versions instead of those in the lock.")
 def lock(path: Path, python: str | None, upgrade: bool) -> None:
-    """Write requirements.lock of the plugin in the folder PATH: what its pyproject.toml requires, and a worker."""
+    """Write requirements.lock of the plugin in the folder PATH: requirements of its pyproject.toml and of a worker."""
     from pertharness.host.environments.lockfile import write_lock
 
     echo(f"wrote {write_lock(path, python=python, upgrade=upgrade)}")

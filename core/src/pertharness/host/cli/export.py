@@ -21,7 +21,7 @@ _LONGEST = 200
 """Characters of a file's name before its ending; file systems take 255 bytes."""
 
 
-@click.command(short_help="Write each model's predictions of a run as h5ad.")
+@click.command(short_help="Write each model's predictions in a run as h5ad.")
 @click.argument("run", type=FILE)
 @click.argument("folder", type=FILE)
 @store_option
@@ -54,14 +54,14 @@ def export(run: Path, folder: Path, store: Path | None) -> None:
         written += 1
     echo(f"{written} prediction{'s' * (written != 1)} written to {folder}")
     if gone:
-        raise StoreError(f"predictions that are gone: {gone}; name the run's store with --store, or run it again")
+        raise StoreError(f"predictions that no longer exist: {gone}; name the run's store with --store, or rerun it")
 
 
 def _file_name(text: str) -> str:
-    """Return the name of a file for a prediction: letters that any system takes, and no more than it takes.
+    """Return the name of a file for a prediction: letters and a length that any system accepts.
 
-    Names that would be too long, or that begin as a hidden file or an option, end in the beginning of a hash of all
-    of the text, so that two of them stay two files.
+    Names that would be too long, or look like a hidden file or an option, end in a hash of the whole text, so that
+    different names stay different.
     """
     plain = re.sub(r"[^A-Za-z0-9._=+-]+", "_", text)
     if len(plain) > _LONGEST or plain.startswith((".", "-")):

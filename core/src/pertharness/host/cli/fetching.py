@@ -38,7 +38,7 @@ def shown_progress(name: str) -> Iterator[Progress]:
 
 
 def _lines(name: str, write: Callable[[str], None]) -> Progress:
-    """Return a progress that writes a line at each tenth, or each 100 MB where the whole is unknown."""
+    """Return a progress that writes a line at each tenth, or every 100 MB if the size is unknown."""
     last = -1
 
     def print_step(done: int, total: int | None) -> None:

@@ -1,4 +1,4 @@
-"""``pertharness list`` and ``pertharness show``: what there is, and the way back from a number to its files."""
+"""``pertharness list`` and ``pertharness show``: what is installed, and the files behind a number."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @click.command("list", short_help="List datasets, models, embeddings, scorers, recipes or runs.")
 @click.argument("what", type=click.Choice(["datasets", "models", "embeddings", "scorers", "recipes", "runs"]))
-@click.option("--folder", type=FILE, default=Path("runs"), show_default=True, help="Where the runs lie.")
+@click.option("--folder", type=FILE, default=Path("runs"), show_default=True, help="Folder of the runs.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the parameters too, with types, defaults and help.")
 def list_(what: str, folder: Path, *, verbose: bool) -> None:
     """List WHAT is installed, or the runs in a folder."""
@@ -39,7 +39,7 @@ def list_(what: str, folder: Path, *, verbose: bool) -> None:
         rows = _offers(registry, what)
         parameters = {name: offered.offer for name, offered in getattr(registry, what).items()} if verbose else {}
     if not rows:
-        echo(f"no {what}" + (f" in {folder}" if what == "runs" else "; a plugin brings them: pip install one"))
+        echo(f"no {what}" + (f" in {folder}" if what == "runs" else "; pip install a plugin that offers them"))
     for row, line in zip(rows, columns(rows), strict=True):
         echo(line)
         for more in _parameters(parameters[row[0]]) if row[0] in parameters else ():
@@ -99,9 +99,9 @@ def columns(rows: Iterable[Sequence[str]]) -> list[str]:
 @click.option("--log", "whole_log", is_flag=True, help="Print the whole log, not only its end.")
 @store_option
 def show(key: str, whole_log: bool, store: Path | None) -> None:
-    """Show the record whose key starts with KEY: a number's way back to job, log and files.
+    """Show the record whose key starts with KEY: the job, log and files behind a number.
 
-    The keys of a run stand in its costs.csv and manifest.json; --dry-run prints them too.
+    The keys of a run are in its costs.csv and manifest.json; --dry-run prints them, too.
     """
     records = Store.existing(store)
     stage, full = records.find(key)

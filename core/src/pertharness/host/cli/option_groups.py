@@ -1,4 +1,4 @@
-"""Options of a command under headings in its help, where a command has many."""
+"""Group the options of a command in its help under headings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HEADING = "pertharness_heading"
 
 
 class GroupedCommand(click.Command):
-    """A command whose help lists its options by heading; those on how a file is read stand in `data check` alone."""
+    """A command whose help lists its options by heading; only `data check` lists those on how a file is read."""
 
     lists_reading = False
     """Whether the help lists the options on how a file is read, and does not name the command that does."""

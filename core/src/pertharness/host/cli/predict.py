@@ -1,4 +1,4 @@
-"""``pertharness predict``: what a model expects of perturbations that were never measured."""
+"""``pertharness predict``: predict perturbations that were never measured."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def predict(
 ) -> None:
     """Fit a model to all of a screen and predict QUERIES, whether or not they were measured.
 
-    Beside the prediction stand the model's errors on perturbations of the screen that were held out: it and the usual
-    baseline are benchmarked on the screen first. Exit status 1 if a job failed, 2 for a wrong label or model.
+    First, the model and the usual baseline are benchmarked on held-out perturbations of the screen, and their errors
+    are printed. Exit status 1 if a job failed, 2 for a wrong label or model.
     """
     from pertharness.host.cli.reporter import CommandReporter
     from pertharness.host.cli.shared_options import running_resources

@@ -61,7 +61,7 @@ def _table(commands: str) -> str:
 
 
 def _usage(option: click.Option) -> str:
-    """Return the names of an option, with what it takes."""
+    """Return the names of an option, with its value."""
     names = " / ".join(f"`{name}`" for name in [*option.opts, *option.secondary_opts])
     if option.is_flag or option.count:
         return names

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         "--all",
         "everything",
         is_flag=True,
-        help="Every installed model, on the demo data unless --data names others: the default without RECIPE.",
+        help="Run every installed model, on the demo data or on --data; the default without RECIPE.",
     ),
     click.option("--data", "files", type=FILE, multiple=True, help="A screen as h5ad; repeatable."),
     click.option(
@@ -49,13 +49,13 @@ if TYPE_CHECKING:
         "tasks",
         multiple=True,
         type=click.Choice(["double", "single"]),
-        help="Held-out doubles, unseen singles; repeatable.",
+        help="Held-out doubles or unseen singles; repeatable.",
     ),
-    click.option("--demo", is_flag=True, help="The embedded demo data in place of every dataset of RECIPE."),
+    click.option("--demo", is_flag=True, help="Use the embedded demo data instead of the datasets of RECIPE."),
     click.option("--seeds", help="Split seeds: 1-5 or 1,3,7."),
     click.option("--models", help="Models, comma-separated: no_change,linear[k=4]."),
     click.option("--scorers", help="Scorers, comma-separated."),
-    click.option("--split", type=FILE, help="A split's JSON in place of drawn splits."),
+    click.option("--split", type=FILE, help="Use the split in this JSON file instead of drawing splits."),
     calibrate_option,
 )
 @data_options
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 @output_options
 @headed(
     "Running",
-    click.option("--dry-run", is_flag=True, help="Show the plan, with what is there already, and stop."),
+    click.option("--dry-run", is_flag=True, help="Show the plan and what the store already has, and stop."),
     click.option("--build", is_flag=True, help="Build the environments that are missing, broken or outdated."),
 )
 @running_options
@@ -84,8 +84,8 @@ def run(
 ) -> None:
     """Run RECIPE (TOML), or else every installed model on the demo data, and write the leaderboard to runs/NAME/.
 
-    RECIPE is a file, or the name of a recipe that pertharness brings, such as ahlmann-eltze-2025-double.
-    What is in the store already is not done again; a run that was stopped goes on where it stopped.
+    RECIPE is a file, or the name of a recipe from a plugin, such as ahlmann-eltze-2025-double. Results in the store are
+    reused; the same command resumes an interrupted run.
     Exit status: 0 all done or skipped, 1 something failed, 2 a usage or recipe error.
     """
     if recipe is not None and (everything or options["files"] or options["split"] or options["tasks"]):
@@ -93,7 +93,7 @@ def run(
             "a recipe names its own data, tasks and splits: leave out --all, --data, --task and --split"
         )
     if recipe is not None and recipe.suffix == ".h5ad":
-        raise click.UsageError(f"a recipe is a TOML file; for a screen say: pertharness run --all --data {recipe}")
+        raise click.UsageError(f"a recipe is a TOML file; for a screen, run: pertharness run --all --data {recipe}")
     if options["split"] is not None and options["seeds"] is not None:
         raise click.UsageError("--split names one split, which has no other seeds: leave out --seeds")
     if recipe is None and options["demo"]:
@@ -145,7 +145,7 @@ def carry_out_run(
 
 
 def end_run(*finished: Finished | None) -> None:
-    """Exit 2 if the file of a dataset leaves a choice to the user, else 1 if something failed in one of the runs."""
+    """Exit 2 if a dataset's file needs a choice by the user, else 1 if something failed in one of the runs."""
     ended = [run for run in finished if run is not None]
     if any(run.undecided for run in ended):
         sys.exit(2)
@@ -179,7 +179,7 @@ def foresee(node: Node, needs: list[str]) -> str:
 
 
 def print_finished(finished: Finished, registry: Registry, *, verbose: bool = False) -> None:
-    """Print the leaderboard, what went wrong, and where the files are."""
+    """Print the leaderboard, the failures, and the paths of the files."""
     from rich.console import Console
 
     from pertharness.host.run.prepare import describe_problem

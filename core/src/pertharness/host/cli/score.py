@@ -1,4 +1,4 @@
-"""``pertharness score``: predictions made elsewhere, beside the baselines, with no plugin."""
+"""``pertharness score``: compare predictions made elsewhere with the baselines, without a plugin."""
 
 from __future__ import annotations
 
@@ -19,13 +19,17 @@ from pertharness.host.cli.shared_options import (
 )
 
 
-@click.command(cls=GroupedCommand, short_help="Put predictions made elsewhere beside the baselines.")
+@click.command(cls=GroupedCommand, short_help="Compare predictions made elsewhere with the baselines.")
 @click.argument("predictions", type=FILE)
 @click.option("--data", "file", type=FILE, required=True, help="The screen as h5ad.")
 @click.option("--split", type=FILE, required=True, help="The split's JSON; `pertharness split` writes one.")
 @click.option("--name", "model", required=True, help="Name of the model on the leaderboard.")
 @click.option(
-    "--task", "tasks", multiple=True, type=click.Choice(["double", "single"]), help="Default: what the split holds out."
+    "--task",
+    "tasks",
+    multiple=True,
+    type=click.Choice(["double", "single"]),
+    help="What the split holds out (default: detected).",
 )
 @click.option(
     "--prediction-kind",
@@ -67,8 +71,9 @@ def score(
 ) -> None:
     """Score PREDICTIONS, an h5ad with a row per perturbation, or cells of it: X log1p of counts per 10 000.
 
-    Genes may come in any order; labels are read as those of the screen. Cells of a perturbation are averaged, controls
-    left aside. A held-out perturbation that the file lacks is counted as not answered, never filled.
+    Genes can be in any order; labels are read like those of the screen. Cells of a perturbation are averaged, and
+    controls are ignored. A held-out perturbation that is not in the file counts as unanswered and is never filled. The
+    file is checked before any model runs. Exit status 2 if it cannot be used.
 
     The file is checked before any model runs. Exit status 2 if it cannot be used.
     """

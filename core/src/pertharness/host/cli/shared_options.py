@@ -19,19 +19,19 @@ _DATA = (
         help="Label of the unperturbed cells, or a pattern such as 'NTC*'; repeatable.",
     ),
     click.option("--label-map", type=FILE, help="CSV of label, targets: genes joined by +, control or drop."),
-    click.option("--separator", help="What joins the targets of a double in the labels; none: nothing does."),
+    click.option("--separator", help="Separator between the targets of a double in the labels; none: there is none."),
     click.option(
         "--guides",
         type=click.Choice(["together", "separate", "none"]),
-        help="Guides of one gene: one target, a perturbation each, or no guides but names.",
+        help="How to read guides of one gene: as one target, as separate perturbations, or as plain names.",
     ),
     click.option("--context-column", help="Column of obs that names the cell line."),
-    click.option("--context", help="Take only the cells of this context."),
+    click.option("--context", help="Use only the cells of this context."),
     click.option(
         "--only",
         multiple=True,
         metavar="COLUMN=VALUE",
-        help="Take only the rows that have the value in a column of obs: a dose, a time, a batch; repeatable.",
+        help="Use only the rows with this value in a column of obs: a dose, a time, a batch; repeatable.",
     ),
     click.option("--pool", multiple=True, metavar="COLUMN", help="Pool the doses, times, ... of a column; repeatable."),
     click.option("--level", type=click.Choice(["cells", "pseudobulk"]), help="What a row is."),
@@ -45,7 +45,7 @@ _DATA = (
     ),
     click.option("--gene-column", help="Column of var that names the genes."),
     click.option("--ensembl-column", help="Column of var that holds the Ensembl ids."),
-    click.option("--target-column", help="Column of var that has the names which the labels use for genes."),
+    click.option("--target-column", help="Column of var with the gene names that the labels use."),
     click.option("--layer", help="Layer to read in place of X; raw: adata.raw."),
     click.option("--modality-key", help="Modality of an h5mu file to read, such as rna."),
     click.option("--modality", type=click.Choice(["crispra", "crispri", "ko"]), help="What was done to the targets."),
@@ -63,28 +63,32 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 _RETRIED = click.Choice(["failed", "invalid", "timeout", "crashed", "skipped"])
 
 calibrate_option = click.option(
-    "--calibrate", is_flag=True, help="Place models between the reference and half of the cells against the other half."
+    "--calibrate",
+    is_flag=True,
+    help="Measure how well half of the cells predicts the other half, and place the models on that scale.",
 )
 
 _RUNNING = (
-    click.option("--jobs", type=_AT_LEAST_ONE, help="Worker processes at a time (default: the number of cores)."),
+    click.option(
+        "--jobs", type=_AT_LEAST_ONE, help="Number of parallel worker processes (default: the number of cores)."
+    ),
     click.option("--threads", type=_AT_LEAST_ONE, help="Threads of each job."),
-    click.option("--timeout", "timeout_s", type=_POSITIVE, help="Seconds that one job may take."),
-    click.option("--memory", "memory_mb", type=_POSITIVE, help="MB that one job may use."),
+    click.option("--timeout", "timeout_s", type=_POSITIVE, help="Time limit of one job in seconds."),
+    click.option("--memory", "memory_mb", type=_POSITIVE, help="Memory limit of one job in MB."),
     click.option("--device", help="Device of the models: cpu, cuda, cuda:1."),
     click.option(
         "--isolation",
         type=click.Choice(["auto", "landlock", "bwrap", "none"]),
-        help="What keeps models from the truth: auto (the default) takes the first of Landlock and bubblewrap that "
-        "`doctor` finds, and any record; a name makes anew what was made with less.",
+        help="Sandbox that keeps models from the truth. auto (the default): Landlock, else bubblewrap; all records are "
+        "used. A name: records made under less isolation are made again.",
     ),
-    click.option("--retry", multiple=True, type=_RETRIED, help="Make records that ended so again; repeatable."),
+    click.option("--retry", multiple=True, type=_RETRIED, help="Rerun the jobs that ended in this state; repeatable."),
 )
 _OUTPUT = (
     click.option(
         "--verbose", "-v", is_flag=True, help="Print all metrics, the costs and a line per job, not only the bar."
     ),
-    click.option("--quiet", "-q", is_flag=True, help="Print the leaderboard alone, no bar and no jobs."),
+    click.option("--quiet", "-q", is_flag=True, help="Print only the leaderboard, no bar and no jobs."),
 )
 
 data_options = headed(READING, *_DATA)

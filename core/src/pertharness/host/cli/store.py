@@ -1,4 +1,4 @@
-"""``pertharness store``: what the store takes up, and removing what nobody needs."""
+"""``pertharness store``: the size of the store, and the removal of records that no run needs."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
-@click.group(short_help="Show what the store takes up, and remove what nobody needs.")
+@click.group(short_help="Show the size of the store, and remove records no run needs.")
 def store() -> None:
-    """Show what the store takes up, and remove what nobody needs."""
+    """Show the size of the store, and remove records no run needs."""
 
 
-@store.command(short_help="Show what the store takes up.")
+@store.command(short_help="Show the size of the store.")
 @store_option
 def size(store: Path | None) -> None:
     """Show number and size of the records of each stage, of unfinished work and of caches."""
@@ -46,7 +46,7 @@ def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float 
     """Return an age such as ``30d`` in seconds."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([mhdw])", value or "")
     if value is not None and match is None:
-        raise click.BadParameter(f"{value!r} is no age; expected minutes, hours, days or weeks: 90m, 12h, 30d, 2w")
+        raise click.BadParameter(f"{value!r} is not an age; expected minutes, hours, days or weeks: 90m, 12h, 30d, 2w")
     return float(match[1]) * SECONDS[match[2]] if match else None
 
 
@@ -59,21 +59,22 @@ def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float 
     "older_s",
     callback=_seconds,
     metavar="AGE",
-    help="Remove only what ended so long ago: 90m, 12h, 30d, 2w.",
+    help="Remove only what ended at least this long ago: 90m, 12h, 30d, 2w.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be removed, and stop.")
 @store_option
 def prune(kept: tuple[Path, ...], older_s: float | None, dry_run: bool, store: Path | None) -> None:
     """Remove records and unfinished work that no kept RUN names, that are older than AGE, or both if both are given.
 
-    What a kept run names stays, and what a run in progress relies on; with all that these records were made from.
+    Records that a kept run or a run in progress needs are kept, with everything they were made from.
     """
     from pertharness.host.store.prune import prune as remove
     from pertharness.host.store.records import Store
 
     if not kept and older_s is None:
         raise click.UsageError(
-            "this would remove every record; say what stays: --keep RUN (a run's folder, or one of runs such as runs), "
+            "this would remove every record; choose what to keep: --keep RUN (a run's folder, or one of runs "
+            "such as runs), "
             "--older AGE (such as 30d), or both"
         )
     opened = Store.existing(store)

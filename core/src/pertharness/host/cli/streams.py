@@ -1,4 +1,4 @@
-"""The standard streams of a command: closed ones, ones that nobody reads any more, ones that take nothing more."""
+"""The standard streams of a command: closed streams, streams without a reader, and streams that cannot be written."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _UNREAD = 128 + 13
-"""What a shell shows of a program that SIGPIPE ended, as it ends cat, grep and ls."""
+"""The exit status that a shell shows for a program that SIGPIPE ended, such as cat, grep and ls."""
 
 
 def open_closed_streams() -> None:
     """Open the null device for each standard stream that is closed.
 
-    Else a file that is opened later would become standard output, and get what is printed.
+    Otherwise a file that is opened later would become standard output, and receive the printed text.
     """
     for number, mode in enumerate(("r", "w", "w")):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
             name = ("stdin", "stdout", "stderr")[number]
             if getattr(sys, name) is None:
                 setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - to the end
@@ -59,22 +59,22 @@ def print_error(text: str) -> None:
 
 
 class _Narration:
-    """Standard error as a display writes it: where nothing more can be written, it goes silent, and the work goes on.
+    """Standard error for displays: if it can no longer be written, it goes silent, and the work goes on.
 
-    A reader that is gone is another matter: it ends the command, see `noticing_unread`.
+    A reader that has ended is different: it ends the command, see `noticing_unread`.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write a text, or nothing any more."""
+        """Write a text, unless the stream has failed."""
         with _going_silent(self._stream):
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Write out what is kept back."""
+        """Flush the stream, unless it has failed."""
         with _going_silent(self._stream):
             self._stream.flush()
 
@@ -84,7 +84,7 @@ class _Narration:
 
 @contextlib.contextmanager
 def _going_silent(stream: TextIO) -> Iterator[None]:
-    """Discard what a stream has to write, now and later, where it can write no more: a full disk, a terminal gone."""
+    """Discard the output of a stream, now and later, if it can no longer be written: a full disk, a closed terminal."""
     try:
         yield
     except BrokenPipeError:
@@ -101,12 +101,12 @@ def error_console() -> Console:
 
 
 def _discard(stream: TextIO) -> None:
-    """Discard what a stream has still to write, now and later."""
+    """Discard the pending and later output of a stream."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def echo(text: str, *, err: bool = False) -> None:
-    """Print a text of a plugin, a file or ours: what a terminal would obey, or cannot show, is seen escaped.
+    """Print a text; characters that control a terminal, or that it cannot show, are escaped.
 
     `err`: to standard error, for progress; if it cannot be written, the work goes on.
     """
@@ -115,17 +115,17 @@ def echo(text: str, *, err: bool = False) -> None:
 
 
 def echo_rendered(text: str) -> None:
-    """Print a text that was made for this terminal, colours and all, from parts that were escaped before."""
+    """Print a text that was made for this terminal, with colours, from parts that were escaped before."""
     click.echo(text, nl=False, color=True)
 
 
 class UnreadError(Exception):
-    """Raised where nobody reads what is printed: click takes a BrokenPipeError for itself, and exits with 1."""
+    """The reader of the output has ended. Not a BrokenPipeError, which click handles itself with exit status 1."""
 
 
 @contextlib.contextmanager
 def noticing_unread() -> Iterator[None]:
-    """Turn the error of a pipe that nobody reads, and the exit that rich makes of it, into an UnreadError."""
+    """Turn the error of a pipe without a reader, and the exit that rich makes of it, into an UnreadError."""
     try:
         yield
     except BrokenPipeError as error:
@@ -137,7 +137,7 @@ def noticing_unread() -> Iterator[None]:
 
 
 def end_unread() -> NoReturn:
-    """End this process as a Unix tool ends whose output nobody reads, such as in ``| head``: by SIGPIPE, in silence."""
+    """End this process silently by SIGPIPE, like a Unix tool whose output nobody reads, such as in ``| head``."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     os.kill(os.getpid(), signal.SIGPIPE)
-    os._exit(_UNREAD)  # where the signal is blocked
+    os._exit(_UNREAD)  # if the signal is blocked

@@ -1,4 +1,4 @@
-"""``pertharness tables``: what a run has beside its leaderboard."""
+"""``pertharness tables``: list and print the tables of a run."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from pertharness.host.text.csv_text import as_row
 from pertharness.host.text.did_you_mean import expected
 
 MOST = 200
-"""Rows that a terminal gets."""
+"""Most rows of a table on a terminal."""
 
 Row = Sequence[str]
 
 
-@click.command(short_help="List or print the tables that a run has beside its leaderboard.")
+@click.command(short_help="List the tables of a run, or print one.")
 @click.argument("run")
 @click.argument("name", required=False)
 @click.option("--dataset", help="Only rows of this dataset.")
@@ -34,7 +34,7 @@ Row = Sequence[str]
 def tables(run: str, name: str | None, dataset: str | None, model: str | None, as_csv: bool) -> None:
     """List the tables of RUN (a folder such as runs/demo, or its name under runs/), or print the table NAME.
 
-    On a terminal a table is laid out, elsewhere it is CSV.
+    On a terminal, the table is laid out; elsewhere, it is printed as CSV.
     """
     folder = folder_of_run(Path(run))
     entries: dict[str, Any] = read_manifest(folder).get("tables", {})
@@ -42,7 +42,7 @@ def tables(run: str, name: str | None, dataset: str | None, model: str | None, a
         if dataset or model or as_csv:
             raise click.UsageError("--dataset, --model and --csv are for one table: name it")
         rows = [(table, f"{entry['rows']} rows", entry["summary"]) for table, entry in entries.items()]
-        for line in columns(rows) or [f"no tables in {folder}; scorers that leave some bring them"]:
+        for line in columns(rows) or [f"no tables in {folder}: none of the scorers of the run makes one"]:
             echo(line)
         return
     if name not in entries:
@@ -72,7 +72,7 @@ def _select_rows(header: Row, rows: Iterator[Row], name: str, dataset: str | Non
     """
     position_of = {column: position for position, column in enumerate(header)}
     if model is not None and "model" not in position_of:
-        raise RecipeError(f"the table {name!r} is of the data, so it has no models; leave out --model")
+        raise RecipeError(f"the table {name!r} describes the data, so it has no models; leave out --model")
 
     def fits(row: Row) -> bool:
         if dataset is not None and row[position_of["dataset"]] != dataset:
@@ -84,7 +84,7 @@ def _select_rows(header: Row, rows: Iterator[Row], name: str, dataset: str | Non
 
 
 def _no_row(path: Path, dataset: str | None, model: str | None) -> str:
-    """Return a message on the dataset or model that a table has no row of, with those that it has."""
+    """Return a message for a dataset or model without rows in a table, with those that have rows."""
     present: dict[str, dict[str, None]] = {"dataset": {}, "model": {}}  # as sets, in the order of the table
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):

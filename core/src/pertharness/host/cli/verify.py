@@ -1,4 +1,4 @@
-"""``pertharness verify``: whether all that was recorded is still what it was."""
+"""``pertharness verify``: check that a run or a store is unchanged."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from pertharness.host.store.verify import Finding, Verifier
 
 
-@click.command(short_help="Hash a run or a store again, and name what differs.")
+@click.command(short_help="Check the files of a run or a store against their checksums.")
 @click.argument("path", metavar="[RUN|STORE]", type=FILE, required=False)
 @store_option
 def verify(path: Path | None, store: Path | None) -> None:
-    """Hash again all that RUN (a folder such as runs/demo, or its name under runs/) or STORE holds.
+    """Check all files of RUN (a folder such as runs/demo, or its name under runs/) or STORE against their checksums.
 
-    What is not as it was recorded is named, each thing in a line.
+    Each difference is printed on a line. For a run, its own files and every record behind it are checked; for a store,
+    or without an argument the usual store, every record.
 
-    Of a run: its own files, and every record that it was joined from. Of a store, or without an argument of the usual
-    one: every record. Compared are artefacts, inputs with the records and files that they came from, keys with jobs. Of
-    a run also status and job of each record with those that it was joined from; a store alone cannot tell whether what
-    a status says of isolation, cost or times was edited.
-    Exit status: 0 all is as recorded, 1 something differs.
+    The command checks artefacts, inputs against the records and files that they came from, and keys against jobs. For a
+    run, it also checks the status and the job of each record. A store alone cannot show whether isolation, cost or
+    times in a status were edited.
+    Exit status: 0 no differences, 1 something differs.
     """
     from pertharness.host.store.marker import MARKER
     from pertharness.host.store.records import Store
@@ -57,7 +57,7 @@ def verify(path: Path | None, store: Path | None) -> None:
 
 
 def _report(verifier: Verifier, findings: Iterable[Finding], n_records: int) -> int:
-    """Print what was found, with a line of progress on a terminal, and return the number of differences."""
+    """Print the findings, with a line of progress on a terminal, and return the number of differences."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     console = error_console()
@@ -66,7 +66,7 @@ def _report(verifier: Verifier, findings: Iterable[Finding], n_records: int) -> 
         console=console, transient=True,
     )  # fmt: skip
     n_different = 0
-    # The first versions of rich print a line where a bar that is switched off ends.
+    # Early versions of rich print a line when a disabled bar ends.
     with bar if console.is_terminal else contextlib.nullcontext():
         records = bar.add_task("records", total=n_records, read="")
         verifier.progress = lambda _: bar.update(
@@ -79,9 +79,9 @@ def _report(verifier: Verifier, findings: Iterable[Finding], n_records: int) -> 
         f"{_count(verifier.n_records, 'record')}, {_count(verifier.n_files, 'file')}, {verifier.n_bytes / 1e6:.1f} MB"
     )
     if n_different:
-        echo(f"{_count(n_different, 'difference')}; looked at {checked}")
+        echo(f"{_count(n_different, 'difference')}; checked {checked}")
     else:
-        echo(f"all is as it was recorded: {checked}")
+        echo(f"no differences; checked {checked}")
     return n_different
 
 
