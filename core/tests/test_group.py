@@ -293,7 +293,7 @@ print(end.state, end.type, end.message, "|", (launch.folder / "out" / "log.txt")
 @pytest.mark.parametrize(
     ("number", "words"),
     [(11, "crashed SIGSEGV the worker was ended by the signal SIGSEGV | \n"),
-     (9, "SIGKILL; this is how the system ends a process when memory runs out | \n")],
+     (9, "SIGKILL; the system does this to a process when memory runs out | \n")],
 )  # fmt: skip
 def test_a_signal_in_bubblewrap_has_its_name(number: int, words: str, wrapped: Callable[[str, bool], str]) -> None:
     assert words in wrapped(f"kill -{number} $$", True)

@@ -95,4 +95,4 @@ def test_what_is_missing_is_said(needs: Needs, device: str, expected: str | None
 
 def test_without_a_gpu_no_option_is_recommended() -> None:
     said = missing_hardware(Needs(cuda="12.1"), "cpu", Machine(ram_gb=64, disk_gb=100))
-    assert said == "needs a CUDA device; nvidia-smi shows none on this machine that may be used"
+    assert said == "needs a CUDA device; nvidia-smi shows no usable one on this machine"

@@ -137,9 +137,9 @@ def relabel(*labels: str) -> Callable[[h5py.File], None]:
 @pytest.mark.parametrize(
     ("labels", "unanswered", "words"),
     [
-        (["CEBPE+KLF1", "KLF1"], {"MYC+TP53": "why"}, "'KLF1' was not asked for"),
-        (["CEBPE+KLF1", "A+B"], {"MYC+TP53": "why"}, "'A+B' was not asked for"),
-        (["CEBPE+KLF1", "CEBPE+KLF1"], {"MYC+TP53": "why"}, "answered twice"),
+        (["CEBPE+KLF1", "KLF1"], {"MYC+TP53": "why"}, "'KLF1' was not requested"),
+        (["CEBPE+KLF1", "A+B"], {"MYC+TP53": "why"}, "'A+B' was not requested"),
+        (["CEBPE+KLF1", "CEBPE+KLF1"], {"MYC+TP53": "why"}, "duplicate query 'CEBPE+KLF1'"),
         (QUERIES, {"MYC+TP53": "why"}, "both answered and unanswered"),
     ],
 )
@@ -205,7 +205,7 @@ def link_within(file: h5py.File) -> None:
 def test_all_of_a_file_lies_in_it(alter: Callable[[h5py.File], object], prediction: Launch) -> None:
     change(prediction, alter)
     words = refusal(prediction)
-    assert "lie in another file" in words or "is a link" in words
+    assert "are in another file" in words or "is a link" in words
 
 
 def test_a_link_within_a_group_is_seen(prediction: Launch) -> None:
@@ -264,7 +264,7 @@ def test_groups_that_contain_each_other_come_to_an_end(prediction: Launch) -> No
 
 
 def test_reasons_are_for_queries_that_were_asked(prediction: Launch) -> None:
-    assert "'KLF1' was not asked for" in refusal(prediction, Claim(state="done", unanswered={"KLF1": "why"}))
+    assert "'KLF1' was not requested" in refusal(prediction, Claim(state="done", unanswered={"KLF1": "why"}))
 
 
 # --- embeddings
@@ -301,7 +301,7 @@ def test_genes_of_the_training_data_are_labels_where_genes_are_embedded(predicti
     write_embedding(pd.DataFrame(np.ones((2, 3)), index=genes[:2]), launch.folder / "embedding.h5ad")
     inspect_artefacts(launch, DONE)
     write_embedding(pd.DataFrame(np.ones((2, 3)), index=[genes[0], "A"]), launch.folder / "embedding.h5ad")
-    assert "'A' was not asked for" in refusal(launch)
+    assert "'A' was not requested" in refusal(launch)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -320,7 +320,7 @@ def test_an_embedding_holds_numbers(values: np.ndarray, value: float, embedding:
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
-        (["A", "B", "A"], "comes twice"), (["A", "B", "A+B"], "'A+B' was not asked for"),
+        (["A", "B", "A"], "duplicate label 'A'"), (["A", "B", "A+B"], "'A+B' was not requested"),
         (["A", "B"], "3 rows, and there are 2 labels"),
         (["A", "B", "MYC", "TP53"], "3 rows, and there are 4 labels"),
         (list("ABCDEFGHIJ"), "at most 7 texts"),
@@ -367,12 +367,12 @@ def reshape(*shape: int) -> Callable[[h5py.File], None]:
     [
         (reshape(1 << 45, 3), "X has the shape (35184372088832, 3)"),
         (reshape(7, 3), "X has 7 rows, and there are 3 labels"),
-        (reshape(3, 2), "columns that it has not: it has 2"),
-        (sparse_part("indices", [0, 1, -1]), "columns that it has not"),
-        (sparse_part("indices", [0.0, 1.0, 2.0]), "columns that it has not"),
-        (sparse_part("indices", [0, 1]), "not as many"), (sparse_part("indptr", [0, 1, 3]), "not as many"),
-        (sparse_part("indptr", [0, 1, 2, 4]), "do not begin"), (sparse_part("indptr", [1, 1, 2, 3]), "do not begin"),
-        (sparse_part("indptr", [0, 2, 1, 3]), "do not begin"),
+        (reshape(3, 2), "values outside its 2 columns"),
+        (sparse_part("indices", [0, 1, -1]), "values outside its"),
+        (sparse_part("indices", [0.0, 1.0, 2.0]), "values outside its"),
+        (sparse_part("indices", [0, 1]), "do not match"), (sparse_part("indptr", [0, 1, 3]), "do not match"),
+        (sparse_part("indptr", [0, 1, 2, 4]), "grow from 0"), (sparse_part("indptr", [1, 1, 2, 3]), "grow from 0"),
+        (sparse_part("indptr", [0, 2, 1, 3]), "grow from 0"),
         (sparse_part("data", np.ones(10)), "with (10,) values"),
         (sparse_part("data", np.ones((3, 1))), "with (3, 1) values"),
         (sparse_part("data", np.array([b"a", b"b", b"c"])), "values of the type |S1"),
@@ -389,7 +389,7 @@ def test_a_sparse_embedding_is_a_matrix_of_its_shape(
 @pytest.mark.parametrize("stage", ["cards", "embeddings", "scores", "datasets"])
 def test_only_a_prediction_leaves_queries_without_an_answer(stage: str, embedding: Launch) -> None:
     launch = embedding.model_copy(update={"job": embedding.job.model_copy(update={"stage": stage})})
-    assert "queries without an answer" in refusal(launch, Claim(state="done", unanswered={"A": "why"}))
+    assert "unanswered queries are named" in refusal(launch, Claim(state="done", unanswered={"A": "why"}))
 
 
 # --- datasets
@@ -402,7 +402,7 @@ def test_facts_of_a_dataset_are_an_object_with_its_size(content: str, tmp_path: 
     facts.write_text('{"n_obs": 5, "n_genes": 3, "level": "cells"}')
     inspect_artefacts(launch, DONE)
     facts.write_text(content)
-    assert "facts.json: it" in refusal(launch)
+    assert "facts.json: " in refusal(launch)
 
 
 # --- scores
@@ -449,7 +449,7 @@ def test_a_score_that_cannot_be_is_refused(row: list[str], words: str, scores: L
 
 def test_a_score_of_a_query_without_an_answer_is_none(scores: Launch) -> None:
     change(Launch(job=scores.job, folder=scores.job.inputs["prediction"].parent), relabel("CEBPE+KLF1"))
-    assert "'MYC+TP53', which the model may not have answered" in refusal(scores)
+    assert "'MYC+TP53'; expected a finite number, or NaN" in refusal(scores)
     tabulate(scores, ["MYC+TP53", "", "l2", "default", "", ""])
     inspect_artefacts(scores, DONE)
 

@@ -205,7 +205,7 @@ def test_only_the_harness_itself_is_trusted_with_everything(tmp_path: Path) -> N
 def test_what_a_kernel_leaves_open_is_said_of_each_record() -> None:
     assert left_open("landlock", 7, seccomp=True) == left_open("bwrap", 0, seccomp=True) == []
     assert [words.partition(":")[0] for words in left_open("landlock", 2, seccomp=False)] == [
-        "files of the user can be cut to nothing by path", "signals and abstract sockets of other processes",
+        "files of the user can be truncated by path", "signals and abstract sockets of other processes",
         "network, shared memory, times and modes of files",
     ]  # fmt: skip
 

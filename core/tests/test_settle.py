@@ -115,9 +115,9 @@ def second_name(path: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("put", "words"),
     [
-        (link_elsewhere, "cannot be read"), (second_name, "no plain file with one name"),
-        (lambda path, _: os.mkfifo(path), "no plain file"), (lambda path, _: path.mkdir(), "no plain file"),
-        (lambda path, _: None, "is not there"),
+        (link_elsewhere, "cannot be read"), (second_name, "not a plain file, or has hard links"),
+        (lambda path, _: os.mkfifo(path), "not a plain file"), (lambda path, _: path.mkdir(), "not a plain file"),
+        (lambda path, _: None, "is missing"),
     ],
     ids=["symbolic link", "hard link", "pipe", "folder", "nothing"],
 )  # fmt: skip
@@ -406,5 +406,5 @@ def test_a_file_that_takes_more_memory_than_there_is_is_the_jobs_fault(launch: L
     facts = launch.model_copy(update={"job": launch.job.model_copy(update={"stage": "datasets"})})
     (facts.folder / "facts.json").write_text(" " * 200_000_000 + '{"n_obs": 5, "n_genes": 3}')
     inspect_apart(facts, Claim(state="done"))
-    with pytest.raises(ContractError, match="it is not what a worker writes: MemoryError"):
+    with pytest.raises(ContractError, match="not a file that a worker writes: MemoryError"):
         inspect_apart(facts, Claim(state="done"), memory=100_000_000)

@@ -33,7 +33,7 @@ RUDE: dict[str, tuple[str, str, list[str]]] = {
     "removes_its_job": (
         "shutil.rmtree(pathlib.Path.cwd().parent)",
         "crashed",
-        ["without an answer", "FileNotFoundError"],
+        ["without a result", "FileNotFoundError"],
     ),
     "speechless": ("raise Speechless", "failed", ["Speechless", "is not available"]),
     "speechless_skip": ("raise SpeechlessSkip", "skipped", ["is not available"]),

@@ -6,7 +6,7 @@ from misbehaving_base import make_card, predict  # noqa: F401 - hooks
 from pertharness import hookimpl
 
 STATE = "crashed"
-SAYS = ("exit status 0", "without an answer")
+SAYS = ("exit status 0", "without a result")
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""What goes to a watcher: jobs that one interpreter carries out, with their limits and what they may read."""
+"""The input of a watcher: jobs for one interpreter, with their limits and what they may read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pertharness.contract.stages import CONFINED, ON_DEVICE
 
 Mechanism = Literal["landlock", "bwrap", "none"]
 CORE = PluginRef(name="pertharness", module="pertharness", version="")
-"""Of jobs that the harness does itself; no plugin may be called so."""
+"""Plugin name of jobs that the harness does itself; no plugin may have it."""
 
 
 class _Strict(BaseModel):
@@ -43,9 +43,9 @@ class Launch(_Strict):
     timeout_s: float | None = None
     memory_mb: float | None = None
     temporary: Path | None = None
-    """A short name that the watcher gives to its home: names of sockets in it must not exceed 108 bytes."""
+    """A short name that the watcher gives to the job's home: paths of sockets in it may have at most 108 bytes."""
     caches: Path | None = None
-    """What is unpacked into its home before it starts, see `pertharness.host.execution.caches`."""
+    """Archive that is unpacked into the home before the job starts, see `pertharness.host.execution.caches`."""
     preload: tuple[str, ...] = ()
     """Modules that a warm worker imports before it forks the job's process."""
 
@@ -61,7 +61,7 @@ class Launch(_Strict):
 
     @property
     def reads_everything(self) -> bool:
-        """Whether the job may read all that the user may: data come from anywhere."""
+        """Whether the job may read everything that the user may, because data can come from anywhere."""
         return self.job.plugin == CORE or self.job.stage not in (*CONFINED, "scores")
 
 
@@ -98,7 +98,7 @@ def uses_gpu(job: Job) -> bool:
 
 
 def isolation_of(mechanism: Mechanism, abi: int, *, seccomp: bool, partial: list[str]) -> Isolation:
-    """Return the isolation of a job, as its status records it; `partial`: what lies open to a confined one."""
+    """Return the isolation of a job, as its status records it; `partial`: what a confined job could still reach."""
     if mechanism == "none":
         return Isolation()
     return Isolation(
@@ -107,10 +107,10 @@ def isolation_of(mechanism: Mechanism, abi: int, *, seccomp: bool, partial: list
 
 
 def left_open(mechanism: Mechanism, abi: int, *, seccomp: bool) -> list[str]:
-    """Return what this machine's kernel leaves open to every confined job, beside what the threat model names."""
+    """Return what this machine's kernel leaves open to every confined job, in addition to the threat model's list."""
     gaps = []
     if mechanism == "landlock" and abi < 3:
-        gaps.append("files of the user can be cut to nothing by path: the kernel's Landlock is older than ABI 3")
+        gaps.append("files of the user can be truncated by path: the kernel's Landlock is older than ABI 3")
     if mechanism == "landlock" and abi < 6:
         gaps.append("signals and abstract sockets of other processes: the kernel's Landlock is older than ABI 6")
     if mechanism != "none" and not seccomp:

@@ -1,4 +1,4 @@
-"""The command line of bubblewrap that gives a process what Landlock's rules would, in namespaces of its own."""
+"""The command line of bubblewrap: the rules of Landlock, in namespaces of the process."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pertharness.worker.landlock import Grants
 
 
 def bwrap_command(command: list[str], grants: Grants) -> tuple[list[str], tuple[int, ...]]:
-    """Return the command that runs another one in bubblewrap, and the descriptors that it has to inherit.
+    """Return the command that runs another command in bubblewrap, and the descriptors that it must inherit.
 
-    Network, processes and shared memory are those of new namespaces; files are bound, read-only but for those that
-    may be written.
+    Network, processes and shared memory are in new namespaces. Files are bound read-only, except those that may be
+    written.
     """
     program = shutil.which("bwrap") or "bwrap"
     wrapped = [program, "--die-with-parent", "--unshare-net", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
@@ -27,7 +27,7 @@ def bwrap_command(command: list[str], grants: Grants) -> tuple[list[str], tuple[
         if not path.startswith("/proc/") and path.startswith("/dev/nvidia"):
             wrapped += ["--dev-bind", path, path]
     for path in _existing(grants.write):
-        if Path(path).is_symlink():  # a short name of a folder that is bound itself; with all of / it is there already
+        if Path(path).is_symlink():  # a short name of a folder that is bound itself, or of all of /
             wrapped += [] if reads else ["--symlink", str(Path(path).readlink()), path]
         elif path != "/dev/shm":
             wrapped += ["--bind", path, path]
@@ -39,13 +39,13 @@ def bwrap_command(command: list[str], grants: Grants) -> tuple[list[str], tuple[
 
 
 def _existing(paths: tuple[str, ...]) -> list[str]:
-    """Return the paths that are there and not made anew by bubblewrap."""
+    """Return the existing paths that bubblewrap does not make itself."""
     made = ("/proc/", "/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
     return [path for path in paths if not path.startswith(made) and path != "/" and Path(path).exists()]
 
 
 def _filter_file() -> int:
-    """Return a descriptor from which the filter can be read."""
+    """Return a descriptor to read the filter from."""
     read_end, write_end = os.pipe()
     os.write(write_end, seccomp.build_filter())
     os.close(write_end)

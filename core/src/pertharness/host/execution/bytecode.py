@@ -1,4 +1,4 @@
-"""Compiled sources of plugins, and of packages that are installed to be edited, whose folders no job may write."""
+"""Compile the sources of plugins and editable packages, because no job may write to their folders."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ PATIENCE_S = 600.0
 
 
 def compile_editable(python: Path | None = None, *, force: bool = False) -> None:
-    """Compile what changed of the sources that an interpreter's jobs may run as they were: plugins, editable packages.
+    """Compile the changed sources that an interpreter's jobs may run: those of plugins and editable packages.
 
-    Other packages are what an installer left, which nobody edits.
+    Other packages are as their installer left them.
 
     Parameters
     ----------

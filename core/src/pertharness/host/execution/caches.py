@@ -1,4 +1,4 @@
-"""Compile caches of a plugin's environment: filled by the job that asks for its card, which reads no data.
+"""Compile caches of a plugin's environment, filled by the job that returns its card, which reads no data.
 
 What `describe` leaves in ``~/.cache`` (numba, Triton, Inductor, CUDA, fonts of matplotlib) becomes an artefact of the
 card's record, `CACHES`; every later job of that plugin finds a copy of its own in its home. So no job can change what
@@ -22,33 +22,33 @@ from pertharness.host.execution.plain_files import open_plain
 
 CACHES = "caches.zip"
 IN_HOME = ".cache"
-"""In a home: where libraries keep what they may lose, see the XDG base directory specification."""
+"""Cache folder in a home, which libraries may lose (XDG base directory specification)."""
 LARGEST_MB = 500.0
-"""Of what is kept: every job of the plugin copies it."""
+"""Limit of the kept caches, because every job of the plugin copies them."""
 MOST_FILES = 20_000
-"""Of what is kept; Inductor leaves some hundred."""
+"""Limit of the kept caches; Inductor leaves some hundred files."""
 LONGEST_NAME = 2000
-"""Characters of a path below `IN_HOME`, so that it has less than PATH_MAX together with that of any job's home."""
+"""Longest path below `IN_HOME`, so that it stays below PATH_MAX in the home of any job."""
 VARIABLES = {
     "CUDA_CACHE_PATH": "nv", "TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton",
 }  # fmt: skip
-"""Variables of libraries that would else keep them elsewhere in the home, or where temporary files lie."""
+"""Variables of libraries that would otherwise put caches elsewhere in the home, or with temporary files."""
 OF_THE_USER = frozenset({
     "CUPY_CACHE_DIR", "HF_DATASETS_CACHE", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE",
     "JAX_COMPILATION_CACHE_DIR", "KERAS_HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR", "SCVI_HOME", "TFHUB_CACHE_DIR",
     "TORCH_EXTENSIONS_DIR", "TORCH_HOME", "TRANSFORMERS_CACHE", "TRITON_DUMP_DIR", "TRITON_HOME",
     "TRITON_OVERRIDE_DIR",
 })  # fmt: skip
-"""Variables that may name a folder of the user's, where no job can write; without them caches lie in the home."""
+"""Variables that may name a folder of the user, where no job can write; without them, caches are in the home."""
 
 
 def cache_variables(home: Path) -> dict[str, str]:
-    """Return where libraries keep what they compile: all in one folder of a job's home."""
+    """Return where libraries keep what they compile: all in one folder of the job's home."""
     return {name: str(home / IN_HOME / folder) for name, folder in VARIABLES.items()}
 
 
 def keep_caches(folder: Path) -> tuple[Path | None, str]:
-    """Pack the caches that a job left in its home into the file `CACHES` of its folder; its processes have ended.
+    """Pack the caches that an ended job left in its home into the file `CACHES` of its folder.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def keep_caches(folder: Path) -> tuple[Path | None, str]:
 
 
 def _pack(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
-    """Add a file without its time: two jobs that leave the same leave the same bytes."""
+    """Add a file without its time, so that equal files give equal bytes."""
     with os.fdopen(open_plain(path), "rb") as source, archive.open(entry, "w", force_zip64=True) as packed:
         while piece := source.read(1 << 20):
             packed.write(piece)
@@ -109,7 +109,7 @@ def lay_out_caches(caches: Path, home: Path) -> None:
 
 
 def _plain_files(cache: Path) -> Iterator[tuple[Path, int]]:
-    """Yield the files in a folder that are no links, with their bytes: one that leads out the watcher could follow."""
+    """Yield the plain files in a folder with their bytes; the watcher must not follow links."""
     if cache.parent.is_symlink():
         return
     for entry in walk(cache, unlock=True):

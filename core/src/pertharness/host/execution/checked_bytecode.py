@@ -1,4 +1,4 @@
-"""Compiled sources that are used only while the source is what they were made of.
+"""Compiled sources that are used only if the source has not changed.
 
 Usually Python goes by size and time of the source, to the second: a file that is edited twice within one, to the same
 size, would be run as it was first. With a hash of the source in it, the compiled file is compared with what is there.
@@ -19,11 +19,11 @@ from pathlib import Path
 CHECKED_HASH = 0b11
 """Flags of a compiled file with a hash of its source, which Python compares before it uses the file (PEP 552)."""
 HEADER = 16
-"""Bytes before the code: magic number, flags, and the hash."""
+"""Bytes before the code: magic number, flags and hash."""
 
 
 def compile_checked(packages: Iterable[Path], *, force: bool = False) -> None:
-    """Compile all modules of packages for this interpreter; what is compiled so already stays.
+    """Compile all modules of packages for this interpreter, unless they are compiled already.
 
     A compiled file of another kind is replaced. Where nothing may be written, all stays as it is; what cannot be
     compiled, Python says when it is imported.
@@ -43,12 +43,12 @@ def compile_checked(packages: Iterable[Path], *, force: bool = False) -> None:
 
 
 def compiled_path(source: Path) -> Path:
-    """Return where a worker looks for the compiled file: it has no environment variables that could say otherwise."""
+    """Return where a worker looks for the compiled file, without any environment variables that change this."""
     return source.parent / "__pycache__" / f"{source.stem}.{sys.implementation.cache_tag}.pyc"
 
 
 def is_current(compiled: Path, source: bytes) -> bool:
-    """Return whether a compiled file is of this interpreter, and is used only while the source is what it is now."""
+    """Return whether a compiled file is for this interpreter and is only used for the present source."""
     try:
         with compiled.open("rb") as file:
             header = file.read(HEADER)
@@ -58,7 +58,7 @@ def is_current(compiled: Path, source: bytes) -> bool:
 
 
 def _sources(package: Path) -> Iterator[Path]:
-    """Yield the sources of a package, also those in folders that are links, as imports go through them."""
+    """Yield the sources of a package, including those in linked folders, which imports follow."""
     if package.is_file():
         yield package
         return

@@ -1,4 +1,4 @@
-"""What a job's process says and prints itself, cut to the form and length in which a record keeps it."""
+"""The report and the output of a job's process, cut to the form and length of a record."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from pertharness.host.execution.plain_files import open_plain
 from pertharness.worker.job_run import LOG_TAIL
 
 LARGEST_CLAIM = 64_000_000
-"""Bytes of a claim that are read."""
+"""Largest size of a claim in bytes."""
 LARGEST_LOG = 64_000_000
-"""Bytes of a log that are kept, from its beginning; a file may pretend to be far longer than what is in it."""
+"""Bytes of a log that are kept, from its beginning; a sparse file can claim to be much longer than it is."""
 NAME_LIMIT = 200
-"""Characters of the name of an exception's class, or of a phase."""
+"""Longest name of an exception's class, or of a phase, in characters."""
 MOST_PHASES = 1000
-"""A job has about five."""
+"""Largest number of phases; a job has about five."""
 
 
 def read_claim(path: Path) -> Claim | None:
-    """Return what the worker says of its job; None where it says nothing that can be understood.
+    """Return the worker's report on its job; None if it is not valid.
 
     A worker of this version cuts its texts itself, but what a plugin's process wrote need not be of one; the message is
     cut with all others, where the job is settled.
@@ -58,12 +58,12 @@ def read_claim(path: Path) -> Claim | None:
 
 
 def _is_finite(phase: Phase) -> bool:
-    """Return whether what a phase cost can be written as JSON, and read again."""
+    """Return whether the cost of a phase can be written as JSON and read back."""
     return all(map(math.isfinite, (phase.wall_s, phase.cpu_s, phase.peak_rss_mb, phase.peak_gpu_mb or 0.0)))
 
 
 def take_log(launch: Launch) -> None:
-    """Copy the log, as the job's processes left it, beside what else stays; an empty one where it is no plain file."""
+    """Copy the log of the job's processes next to the other files; write an empty log if it is not a plain file."""
     target = launch.folder / LOG
     remove_tree(target)  # put there by a plugin that was not sandboxed
     with target.open("xb") as copied:
@@ -72,16 +72,16 @@ def take_log(launch: Launch) -> None:
         except (OSError, StoreError):  # removed, or replaced, by the plugin
             return
         with os.fdopen(descriptor, "rb") as file:
-            left = LARGEST_LOG
-            while left and (piece := file.read(min(1 << 20, left))):
+            n_bytes_left = LARGEST_LOG
+            while n_bytes_left and (piece := file.read(min(1 << 20, n_bytes_left))):
                 copied.write(piece)
-                left -= len(piece)
+                n_bytes_left -= len(piece)
             if file.read(1):
                 copied.write(b"\n[pertharness: the log was cut here, it grew too large]\n")
 
 
 def log_tail(launch: Launch) -> str:
-    """Return the end of the log that `take_log` left; nothing where there is none."""
+    """Return the end of the log that `take_log` copied; empty if there is none."""
     try:
         descriptor = open_plain(launch.folder / LOG)
     except (OSError, StoreError):

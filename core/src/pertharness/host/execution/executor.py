@@ -1,4 +1,4 @@
-"""Where jobs run: what the runner asks of an executor, be it this machine (`pertharness.host.execution.local`) or not.
+"""The interface of executors, which run jobs on this machine (`pertharness.host.execution.local`) or elsewhere.
 
 The runner keeps order, leases and commits. It never starts a process: it asks the executor for a seat for the job that
 is next, starts a batch of jobs like it there, and takes the events that the batch reports until it has ended. A job
@@ -20,7 +20,7 @@ from pertharness.host.store.leases import Lease
 
 @dataclass(frozen=True)
 class Event:
-    """What became of a job of a batch.
+    """What happened to a job of a batch.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Usage:
-    """What the job that a batch is at has taken so far.
+    """What the current job of a batch has used so far.
 
     Attributes
     ----------
@@ -54,10 +54,10 @@ class Usage:
 
 
 class Running(Protocol):
-    """A batch that was started."""
+    """A started batch."""
 
     def events(self) -> list[Event]:
-        """Return what happened since the last call, without waiting.
+        """Return the events since the last call, without waiting.
 
         Raises
         ------
@@ -67,33 +67,33 @@ class Running(Protocol):
 
     @property
     def is_alive(self) -> bool:
-        """Whether jobs of it may still run; False once all of its events were returned."""
+        """Whether jobs of the batch may still run; False once all of its events were returned."""
 
     @property
     def usage(self) -> Usage:
-        """What the present job has taken so far."""
+        """What the current job has used so far."""
 
 
 class Seat(Protocol):
-    """Room for one batch, and the hardware that its jobs need: kept until a batch is started, or it is given back."""
+    """A place for one batch, with the hardware that its jobs need; kept until it is used or released."""
 
     @property
     def gpu(self) -> str | None:
-        """The only GPU that the jobs may see, as ``CUDA_VISIBLE_DEVICES`` calls it; None: what the machine shows."""
+        """The only GPU that the jobs may see, as ``CUDA_VISIBLE_DEVICES`` calls it; None: all of the machine."""
 
     def start(self, batch: Batch, leases: Iterable[Lease]) -> Running:
-        """Start a batch; the leases of its jobs hold for as long as what watches them lives."""
+        """Start a batch; the leases of its jobs hold while the process that watches them lives."""
 
     def give_back(self) -> None:
-        """Let others have the seat."""
+        """Release the seat."""
 
 
 class Executor(Protocol):
-    """What jobs run on."""
+    """The place where jobs run."""
 
     @property
     def machine(self) -> Machine:
-        """What one job can have here; where machines differ, each figure of the largest."""
+        """The hardware that one job can have here; if machines differ, the largest of each figure."""
 
     @property
     def mechanism(self) -> Mechanism:
@@ -101,24 +101,24 @@ class Executor(Protocol):
 
     @property
     def least(self) -> Mechanism:
-        """What records must have been isolated by at least; those that were made with less are made again."""
+        """The least isolation that records must have; those with less are made again."""
 
     @property
     def n_free(self) -> int:
         """Number of batches that can be started now."""
 
     def offer(self, node: Node) -> Seat | None:
-        """Return a seat for jobs like this one; None where it has to wait until another batch ends."""
+        """Return a seat for jobs like this one; None if it must wait until another batch ends."""
 
     def wait(self, timeout_s: float) -> None:
-        """Wait until a batch has something to report, or some seconds."""
+        """Wait until a batch has an event, or for some seconds."""
 
     def close(self) -> None:
-        """End all that runs, and return once it has ended. The executor can be used again."""
+        """End all batches, and return once they have ended. The executor can be used again."""
 
 
 def read_event(message: dict[str, Any]) -> Event | None:
-    """Return the event that a watcher's message is; None of one that is none, such as what a job uses."""
+    """Return the event in a watcher's message; None if the message is not an event, such as a report of usage."""
     for kind in ("started", "ended", "left", "changed", "full"):
         if kind in message:
             return Event(kind, str(message[kind]), str(message.get("message", "")))

@@ -1,4 +1,4 @@
-"""Which job gets which GPU of this machine: one worker on each at a time, also where several runs share the store."""
+"""Assign GPUs of this machine to jobs: one worker per GPU, even if several runs share the store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pertharness.host.store.leases import Lease, take_lease
 
 @dataclass(frozen=True)
 class GpuClaim:
-    """The GPU that a batch has for itself, if any.
+    """The GPU that is reserved for a batch, if any.
 
     Attributes
     ----------
@@ -28,17 +28,17 @@ class GpuClaim:
     leases: tuple[Lease, ...] = ()
 
     def release(self) -> None:
-        """Let others have the GPU."""
+        """Release the GPU."""
         for lease in self.leases:
             lease.release()
 
 
 def claim_gpu(node: Node, gpus: tuple[Gpu, ...], folder: Path) -> GpuClaim | None:
-    """Return the smallest free GPU that is large enough for a job; None where it has to wait for one.
+    """Return the smallest free GPU that is large enough for a job; None if it must wait for one.
 
-    A job on ``cuda`` sees one GPU and calls it ``cuda``, so that its record does not depend on which it was; where the
-    user chose ``cuda:1`` it sees them all, as that is its name among all. Without a GPU that is large enough nothing is
-    claimed, and the job runs like the others: what it lacks was found before.
+    A job on ``cuda`` sees one GPU and calls it ``cuda``, so its record does not depend on which GPU that was. If the
+    user chose ``cuda:1``, the job sees all GPUs, because that is the name among all of them. If no GPU is large enough,
+    none is claimed and the job runs like the others; the missing hardware was found earlier.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def claim_gpu(node: Node, gpus: tuple[Gpu, ...], folder: Path) -> GpuClaim | Non
         return GpuClaim()
     fitting = [gpu for gpu in devices_of(node.job.device, gpus) if fits(gpu, node.gpu_gb)]
     for gpu in sorted(fitting, key=lambda gpu: gpu.memory_gb or 0.0):
-        # By machine: runs on several may share a store. A name may hold what no file name does.
+        # Per machine: runs on several may share a store. A GPU's name may contain characters that no file name has.
         path = folder / f"gpu-{platform.node()}-{sha256_text(gpu.id)[:16]}.lock"
         if lease := take_lease(path):
             return GpuClaim(gpu.id if node.job.device == "cuda" else None, (lease,))
@@ -61,5 +61,5 @@ def claim_gpu(node: Node, gpus: tuple[Gpu, ...], folder: Path) -> GpuClaim | Non
 
 
 def waits_too(node: Node, waiting: Node) -> bool:
-    """Return whether a job has to wait where another does, because it wants as large a GPU or a larger one."""
+    """Return whether a job must wait if another one waits, because it needs a GPU that is at least as large."""
     return node.gpu_gb is not None and waiting.gpu_gb is not None and node.gpu_gb >= waiting.gpu_gb

@@ -1,4 +1,4 @@
-"""The process of one or more jobs while it runs: its limits kept, its end and that of all that it started."""
+"""The process of one or more jobs while it runs: its limits and its end, with all processes that it started."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ from pertharness.host.execution.tree import descendants, end_all, resident_mb
 from pertharness.worker.job_run import DISK_FULL
 
 SAMPLE_S, SHARE = 0.05, 0.005
-"""Between two looks at the memory, at least; and what looking may cost, of the time that a job takes."""
+"""Shortest time between two measurements of memory, and the largest share of a job's time that they may take."""
 USAGE_S = 1.0
-"""Between two reports of time and memory."""
+"""Time between two reports of time and memory."""
 LOG_LIMIT = 64_000_000
-"""Bytes: more than anybody reads, and little beside the data."""
+"""Bytes of the log; more than anybody reads, and little compared with the data."""
 SHELL_SIGNALS = 128
-"""What bubblewrap, as shells do, adds to the number of a signal to have an exit status."""
+"""Added by bubblewrap, as by shells, to the number of a signal to get an exit status."""
 _APPEND = os.O_WRONLY | os.O_APPEND
 Excess = tuple[State, str, str]
 """State, type and message of a job that went over a limit."""
 
 
 class RunnerGoneError(Exception):
-    """The runner has ended: nothing may work on unseen."""
+    """The runner has ended, so all work must stop."""
 
 
 @dataclass
 class Group:
-    """The process of one or more jobs while it runs, and all that it starts."""
+    """The process of one or more jobs while it runs, and all processes that it starts."""
 
     control: socket.socket
-    """Closed by the other side where the runner has ended."""
+    """Socket that the runner closes when it ends."""
     report: Callable[[dict[str, Any]], None]
     """Sends a message to the runner."""
     launches: tuple[Launch, ...]
@@ -57,17 +57,17 @@ class Group:
     output: IO[bytes]
     keep: tuple[int, ...]
     parent: WarmWorker | None = None
-    """Whose child the process is, and which reports how it ended; None where it is the watcher's."""
+    """The parent of the process, which reports how it ended; None if that is the watcher."""
     began: int = 0
-    """Where in `output` its own words begin."""
+    """Position in `output` where its own output begins."""
     wrapped: bool = False
-    """Whether the process is bubblewrap, in which the job's runs."""
+    """Whether the process is bubblewrap, which runs the job's process."""
     peak_mb: float = 0.0
     rss_mb: float = 0.0
     reported: float = 0.0
 
     def wait(self) -> list[End | None]:
-        """Return how each job ended; None for one that the process did not come to."""
+        """Return how each job ended; None for a job that the process did not reach."""
         ends: list[End | None] = []
         for launch in self.launches:
             self.report({"started": launch.job.key})
@@ -85,7 +85,7 @@ class Group:
         return ends + [None] * (len(self.launches) - len(ends))
 
     def _until_end(self, launch: Launch, since: float, *, last: bool) -> tuple[Excess | None, int | None]:
-        """Watch the process until it ends, comes to the next job or goes too far."""
+        """Watch the process until it ends, reaches the next job, or exceeds a limit."""
         with _ending(self.pid) if self.parent is None else _answering(self.parent) as descriptor:
             pause = SAMPLE_S
             while True:
@@ -126,15 +126,15 @@ class Group:
         self._report_usage(launch, since)
 
     def _report_usage(self, launch: Launch, since: float) -> None:
-        """Send what a job has taken so far, now and then."""
+        """Send the usage of a job from time to time."""
         if time.monotonic() - self.reported > USAGE_S:
             self.reported = time.monotonic()
             self.report({"usage": launch.job.key, "seconds": self.reported - since, "rss_mb": self.rss_mb})
 
     def _excess(self, launch: Launch, since: float) -> Excess | None:
-        """Return state, type and message where a job is over one of its limits."""
+        """Return state, type and message if a job exceeds one of its limits."""
         if launch.timeout_s is not None and time.monotonic() - since >= launch.timeout_s:
-            message = f"not finished after {launch.timeout_s:g} s; raise --timeout, or see in the log where it hangs"
+            message = f"not finished after {launch.timeout_s:g} s; raise --timeout, or check in the log where it hangs"
             return "timeout", "Timeout", message
         if launch.memory_mb is not None and self.rss_mb > launch.memory_mb:
             used = f"used {self.rss_mb:.0f} MB of memory, the limit is {launch.memory_mb:.0f} MB"
@@ -147,16 +147,16 @@ class Group:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
         code, cpu_s, largest_mb = self._reap()
-        if sys.platform != "linux":  # nothing is adopted there: what stayed in the process group is ended
+        if sys.platform != "linux":  # no process is adopted there, so end those that stayed in the process group
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
         rest = end_all(self.keep)
-        with contextlib.suppress(OSError):  # what cannot be looked at is named where the job is settled
+        with contextlib.suppress(OSError):  # if this fails, settling the job reports it
             unlock_job(launch)
-        if rest.killed and not self.wrapped:  # bubblewrap ends all in its namespace itself, and some are its own
-            _add_to_log(launch, f"pertharness: {rest.killed} processes were left behind and are ended\n")
+        if rest.killed and not self.wrapped:  # bubblewrap ends all processes in its namespace; some are its own
+            _add_to_log(launch, f"pertharness: ended {rest.killed} processes that the job left behind\n")
         cost = Cost(wall_s=wall_s, cpu_s=cpu_s + rest.cpu_s, peak_rss_mb=max(self.peak_mb, largest_mb))
-        # It may have finished at the last moment, or have died of a library that ends badly after all was done.
+        # It may have finished at the last moment, or a library may have crashed after all work was done.
         if is_there(launch.folder / OUT / CLAIM):
             return End(cost, started)
         if excess:
@@ -164,13 +164,13 @@ class Group:
         return End(cost, started, "crashed", *self._death(launch, code), output=self._output())
 
     def _reap(self) -> tuple[int, float, float]:
-        """Return exit status, CPU seconds and largest size in MB of the process, which has ended or is about to."""
+        """Return exit status, CPU seconds and peak size in MB of the process, which has ended or is about to."""
         if self.parent is None:
             _, status, usage = os.wait4(self.pid, 0)
             cpu_s, largest = usage.ru_utime + usage.ru_stime, float(usage.ru_maxrss)
         else:
             end = self.parent.read()
-            if end is None:  # it ended, and took the process along
+            if end is None:  # it ended, and so did its child
                 return -signal.SIGKILL, 0.0, 0.0
             status, cpu_s, largest = int(end["status"]), end["cpu_s"], end["max_rss"]
         return os.waitstatus_to_exitcode(status), cpu_s, largest / (1e3 if sys.platform == "linux" else 1e6)
@@ -183,11 +183,11 @@ class Group:
             code = SHELL_SIGNALS - code
         if code < 0:
             name = signal.Signals(-code).name if -code in set(signal.Signals) else f"number {-code}"
-            hint = "; this is how the system ends a process when memory runs out" if name == "SIGKILL" else ""
+            hint = "; the system does this to a process when memory runs out" if name == "SIGKILL" else ""
             return name, f"the worker was ended by the signal {name}{hint}"
         words = last_line(_tail(launch.folder / OUT / LOG) + self._output())
-        last = f"; its last words: {words}" if words else ""
-        return "Exit", f"the worker ended with exit status {code} and without an answer{last}"
+        last = f"; its last output: {words}" if words else ""
+        return "Exit", f"the worker ended with exit status {code} and without a result{last}"
 
     def _output(self) -> str:
         return read_end(self.output, self.began)
@@ -195,7 +195,7 @@ class Group:
 
 @contextlib.contextmanager
 def _ending(pid: int) -> Iterator[int]:
-    """Yield a descriptor that is readable once a process has ended; -1 where the system has none."""
+    """Yield a descriptor that is readable once a process has ended; -1 if the system has none."""
     try:
         descriptor = os.pidfd_open(pid)
     except (AttributeError, OSError):
@@ -214,7 +214,7 @@ def _answering(worker: WarmWorker) -> Iterator[int]:
 
 
 def _note_start(launch: Launch, note: str) -> None:
-    """Write when a job started into its folder, for people who look; a job can close that folder."""
+    """Write the time at which a job started into its folder, for people; the job may have closed that folder."""
     try:
         write_text(launch.folder / "started.json", note, synced=False)
     except OSError as error:
@@ -223,8 +223,8 @@ def _note_start(launch: Launch, note: str) -> None:
 
 
 def _cut(log: Path) -> None:
-    """Keep the beginning of a log that grows without end: what the plugin prints next follows it."""
-    # In the worker's own mode: each side writes at what is then the end.
+    """Cut a log that grows without end to its beginning; further output is appended."""
+    # In the worker's append mode, each side writes at the current end.
     with contextlib.suppress(OSError, StoreError), os.fdopen(open_plain(log, _APPEND), "ab") as file:
         if os.fstat(file.fileno()).st_size > LOG_LIMIT:
             file.truncate(LOG_LIMIT // 2)
@@ -232,14 +232,14 @@ def _cut(log: Path) -> None:
 
 
 def _add_to_log(launch: Launch, line: str) -> None:
-    """Add a line to a log that nobody writes any more."""
+    """Add a line to a log that is complete."""
     log = launch.folder / OUT / LOG
     with contextlib.suppress(OSError, StoreError), os.fdopen(open_plain(log, _APPEND), "ab") as file:
         file.write(line.encode())
 
 
 def _tail(log: Path) -> str:
-    """Return the end of a log that nobody writes any more."""
+    """Return the end of a log that is complete."""
     try:
         descriptor = open_plain(log)
     except (OSError, StoreError):
@@ -249,11 +249,11 @@ def _tail(log: Path) -> str:
 
 
 def last_line(text: str) -> str:
-    """Return the last line that holds anything."""
+    """Return the last line that is not empty."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1][:300] if lines else ""
 
 
 def now() -> str:
-    """Return the time as records have it."""
+    """Return the time in the format of records."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""The hardware of a machine, and what it lacks of what a card says that a model needs."""
+"""The hardware of a machine, and what it lacks compared with the needs on a card."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pertharness.contract.cards import Needs
 
 _QUERY = ["nvidia-smi", "--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader,nounits"]
 _CUDA = re.compile(r"CUDA (?:UMD )?Version\s*:\s*([0-9]+(?:\.[0-9]+)*)")
-"""In what ``nvidia-smi`` prints at its head; newer drivers name the user-mode driver."""
+"""In the header of ``nvidia-smi``; newer drivers name the user-mode driver."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Machine:
-    """What jobs can have here.
+    """The hardware that jobs can have here.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ def read_machine(folder: Path) -> Machine:
 
 
 def missing_hardware(needs: Needs, device: str, machine: Machine) -> str | None:
-    """Return what a model needs and this machine, or the device that was chosen, lacks; None if nothing."""
+    """Return which needs of a model this machine or the chosen device does not meet; None if it meets all."""
     if needs.ram_gb > machine.ram_gb:
         return f"needs {needs.ram_gb:g} GB of memory; this machine has {machine.ram_gb:.0f} GB"
     if needs.disk_gb > machine.disk_gb:
@@ -75,21 +75,21 @@ def missing_hardware(needs: Needs, device: str, machine: Machine) -> str | None:
 
 
 def needs_gpu(needs: Needs) -> bool:
-    """Return whether a model cannot do without a GPU."""
+    """Return whether a model requires a GPU."""
     return needs.cuda is not None or needs.gpu_memory_gb > 0
 
 
 def _missing_gpu(needs: Needs, device: str, machine: Machine) -> str | None:
-    wanted = f"a CUDA device with {needs.gpu_memory_gb:g} GB" if needs.gpu_memory_gb else "a CUDA device"
+    required = f"a CUDA device with {needs.gpu_memory_gb:g} GB" if needs.gpu_memory_gb else "a CUDA device"
     if not machine.gpus:
-        return f"needs {wanted}; nvidia-smi shows none on this machine that may be used"
+        return f"needs {required}; nvidia-smi shows no usable one on this machine"
     if not device.startswith("cuda"):
-        return f"needs {wanted}; the device is {device!r}: use --device cuda"
+        return f"needs {required}; the device is {device!r}: use --device cuda"
     chosen = devices_of(device, machine.gpus)
     if not chosen:
-        return f"needs {wanted}; there is no {device!r}, this machine has {len(machine.gpus)}: cuda:0 and so on"
+        return f"needs {required}; there is no {device!r}, this machine has {len(machine.gpus)}: cuda:0 and so on"
     if not any(fits(gpu, needs.gpu_memory_gb) for gpu in chosen):
-        return f"needs {wanted}; the largest here has {max(gpu.memory_gb or 0.0 for gpu in chosen):.0f} GB"
+        return f"needs {required}; the largest here has {max(gpu.memory_gb or 0.0 for gpu in chosen):.0f} GB"
     if needs.cuda is not None and machine.cuda and _parts(machine.cuda) < _parts(needs.cuda):
         return f"needs CUDA {needs.cuda}; the driver here runs up to {machine.cuda}: update the driver"
     return None
@@ -102,7 +102,7 @@ def devices_of(device: str, machine_gpus: tuple[Gpu, ...]) -> tuple[Gpu, ...]:
 
 
 def fits(gpu: Gpu, memory_gb: float) -> bool:
-    """Return whether a GPU has so much memory, or does not tell."""
+    """Return whether a GPU has this much memory, or its memory is unknown."""
     return gpu.memory_gb is None or gpu.memory_gb >= memory_gb
 
 
@@ -111,7 +111,7 @@ def _parts(version: str) -> tuple[int, ...]:
 
 
 def find_gpus() -> tuple[Gpu, ...]:
-    """Return the GPUs that the NVIDIA driver shows; where ``CUDA_VISIBLE_DEVICES`` is set, those that it names."""
+    """Return the GPUs that the NVIDIA driver shows, limited to those in ``CUDA_VISIBLE_DEVICES`` if that is set."""
     shown = {}
     rows = [[part.strip() for part in line.split(",")] for line in _output(_QUERY).splitlines()]
     for index, uuid, *name, memory in (row for row in rows if len(row) >= 4):  # else words: "No devices were found"
@@ -124,8 +124,8 @@ def find_gpus() -> tuple[Gpu, ...]:
     for token in (part.strip() for part in visible.split(",")):
         meant = [gpu for index, gpu in shown.items() if token == index or (token and gpu.id.startswith(token))]
         if not meant and not token.startswith("MIG-"):
-            break  # as CUDA itself does: what follows an unknown name is not seen
-        # The user's own word for it: CUDA may number GPUs in another order than nvidia-smi.
+            break  # like CUDA: names after an unknown one are ignored
+        # The user's own name for it: CUDA may number GPUs in another order than nvidia-smi.
         named.append(Gpu(token, meant[0].name, meant[0].memory_gb) if meant else Gpu(token, "part of a GPU", None))
     return tuple(named)
 
@@ -136,7 +136,7 @@ def _driver_cuda() -> str:
 
 
 def _output(command: list[str]) -> str:
-    """Return what a command prints; nothing where there is no driver, or one that does not answer."""
+    """Return the output of a command; empty if there is no driver, or it does not answer."""
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
     except (OSError, subprocess.SubprocessError):

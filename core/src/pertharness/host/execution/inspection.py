@@ -1,4 +1,4 @@
-"""The last checks in a process of its own, which ends with whatever a file does to the libraries that read it."""
+"""The last checks in a process of their own, because a file may crash or hang the libraries that read it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from pertharness.host.execution.last_checks import inspect_artefacts, opens_arra
 from pertharness.host.execution.tree import die_with_parent
 
 TIME_S = 900.0
-"""For the files of one job: 2 GB, the prediction of 4000 perturbations of 60 000 genes, at 2 MB/s."""
+"""Time limit for the files of one job: 2 GB, the prediction of 4000 perturbations of 60 000 genes, at 2 MB/s."""
 MEMORY = 8_000_000_000
-"""Bytes that the checks may take: what is read at a time is bounded, what a library allocates for odd bytes is not."""
+"""Memory limit of the checks in bytes: reads are bounded, but a library's allocations for malformed bytes are not."""
 MOST_WORDS = 100_000
-"""Bytes of an error that are passed on."""
+"""Longest error in bytes that is passed on."""
 
 
 def inspect_apart(launch: Launch, claim: Claim, *, time_s: float = TIME_S, memory: int = MEMORY) -> None:
@@ -68,7 +68,7 @@ def inspect_apart(launch: Launch, claim: Claim, *, time_s: float = TIME_S, memor
 
 def _inspect_and_exit(launch: Launch, claim: Claim, answer: int, memory: int) -> NoReturn:
     """Write what is wrong, or nothing, and a line feed once all was checked; nobody else's code runs afterwards."""
-    gc.disable()  # it would write to all that is shared with the watcher
+    gc.disable()  # it would write to files that the watcher shares
     try:
         die_with_parent()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -89,7 +89,7 @@ def _inspect_and_exit(launch: Launch, claim: Claim, answer: int, memory: int) ->
 
 
 def _read(descriptor: int, deadline: float) -> tuple[str, bool]:
-    """Return what is written to a pipe until its other end is closed, and whether that was before a time."""
+    """Return what is written to a pipe until its other end is closed, and whether that was in time."""
     received = b""
     while select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))[0]:
         part = os.read(descriptor, 1 << 16)

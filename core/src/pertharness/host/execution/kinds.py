@@ -1,4 +1,4 @@
-"""Which jobs may be forked from one warm worker, and which start an interpreter of their own."""
+"""Which jobs may be forked from one warm worker, and which start their own interpreter."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pertharness.host.execution.nodes import Node
 def is_forked(node: Node, mechanism: Mechanism) -> bool:
     """Return whether a job is forked from a warm worker.
 
-    None that may use a GPU: CUDA writes below ``/proc/self``, which a warm worker cannot grant to processes that are
-    not there yet. None of several threads, which numpy's libraries start when they are imported. Where forks are
-    unsafe (macOS), or bubblewrap makes the namespaces, each starts an interpreter.
+    Not if it may use a GPU, because CUDA writes below ``/proc/self``, which a warm worker cannot grant to later
+    processes. Not if it has several threads, which numpy's libraries start at import. If forks are unsafe (macOS), or
+    bubblewrap makes the namespaces, each job starts an interpreter.
     """
     if not node.cheap or node.shares_process or uses_gpu(node.job) or node.job.threads > 1:
         return False
@@ -21,10 +21,10 @@ def is_forked(node: Node, mechanism: Mechanism) -> bool:
 
 
 def kind_of(node: Node) -> tuple[object, ...]:
-    """Return what jobs that may be forked from one warm worker have in common; of others their own key.
+    """Return what jobs have in common that may be forked from one warm worker; the job's own key for other jobs.
 
-    A model's jobs share one only on the same split: another split trains on what this one holds out, and a score job
-    reads the truth; neither may have passed through a process from which a model's is forked.
+    Jobs of a model share a warm worker only on the same split, because another split trains on what this one holds out,
+    and a score job reads the truth. Neither may have passed through a process from which a model's job is forked.
     """
     job = node.job
     if not node.cheap:

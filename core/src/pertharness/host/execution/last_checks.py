@@ -1,10 +1,11 @@
-"""The last checks of what a job left, read from its files: what the worker says of them may not be so."""
+"""The last checks of a job's results, made on the files themselves, because the worker's own report may be wrong."""
 
 from __future__ import annotations
 
 import csv
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,24 +28,24 @@ if TYPE_CHECKING:
 Refusal = Callable[[str], ContractError]
 """Makes the error that says what is wrong with a file."""
 MOST_LABELS = 50_000_000
-"""In one file: 30 times the cells of the largest screen."""
+"""Most labels in one file: 30 times the cells of the largest screen."""
 _OF_ODD_FILES = (
     ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError, csv.Error,
 )  # fmt: skip
-"""What h5py, numpy and csv raise about a file that is not what it should be."""
+"""What h5py, numpy and csv raise for a malformed file."""
 MOST_DIMENSIONS = 200_000
-"""Of an embedding: of one with a column for every gene, or every protein, of the largest annotations."""
+"""Largest number of dimensions of an embedding: one per gene or protein of the largest annotations."""
 VALUES_AT_A_TIME = 1 << 20
-"""Of an embedding, or of what belongs to its values."""
+"""Values of an embedding that are read at a time, and of the arrays that belong to them."""
 LONG_TEXT = 64_000_000
-"""Bytes: some 600 000 scores, which take half a gigabyte while they are checked."""
+"""Size of a text in bytes: some 600 000 scores, which need half a gigabyte while they are checked."""
 _PARTS = ("train", "val", "test")
 ROWS_AT_A_TIME = 256
-"""Of a prediction: 256 x 60 000 genes are 120 MB."""
+"""Rows of a prediction that are read at a time: 256 x 60 000 genes are 120 MB."""
 
 
 def inspect_artefacts(launch: Launch, claim: Claim) -> None:
-    """Check the files of a job that plugins have had their hands in.
+    """Check the files of a job that a plugin may have changed.
 
     Raises
     ------
@@ -52,7 +53,9 @@ def inspect_artefacts(launch: Launch, claim: Claim) -> None:
         If one of them breaks the contract of its stage, or is not what a worker of this version writes.
     """
     if claim.unanswered and launch.job.stage != "predictions":
-        raise ContractError(f"{launch.job.stage} {launch.job.name!r}: it names queries without an answer, and has none")
+        raise ContractError(
+            f"{launch.job.stage} {launch.job.name!r}: unanswered queries are named by a stage without queries"
+        )
     if launch.job.stage not in _CHECKS:
         return
     check, name = _CHECKS[launch.job.stage]
@@ -61,12 +64,12 @@ def inspect_artefacts(launch: Launch, claim: Claim) -> None:
         check(launch.folder / name, launch.job, claim, refuse)
     except ContractError:
         raise
-    except _OF_ODD_FILES as error:  # a plugin may put any bytes there, and the watcher lives on
-        raise refuse(f"it is not what a worker writes: {type(error).__name__}: {str(error)[:300]}") from None
+    except _OF_ODD_FILES as error:  # a plugin may write any bytes, and the watcher must go on
+        raise refuse(f"not a file that a worker writes: {type(error).__name__}: {str(error)[:300]}") from None
 
 
 def _inspect_prediction(path: Path, job: Job, claim: Claim, refuse: Refusal) -> None:
-    """Check that a prediction has the genes of its training data, queries that were asked, and values that can be."""
+    """Check that a prediction has the genes of its training data, the requested queries, and possible values."""
     queries = _queries(job)
     with _open(path, refuse) as file, _open_input(job.inputs["train"], refuse) as train:
         matrix, genes = file["X"], read_names(train["var"])
@@ -79,14 +82,14 @@ def _inspect_prediction(path: Path, job: Job, claim: Claim, refuse: Refusal) -> 
             raise refuse("its genes are not those of the training data, in their order")
         answered = set(labels)
         if len(answered) < len(labels):
-            raise refuse("a query is answered twice")
+            raise refuse(f"duplicate query {Counter(labels).most_common(1)[0][0]!r}")
         if extra := (answered | claim.unanswered.keys()) - set(queries):
-            raise refuse(f"{min(extra)!r} was not asked for")
+            raise refuse(f"{min(extra)!r} was not requested")
         if both := answered & claim.unanswered.keys():
             raise refuse(f"{min(both)!r} is both answered and unanswered")
         silent = [query for query in queries if query not in answered and query not in claim.unanswered]
         if silent:
-            raise refuse(f"{silent[0]!r} is neither answered nor is there a reason why not")
+            raise refuse(f"{silent[0]!r} is neither answered nor listed as unanswered with a reason")
         if matrix.shape != (len(labels), len(genes)):
             raise refuse(f"X has the shape {matrix.shape}")
         _check_values(matrix, labels, refuse)
@@ -106,20 +109,22 @@ def _check_values(matrix: h5py.Dataset, labels: list[str], refuse: Refusal) -> N
 
 
 def _inspect_embedding(path: Path, job: Job, claim: Claim, refuse: Refusal) -> None:
-    """Check that an embedding has rows for labels that were asked for, each once, and holds numbers."""
-    asked = _labels_asked(job, refuse)
+    """Check that an embedding has rows for requested labels only, each once, and holds numbers."""
+    requested = _requested_labels(job, refuse)
     with _open(path, refuse) as file:
         matrix = file["X"]
         shape = tuple(map(int, matrix.attrs["shape"] if hasattr(matrix, "keys") else matrix.shape))
-        if len(shape) != 2 or shape[0] > len(asked) or shape[1] > MOST_DIMENSIONS:  # before anything of it is read
-            raise refuse(f"X has the shape {shape}, expected at most {len(asked)} rows and {MOST_DIMENSIONS} columns")
-        names = read_names(file["obs"], limit=len(asked))
+        if len(shape) != 2 or shape[0] > len(requested) or shape[1] > MOST_DIMENSIONS:  # before anything of it is read
+            raise refuse(
+                f"X has the shape {shape}, expected at most {len(requested)} rows and {MOST_DIMENSIONS} columns"
+            )
+        names = read_names(file["obs"], limit=len(requested))
         if len(names) != shape[0]:
             raise refuse(f"X has {shape[0]} rows, and there are {len(names)} labels")
         if len(set(names)) < len(names):
-            raise refuse("a label comes twice")
-        if extra := set(names) - asked:
-            raise refuse(f"{min(extra)!r} was not asked for")
+            raise refuse(f"duplicate label {Counter(names).most_common(1)[0][0]!r}")
+        if extra := set(names) - requested:
+            raise refuse(f"{min(extra)!r} was not requested")
         values = _sparse_values(matrix, shape, refuse) if hasattr(matrix, "keys") else matrix
         if not is_number(values.dtype):
             raise refuse(f"X holds values of the type {values.dtype}, expected numbers")
@@ -128,7 +133,7 @@ def _inspect_embedding(path: Path, job: Job, claim: Claim, refuse: Refusal) -> N
                 raise refuse("it holds values that are not finite")
 
 
-def _labels_asked(job: Job, refuse: Refusal) -> set[str]:
+def _requested_labels(job: Job, refuse: Refusal) -> set[str]:
     """Return the labels that an embedding may have: the data's genes, or targets of split and queries, and control."""
     if job.options["kind"] == "gene":
         with _open_input(job.inputs["train"], refuse) as train:
@@ -141,20 +146,20 @@ def _labels_asked(job: Job, refuse: Refusal) -> set[str]:
 def _sparse_values(matrix: Any, shape: tuple[int, ...], refuse: Refusal) -> Any:
     """Return the values of a sparse matrix once its indices are those of a matrix of this shape.
 
-    What reads them puts values where the indices say, and does not look whether that is in the matrix.
+    Readers put values where the indices say, without checking that this is inside the matrix.
     """
     layout, values = matrix.attrs["encoding-type"], matrix["data"]
     if layout != "csr_matrix" or values.ndim != 1 or values.shape[0] > shape[0] * shape[1]:
         raise refuse(f"X is a {layout} of {shape[0]} x {shape[1]} with {values.shape} values")
     if matrix["indices"].shape != values.shape or matrix["indptr"].shape != (shape[0] + 1,):
-        raise refuse("the indices of X are not as many as its values and rows")
+        raise refuse(f"X has {values.shape[0]} values, and its indices or row starts do not match them")
     starts = matrix["indptr"][:]
     steps_back = (np.diff(starts.astype(np.int64)) < 0).any()
     if starts.dtype.kind not in "iu" or starts[0] != 0 or starts[-1] != values.shape[0] or steps_back:
-        raise refuse("the rows of X do not begin where others end")
+        raise refuse("the row starts of X are not whole numbers that grow from 0 to its number of values")
     for columns in _pieces(matrix["indices"]):
         if columns.dtype.kind not in "iu" or ((columns < 0) | (columns >= shape[1])).any():
-            raise refuse(f"X has values in columns that it has not: it has {shape[1]}")
+            raise refuse(f"X has values outside its {shape[1]} columns")
     return values
 
 
@@ -170,7 +175,7 @@ def _inspect_scores(path: Path, job: Job, claim: Claim, refuse: Refusal) -> None
     metrics = {(m["id"], variant) for m in job.options["offer"]["metrics"] for variant in m["variants"]}
     with _open_input(job.inputs["prediction"], refuse) as file:
         answered = {*read_strings(file["obs"]["perturbation"]), ""}
-    asked = {*_queries(job), ""}
+    requested = {*_queries(job), ""}
     seen = set()
     with path.open(newline="", encoding="utf-8") as lines:
         rows = csv.reader(lines)
@@ -180,11 +185,14 @@ def _inspect_scores(path: Path, job: Job, claim: Claim, refuse: Refusal) -> None
             if len(row) != len(COLUMNS):
                 raise refuse(f"a row has {len(row)} columns")
             perturbation, _, metric, variant, _, value = row
-            if (metric, variant) not in metrics or perturbation not in asked:
-                raise refuse(f"a score of {perturbation!r} for the metric {metric!r} ({variant!r}) was not asked for")
+            if (metric, variant) not in metrics or perturbation not in requested:
+                raise refuse(f"a score of {perturbation!r} for the metric {metric!r} ({variant!r}) was not requested")
             number = float(value) if value else math.nan
             if math.isinf(number) or (perturbation not in answered and not math.isnan(number)):
-                raise refuse(f"{value} for {metric!r} of {perturbation!r}, which the model may not have answered")
+                raise refuse(
+                    f"{value} for {metric!r} of {perturbation!r}; expected a finite number, or NaN for an "
+                    "unanswered query"
+                )
             if tuple(row[:-1]) in seen:
                 raise refuse(f"two values for {metric!r} ({variant!r}) of {perturbation!r}")
             seen.add(tuple(row[:-1]))
@@ -207,20 +215,20 @@ def _inspect_facts(path: Path, job: Job, claim: Claim, refuse: Refusal) -> None:
     """Check that the facts of a dataset are an object with its size."""
     facts = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(facts, dict) or any(not isinstance(facts.get(name), int) for name in ("n_obs", "n_genes")):
-        raise refuse("it has no n_obs and n_genes")
+        raise refuse("n_obs and n_genes are missing")
 
 
 def _refusal(job: Job, name: str) -> Refusal:
     where = f"plugin {job.plugin.name!r}, {job.stage} {job.name!r}: {name}"
 
-    def refuse(what: str) -> ContractError:
-        return ContractError(f"{where}: {what}")
+    def refuse(problem: str) -> ContractError:
+        return ContractError(f"{where}: {problem}")
 
     return refuse
 
 
 def _open(path: Path, refuse: Refusal) -> Any:
-    """Open an HDF5 file once nothing of it lies in another one, and it holds about as much as it declares."""
+    """Open an HDF5 file whose data are all in the file itself, and about as large as it declares."""
     file = _open_input(path, refuse)
     try:
         _check_group(file, refuse, set())
@@ -231,7 +239,7 @@ def _open(path: Path, refuse: Refusal) -> Any:
 
 
 def _open_input(path: Path, refuse: Refusal) -> Any:
-    """Open an HDF5 file that the harness wrote, or that was looked at when its own job ended."""
+    """Open an HDF5 file that the harness wrote, or that was checked when its own job ended."""
     import h5py
 
     try:
@@ -259,14 +267,14 @@ def _check_group(group: Any, refuse: Refusal, seen: set[int]) -> None:
 
 
 def _check_array(array: h5py.Dataset, refuse: Refusal) -> None:
-    """Check where the values of an array lie, and how many there are, before one is read."""
+    """Check where the values of an array are, and how many, before reading any."""
     if array.external or array.is_virtual:
-        raise refuse(f"the values of {array.name!r} lie in another file")
+        raise refuse(f"the values of {array.name!r} are in another file")
     declared = math.prod(array.shape or ()) * array.dtype.itemsize
     if declared > SMALL and declared > LARGEST_RATIO * array.id.get_storage_size():
         shape, held = " x ".join(map(str, array.shape)), in_units(array.id.get_storage_size())
         raise refuse(
-            f"{array.name!r} declares {shape} values ({in_units(declared)}), and the file holds {held} of them"
+            f"{array.name!r} declares {shape} values ({in_units(declared)}), but the file holds only {held} of them"
         )
 
 
@@ -281,7 +289,7 @@ def read_strings(column: Any, limit: int = MOST_LABELS) -> list[str]:
     Raises
     ------
     ValueError
-        If there are more than `limit` of them, however little room these take in the file.
+        If there are more than `limit` of them, however small they are in the file.
     """
     parts = [column["categories"], column["codes"]] if hasattr(column, "keys") else [column]
     for part in parts:
@@ -302,7 +310,7 @@ _CHECKS: dict[str, tuple[Callable[[Path, Job, Claim, Refusal], None], str]] = {
 
 
 def opens_arrays(launch: Launch) -> bool:
-    """Return whether a job's files are of HDF5, whose library is in C, or so long that they may fill the memory."""
+    """Return whether a job's files are HDF5, whose library is in C, or so long that they may fill the memory."""
     if launch.job.stage not in _CHECKS:
         return False
     name = _CHECKS[launch.job.stage][1]

@@ -15,18 +15,19 @@ from pertharness.host.execution.plain_files import open_plain
 from pertharness.host.store.records import JOB
 
 TRIED_WITH = "mechanism.txt"
-"""What isolated the last try of a job, beside what it left."""
+"""Names what isolated the last attempt of a job, next to the files of that attempt."""
 STRENGTH = {"none": 0, "landlock": 1, "bwrap": 2}
-"""Of mechanisms, for what was made with less than what is asked for."""
+"""Rank of mechanisms, to find attempts that were isolated by less than requested."""
 
 
 def lay_out(node: Node, work: Path, mechanism: Mechanism) -> None:
-    """Lay out the folder of a job; the scratch folder of an earlier, unfinished try is kept for resuming.
+    """Lay out the folder of a job; the scratch folder of an earlier, unfinished attempt is kept for resuming.
 
-    Not that of a try that was isolated by less: what it left there may come from where this one may not read.
+    The scratch folder is not kept if that attempt was isolated by less, because it may hold data that this one must not
+    read.
     """
     work.mkdir(parents=True, exist_ok=True)
-    unlock_folder(str(work))  # what was killed may have closed it
+    unlock_folder(str(work))  # a killed process may have closed it
     keeps = STRENGTH.get(_tried_with(work), 0) >= STRENGTH[mechanism]
     for path in work.iterdir():
         if path.name != SCRATCH or not keeps or not unlock_folder(str(path)):

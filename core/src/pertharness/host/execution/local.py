@@ -1,4 +1,4 @@
-"""The executor of this machine: a seat is a watcher in a process of its own, with a socket to it, and perhaps a GPU."""
+"""The executor of this machine: a seat is a watcher process with a socket to it, and perhaps a GPU."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from pertharness.host.store.leases import Lease
 
 @dataclass(eq=False)
 class Watcher:
-    """A process that watches jobs, and the end of the socket to it."""
+    """A process that watches jobs, and this end of the socket to it."""
 
     popen: subprocess.Popen[bytes]
     control: socket.socket
     output: IO[bytes]
     kind: str = ""
-    """Of its last batch, for which it may have a warm worker."""
+    """Kind of its last batch, for which it may have a warm worker."""
     batch: LocalBatch | None = None
-    """The one that it carries out."""
+    """The batch that it carries out."""
 
     def send(self, message: bytes, descriptors: list[int]) -> None:
         """Send a line, with open files.
@@ -50,19 +50,19 @@ class Watcher:
             If the process has ended.
         """
         try:
-            # What comes with the first bytes arrives with them; the rest of a long message follows.
+            # Data sent with the first bytes arrive with them; the rest of a long message follows.
             sent = socket.send_fds(self.control, [message], descriptors)
             self.control.sendall(message[sent:])
         except OSError:
             raise self.death() from None
 
     def death(self) -> PertharnessError:
-        """Return the error that says that the process has ended."""
+        """Return the error for a watcher that has ended."""
         words = read_end(self.output).strip()[-500:]
         return PertharnessError(f"the process that watches jobs has ended: {words}")
 
     def close(self) -> None:
-        """End the process and all that it started."""
+        """End the process and all processes that it started."""
         self.control.close()  # it ends its jobs when it sees this
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.popen.wait(timeout=20)
@@ -112,7 +112,7 @@ class LocalBatch:
         return event
 
     def end(self) -> None:
-        """Free the watcher and the GPU."""
+        """Release the watcher and the GPU."""
         self.is_alive = False
         self.watcher.batch = None
         self.claim.release()
@@ -120,18 +120,18 @@ class LocalBatch:
 
 @dataclass(eq=False)
 class LocalSeat:
-    """Room for a batch, see `pertharness.host.execution.executor.Seat`."""
+    """A place for a batch, see `pertharness.host.execution.executor.Seat`."""
 
     executor: LocalExecutor
     claim: GpuClaim
 
     @property
     def gpu(self) -> str | None:
-        """The only GPU that the jobs may see; None where they see what the user's own settings leave."""
+        """The only GPU that the jobs may see; None: those that the user's settings allow."""
         return self.claim.visible
 
     def start(self, batch: Batch, leases: Iterable[Lease]) -> LocalBatch:
-        """Start a batch in a watcher, if possible in one with a warm worker for it."""
+        """Start a batch in a watcher, if possible in one that has a warm worker for it."""
         watcher = self.executor.free_watcher(batch.kind)
         self.executor.offered.remove(self)
         watcher.kind, watcher.batch = batch.kind, LocalBatch(watcher, self.claim)
@@ -140,7 +140,7 @@ class LocalSeat:
         return watcher.batch
 
     def give_back(self) -> None:
-        """Let others have the seat and its GPU."""
+        """Release the seat and its GPU."""
         self.executor.offered.remove(self)
         self.claim.release()
 
@@ -163,13 +163,13 @@ class LocalExecutor:
     least: Mechanism
     watchers: list[Watcher] = field(default_factory=list)
     offered: list[LocalSeat] = field(default_factory=list)
-    """Seats on which no batch was started yet."""
+    """Seats without a started batch."""
     _waiting: list[Node] = field(default_factory=list)
     """Nodes for which no GPU was free since the last wait."""
 
     @functools.cached_property
     def machine(self) -> Machine:
-        """What this machine has, looked at when it is first asked for."""
+        """The hardware of this machine, examined on first use."""
         return read_machine(self.folder)
 
     @property
@@ -189,7 +189,7 @@ class LocalExecutor:
         return self.offered[-1]
 
     def free_watcher(self, kind: str) -> Watcher:
-        """Return a watcher that carries out nothing, the one that did a batch of this kind before others."""
+        """Return an idle watcher, preferably one that did a batch of this kind before."""
         free = [watcher for watcher in self.watchers if watcher.batch is None]
         if not free:
             if not self.watchers:
@@ -199,12 +199,12 @@ class LocalExecutor:
         return next((watcher for watcher in free if watcher.kind == kind), free[0])
 
     def wait(self, timeout_s: float) -> None:
-        """Wait until a watcher reports something, or some seconds."""
+        """Wait until a watcher reports something, or for some seconds."""
         self._waiting = []
         select.select([watcher.control for watcher in self.watchers if watcher.batch is not None], [], [], timeout_s)
 
     def close(self) -> None:
-        """End all watchers, at the same time, with their jobs; then free their GPUs."""
+        """End all watchers with their jobs, at the same time; then release their GPUs."""
         for watcher in self.watchers:
             with contextlib.suppress(OSError):
                 watcher.control.shutdown(socket.SHUT_RDWR)
@@ -236,7 +236,7 @@ def local_executor(
     Raises
     ------
     RecipeError
-        If this machine has not the mechanism that is asked for.
+        If the requested mechanism is not available on this machine.
     """
     mechanism = find_mechanism(isolation)
     if mechanism is None:
@@ -248,7 +248,7 @@ def local_executor(
 
 
 def _start_watcher() -> Watcher:
-    """Start a watcher: by exec, so that nothing of the caller's own process is in it."""
+    """Start a watcher by exec, so that it contains nothing of the caller's process."""
     mine, theirs = socket.socketpair()
     output = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the watcher
     popen = subprocess.Popen(

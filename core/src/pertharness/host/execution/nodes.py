@@ -1,4 +1,4 @@
-"""The nodes of a plan: jobs with what they wait for, and what came of them."""
+"""The nodes of a plan: jobs with their dependencies, and their outcomes."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a node ended in this run; where something that it needs is not done, with the state and message of that."""
+    """How a node ended in this run; if a job that it needs is not done, with the state and message of that job."""
 
     state: State
     message: str = ""

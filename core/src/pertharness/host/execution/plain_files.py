@@ -1,4 +1,4 @@
-"""Files that a job left, opened so that nothing it put in their place leads elsewhere or makes the watcher wait."""
+"""Open the files that a job left, so that links, pipes and the like cannot mislead or block the watcher."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from pertharness.host.execution.batch import Launch
 from pertharness.worker.job_run import LOG_TAIL
 
 LARGEST = {CARD: 16 << 20, FACTS: 16 << 20, ".json": 256 << 20, ".csv": 4 << 30}
-"""Bytes of a file by the first ending that is its own: what is read whole, and what is read a line at a time.
+"""Size limits in bytes by the first matching ending, for files that are read whole or line by line.
 
 A card has some kilobytes; a split of a million perturbations with long names has 100 MiB; 30 million scores have 3 GiB.
 """
 
 _CAREFUL = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-"""Follow no link, and wait for nobody at the other end of a pipe."""
+"""Flags: follow no link, and do not wait for the other end of a pipe."""
 
 
 def open_plain(path: Path, flags: int = os.O_RDONLY) -> int:
-    """Return a descriptor of a plain file with one name, in a folder that is no link.
+    """Return a descriptor of a plain file without hard links, in a folder that is not a link.
 
-    What was found out is true of the descriptor, whatever is put under the name afterwards: use nothing else.
+    The checks apply to the descriptor, whatever is put under the name afterwards: use nothing else.
 
     Raises
     ------
@@ -51,12 +51,12 @@ def open_plain(path: Path, flags: int = os.O_RDONLY) -> int:
     facts = os.fstat(descriptor)
     if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
         os.close(descriptor)
-        raise StoreError(f"{path.name!r} is no plain file with one name")
+        raise StoreError(f"{path.name!r} is not a plain file, or has hard links")
     return descriptor
 
 
 def is_there(path: Path) -> bool:
-    """Return whether there is something of this name, a link or anything else; not where nobody may look."""
+    """Return whether a name exists, as a link or anything else; False if it cannot be examined."""
     try:
         path.lstat()
     except OSError:
@@ -65,7 +65,7 @@ def is_there(path: Path) -> bool:
 
 
 def unlock_job(launch: Launch) -> None:
-    """Let the watcher look into a job's folders, whatever permissions it left there; its processes have ended.
+    """Give the watcher access to a job's folders, whatever permissions the ended job left there.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def unlock_job(launch: Launch) -> None:
 
 
 def check_size(name: str, descriptor: int) -> None:
-    """Check that a file is no longer than one of its name can be, and that it holds what it shows: before it is read.
+    """Check, before it is read, that a file is not too long for its name and contains as much data as it claims.
 
     Raises
     ------
@@ -88,17 +88,17 @@ def check_size(name: str, descriptor: int) -> None:
     limit = next((limit for ending, limit in LARGEST.items() if name.endswith(ending)), None)
     if limit is not None and facts.st_size > limit:
         raise StoreError(f"{name!r} holds {in_units(facts.st_size)}, expected at most {in_units(limit)}")
-    wanted = facts.st_size // LARGEST_RATIO
-    # The number of blocks, as stat(2) counts them, is looked at first, and is behind the times on ZFS.
-    if facts.st_size <= SMALL or facts.st_blocks * 512 >= wanted:
+    least = facts.st_size // LARGEST_RATIO
+    # The number of blocks of stat(2) is checked first; on ZFS, it lags behind.
+    if facts.st_size <= SMALL or facts.st_blocks * 512 >= least:
         return
-    held = _data_bytes(descriptor, facts.st_size, wanted)
-    if held < wanted:
-        raise StoreError(f"{name!r} shows {in_units(facts.st_size)}, and holds {in_units(held)} of them")
+    held = _data_bytes(descriptor, facts.st_size, least)
+    if held < least:
+        raise StoreError(f"{name!r} claims {in_units(facts.st_size)}, but holds only {in_units(held)} of them")
 
 
 def _data_bytes(descriptor: int, size: int, enough: int) -> int:
-    """Return how much of an open file is no hole, counted until it is enough; all where the system cannot say."""
+    """Return how many bytes of a file are not holes, counted until they are enough; all if that is unknown."""
     held = start = 0
     try:
         while start < size and held < enough:
@@ -116,7 +116,7 @@ def _data_bytes(descriptor: int, size: int, enough: int) -> int:
 
 
 def read_end(file: IO[bytes], start: int = 0) -> str:
-    """Return the end of what a file holds from `start` on."""
+    """Return the end of the data of a file from `start` on."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(start, size - LOG_TAIL))
     return file.read(LOG_TAIL).decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""The runner: order, what the store has already, leases and commits. Where jobs run is the executor's matter."""
+"""The runner: order, results from the store, leases and commits. The executor decides where jobs run."""
 
 from __future__ import annotations
 
@@ -23,40 +23,40 @@ from pertharness.host.store.leases import Lease
 from pertharness.host.store.records import STATUS, Store, read_status
 
 TICK_S = 0.2
-"""Between two looks at what other runs on the same store are doing, and two drawings of the display."""
+"""Seconds between two looks at other runs on the same store, and between two updates of the display."""
 MOST_IN_ONE_BATCH = 64
 
 
 class DiskFullError(StoreError):
-    """The store's disk is full: nothing more can be recorded."""
+    """The store's disk is full, so nothing more can be recorded."""
 
 
 class Observer(Protocol):
-    """What a display is told."""
+    """The interface of a display of progress."""
 
     def planned(self, number: int) -> None:
-        """Take note that there are so many more jobs."""
+        """Register additional jobs."""
 
     def started(self, node: Node) -> None:
-        """Take note that a job begins."""
+        """Register that a job starts."""
 
     def ended(self, node: Node, outcome: Outcome) -> None:
-        """Take note of a job's outcome, fresh or from the store."""
+        """Register a job's outcome, fresh or from the store."""
 
     def tick(self, running: list[tuple[Node, Usage]]) -> None:
-        """Take note that some time has passed; `running`: the jobs at work, and what each has taken so far."""
+        """Update the display; `running`: the running jobs, with their usage so far."""
 
 
 @dataclass(frozen=True)
 class _Started:
-    """A batch that was started, with the jobs of it that have not ended."""
+    """A started batch, with those of its jobs that have not ended."""
 
     running: Running
     nodes: dict[str, Node]
 
 
 class Runner:
-    """Carries out nodes: what the store has is not done again, each job ends in a record, the others go on.
+    """Carry out nodes: use results from the store, and record how each other job ends, without stopping at failures.
 
     Parameters
     ----------
@@ -84,11 +84,11 @@ class Runner:
         self.outcomes: dict[str, Outcome] = {}
         self._started: list[_Started] = []
         self._leases: dict[str, Lease] = {}
-        """Of the jobs that this run is at, by key."""
+        """Keys of the jobs that this run carries out."""
         self._elsewhere: dict[str, Node] = {}
-        """Nodes that another run is at."""
+        """Nodes that another run carries out."""
         self._has_to_wait = False
-        """Whether the executor had no seat for a node that is ready."""
+        """Whether the executor had no seat for a ready node."""
 
     def run(self, nodes: Iterable[Node]) -> dict[str, Outcome]:
         """Return the outcome of every node, by key.
@@ -118,11 +118,11 @@ class Runner:
         return self.outcomes
 
     def _settle(self) -> None:
-        """Conclude all that became ready and needs no worker: in the store, blocked, or not possible here."""
+        """Settle the ready nodes that need no worker: in the store, blocked, or not possible here."""
         if self._elsewhere and time.monotonic() - self._looked > TICK_S:
             self._looked = time.monotonic()
             for node in self._elsewhere.values():
-                self._ready.put_back(node, kind_of(node))  # it is claimed again, if nobody has finished it
+                self._ready.put_back(node, kind_of(node))  # claimed again, if no other run has finished it
             self._elsewhere = {}
         while new := self._ready.pop_new():
             for node in new:
@@ -135,7 +135,7 @@ class Runner:
     def _known(self, node: Node) -> Outcome | None:
         for need in node.needs:
             before = self.outcomes[need]
-            if before.state != "done":  # the cause's own state and words go down to all that waited for it
+            if before.state != "done":  # the state and message of the cause are passed on to all dependent nodes
                 return Outcome(before.state, before.message)
         status = self.store.status(node.stage, node.key)
         if status is not None and not self._is_to_be_redone(node, status):
@@ -144,7 +144,7 @@ class Runner:
         return Outcome("skipped", reason) if reason else None
 
     def _is_to_be_redone(self, node: Node, status: Status) -> bool:
-        """Return whether a record is of no use: its state is retried, or it was made otherwise than it would be now."""
+        """Return whether a record cannot be used: its state is retried, or it was made under less isolation."""
         if status.state in self.retry:
             return True
         if status.isolation is not None and STRENGTH[status.isolation.mechanism] < STRENGTH[self.executor.least]:
@@ -153,14 +153,14 @@ class Runner:
         return any(status.inputs.get(role, sha256) != sha256 for role, sha256 in sums.items())
 
     def _inputs(self, node: Node) -> list[InputFile]:
-        """Return the files that a job reads, with what their records say of them."""
+        """Return the files that a job reads, with their sums and identities from the records."""
         files = []
         for role, path in node.job.inputs_by_role().items():
             outcome = self.outcomes.get(path.parent.name)
             artefact = outcome.status.artefacts.get(path.name) if outcome and outcome.status else None
             if artefact is not None:
                 files.append(InputFile(role=role, path=path, sha256=artefact.sha256, identity=artefact.identity))
-            elif path.exists() and path.parent != self.store.work(node.key):  # what is laid out for it is its own
+            elif path.exists() and path.parent != self.store.work(node.key):  # the files laid out for it are its own
                 files.append(InputFile(role=role, path=path, sha256=node.sums.get(role, "")))
         return files
 
@@ -182,7 +182,7 @@ class Runner:
             if seat is None:  # the others go on meanwhile
                 self._has_to_wait = True
                 continue
-            # What is alike is spread over the free seats, unless other work waits for these.
+            # Similar jobs are spread over the free seats, unless other work waits for these.
             others = len(kinds) - position - 1
             share = math.ceil(len(alike) / max(1, n_free - others)) if alike[0].cheap else 1
             nodes = self._lease(alike[: min(MOST_IN_ONE_BATCH, share)], kind)
@@ -194,7 +194,7 @@ class Runner:
             self._started.append(_Started(running, {node.key: node for node in nodes}))
 
     def _lease(self, chosen: list[Node], kind: tuple[object, ...]) -> list[Node]:
-        """Take the leases of jobs and lay out their folders; return those that can be started."""
+        """Claim the leases of jobs and lay out their folders; return the jobs that can be started."""
         ready = []
         for node in chosen:
             lease = self.store.lease(node.key)
@@ -221,7 +221,7 @@ class Runner:
         )  # fmt: skip
 
     def _lay_out(self, node: Node) -> bool:
-        """Lay out the folder of a job whose lease is held; return False where it needs no worker any more."""
+        """Lay out the folder of a job whose lease is held; return False if it needs no worker any more."""
         work = self.store.work(node.key)
         if (outcome := self._finished_before(node, work)) is not None:
             self._leases.pop(node.key).release()
@@ -238,7 +238,7 @@ class Runner:
         return True
 
     def _finished_before(self, node: Node, work: Path) -> Outcome | None:
-        """Return the outcome of a job that another run finished meanwhile, or left finished but not in its place."""
+        """Return the outcome of a job that another run finished meanwhile, or finished without moving it into place."""
         status = self.store.status(node.stage, node.key)
         if status is None or self._is_to_be_redone(node, status):
             status = read_status(work, node.key)
@@ -248,7 +248,7 @@ class Runner:
         return Outcome(status.state, status.message, status, fresh=False)
 
     def _wait(self) -> None:
-        """Wait until something happens, or a while, and take what batches report."""
+        """Wait for an event, or a while, and process what the batches report."""
         if self._started or self._elsewhere or self._has_to_wait:
             self.executor.wait(TICK_S)
         for batch in self._started:
@@ -277,22 +277,22 @@ class Runner:
                 "the same command"
             )
         elif event.kind == "changed":
-            raise StoreError(f"{event.message}; rerun the same command, which makes it anew")
+            raise StoreError(f"{event.message}; rerun the same command to make it again")
 
     def _end(self, batch: _Started) -> None:
-        """Put back the jobs that a batch did not come to."""
+        """Put back the jobs that a batch did not reach."""
         for node in batch.nodes.values():
             self._leases.pop(node.key).release()
             self._ready.put_back(node, kind_of(node))
 
     def _check_sources(self, node: Node) -> None:
-        """Raise where a plugin was edited while its job ran, whose key says what it was before."""
+        """Raise an error if a plugin was edited while its job ran, because the key describes the earlier state."""
         changed = node.sources.find_changed() if node.sources else None
         if changed is not None:
             remove_tree(self.store.work(node.key))
             raise StoreError(
                 f"{str(changed)!r} of the plugin {node.job.plugin.name!r} was changed while the run used it; rerun the "
-                "same command, which takes it as it is by then"
+                "same command to use the changed file"
             )
 
     def _commit(self, node: Node, status: Status) -> None:

@@ -1,4 +1,4 @@
-"""What a job's processes may reach: its interpreter, the system's libraries, its own inputs and its own folders."""
+"""Files and folders that a job's processes may access: its interpreter, system libraries, inputs and own folders."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ OWN_PROC = tuple(
     for name in ("auxv", "cgroup", "cmdline", "comm", "environ", "fd", "fdinfo", "io", "limits", "maps", "mountinfo",
                  "mounts", "oom_score", "oom_score_adj", "smaps", "smaps_rollup", "stat", "statm", "status")
 )  # fmt: skip
-"""All but ``net`` (also in ``task``), which lists the sockets of other processes with their paths, and but the links:
-a rule on ``root`` would be one on the whole file system."""
+"""All below ``/proc/self`` except ``net`` (also in ``task``), which lists the sockets of other processes with their
+paths, and except links: a rule on ``root`` would apply to the whole file system."""
 GPU = ("/dev/dri", "/dev/kfd")
-"""Of other makers; those of NVIDIA's are found by their names."""
+"""GPU devices of other makers; those of NVIDIA are found by their names."""
 SHARED_MEMORY = "/dev/shm"
 _QUOTED = re.compile(r"""["'](/[^"']+)["']""")
 LIBRARY_VARIABLES = ("LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH")
 
 
-def find_mechanism(wanted: str) -> Mechanism | None:
-    """Return the mechanism that jobs are isolated by: the one that is `wanted`, or of ``auto`` the best; else None."""
-    if wanted == "none":
+def find_mechanism(requested: str) -> Mechanism | None:
+    """Return the mechanism that isolates jobs: the `requested` one, or the best for ``auto``; None if not available."""
+    if requested == "none":
         return "none"
-    if wanted in ("auto", "landlock") and abi_version() > 0:
+    if requested in ("auto", "landlock") and abi_version() > 0:
         return "landlock"
-    if wanted in ("auto", "bwrap") and has_bwrap():
+    if requested in ("auto", "bwrap") and has_bwrap():
         return "bwrap"
-    return "none" if wanted == "auto" else None
+    return "none" if requested == "auto" else None
 
 
 @functools.cache
@@ -62,7 +62,7 @@ def has_bwrap() -> bool:
 
 
 def describe_machine() -> str:
-    """Return in a line what this machine can isolate jobs with."""
+    """Return one line on how this machine can isolate jobs."""
     abi = abi_version()
     landlock = f"Landlock (ABI {abi})" if abi else "no Landlock (needs Linux 5.13 with it switched on)"
     filtered = "with a seccomp filter" if abi and seccomp.is_supported() else "without a seccomp filter"
@@ -71,7 +71,7 @@ def describe_machine() -> str:
 
 
 def job_grants(launch: Launch, base: Grants, *, cuda: bool, shared_memory: bool) -> Grants:
-    """Return what the process of a job keeps, above what its interpreter needs.
+    """Return what a job's process may access, in addition to what its interpreter needs.
 
     Parameters
     ----------
@@ -99,16 +99,16 @@ def job_grants(launch: Launch, base: Grants, *, cuda: bool, shared_memory: bool)
 
 
 def gpu_grants() -> Grants:
-    """Return what CUDA needs (tried with driver 580): it names its threads by files below ``/proc/self``.
+    """Return what CUDA needs (tried with driver 580): it names its threads through files below ``/proc/self``.
 
-    A rule on ``/proc/self`` is for the process that makes it. Children read less there, and use no GPU of their own.
+    A rule on ``/proc/self`` is for the process that makes it. Children can read less there, and use no GPU.
     """
     nvidia = tuple(sorted(str(path) for path in Path("/dev").glob("nvidia*")))
     return Grants(devices=(*GPU, *nvidia, "/proc/self"))
 
 
 def base_grants(python: Path) -> Grants:
-    """Return what every sandboxed process of an interpreter keeps."""
+    """Return what every sandboxed process of an interpreter may access."""
     return _interpreter(python, os.environ.get("PATH", "")) + Grants(
         read=(*SYSTEM, *PROC, *_named_by_variables()), devices=DEVICES
     )
@@ -132,7 +132,7 @@ def _interpreter(python: Path, _: str) -> Grants:
 
 
 def editable_packages(python: Path) -> list[Path]:
-    """Return the packages of an interpreter that lie outside of its environment."""
+    """Return the packages of an interpreter that are outside its environment."""
     return list(dict.fromkeys(package for package, _ in _all_editable(python)))
 
 
@@ -158,11 +158,12 @@ def _prefixes(python: Path) -> Iterator[Path]:
 
 
 def _editable(site: Path, seen: frozenset[Path] = frozenset()) -> Iterator[tuple[Path, Path]]:
-    """Yield the packages that a folder of packages names elsewhere, each with the folder that holds it.
+    """Yield the packages outside a folder of packages that it refers to, each with the folder that contains it.
 
-    A line of a ``.pth`` file that is a path, one of code with a path in quotes (``site.addsitedir("...")``), or a table
-    of an import hook that setuptools wrote. A folder of packages is taken whole; of any other only what can be
-    imported, so that data beside a package are not laid open, nor whatever else a plugin's own files may name.
+    A reference is a line of a ``.pth`` file that is a path, a line of code with a path in quotes
+    (``site.addsitedir("...")``), or a table of an import hook of setuptools. A folder of packages is taken whole. Of
+    other folders, only importable files are taken, so that data next to a package, or other files that a plugin's files
+    name, stay closed.
     """
     for settings in sorted(site.glob("*.pth")):
         for line in settings.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -174,13 +175,13 @@ def _editable(site: Path, seen: frozenset[Path] = frozenset()) -> Iterator[tuple
                     yield from _packages_in(folder, seen | {folder})
     for hook in sorted(site.glob("__editable___*_finder.py")):
         for path in _mapped(hook.read_text(encoding="utf-8", errors="replace")):
-            for package in (Path(path), Path(f"{path}.py")):  # of a module the table has the name without its suffix
+            for package in (Path(path), Path(f"{path}.py")):  # the table has the name of a module without its suffix
                 if _can_be_imported(package):
                     yield package.resolve(), package.resolve().parent
 
 
 def _mapped(source: str) -> list[str]:
-    """Return the paths in the table of an import hook; of a table that is none, nothing."""
+    """Return the paths in the table of an import hook; empty if the table is not valid."""
     match = re.search(r"^MAPPING[^=]*=\s*(\{.*\})\s*$", source, re.MULTILINE)
     try:
         table = ast.literal_eval(match[1]) if match else {}
@@ -202,12 +203,12 @@ def _packages_in(folder: Path, seen: frozenset[Path]) -> Iterator[tuple[Path, Pa
 def _can_be_imported(path: Path) -> bool:
     try:
         return (path / "__init__.py").is_file() or (path.suffix in (".py", ".so") and path.is_file())
-    except (OSError, ValueError):  # of what a table names, which may be no path at all
+    except (OSError, ValueError):  # values of a table, which need not be paths
         return False
 
 
 def find_partial(grants: Grants, guarded: Iterable[Path], own: Sequence[str]) -> list[str]:
-    """Return which of the guarded files and folders lie beneath what a job may read, each with what it lies beneath.
+    """Return which guarded files and folders are inside folders that the job may read, each with that folder.
 
     Parameters
     ----------

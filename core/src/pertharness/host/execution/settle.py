@@ -1,4 +1,4 @@
-"""From what a job's processes left to its status: made of files alone, once all of the processes are gone."""
+"""Make the status of a job from the files that it left, after all of its processes have ended."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class End:
     type: str = ""
     message: str = ""
     output: str = ""
-    """What a worker printed outside of any job."""
+    """Log of what a worker printed outside of any job."""
 
 
 def settle(launch: Launch, end: End, isolation: Isolation, sums: dict[str, str], *, others_live: bool) -> Status:
-    """Move what a job left into its place, check and hash it, and return the job's status.
+    """Move a job's results into place, check and hash them, and return the job's status.
 
     Whatever a job left, there is a status that says so.
 
@@ -76,11 +76,13 @@ def settle(launch: Launch, end: End, isolation: Isolation, sums: dict[str, str],
         take_log(launch)
         fields, artefacts = _judge(launch, end, copy=others_live)
     except (OSError, RecursionError) as error:
-        # By its number alone: the text of an error about a file holds what the job wrote there.
+        # Only by its number: the text of an error about a file may contain what the job wrote there.
         if isinstance(error, OSError) and error.errno in FULL:
             raise
-        what = f"what the job left cannot be read: {error}; see what it does to the files of its own folders"
-        fields = {"state": "crashed", "type": type(error).__name__, "message": what}
+        message = (
+            f"the job's results cannot be read: {error}; check what the plugin does to the files in the job's folders"
+        )
+        fields = {"state": "crashed", "type": type(error).__name__, "message": message}
     log = "" if fields["state"] == "done" else log_tail(launch) + end.output[-LOG_TAIL:]
     fields["message"] = shorten(storable(str(fields.get("message", ""))), MESSAGE_LIMIT)
     return Status(
@@ -90,11 +92,11 @@ def settle(launch: Launch, end: End, isolation: Isolation, sums: dict[str, str],
 
 
 def _judge(launch: Launch, end: End, *, copy: bool) -> tuple[dict[str, Any], dict[str, Artefact]]:
-    """Return state, words and artefacts of a job, from how it ended and what it left."""
+    """Return state, message and artefacts of a job, from how it ended and what it left."""
     claim = read_claim(launch.folder / OUT / CLAIM) if end.state is None else None
     if claim is None and end.state is None:
-        what = f"the worker left no answer that can be read: expected {CLAIM!r} in its folder {OUT!r}, a plain file"
-        return {"state": "crashed", "type": "NoClaim", "message": what}, {}
+        message = f"the worker left no readable result: expected the plain file {CLAIM!r} in its folder {OUT!r}"
+        return {"state": "crashed", "type": "NoClaim", "message": message}, {}
     if claim is None:
         return {"state": end.state, "type": end.type, "message": end.message}, {}
     fields = claim.model_dump(include={"state", "type", "message", "traceback", "notes"})
@@ -111,16 +113,19 @@ def _judge(launch: Launch, end: End, *, copy: bool) -> tuple[dict[str, Any], dic
 
 
 def write_status(launch: Launch, status: Status) -> None:
-    """Write job and status, whole or not at all, and let nobody change by accident what the folder holds."""
+    """Write job and status atomically, and make the files of the folder read-only."""
     folder = launch.folder
     for path in list(folder.iterdir()):
-        kept = (SCRATCH, *status.artefacts, *((JOB, LOG) if _is_file(path) else ()))
-        if path.name not in kept:
-            with contextlib.suppress(OSError):  # what cannot be removed is no part of the record
+        record_files = (SCRATCH, *status.artefacts, *((JOB, LOG) if _is_file(path) else ()))
+        if path.name not in record_files:
+            with contextlib.suppress(OSError):  # files that cannot be removed are not part of the record
                 remove_tree(path)
     write_text(folder / JOB, launch.job.model_dump_json(indent=1), synced=False)
     (folder / LOG).touch()
-    for name in (JOB, LOG):  # not artefacts: these are so already, and another chmod would change their identity
+    for name in (
+        JOB,
+        LOG,
+    ):  # artefacts are read-only already; another chmod would change their identity
         (folder / name).chmod(0o444)
     with replacing(folder / STATUS, mode=0o444, synced=False) as temporary:
         temporary.write_text(status.model_dump_json(indent=1), encoding="utf-8")
@@ -132,13 +137,13 @@ def _take_artefacts(launch: Launch, claim: Claim, *, copy: bool) -> dict[str, Ar
     odd = [name for name in names if not ARTEFACTS[stage].allow(name)]
     missing = [name for name in ARTEFACTS[stage].always if name not in names]
     if odd or missing:
-        what = f"an artefact {odd[0]!r}" if odd else f"no artefact {missing[0]!r}"
-        raise ContractError(f"a job of the stage {stage!r} left {what}; this is a bug in pertharness")
+        problem = f"an artefact {odd[0]!r}" if odd else f"no artefact {missing[0]!r}"
+        raise ContractError(f"a job of the stage {stage!r} left {problem}; this is a bug in pertharness")
     return {name: _take(launch.folder / OUT / name, launch.folder / name, copy=copy) for name in names}
 
 
 def _take_caches(launch: Launch) -> tuple[dict[str, Artefact], list[str]]:
-    """Return the compile caches that a job without data left, as an artefact, and what is to be noted of them."""
+    """Return the compile caches that a job without data left, as an artefact, with notes on them."""
     if launch.job.stage != "cards":
         return {}, []
     path, note = keep_caches(launch.folder)
@@ -150,7 +155,7 @@ def _take(source: Path, target: Path, *, copy: bool) -> Artefact:
     try:
         descriptor = open_plain(source)
     except FileNotFoundError:
-        raise StoreError(f"the artefact {source.name!r} is not there") from None
+        raise StoreError(f"the artefact {source.name!r} is missing") from None
     with os.fdopen(descriptor, "rb") as file:
         check_size(source.name, descriptor)
         remove_tree(target)  # put there by a plugin that was not sandboxed

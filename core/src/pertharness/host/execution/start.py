@@ -1,4 +1,4 @@
-"""Starting workers: an interpreter that is sandboxed before it executes its first line."""
+"""Start workers: interpreters that are sandboxed before they execute their first line."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from pertharness.worker.job_run import THREAD_VARIABLES
 from pertharness.worker.landlock import Grants, abi_version, restrict
 
 _OF_THE_CALLER = frozenset({"PWD", "OLDPWD", "_", "VIRTUAL_ENV", "CONDA_PREFIX", "__PYVENV_LAUNCHER__"})
-"""Variables that say where the command was called, or from which environment."""
+"""Variables that show where the command was called, or from which environment."""
 START_S = 120.0
-"""For importing libraries and for reading what jobs share, at least; longer where the job's own time is."""
+"""Shortest time for importing libraries and reading what jobs share; longer if the job's own limit is."""
 LONGEST_ANSWER = 1 << 16
 NEW_MOUNTS, NEW_USERS = 0x00020000, 0x10000000
 PRIVATE, NO_DEVICES_NO_SETUID = (1 << 18) | (1 << 14), 4 | 2
@@ -39,7 +39,7 @@ PRIVATE, NO_DEVICES_NO_SETUID = (1 << 18) | (1 << 14), 4 | 2
 
 @dataclass
 class WarmWorker:
-    """A process that forks others, for the jobs of its `kind`."""
+    """A process that forks other processes, for the jobs of its `kind`."""
 
     kind: str
     pid: int
@@ -47,11 +47,11 @@ class WarmWorker:
     output: IO[bytes]
     base: Grants
     is_own: bool = False
-    """Whether it runs the harness's own code and common libraries alone: its reports on its children are believed."""
+    """Whether it runs only code of the harness and common libraries, so that its reports on children are reliable."""
     _received: bytes = b""
 
     def read(self, timeout_s: float | None = None) -> dict[str, float] | None:
-        """Return its next answer; None where it has ended, does not answer in time, or answers no valid JSON."""
+        """Return its next answer; None if it has ended, does not answer in time, or answers invalid JSON."""
         self.control.settimeout(timeout_s)
         while b"\n" not in self._received:
             try:
@@ -69,15 +69,16 @@ class WarmWorker:
 
     @property
     def has_answer(self) -> bool:
-        """Whether something was received that was not read."""
+        """Whether there is received data that was not read."""
         return b"\n" in self._received
 
     def fork(
         self, request: Mapping[str, object], descriptors: tuple[int, ...] = (), timeout_s: float = START_S
     ) -> int | None:
-        """Return the number of the process that is asked for; None where the worker has ended, or does not answer.
+        """Return the number of the requested process; None if the worker has ended, or does not answer.
 
-        Unless this is the harness's own code, the process is the watcher's child, or was never made by the worker.
+        Unless the worker runs only the harness's own code, the process must be a child of the watcher; otherwise the
+        worker did not make it.
         """
         try:
             socket.send_fds(self.control, [json.dumps(request).encode() + b"\n"], list(descriptors))
@@ -108,10 +109,10 @@ class WarmWorker:
 
 
 def start_zygote(batch: Batch) -> WarmWorker:
-    """Start the process that warm workers of this interpreter are forked from: it has imported libraries, and no data.
+    """Start the process that warm workers of this interpreter are forked from: it has imported libraries, but no data.
 
-    It runs outside of the sandbox: all that it executes, start-up files of the environment among it, has been executed
-    by the harness itself, whose interpreter is the same.
+    It runs outside the sandbox: everything that it executes, including start-up files of the environment, was also
+    executed by the harness, which has the same interpreter.
     """
     mine, theirs = socket.socketpair()
     output = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
@@ -126,20 +127,20 @@ def start_zygote(batch: Batch) -> WarmWorker:
 
 
 def start_warm(batch: Batch, zygote: WarmWorker | None) -> WarmWorker | None:
-    """Start a warm worker for the jobs of a batch: it keeps what they need together, each fork what is its own.
+    """Start a warm worker for the jobs of a batch: it may access what they share, and each fork its own files.
 
-    It is forked from a `zygote` of the same interpreter, or is an interpreter of its own, sandboxed before it executes
-    anything; None where the zygote does not answer.
+    It is forked from a `zygote` of the same interpreter, or is an interpreter of its own that is sandboxed before it
+    executes anything. Return None if the zygote does not answer.
     """
     mine, theirs = socket.socketpair()
     output = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
-    # All jobs that are forked from it inherit this: none reads there what another one printed.
+    # All jobs that are forked from it inherit this, so none can read there what another one printed.
     printed = os.open(f"/proc/self/fd/{output.fileno()}", os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
     base = base_grants(batch.python)
-    grants = base + Grants(read=("/proc",))  # its forks keep their own alone, whose numbers nobody knows yet
+    grants = base + Grants(read=("/proc",))  # its forks may access only their own entry, whose number is not known yet
     for launch in batch.launches:
         grants += job_grants(launch, base, cuda=False, shared_memory=False)
-    if not batch.launches[0].is_confined:  # later jobs of other batches are forked from it too
+    if not batch.launches[0].is_confined:  # later jobs of other batches are forked from it, too
         grants += Grants(read=("/",), write=(str(batch.launches[0].folder.parent),))
     landlock = batch.mechanism == "landlock"
     if zygote is None:
@@ -161,10 +162,10 @@ def start_warm(batch: Batch, zygote: WarmWorker | None) -> WarmWorker | None:
 
 
 def start_alone(batch: Batch, output: IO[bytes]) -> tuple[subprocess.Popen[bytes], Grants]:
-    """Start an interpreter for the jobs of a batch, and return it with what it may reach."""
+    """Start an interpreter for the jobs of a batch, and return it with what it may access."""
     first = batch.launches[0]
     base, cuda = base_grants(batch.python), first.uses_gpu
-    # Of jobs that must not reach the truth even the shared /dev/shm of the machine holds nothing that others left.
+    # For jobs that must not reach the truth, not even the shared /dev/shm may contain data of other processes.
     private = batch.mechanism == "bwrap" or (batch.mechanism == "landlock" and can_have_own_memory())
     grants = base
     for launch in batch.launches:
@@ -175,7 +176,7 @@ def start_alone(batch: Batch, output: IO[bytes]) -> tuple[subprocess.Popen[bytes
 
 
 def worker_command(python: Path) -> list[str]:
-    """Return the command that starts a worker; bytecode counts where it was made of the very source beside it."""
+    """Return the command that starts a worker; it uses bytecode only if it was made from the source next to it."""
     return [str(python), "-I", "--check-hash-based-pycs", "always", "-m", "pertharness.worker"]
 
 
@@ -200,7 +201,7 @@ def _start(
 def ask_interpreter(
     python: Path, arguments: list[str], env: Mapping[str, str], timeout_s: float
 ) -> subprocess.CompletedProcess[str]:
-    """Return what an interpreter answers that has been given nothing to read, sandboxed as its jobs are.
+    """Return the answer of an interpreter that may read no data, sandboxed like its jobs.
 
     Raises
     ------
@@ -241,7 +242,7 @@ def _preparation(mechanism: Mechanism, grants: Grants, *, private: bool) -> Call
 
 @functools.cache
 def can_have_own_memory() -> bool:
-    """Return whether processes may have a ``/dev/shm`` of their own here, tried in a process that ends at once."""
+    """Return whether processes can have their own ``/dev/shm`` here, tried in a process that ends at once."""
     if sys.platform != "linux":
         return False
     pid = os.fork()
@@ -254,7 +255,7 @@ def can_have_own_memory() -> bool:
 
 
 def take_own_memory() -> None:
-    """Put an empty file system over ``/dev/shm``, in a mount namespace of this process and what it starts.
+    """Mount an empty file system on ``/dev/shm``, in a mount namespace of this process and its children.
 
     Raises
     ------
@@ -278,26 +279,26 @@ def _check(result: int) -> None:
 
 
 def _variables(batch: Batch) -> Mapping[str, str]:
-    """Return the environment of a worker: nothing that tells a plugin where the user keeps data."""
+    """Return the environment of a worker, without variables that show a plugin where the user keeps data."""
     left_out = _OF_THE_CALLER | OF_THE_USER
-    kept = {
+    variables = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("PERTHARNESS_", "PYTHON", "XDG_")) and name not in left_out
     }
-    # What the plugin starts itself is of its own environment, too: its programs first, no packages of the user's.
-    kept["PATH"] = os.pathsep.join([str(batch.python.parent), os.environ.get("PATH", os.defpath)])
-    kept["PYTHONNOUSERSITE"] = "1"
-    kept |= dict.fromkeys(THREAD_VARIABLES, str(batch.launches[0].job.threads))
-    kept |= job_variables(batch.launches[0])
+    # For programs that the plugin starts: those of its own environment first, and no packages of the user.
+    variables["PATH"] = os.pathsep.join([str(batch.python.parent), os.environ.get("PATH", os.defpath)])
+    variables["PYTHONNOUSERSITE"] = "1"
+    variables |= dict.fromkeys(THREAD_VARIABLES, str(batch.launches[0].job.threads))
+    variables |= job_variables(batch.launches[0])
     if batch.gpu is not None:
-        kept["CUDA_VISIBLE_DEVICES"] = batch.gpu
+        variables["CUDA_VISIBLE_DEVICES"] = batch.gpu
     if sys.platform != "linux":
-        kept["PERTHARNESS_WATCHER"] = str(os.getpid())
-    return kept
+        variables["PERTHARNESS_WATCHER"] = str(os.getpid())
+    return variables
 
 
 def job_variables(launch: Launch) -> dict[str, str]:
-    """Return where a job finds its home, its caches and room for temporary files: in its own folder."""
+    """Return the variables that put a job's home, caches and temporary files into its own folder."""
     home = launch.folder / HOME
     return {"HOME": str(home), "TMPDIR": str(launch.temporary or home), **cache_variables(home)}

@@ -1,4 +1,4 @@
-"""The processes below a watcher: adopted when their parents end, counted, and ended to the last one."""
+"""The processes below a watcher: adopted when their parents end, counted, and all ended."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ import psutil
 
 SET_CHILD_SUBREAPER, SET_PARENT_DEATH_SIGNAL = 36, 1
 PATIENCE_S = 10.0
-"""How long processes that start others as fast as they are ended are fought."""
+"""How long to keep ending processes that start others as fast as they are ended."""
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True)
 class Ended:
-    """What ending a tree came to."""
+    """The result of ending a tree of processes."""
 
     killed: int
     cpu_s: float
 
 
 def become_subreaper() -> bool:
-    """Let every process below this one become its child when its own parent ends; return False where that cannot be."""
+    """Make this process adopt all descendants whose parents end; return False if the system cannot do this."""
     if sys.platform != "linux":
         return False
     return bool(ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
 
 
 def die_with_parent() -> None:
-    """Let the system end this process with the one that started it (Linux)."""
+    """Make the system end this process when its parent ends (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
 
@@ -56,7 +56,7 @@ def children_of(pid: int) -> list[int]:
 
 
 def descendants(root: int, skip: Collection[int] = ()) -> list[int]:
-    """Return all processes below `root` without those of `skip`; what is below these counts."""
+    """Return all processes below `root` except those of `skip`; processes below these are included."""
     pids: list[int] = []
     todo = [root]
     while todo:
@@ -68,7 +68,7 @@ def descendants(root: int, skip: Collection[int] = ()) -> list[int]:
 
 
 def resident_mb(pids: Collection[int]) -> float:
-    """Return the resident size of some processes in MB; of one that has ended nothing."""
+    """Return the resident size of some processes in MB; processes that have ended count 0."""
     total = 0
     for pid in pids:
         if sys.platform == "linux":
@@ -81,7 +81,7 @@ def resident_mb(pids: Collection[int]) -> float:
 
 
 def end_all(keep: Collection[int] = ()) -> Ended:
-    """Kill and reap all processes below this one but `keep`, again until none is left.
+    """Kill and reap all processes below this one except `keep`, repeatedly until none is left.
 
     Raises
     ------
@@ -104,24 +104,24 @@ def end_all(keep: Collection[int] = ()) -> Ended:
 
 
 def _unreaped(keep: Collection[int]) -> list[int]:
-    """Return the processes below this one that run, or wait for this one to take their exit status."""
+    """Return the processes below this one that run, or wait for this process to take their exit status."""
     below = descendants(os.getpid(), keep)
     own = set(children_of(os.getpid())) if below else set()
     return [pid for pid in below if pid in own or not has_ended(pid)]
 
 
 def _reap(pid: int) -> float:
-    """Wait for a process that was killed if it is a child of this one, and return its CPU seconds."""
+    """Wait for a killed process if it is a child of this one, and return its CPU seconds."""
     try:
         _, _, usage = os.wait4(pid, 0)
-    except ChildProcessError:  # a child of another process below, or reaped already
+    except ChildProcessError:  # a child of another process below, or already reaped
         time.sleep(0.001)
         return 0.0
     return float(usage.ru_utime + usage.ru_stime)
 
 
 def has_ended(pid: int) -> bool:
-    """Return whether a process is gone but for its exit status."""
+    """Return whether a process has ended and only its exit status is left."""
     try:
         return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

@@ -40,15 +40,15 @@ from pertharness.worker.job_run import DISK_FULL
 from pertharness.worker.landlock import Grants, abi_version
 
 MOST_DESCRIPTORS = 256
-"""Of leases that come with one batch."""
+"""Largest number of leases that come with one batch."""
 EVENTS = ".events"
-"""Suffix of the file that a batch from a file reports to."""
+"""Suffix of the file with the events of a batch that came from a file."""
 MOST_WARM = 3
-"""Warm workers that are kept for later batches, of jobs that may read everything."""
+"""Number of warm workers that are kept for later batches, of jobs that may read everything."""
 
 
 class ChangedError(Exception):
-    """An input is not what its record says."""
+    """An input differs from its record."""
 
 
 @dataclass
@@ -56,18 +56,18 @@ class Watch:
     """A watcher with the warm workers that it keeps."""
 
     control: socket.socket
-    """Closed by the other side where the runner has ended."""
+    """Socket that the runner closes when it ends."""
     report: Callable[[dict[str, Any]], None]
     """Sends a message to the runner."""
     short_names: Path
     """A folder of links to the homes of jobs."""
     warm: list[WarmWorker] = field(default_factory=list)
     zygote: WarmWorker | None = None
-    """What warm workers of the harness's own interpreter are forked from."""
+    """The process that warm workers of the harness's own interpreter are forked from."""
     sums: dict[tuple[int, ...], str] = field(default_factory=dict)
     """sha256 of files by size and identity."""
     touched: set[str] = field(default_factory=set)
-    """Keys of jobs that are done again because an input was written while they ran."""
+    """Keys of jobs that are repeated because an input was written while they ran."""
 
     def serve(self) -> None:
         """Carry out batches until the runner closes its end."""
@@ -84,7 +84,7 @@ class Watch:
             self.report({"idle": True})
 
     def _receive(self) -> tuple[bytes | None, list[int]]:
-        """Return the next line of the runner, and the descriptors that came with it."""
+        """Return the next line of the runner, with the descriptors that came with it."""
         message, descriptors = b"", list[int]()
         while not message.endswith(b"\n"):
             part, more, _, _ = socket.recv_fds(self.control, 1 << 16, MOST_DESCRIPTORS)
@@ -110,14 +110,14 @@ class Watch:
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                     raise
                 self.report({"full": launches[0].job.key})
-        # What one split trains on another holds out: no job of another batch comes out of the same warm worker.
+        # One split trains on what another holds out: no job of another batch is forked from the same warm worker.
         if batch.launches[0].is_confined:
             self._close_warm(batch.kind)
         for worker in self.warm[:-MOST_WARM]:
             self._close_warm(worker.kind)
 
     def _lay_out(self, launch: Launch, name: str) -> Launch:
-        """Make the folders of a job, since a rule is for one that is there, and give its home a short name too."""
+        """Make the folders of a job, because rules need existing folders, and give its home a short name."""
         for folder in (OUT, SCRATCH, HOME):
             (launch.folder / folder).mkdir(exist_ok=True)
         temporary = self.short_names / name
@@ -134,7 +134,7 @@ class Watch:
         with tempfile.TemporaryFile() as output:
             ends, grants, worker = self._run(batch, launches, output)
         for launch, end in zip(launches, ends, strict=True):
-            if end is None:  # it was not come to
+            if end is None:  # it was not reached
                 self.report({"left": launch.job.key})
                 continue
             if end.state == "crashed" and end.type == str(DISK_FULL):
@@ -145,7 +145,7 @@ class Watch:
             isolation = self._isolation(batch, launch, grants)
             status = settle(launch, end, isolation, sums[launch.job.key], others_live=worker is not None)
             self._check_unchanged(launch, sums[launch.job.key])
-            if self._was_touched(launch, times[launch.job.key]):  # it may have read what is gone again
+            if self._was_touched(launch, times[launch.job.key]):  # it may have read what has been replaced again
                 self._close_warm(batch.kind)
                 self.report({"left": launch.job.key})
                 continue
@@ -155,7 +155,7 @@ class Watch:
     def _run(
         self, batch: Batch, launches: tuple[Launch, ...], output: IO[bytes]
     ) -> tuple[list[End | None], Grants, WarmWorker | None]:
-        """Run the process of some jobs to its end, and end all that it left."""
+        """Run the process of some jobs until it ends, and end all processes that it left."""
         if not batch.warm:
             popen, grants = start_alone(batch.model_copy(update={"launches": launches}), output)
             popen.returncode = 0  # waited for below, by its number
@@ -176,12 +176,12 @@ class Watch:
         worker.output.seek(0, os.SEEK_END)
         parent, began = worker if worker.is_own else None, worker.output.tell()
         ends = Group(self.control, self.report, launches, pid, worker.output, self._kept(), parent, began).wait()
-        if has_ended(worker.pid):  # killed, with its child: the next job gets another one
+        if has_ended(worker.pid):  # killed, with its child: the next job gets a new one
             self._close_warm(batch.kind)
         return ends, grants, worker
 
     def _not_started(self, batch: Batch, words: str) -> End:
-        last = f"; its last words: {last_line(words)}" if words.strip() else ""
+        last = f"; its last output: {last_line(words)}" if words.strip() else ""
         message = f"the interpreter {str(batch.python)!r} did not start the job's process{last}"
         if "Permission denied" in last and batch.mechanism != "none":
             message += "; name an interpreter itself, not a script that starts one, or pass --isolation none"
@@ -193,11 +193,11 @@ class Watch:
         return tuple(worker.pid for worker in (*self.warm, *zygotes))
 
     def _warm_worker(self, batch: Batch) -> WarmWorker | None:
-        """Return the warm worker for a batch; jobs that must not reach the truth get one for their batch alone."""
+        """Return the warm worker for a batch; jobs that must not reach the truth get one for their batch only."""
         for worker in self.warm:
             if worker.kind == batch.kind:
                 self.warm.remove(worker)
-                self.warm.append(worker)  # the last is the one that was used last
+                self.warm.append(worker)  # the most recently used one is last
                 return worker
         started = start_warm(batch, self._zygote(batch))
         if started is not None:
@@ -205,7 +205,7 @@ class Watch:
         return started
 
     def _zygote(self, batch: Batch) -> WarmWorker | None:
-        """Return what warm workers of the harness's own interpreter are forked from; None for another interpreter."""
+        """Return the process that warm workers of the harness's interpreter are forked from; None for others."""
         if batch.python != Path(sys.executable):
             return None
         if self.zygote is None:
@@ -237,7 +237,7 @@ class Watch:
         return isolation_of(batch.mechanism, abi_version(), seccomp=filtered, partial=partial)
 
     def _sums(self, launch: Launch) -> dict[str, str]:
-        """Return the sum of each input by role, read again where anything about the file is not as it was.
+        """Return the sum of each input by role, read again if anything about the file has changed.
 
         Raises
         ------
@@ -253,7 +253,7 @@ class Watch:
         return digest
 
     def _present_sum(self, file: InputFile) -> str:
-        """Return the sum that a file has now, which is read only where anything about it is not as it was."""
+        """Return the sum that a file has now, which is read only if anything about it has changed."""
         try:
             look = look_at(file.path)
         except OSError as error:
@@ -265,9 +265,9 @@ class Watch:
         return self.sums[look]
 
     def _was_touched(self, launch: Launch, before: dict[str, int]) -> bool:
-        """Return whether an input was written while a job ran, though it holds what it held: the job is done again.
+        """Return whether an input was written while a job ran, but kept its content: then the job is repeated.
 
-        Once: where it happens again, it is the job itself, not sandboxed, that opens its input to write.
+        Only once: if it happens again, the job itself, not sandboxed, opens its input for writing.
         """
         if _times(launch) == before or launch.job.key in self.touched:
             return False
@@ -275,14 +275,14 @@ class Watch:
         return True
 
     def _check_unchanged(self, launch: Launch, before: dict[str, str]) -> None:
-        """Raise where an input is another one than before the job, which may have read either, or a mixture."""
+        """Raise an error if an input changed during the job, which may have read either content, or a mixture."""
         for file in launch.inputs:
             if self._present_sum(file) != before[file.role]:
                 raise ChangedError(f"{str(file.path)!r} was changed while a job read it")
 
 
 def _times(launch: Launch) -> dict[str, int]:
-    """Return when each input was last written; of one that is gone nothing. Another link to it is no change."""
+    """Return when each input was last written, without those that no longer exist. Another link to it is no change."""
     times = {}
     for file in launch.inputs:
         with contextlib.suppress(OSError):
@@ -301,7 +301,7 @@ def main(arguments: list[str]) -> int:
             return _until_end(watch, watch.serve)
         path = Path(arguments[0])
         batch = Batch.model_validate_json(path.read_bytes())
-        control, _other_end = socket.socketpair()  # nobody closes it: what ends this process ends the jobs too
+        control, _other_end = socket.socketpair()  # never closed: whatever ends this process also ends the jobs
         with path.with_suffix(EVENTS).open("a", encoding="utf-8") as events:
             watch = Watch(control, functools.partial(_write, events), Path(short_names))
             return _until_end(watch, lambda: watch.carry_out(batch))
@@ -325,7 +325,7 @@ def _send(control: socket.socket, message: dict[str, Any]) -> None:
 
 
 def _write(events: IO[str], message: dict[str, Any]) -> None:
-    """Write a message as a line that a reader sees whole, or not yet."""
+    """Write a message as one line, which readers see whole or not at all."""
     events.write(json.dumps(message) + "\n")
     events.flush()
 
