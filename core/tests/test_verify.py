@@ -148,7 +148,7 @@ DAMAGE: dict[str, tuple[Callable[[Bench], Any], str]] = {
         lambda b: (b.path("splits", "split.json").unlink(), b.path("splits", "split.json").mkdir()),
         "splits/KEY/split.json: is missing",
     ),
-    "input": (rewrite_with_its_status, "predictions/KEY: read another train"),
+    "input": (rewrite_with_its_status, "predictions/KEY: read a different train"),
     "source": (lambda b: b.source.write_bytes(b"Screen"), "datasets/KEY: its source"),
     "params": (
         lambda b: edit(b.path("predictions", "job.json"), '"k": 10', '"k": 11'),
@@ -160,14 +160,14 @@ DAMAGE: dict[str, tuple[Callable[[Bench], Any], str]] = {
     ),
     "paths": (
         lambda b: edit(b.path("predictions", "job.json"), f"{b.keys['splits']}/train", f"{'f' * 64}/train"),
-        "predictions/KEY/job.json: has changed: train is of splits/ffff",
+        "predictions/KEY/job.json: has changed: its train is from splits/ffff",
     ),
     "status": (lambda b: b.path("splits", "status.json").write_bytes(b"{"), "splits/KEY/status.json: is damaged"),
     "no status": (lambda b: b.path("splits", "status.json").unlink(), "splits/KEY/status.json: cannot be read"),
     "no job": (lambda b: b.path("splits", "job.json").unlink(), "splits/KEY: "),
     "another's job": (
         lambda b: shutil.copy(b.path("datasets", "job.json"), b.path("splits", "job.json")),
-        "splits/KEY/job.json: is that of datasets/",
+        "splits/KEY/job.json: belongs to datasets/",
     ),
 }  # fmt: skip
 
@@ -190,7 +190,7 @@ def test_a_record_made_again_is_not_the_one_of_the_run(bench: Bench) -> None:
     edit(path.with_name("status.json"), f'"size": {size}', f'"size": {path.stat().st_size}')
     assert bench.of_store() == []
     (found,) = bench.of_run()
-    assert found.text.endswith("is not the record of the run; it was made later")
+    assert found.text.endswith("is not the record that the run used; it was made later")
 
 
 HAND_EDITS: dict[str, Callable[[Path], Any]] = {
@@ -214,7 +214,7 @@ def test_a_status_or_a_job_edited_by_hand_is_named_for_the_run(name: str, bench:
     (found,) = bench.of_run()
     assert found.differs
     file = name.split(" ")[0]
-    assert found.text.startswith(f"predictions/{bench.keys['predictions']}: has another {file} than the run had")
+    assert found.text.startswith(f"predictions/{bench.keys['predictions']}: its {file} changed after the run")
 
 
 def test_an_older_run_whose_manifest_has_no_sums_of_these_is_verified_as_before(bench: Bench) -> None:
@@ -275,7 +275,7 @@ def test_a_leaderboard_that_shows_an_edited_isolation_is_found_out(tmp_path: Pat
     edit(folder / "status.json", '"mechanism": "none"', '"mechanism": "landlock"')
     done = command("verify", "out")
     assert done.returncode == 1
-    assert f"predictions/{folder.name}: has another status.json" in done.stdout
+    assert f"predictions/{folder.name}: its status.json changed after the run" in done.stdout
 
 
 def test_the_files_of_a_run_are_compared_with_its_manifest(bench: Bench) -> None:
@@ -284,7 +284,7 @@ def test_the_files_of_a_run_are_compared_with_its_manifest(bench: Bench) -> None
     (bench.run / "tables" / "b.csv").write_text("", encoding="utf-8")
     found = [one.text.removeprefix(f"{bench.run}/") for one in bench.of_run()]
     assert found[0].startswith("leaderboard.csv: has changed")
-    assert found[1:] == ["scores.csv.gz: is missing", "tables/b.csv: was not there when the run was written"]
+    assert found[1:] == ["scores.csv.gz: is missing", "tables/b.csv: was added after the run was written"]
 
 
 def test_a_record_of_a_run_that_is_gone_differs_and_one_that_was_read_cannot_be_compared(bench: Bench) -> None:
@@ -292,7 +292,7 @@ def test_a_record_of_a_run_that_is_gone_differs_and_one_that_was_read_cannot_be_
     assert [one.differs for one in bench.of_store()] == [False, False]  # the prediction read two of its files
     found = bench.of_run()
     assert [one.text for one in found if one.differs] == [
-        f"splits/{bench.keys['splits']}: is missing from the store, although the run was made with it"
+        f"splits/{bench.keys['splits']}: is missing from the store, but the run used it"
     ]
 
 

@@ -71,11 +71,11 @@ class Verifier:
         for key, record in manifest["records"].items():
             stage, state = record["stage"], record["state"]
             if stage not in STAGES or state not in get_args(State) or not _KEY.fullmatch(key):
-                yield Finding(f"{folder / 'manifest.json'}: names {stage!r}, {key!r}, {state!r}, which is not a record")
+                yield Finding(f"{folder / 'manifest.json'}: names {stage!r}, {key!r}, {state!r}; this is not a record")
                 continue
             if not self.store.record(stage, key).is_dir():
                 if state == "done":
-                    yield Finding(f"{stage}/{key}: is missing from the store, although the run was made with it")
+                    yield Finding(f"{stage}/{key}: is missing from the store, but the run used it")
                 continue
             yield from self._verify_of_run(stage, key, record)
 
@@ -88,9 +88,9 @@ class Verifier:
         status = self._status(stage, key)
         expected = record.get("artefacts", "") if record["state"] == "done" else ""
         if expected and isinstance(status, Status) and sum_of_artefacts(status) != expected:
-            yield Finding(f"{where}: is not the record of the run; it was made later")
+            yield Finding(f"{where}: is not the record that the run used; it was made later")
         elif not damaged and (names := _changed(self.store.record(stage, key), record)):
-            yield Finding(f"{where}: has another {names} than the run had: edited, or of a record made later")
+            yield Finding(f"{where}: its {names} changed after the run: edited, or from a record made later")
 
     def verify_record(self, stage: Stage, key: str) -> Iterator[Finding]:
         """Yield the findings on one record; none if it is removed meanwhile."""
@@ -111,7 +111,7 @@ class Verifier:
             yield Finding(f"{where}/{STATUS}: {status}")
             return
         if status.key != key:
-            yield Finding(f"{where}/{STATUS}: is that of the key {status.key!r}")
+            yield Finding(f"{where}/{STATUS}: belongs to the key {status.key!r}")
         for name, artefact in status.artefacts.items():
             if problem := self._compare(folder / name, artefact.sha256, artefact.size):
                 yield Finding(f"{where}/{name}: {problem}")
@@ -133,12 +133,15 @@ class Verifier:
                 continue
             origin_status = self._status(*origin)
             if not isinstance(origin_status, Status):
-                yield Finding(f"{where}: reads {role} of {'/'.join(origin)}, which no longer exists", differs=False)
+                yield Finding(f"{where}: read {role} from {'/'.join(origin)}, which no longer exists", differs=False)
                 continue
             artefact = origin_status.artefacts.get(path.name)
             if read and (artefact is None or artefact.sha256 != read):
                 has = artefact.sha256[:12] if artefact else "none"
-                yield Finding(f"{where}: read another {role}: {read[:12]}, {'/'.join(origin)}/{path.name} is {has}")
+                yield Finding(
+                    f"{where}: read a different {role}: its sha256 was {read[:12]}, that of "
+                    f"{'/'.join(origin)}/{path.name} is {has}"
+                )
 
     def _verify_source(self, where: str, role: str, path: Path, read: str, job: Job) -> Iterator[Finding]:
         """Yield findings on an input from outside the store: a dataset's source, weights, a file of predictions."""
@@ -146,7 +149,7 @@ class Verifier:
         if not _KEY.fullmatch(keyed):  # the file was absent
             keyed = ""
         if read and keyed and read != keyed:
-            yield Finding(f"{where}: read another {role}: {read[:12]}, its key was made with {keyed[:12]}")
+            yield Finding(f"{where}: read a different {role} than its key names: {read[:12]} instead of {keyed[:12]}")
         expected = read or keyed
         if not expected:
             return
@@ -169,7 +172,7 @@ class Verifier:
                 yield Finding(f"{folder / name}: {problem}")
         for name in files_of_run(folder):
             if name not in files:
-                yield Finding(f"{folder / name}: was not there when the run was written")
+                yield Finding(f"{folder / name}: was added after the run was written")
 
     def _compare(self, path: Path, sha256: str, size: int | None = None) -> str:
         """Return the problem of a file; empty if it is unchanged."""
@@ -178,7 +181,7 @@ class Verifier:
         if not path.is_file():
             return "is missing"
         if size is not None and path.stat().st_size != size:
-            return f"has {path.stat().st_size} bytes, {size} were written"
+            return f"has {path.stat().st_size} bytes; {size} were written"
         now = self._sha256(path)
         if now is None:
             return "cannot be read"
@@ -219,7 +222,7 @@ def _verify_key(job: Job, stage: Stage, key: str) -> Iterator[Finding]:
     """Yield findings on a job whose file does not match its key; jobs of older versions lack the parts of the key."""
     where = f"{stage}/{key}/job.json"
     if (job.stage, job.key) != (stage, key):
-        yield Finding(f"{where}: is that of {job.stage}/{job.key}")
+        yield Finding(f"{where}: belongs to {job.stage}/{job.key}")
     elif job.key_parts is not None:
         if key_of(job) != key:
             yield Finding(f"{where}: has changed: its content has another key, {key_of(job)[:12]}...")
@@ -227,7 +230,9 @@ def _verify_key(job: Job, stage: Stage, key: str) -> Iterator[Finding]:
         for role, path in job.inputs_by_role().items():
             origin = record_of(path)
             if origin is not None and origin[1] not in input_keys:
-                yield Finding(f"{where}: has changed: {role} is of {'/'.join(origin)}, which its key was not made with")
+                yield Finding(
+                    f"{where}: has changed: its {role} is from {'/'.join(origin)}, which is not part of its key"
+                )
 
 
 def _changed(folder: Path, record: dict[str, Any]) -> str:
