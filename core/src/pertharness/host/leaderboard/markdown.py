@@ -11,7 +11,7 @@ from pertharness.host.leaderboard.tables import Line, Note, Table
 from pertharness.host.text.printable import printable
 
 LEGEND = (
-    "scored: predictions with a score / predictions asked for. rank: among models that scored the whole common set."
+    "scored: predictions with a score / predictions requested. rank: among models that scored the whole common set."
 )
 _COSTS = " time: median of the jobs. memory: peak of their processes."
 _VERDICTS = " better, worse: than the reference, beyond chance; undecided: neither is shown."

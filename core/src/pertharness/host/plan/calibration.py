@@ -43,14 +43,14 @@ def plan_calibration(planner: Planner, scorers: Scorers) -> None:
 
 
 def half_plan(plan: Plan) -> Plan:
-    """Return the plan in which the attempts, and the technical duplicate, are scored against the half alone."""
+    """Return the plan in which the attempts and the technical duplicate are scored against the second half only."""
     attempts = [replace(each, scores=each.half, common={}) for each in [*plan.attempts, *plan.duplicates]]
     scorers = {name: offer for name, offer in plan.scorers.items() if _has_position(offer)}
     return Plan(plan.nodes, attempts, plan.datasets, scorers)
 
 
 def _has_position(offer: ScorerOffer) -> bool:
-    """Return whether a scorer judges predictions, rather than the data by their halves."""
+    """Return whether a scorer judges predictions, not the data by their halves."""
     return not offer.calibrates and any(metric.level in POSITIONED for metric in offer.metrics)
 
 

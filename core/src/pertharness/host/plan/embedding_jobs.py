@@ -22,12 +22,12 @@ from pertharness.host.text.did_you_mean import close_to, expected
 
 
 def find_embedding(registry: Registry, spec: EmbeddingSpec) -> Offered[EmbeddingOffer] | None:
-    """Return the installed embedding that is meant, or None."""
+    """Return the installed embedding that a choice means, or None."""
     return look_up(registry.embeddings, spec.full_name)
 
 
 def not_installed(registry: Registry, spec: ModelSpec, hint: Callable[[str, Iterable[str]], str]) -> str:
-    """Return which embedding of a model nobody offers, with a `hint`; nothing where there is none such."""
+    """Return the name of an embedding of a model that no plugin offers, with a `hint`; empty if there is none."""
     missing = [made for made in spec.embeddings if find_embedding(registry, made) is None]
     if not missing:
         return ""
@@ -63,7 +63,7 @@ def _is_same_screen(planner: Planner, name: str, other: str) -> bool:
 
 
 def by_chance(registry: Registry, offer: ModelOffer, spec: ModelSpec) -> bool:
-    """Return whether the training seed changes what a model with these embeddings predicts."""
+    """Return whether the training seed changes the predictions of a model with these embeddings."""
     embeddings = [find_embedding(registry, made) for made in spec.slots.values()]
     return not (offer.deterministic and all(each is None or each.offer.deterministic for each in embeddings))
 
@@ -146,7 +146,7 @@ def _plan_embedding(
 
 
 def _offer_of(planner: Planner, made: EmbeddingSpec) -> EmbeddingOffer:
-    """Return what the card says of an embedding."""
+    """Return the embedding's offer."""
     offer: EmbeddingOffer = find_offer(planner.registry.embeddings, made.full_name, "embedding").offer
     return offer
 
@@ -157,8 +157,8 @@ def _file_of(made: EmbeddingSpec) -> Path:
     if not made.argument:
         raise RecipeError(f"{made.text()!r}: {made.name!r} is made of a file; expected {made.name}:FILE")
     if not path.is_file():
-        what = "it is a folder" if path.is_dir() else "expected the file that the embedding is made of"
-        raise RecipeError(f"{made.shown().text()!r}: there is no file {str(path)!r}; {what}")
+        advice = "it is a folder" if path.is_dir() else "expected the file that the embedding is made of"
+        raise RecipeError(f"{made.shown().text()!r}: there is no file {str(path)!r}; {advice}")
     return path.absolute()
 
 
@@ -166,6 +166,8 @@ def _dataset_of(planner: Planner, made: EmbeddingSpec) -> str:
     """Return the name of the other screen that an embedding is made of."""
     if made.argument in planner.plan.datasets:
         return made.argument
-    asked = made.shown().argument
-    what = f"there is no dataset {asked!r} in this recipe" if asked else f"{made.name!r} is made of another screen"
-    raise RecipeError(f"{made.shown().text()!r}: {what}; {expected(asked, planner.plan.datasets)}")
+    argument = made.shown().argument
+    problem = (
+        f"there is no dataset {argument!r} in this recipe" if argument else f"{made.name!r} is made of another screen"
+    )
+    raise RecipeError(f"{made.shown().text()!r}: {problem}; {expected(argument, planner.plan.datasets)}")

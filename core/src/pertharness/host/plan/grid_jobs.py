@@ -116,7 +116,7 @@ def _check_val(task: Task, spec: ModelSpec) -> None:
 
 
 def _check_tables(planner: Planner) -> None:
-    """Refuse a scorer whose table would stand in the place of the selections."""
+    """Refuse a scorer whose table would replace that of the selections."""
     for name, offer in planner.plan.scorers.items():
         if any(table.name == SELECTION for table in offer.tables):
             raise RecipeError(

@@ -1,4 +1,4 @@
-"""What a job reads, stated once: an input gives the job its file, the key its part and the plan its order."""
+"""What a job reads, stated once: an input provides the job's file, the part of the key, and the dependency."""
 
 from __future__ import annotations
 

@@ -14,10 +14,10 @@ RANKED = ("perturbation", "task")
 """Levels of the metrics that models can be ranked by, in order of preference if the recipe does not choose one."""
 
 
-def primary_metric(plan: Plan, wanted: str) -> str:
+def primary_metric(plan: Plan, metric_id: str) -> str:
     """Return the metric to rank by.
 
-    It is the `wanted` metric, or the first metric of the scorers if none of them computes the default ``l2``.
+    It is `metric_id`, or the first metric of the scorers if none of them computes the default ``l2``.
 
     Raises
     ------
@@ -26,11 +26,13 @@ def primary_metric(plan: Plan, wanted: str) -> str:
     """
     metrics = [metric for offer in plan.scorers.values() for metric in offer.metrics if metric.level in RANKED]
     available = [metric.id for metric in sorted(metrics, key=lambda metric: RANKED.index(metric.level))]
-    if wanted in available or not available:
-        return wanted
-    if wanted == ComparisonChoice().metric:
+    if metric_id in available or not available:
+        return metric_id
+    if metric_id == ComparisonChoice().metric:
         return available[0]
-    raise RecipeError(f"comparison.metric: no scorer of this run computes {wanted!r}; {expected(wanted, available)}")
+    raise RecipeError(
+        f"comparison.metric: no scorer of this run computes {metric_id!r}; {expected(metric_id, available)}"
+    )
 
 
 def selecting_metric(plan: Plan, task: Task, comparison: ComparisonChoice) -> tuple[ScorerOffer, MetricOffer]:
@@ -44,25 +46,25 @@ def selecting_metric(plan: Plan, task: Task, comparison: ComparisonChoice) -> tu
     RecipeError
         If no scorer of the run computes the metric for this task, or if it does not compare two models.
     """
-    wanted = task.select or comparison.select or primary_metric(plan, comparison.metric)
+    metric_id = task.select or comparison.select or primary_metric(plan, comparison.metric)
     usable = {
         metric.id: (offer, metric) for offer in plan.scorers.values() for metric in offer.metrics
         if metric.level in RANKED and metric.variants[0] not in metric.unranked and not offer.calibrates
         and is_for(offer, task)
     }  # fmt: skip
-    if wanted in usable:
-        return usable[wanted]
-    where = f"task {task.name!r}: a grid cannot select by {wanted!r}"
+    if metric_id in usable:
+        return usable[metric_id]
+    where = f"task {task.name!r}: a grid cannot select by {metric_id!r}"
     for offer in plan.scorers.values():
         for metric in offer.metrics:
-            if metric.id == wanted:
+            if metric.id == metric_id:
                 raise RecipeError(f"{where}: {_why_unusable(offer, metric, task)}; {_instead(usable, '')}")
-    raise RecipeError(f"{where}: no scorer of this run computes it; {_instead(usable, wanted)}")
+    raise RecipeError(f"{where}: no scorer of this run computes it; {_instead(usable, metric_id)}")
 
 
-def _instead(usable: dict[str, tuple[ScorerOffer, MetricOffer]], wanted: str) -> str:
+def _instead(usable: dict[str, tuple[ScorerOffer, MetricOffer]], metric_id: str) -> str:
     """Return what to do about a metric that cannot be selected by."""
-    return f"set select to another metric: {expected(wanted, usable)}" if usable else "add a scorer to the run"
+    return f"set select to another metric: {expected(metric_id, usable)}" if usable else "add a scorer to the run"
 
 
 def _why_unusable(offer: ScorerOffer, metric: MetricOffer, task: Task) -> str:

@@ -45,13 +45,13 @@ class Attempt:
     """Scorer -> key of the job that scores against the second half of the cells, in a run that calibrates."""
     reason: str = ""
     state: State = "skipped"
-    """With a `reason`: what is wrong with the model itself."""
+    """Whether the problem of `reason` is with the model itself."""
     uses_validation: bool = False
-    """From its card; a grid always does."""
+    """From the model's card; always true for a grid."""
     constant: bool = False
-    """From its card."""
+    """From the model's card."""
     copies_training: bool = False
-    """From its card."""
+    """From the model's card."""
 
     @property
     def label(self) -> str:
@@ -118,7 +118,7 @@ class Plan:
     """Name -> key."""
     scorers: dict[str, ScorerOffer] = field(default_factory=dict)
     selections: list[Selection] = field(default_factory=list)
-    """Of the recipe's grids."""
+    """The selections of the recipe's grids."""
     notes: list[str] = field(default_factory=list)
     """Decisions of the planner that a user may not expect."""
     duplicates: list[Attempt] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Parts that every step of the planning uses: jobs with their keys, offers by name, parameters with their defaults."""
+"""Shared parts of planning: jobs with their keys, offers by name, parameters with their defaults."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Planner:
     offer_files: dict[tuple[str, ...], Any] = field(default_factory=dict)
     """Plugin, kind and name of an offer -> its files, from `pertharness.host.plan.needed_files`."""
     splits: dict[tuple[int, int, str], tuple[Task, str]] = field(default_factory=dict)
-    """The identity of a task, seed and level -> the task, which so stays what it is, and the key of the split."""
+    """Identity of a task, seed and level -> the task, kept to keep that identity valid, and the key of the split."""
     caches: dict[str, Path] = field(default_factory=dict)
     """Plugin -> file of its compile caches."""
     score_jobs: dict[tuple[Any, ...], Any] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class Planner:
 
     @functools.cached_property
     def memory_mb(self) -> float:
-        """Memory that a job may take: the user's limit, or 90% of the machine's, so that the system ends no process."""
+        """Memory that a job may use: the user's limit, or 90% of the machine's, so that the system kills no process."""
         return self.recipe.resources.memory_mb or 0.9 * self.machine.ram_gb * 1000
 
     def caches_of(self, plugin: Plugin) -> Path:
@@ -89,7 +89,7 @@ class Planner:
         params: Mapping[str, Any] = MappingProxyType({}), options: Mapping[str, Any] = MappingProxyType({}),
         seed: int = 0, task: JobTask | None = None, **node: Any,
     ) -> str:  # fmt: skip
-        """Add a job to the plan unless it is there, and return its key.
+        """Add a job to the plan unless it is in the plan already, and return its key.
 
         Parameters
         ----------
@@ -161,7 +161,7 @@ def find_offer(offers: Mapping[str, Any], name: str, kind: str) -> Any:
 
 
 def with_defaults(
-    offer: DatasetOffer | EmbeddingOffer | ModelOffer | ScorerOffer, given: Mapping[str, Any], where: str
+    offer: DatasetOffer | EmbeddingOffer | ModelOffer | ScorerOffer, params: Mapping[str, Any], where: str
 ) -> dict[str, Any]:
     """Return the parameters of an offer: those that were given, and the defaults of the others.
 
@@ -170,23 +170,23 @@ def with_defaults(
     RecipeError
         If it has no such parameter, or its default is of another type; `where` says what asked for it.
     """
-    unknown = [name for name in given if name not in offer.params]
+    unknown = [name for name in params if name not in offer.params]
     if unknown:
         raise RecipeError(f"{where}: {_unknown(offer, unknown[0])}")
-    for name, value in given.items():
+    for name, value in params.items():
         if not _is_alike(value, offer.params[name]):
             usual = offer.params[name]
             raise RecipeError(f"{where}: {name} is {value!r}; expected a value such as {usual!r}")
-    return {**offer.params, **given}
+    return {**offer.params, **params}
 
 
 def _unknown(offer: DatasetOffer | EmbeddingOffer | ModelOffer | ScorerOffer, name: str) -> str:
-    """Return that an offer has no parameter of a name, with how its slots are filled, which may have been meant."""
+    """Return that an offer has no parameter of this name, with the way to fill a slot that may have been meant."""
     slots = offer.slots if isinstance(offer, ModelOffer) else ()
     if name.upper() in slots:
         slot = name.upper()
-        what = "a slot, not a parameter" if name in slots else f"no parameter; the slot {slot!r} has a capital"
-        return f"{name!r} of {offer.name!r} is {what}; fill it with an embedding, as in {_filled(slot)}"
+        problem = "a slot, not a parameter" if name in slots else f"no parameter; the slot {slot!r} has a capital"
+        return f"{name!r} of {offer.name!r} is {problem}; fill it with an embedding, as in {_filled(slot)}"
     unknown = f"{offer.name!r} has no parameter {name!r}; {expected(name, offer.params)}"
     return unknown + (f"; or an embedding in a slot, as in {_filled(next(iter(slots)))}" if slots else "")
 
@@ -196,7 +196,7 @@ def _filled(slot: str) -> str:
 
 
 def _is_alike(value: Any, usual: Any) -> bool:
-    """Return whether a value is of the type of the default; of a default None, any is."""
+    """Return whether a value has the type of the default; any value if the default is None."""
     if usual is None or value is None:
         return True
     if isinstance(usual, float):

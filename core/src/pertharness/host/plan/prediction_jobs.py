@@ -78,7 +78,7 @@ def plan_prediction(
     `options` say what it predicts: the held-out perturbations of the split, or queries of a user's. With `selects`, the
     model is a candidate of a grid, for which val must not be empty.
     """
-    offer, asked = offered.offer, options.queries if isinstance(options, QueryOptions) else ()
+    offer, queries = offered.offer, options.queries if isinstance(options, QueryOptions) else ()
     if offer.input == "cells":
         split = plan_split(planner, task, seed, "cells")
     params = with_defaults(offer, spec.params, spec.text())
@@ -97,25 +97,25 @@ def plan_prediction(
     ]
     inputs += [
         planner.from_record(SLOT + slot, "embeddings", key, EMBEDDING)
-        for slot, key in plan_embeddings(planner, task, seed, spec, offer, training_seed, asked).items()
+        for slot, key in plan_embeddings(planner, task, seed, spec, offer, training_seed, queries).items()
     ]
     return planner.add_job(
         "predictions", offered.plugin, inputs, name=offer.name, params=params, seed=training_seed,
         task=job_task(task, seed), options=options.written(),
         title=f"{label_of(planner.registry, spec)} on {task.dataset} {task.name} seed {seed}",
         cheap=offer.cheap, preload=offer.preload, prepare=weights.prepare,
-        preflight=_preflight(planner, offer, split, task, weights, asked, selects=selects),
+        preflight=_preflight(planner, offer, split, task, weights, queries, selects=selects),
         gpu_gb=gpu_memory(planner, offer),
     )  # fmt: skip
 
 
 def find_model(registry: Registry, spec: ModelSpec) -> Offered[ModelOffer] | None:
-    """Return the installed model that is meant, or None."""
+    """Return the installed model that a choice means, or None."""
     return look_up(registry.models, spec.full_name)
 
 
 def name_of(registry: Registry, spec: ModelSpec) -> str:
-    """Return a model's name on the leaderboard: with its plugin's only where it would be another model's without."""
+    """Return a model's name on the leaderboard, with its plugin only if the name alone means another model."""
     meant = find_model(registry, spec)
     return next((name for name, offered in registry.models.items() if offered is meant), spec.full_name)
 
@@ -126,14 +126,14 @@ def label_of(registry: Registry, spec: ModelSpec) -> str:
 
 
 def shown_model(registry: Registry, spec: ModelSpec) -> ModelSpec:
-    """Return a model as it stands on the leaderboard, where a grid has ``*`` in place of its values."""
+    """Return a model as on the leaderboard, where a grid has ``*`` in place of its values."""
     offered, spec = find_model(registry, spec), spec.starred()
     params = _changed(offered.offer, spec) if offered else spec.params
     return ModelSpec(None, name_of(registry, spec), shown_slots(registry, spec), params)
 
 
 def _changed(offer: ModelOffer, spec: ModelSpec) -> dict[str, Any]:
-    """Return the parameters that are not what they are by default."""
+    """Return the parameters that differ from their defaults."""
     return {name: value for name, value in spec.params.items() if (name, value) not in offer.params.items()}
 
 
@@ -173,10 +173,10 @@ def _params_of_labels(planner: Planner, dataset: str) -> dict[str, Any]:
 
 
 def _preflight(
-    planner: Planner, offer: ModelOffer, split: str, task: Task, weights: OfferFiles, asked: tuple[str, ...], *,
+    planner: Planner, offer: ModelOffer, split: str, task: Task, weights: OfferFiles, queries: tuple[str, ...], *,
     selects: bool,
 ) -> Any:  # fmt: skip
-    """Return a function that says why a model cannot do a task here, or None; `asked`: queries of a user's."""
+    """Return a function that returns why a model cannot do a task here, or None; `queries`: those of a user."""
 
     def reason() -> str | None:
         if offer.oracle:
@@ -185,7 +185,7 @@ def _preflight(
             return "needs cells; the dataset has only one mean per perturbation"
         kinds = {
             "single" if "+" not in query else "double"
-            for query in asked or queries_of(planner.store, split, task.score_on)
+            for query in queries or queries_of(planner.store, split, task.score_on)
         }
         if task.references:
             kinds.add("transfer")
@@ -200,7 +200,7 @@ def _preflight(
 
 
 def _facts(planner: Planner, dataset: str) -> dict[str, Any]:
-    """Return what a dataset's record says of its size and level."""
+    """Return the facts in a dataset's record on its size and level."""
     path = planner.store.record("datasets", planner.plan.datasets[dataset]) / FACTS
     facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return facts

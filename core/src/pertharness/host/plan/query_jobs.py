@@ -1,4 +1,4 @@
-"""The job that predicts what a user asks for: with a model that is fitted to all data, or with one that was kept."""
+"""The job that predicts a user's queries, with a model that is fitted to all data, or with a kept one."""
 
 from __future__ import annotations
 

@@ -22,12 +22,12 @@ from pertharness.host.splits import KINDS
 
 
 def is_for(offer: ScorerOffer, task: Task) -> bool:
-    """Return whether a scorer is for a task; what the file of a split holds out is not known before it is read."""
+    """Return whether a scorer is for a task; a split from a file counts as both kinds, since it is not read yet."""
     kind = KINDS.get(task.split.kind)
-    asked = {kind.task} if kind else {"double", "single"}
+    kinds = {kind.task} if kind else {"double", "single"}
     if task.references:
-        asked.add("transfer")
-    return not asked.isdisjoint(offer.tasks)
+        kinds.add("transfer")
+    return not kinds.isdisjoint(offer.tasks)
 
 
 def plan_scorers(planner: Planner) -> list[tuple[Offered[ScorerOffer], dict[str, Any]]]:
@@ -40,7 +40,7 @@ def plan_scorers(planner: Planner) -> list[tuple[Offered[ScorerOffer], dict[str,
     """
     offers, named = planner.registry.scorers, planner.recipe.scorers
     chosen = []
-    givers: dict[str, str] = {}
+    output_owners: dict[str, str] = {}
     for spec in named or map(parse_model, offers):
         scorer = find_offer(offers, spec.full_name, "scorer")
         if scorer.offer.calibrates and not planner.recipe.comparison.calibrate:
@@ -48,15 +48,15 @@ def plan_scorers(planner: Planner) -> list[tuple[Offered[ScorerOffer], dict[str,
                 message = f"the scorer {spec.text()!r} needs a run that calibrates"
                 raise RecipeError(f"{message}; add --calibrate, or calibrate = true under [comparison]")
             continue
-        given = {f"scorer {scorer.offer.name!r}", *(f"metric {metric.id!r}" for metric in scorer.offer.metrics)}
-        given |= {f"table {table.name!r}" for table in scorer.offer.tables}
-        if clash := sorted(given & givers.keys()):
-            message = f"the scorers {givers[clash[0]]!r} and {spec.text()!r} both compute the {clash[0]}"
+        outputs = {f"scorer {scorer.offer.name!r}", *(f"metric {metric.id!r}" for metric in scorer.offer.metrics)}
+        outputs |= {f"table {table.name!r}" for table in scorer.offer.tables}
+        if clash := sorted(outputs & output_owners.keys()):
+            message = f"the scorers {output_owners[clash[0]]!r} and {spec.text()!r} both compute the {clash[0]}"
             if named:
                 raise RecipeError(f"{message}; name only one of them")
             planner.plan.notes.append(f"{message}: {spec.text()!r} is not used; name it with --scorers to use it")
             continue
-        givers.update(dict.fromkeys(given, spec.text()))
+        output_owners.update(dict.fromkeys(outputs, spec.text()))
         chosen.append((scorer, with_defaults(scorer.offer, spec.params, spec.text())))
     planner.plan.scorers.update({scorer.offer.name: scorer.offer for scorer, _ in chosen})
     return chosen
@@ -101,7 +101,7 @@ def _score_jobs(
 ) -> _ScoreJobs:  # fmt: skip
     """Return the common parts of the jobs of a scorer on a split, made once."""
     scored = (id(task), seed, split, scorer.offer.name, against_half)
-    if scored not in planner.score_jobs:  # beside the task, which so stays what it is
+    if scored not in planner.score_jobs:  # kept next to the task, so that its identity stays valid
         dataset = planner.plan.datasets[str(task.dataset)]
         data = (
             planner.from_record("pseudobulk", "datasets", dataset, PSEUDOBULK, key_role="dataset"),

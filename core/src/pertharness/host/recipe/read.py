@@ -151,10 +151,10 @@ def write_recipe(recipe: Recipe, path: Path) -> None:
     write_text(path, recipe_text(recipe))
 
 
-def _raise_problems(found_problems: Iterator[Problem], text: str, origin: str) -> None:
+def _raise_problems(stream: Iterator[Problem], text: str, origin: str) -> None:
     """Raise one error of all problems, if there are any."""
-    if found := list(found_problems):
-        raise _as_error(found, text, origin)
+    if problems := list(stream):
+        raise _as_error(problems, text, origin)
 
 
 def _as_error(problems: Iterable[Problem], text: str, origin: str) -> RecipeError:

@@ -155,8 +155,8 @@ def parse_model(text: str) -> ModelSpec:
             params[key] = read[0]
     n_candidates = math.prod(map(len, grid.values()))
     if n_candidates > MAX_CANDIDATES:
-        what = f"the grid {text!r:.80} has {n_candidates} combinations"
-        raise RecipeError(f"{what}; expected at most {MAX_CANDIDATES}: name fewer values")
+        problem = f"the grid {text!r:.80} has {n_candidates} combinations"
+        raise RecipeError(f"{problem}; expected at most {MAX_CANDIDATES}: name fewer values")
     return ModelSpec(match[1], match[2], slots, params, grid)
 
 

@@ -50,7 +50,7 @@ def _held_out_common(run: RunFiles, number: Number) -> float:
 def _answered_by_all(run: RunFiles, number: Number) -> float:
     """Count the singles that no model of the common set left unanswered where they were held out.
 
-    The article's models predicted what they were trained on as well; here only held-out perturbations are asked for, so
+    The article's models predicted what they were trained on as well; here only held-out perturbations are requested, so
     that one which no split of the run holds out counts as answered.
     """
     held, answered = run.held_out(number.dataset), run.answered(number.dataset)

@@ -103,7 +103,7 @@ def as_sheet(file: str, name: str, cells: Sequence[Sequence[Any]]) -> Sheet:
         value_columns = ", ".join(name for names in METRICS.values() for name in names)
         return Sheet(file, name, header, problem=f"no column of values (one of: {value_columns}; or metric and value)")
     if not {"perturbation", "coordinate"} & set(columns):
-        return Sheet(file, name, header, problem="no column that says what a value is of (perturbation, or fdp)")
+        return Sheet(file, name, header, problem="no column that identifies a value (perturbation, or fdp)")
     return Sheet(file, name, header, _as_rows(filled[first + 1 :], columns, metrics))
 
 
