@@ -33,7 +33,7 @@ def test_a_map_is_read_as_programs_write_it(delimiter: str, encoding: str, tmp_p
         ("", "no column 'label'"),
         ("label,targets\na,\n", "line 2: no targets for 'a'"),
         ("label,targets\na,KLF1+\n", "the targets of 'a' are 'KLF1+'"),
-        ("label,targets\na,KLF1\na,AHR\n", "line 3: the label 'a' means 'AHR', but 'KLF1' before"),
+        ("label,targets\na,KLF1\na,AHR\n", "line 3: duplicate label 'a', with the targets 'KLF1' and 'AHR'"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_its_line(text: str, words: str, tmp_path: Path) -> None:

@@ -191,7 +191,7 @@ def test_what_is_wrong_with_a_table_is_said(text, message, tmp_path):
 
 def test_a_table_of_other_genes_is_skipped_with_labels_of_both(tmp_path):
     (tmp_path / "t.csv").write_text("gene,d1\nENSG1,1\nENSG2,2\n")
-    with pytest.raises(Skip, match=r"there: 'ENSG1', 'ENSG2', ...; asked for: 'A'"):
+    with pytest.raises(Skip, match=r"there: 'ENSG1', 'ENSG2', ...; requested: 'A'"):
         _embed("table", tmp_path / "t.csv")
 
 
@@ -279,7 +279,7 @@ def test_a_graph_has_at_most_as_many_dimensions_as_genes(tmp_path):
     ("text", "message"),
     [
         ("A,B,-0.5\n", r"the edge 'A' -> 'B' \(row 2, weight -0.5\) has a negative weight; expected similarities"),
-        ("A,B,1\nA,B,1\n", r"'A' -> 'B' \(row 3, weight 1\) is there twice; keep one"),
+        ("A,B,1\nA,B,1\n", r"'A' -> 'B' \(row 3, weight 1\) is a duplicate; keep one"),
         ("A,B,\nB,C,1\n", "has a weight that is no finite number"),
         ("A,B,much\n", "'much' in row 2"),
         ("A,B,1\nA,,1\n,B,1\n", r"g.csv: row 3 names no source or no target \(rows without: 2\)"),

@@ -80,7 +80,10 @@ def add_reading(meanings: dict[str, str], label: str, targets: str, where: str) 
         except DataError as error:
             raise DataError(f"{where}: the targets of {label!r} are {targets!r}: {error}") from error
     if meanings.setdefault(label, meaning) != meaning:
-        raise DataError(f"{where}: the label {label!r} means {meaning!r}, but {meanings[label]!r} before; name it once")
+        raise DataError(
+            f"{where}: duplicate label {label!r}, with the targets {meanings[label]!r} and {meaning!r}; keep one "
+            "of the lines"
+        )
 
 
 def write_label_map(rows: Iterable[tuple[str, str, int, str]], path: Path) -> None:

@@ -78,7 +78,7 @@ def _list_zip(path: Path, file: zipfile.ZipFile) -> dict[str, int]:
             kind = "encrypted" if member.flag_bits & 1 else "a link"
             raise DataError(f"{str(path)!r}: {member.filename!r} is {kind}; expected plain files: zip it again")
         if member.filename in sizes:
-            raise DataError(f"{str(path)!r}: {member.filename!r} is in the zip file twice; zip it again")
+            raise DataError(f"{str(path)!r}: {member.filename!r} is a duplicate entry of the zip file; zip it again")
         if member.file_size > max(SMALL, LARGEST_RATIO * member.compress_size):
             raise DataError(
                 f"{str(path)!r}: {member.filename!r} declares {in_units(member.file_size)}, and the zip file holds "

@@ -71,7 +71,7 @@ def fit_linear(
         If `k` is below 1, `ridge` not above 0, or there is no such variant.
     Skip
         If no training perturbation has a row in P, or fewer than two genes have one in G: nothing to learn from. Also
-        if the variant ``regression`` is asked for without P.
+        if the variant ``regression`` is used without P.
     """
     if k < 1 or ridge <= 0:
         raise DataError(f"linear: expected k of at least 1 and ridge above 0, got k={k!r} and ridge={ridge!r}")

@@ -92,7 +92,7 @@ def predict(model: object, controls: AnnData, queries: list[str], device: str, s
     answerable = [query for query in queries if query not in unanswered]
     if not answerable:
         raise Skip(
-            f"CPA answers none of the {len(queries)} queries: {next(iter(unanswered.values()), 'none is asked')}"
+            f"CPA answers none of the {len(queries)} queries: {next(iter(unanswered.values()), 'there are no queries')}"
         )
     trained = model.trained or _train(model, sorted(answerable), device, seed, workdir)
     means = _counterfactuals(replace(model, trained=trained), answerable, seed)

@@ -79,7 +79,7 @@ def plan_conditions(train: AnnData, val: AnnData | None, genes: Set[str], batch_
             f"{len(genes)} genes, such as {', '.join(sorted(genes)[:3])}" if genes else "none of the data's genes"
         )
         raise Skip(
-            f"GEARS can be given {len(perturbed)} of {len(n_train) - 1} training perturbations; it needs one, and one "
+            f"GEARS can use {len(perturbed)} of {len(n_train) - 1} training perturbations; it needs one, and one "
             f"more to validate (left out: {first!r}: {reason}). The graph has {in_graph}: name targets and genes by "
             "the symbols of gene2go, or name another file: gears[gene2go=/PATH/TO/FILE]"
         )
@@ -91,7 +91,7 @@ def plan_conditions(train: AnnData, val: AnnData | None, genes: Set[str], batch_
     if not validated:
         held_out = perturbed[int(np.random.default_rng(seed).integers(len(perturbed)))]
         trained, validated = [label for label in trained if label != held_out], [held_out]
-        notes.append(f"no validation data can be used: {held_out} is taken out of the training data for it")
+        notes.append(f"there are no usable validation data: {held_out} is held out of the training data instead")
     n_cells = sum(n_train[label] for label in trained)
     if n_cells < batch_size:
         raise Skip(
@@ -129,7 +129,7 @@ def assemble(train: AnnData, val: AnnData | None, plan: Plan) -> AnnData:
 
     if train.var_names.has_duplicates:
         twice = train.var_names[train.var_names.duplicated()][0]
-        raise DataError(f"gears: the gene {twice!r} is there twice; name each gene once")
+        raise DataError(f"gears: duplicate gene {twice!r}; name each gene once")
     taking_part = {*plan.train, *plan.val}
     parts = [part for part in (train, val) if part is not None]
     chosen = [np.flatnonzero(part.obs["perturbation"].isin(taking_part).to_numpy()) for part in parts]

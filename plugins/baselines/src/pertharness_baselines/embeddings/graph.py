@@ -97,7 +97,7 @@ def _check_edges(path: Path, graph: Graph) -> None:
     problems = {
         "has a weight that is no finite number": (~np.isfinite(graph.weight), "give it one, or leave the edge out"),
         "has a negative weight": (graph.weight < 0, "expected similarities from 0 up; shift or drop them"),
-        "is there twice": (again, "keep one of them"),
+        "is a duplicate": (again, "keep one of them"),
     }
     for problem, (wrong, advice) in problems.items():
         if wrong.any():

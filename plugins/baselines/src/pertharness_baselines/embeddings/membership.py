@@ -59,7 +59,7 @@ def read_membership(path: Path) -> tuple[list[str], Any]:
         rows, genes = pd.factorize(frame[0].astype(str))
         columns, terms = pd.factorize(frame[1].astype(str))
         matrix = sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(genes), len(terms)))
-        matrix.data[:] = 1.0  # what was there twice has been added up
+        matrix.data[:] = 1.0  # duplicates have been added up
         return [str(gene) for gene in genes], matrix
     if frame[0].isna().any():
         row = int(frame[0].isna().to_numpy().argmax())

@@ -1,4 +1,4 @@
-"""What an embedding is asked for, and its rows brought into the form of an answer."""
+"""What an embedding is requested for, and its rows in the form of the hook's answer."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def answer(
     Parameters
     ----------
     request
-        What was asked for.
+        The request.
     names, values
         Labels and rows of all that there is, shape (n_names, k).
     where
@@ -66,7 +66,7 @@ def answer(
     DataError
         If a label occurs twice.
     Skip
-        If none of them was asked for.
+        If none of them was requested.
     """
     import pandas as pd
 
@@ -80,7 +80,7 @@ def answer(
         first_label = next((label for label in request.labels if label != CONTROL), None)
         raise Skip(
             f"{where} shares no {request.kind} with the task (there: {', '.join(map(repr, row_names[:3]))}, ...; "
-            f"asked for: {first_label!r}, ...); expected gene symbols as in the screen"
+            f"requested: {first_label!r}, ...); expected gene symbols as in the screen"
         )
     columns = [f"d{i + 1}" for i in range(values.shape[1])]
     return pd.DataFrame(

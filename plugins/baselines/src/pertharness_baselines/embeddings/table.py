@@ -69,7 +69,7 @@ def read_text(path: Path) -> Table:
 
 
 def read_frame(path: Path) -> tuple[list[str], pd.DataFrame]:
-    """Read a delimited text with a header, which is given besides as it stands: pandas renames what is there twice.
+    """Read a delimited text with a header, which is also returned unchanged, because pandas renames duplicates.
 
     Raises
     ------
