@@ -65,11 +65,11 @@ def read_queries(queries: Iterable[str], data: DataLabels) -> dict[str, str]:
 
 def _read_query(query: str, reader: LabelReader, cases: Mapping[str, str]) -> str:
     """Return the perturbation that one query means."""
-    known = reader.read(query)
+    perturbation = reader.read(query)
     if query in reader.faults:
         raise DataError(f"query {query!r}: {reader.faults[query]}")
-    if known in reader.perturbations and known != CONTROL:
-        return str(known)
+    if perturbation in reader.perturbations and perturbation != CONTROL:
+        return str(perturbation)
     parts = [clean_text(part) for part in _parts(clean_text(query), reader.options.separator)]
     if not all(parts):
         raise DataError(f"query {query!r} has no target, or an empty one; expected genes, such as KLF1 or CEBPE+KLF1")

@@ -49,8 +49,8 @@ def write_prediction(job: Job, folder: Path, phases: list[Phase]) -> Result:
         notes.append(f"{len(missing)} of {len(genes)} genes are not predicted (first: {first!r}: {reason})")
     answers = zip(prediction.obs["perturbation"].astype(str), as_matrix(prediction), strict=True)
     canonical.write(make_prediction(dict(answers), genes), folder / PREDICTION)
-    kept = [MODEL] if kind == "queries" and "model" not in job.inputs and (folder / MODEL).exists() else []
-    return Result([PREDICTION, *kept], notes=notes, unanswered=unanswered)
+    model_files = [MODEL] if kind == "queries" and "model" not in job.inputs and (folder / MODEL).exists() else []
+    return Result([PREDICTION, *model_files], notes=notes, unanswered=unanswered)
 
 
 def _fit_and_predict(job: Job, folder: Path, phases: list[Phase], data: Trained) -> tuple[AnnData, list[str]]:
@@ -102,5 +102,5 @@ def _queries(job: Job, score_on: tuple[str, ...]) -> list[str]:
 
 def _labels_given(path: Path) -> dict[str, str]:
     """Return the labels as the dataset spells them, of the perturbations where that is another spelling."""
-    given: dict[str, str] = json.loads(path.read_text(encoding="utf-8")).get("labels_given", {})
-    return given
+    labels: dict[str, str] = json.loads(path.read_text(encoding="utf-8")).get("labels_given", {})
+    return labels

@@ -55,11 +55,11 @@ def write_scores(job: Job, folder: Path, phases: list[Phase]) -> Result:
     whole = _of_queries(ScorerInputs(observed.truth, predicted.prediction, observed.queries, digests))
     compared = _KINDS[kind_of_score(options)](whole, options)
     genes = compared.prediction.var_names, compared.truth.var_names
-    check_genes(*genes, lambda what: DataError(f"{job.inputs['prediction']}: {what}"))
+    check_genes(*genes, lambda problem: DataError(f"{job.inputs['prediction']}: {problem}"))
     forget_given()
-    given = _score(job, phases, observed, compared)
-    table = check_scores(given, options.offer, list(compared.queries), job.plugin.name)
-    extras = check_artefacts(given, options.offer, job.plugin.name)
+    answer = _score(job, phases, observed, compared)
+    table = check_scores(answer, options.offer, list(compared.queries), job.plugin.name)
+    extras = check_artefacts(answer, options.offer, job.plugin.name)
     _check_unanswered(table, compared, job)
     table.to_csv(folder / SCORES, index=False)
     names = [SCORES]
