@@ -11,14 +11,14 @@ from pertharness.contract.protocol import PROTOCOL
 # A name appears in file names, options and tables; no bracket, because `linear[k=4]` is a model with a parameter.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
 PackageFile = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*([./][A-Za-z0-9_-]+)*$")]
-"""A file in the package of the plugin's module, by its path there: found without importing the plugin."""
+"""Path of a file in the package of the plugin's module; found without importing the plugin."""
 TaskKind = Literal["double", "single", "transfer"]
 
 PRELOADED = frozenset({
     "anndata", "h5py", "matplotlib", "networkx", "numba", "numpy", "pandas", "patsy", "scipy", "sklearn", "statsmodels",
     "torch",
 })  # fmt: skip
-"""Libraries whose modules a card may name in ``preload``: no code of the plugin's author runs where its jobs fork."""
+"""Libraries whose modules a card may name in ``preload``, so that no plugin code runs where its jobs are forked."""
 
 
 class _Strict(BaseModel):
@@ -32,16 +32,16 @@ class RemoteFile(_Strict):
 
     url: str
     filename: str
-    """A plain name, also that of the local file; of several files of a plugin each has its own."""
+    """Plain name of the file, also the local one; unique within the plugin."""
     sha256: str | None = None
-    """Of the file as published. None: not known; recorded when it is first fetched and checked from then on."""
+    """Checksum of the published file. None: unknown; recorded at the first download, and checked from then on."""
     member: str | None = None
-    """Name of the wanted file inside an archive; its folder there does not matter."""
+    """Name of the needed file inside an archive, in any folder there."""
     size_mb: float | None = None
     licence: str = "unknown"
-    """SPDX identifier where there is one; weights whose licence is not a known open one have to be confirmed."""
+    """SPDX identifier if there is one; users must accept weights with a licence that is not a known open one."""
     optional: bool = False
-    """Of weights and side files: a job is done without it, and the plugin decides what that means."""
+    """Whether weights or a side file may be missing; the plugin decides what that means."""
 
     @property
     def wanted(self) -> str:
@@ -50,24 +50,24 @@ class RemoteFile(_Strict):
 
 
 class Needs(_Strict):
-    """The hardware that a model cannot do without."""
+    """The hardware that a model requires."""
 
     cuda: str | None = None
-    """Smallest CUDA version, e.g. ``"12.1"``; None: runs without a GPU."""
+    """Lowest CUDA version, e.g. ``"12.1"``; None: runs without a GPU."""
     gpu_memory_gb: float = 0.0
     ram_gb: float = 0.0
     disk_gb: float = 0.0
-    """Free space for what a job writes while it runs."""
+    """Free disk space for the files that a job writes while it runs."""
 
 
 class SideFile(_Strict):
-    """A file that belongs to a dataset, such as an ontology of its genes, for the models that take it by name."""
+    """A file that belongs to a dataset, such as an ontology of its genes, for models that request it by name."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+$")]
-    """As in ``files`` of the hooks; of a published one the name of the file itself."""
+    """Name in ``files`` of the hooks; for a published file, its own name."""
     summary: str = ""
     source: RemoteFile | None = None
-    """Where it is published, with its sha256; None: a CSV that the plugin makes in ``make_side_file``."""
+    """The published file, with its sha256; None: a CSV that the plugin makes in ``make_side_file``."""
 
     @model_validator(mode="after")
     def _can_be_had(self) -> SideFile:
@@ -79,22 +79,22 @@ class SideFile(_Strict):
 
 
 class ParameterHelp(_Strict):
-    """What a parameter takes and does, as ``pertharness list -v`` shows it."""
+    """Type and help of a parameter, shown by ``pertharness list -v``."""
 
     type: str = ""
-    """In words, with its bounds: ``integer >= 1``."""
+    """Type in words, with bounds: ``integer >= 1``."""
     help: str = ""
 
 
 class Offer(_Strict):
-    """What datasets, embeddings, models and scorers have in common."""
+    """The common part of datasets, embeddings, models and scorers."""
 
     name: Name
     summary: str
     params: dict[str, Any] = {}
-    """Parameters with their defaults; a recipe may set these and no others."""
+    """Parameters with their defaults; a recipe can set only these."""
     params_help: dict[str, ParameterHelp] = {}
-    """Parameter -> what it takes and does; `pertharness.settings_of` makes both of a pydantic model. Not in keys."""
+    """Parameter -> type and help; `pertharness.settings_of` makes both from a pydantic model. Not part of keys."""
 
     @model_validator(mode="after")
     def _explains_its_own_params(self) -> Offer:
@@ -113,31 +113,31 @@ class DatasetOffer(Offer):
     source: RemoteFile | None = None
     takes_file: bool = False
     side_files: tuple[SideFile, ...] = ()
-    """For the jobs of models and embeddings whose cards name them in ``side_files``; no other job depends on them."""
+    """Files for jobs of models and embeddings whose cards list them in ``side_files``; no other job depends on them."""
     cheap: bool = False
-    """Small and made in seconds: its job is forked from a process that has done the imports that all share."""
+    """Whether it is small and made in seconds: its job is forked from a process that has done the common imports."""
 
 
 class ComputedOffer(Offer):
-    """What embeddings and models have in common: what their jobs need, and how these are run."""
+    """The common part of embeddings and models: the needs of their jobs, and how these run."""
 
     reference: str = ""
     licence: str = "unknown"
     needs: Needs = Needs()
     weights: tuple[RemoteFile, ...] = ()
-    """Weights and side files: fetched by ``pertharness weights fetch``, given to the hook as ``files``."""
+    """Weights and side files, fetched by ``pertharness weights fetch`` and passed to the hook as ``files``."""
     side_files: tuple[str, ...] = ()
-    """Names of side files that it takes from the dataset of its task, where that declares them; such a file is in
-    ``files`` in place of one of ``weights`` with the same name."""
+    """Names of side files to take from the dataset of the task, if that has them; in ``files``, they replace weights of
+    the same name."""
     file_params: tuple[str, ...] = ()
-    """Parameters that name files of the user's, by absolute path, or none if empty. Their content enters the key."""
+    """Parameters that are absolute paths of files, or empty. The content of the files enters the key."""
     deterministic: bool = False
-    """The training seed changes nothing: done once, whatever the number of training seeds."""
+    """Whether the training seed has no effect, so that the job is done once for all training seeds."""
     cheap: bool = False
-    """Takes seconds: each such job is forked from a process that has numpy, pandas and anndata imported already."""
+    """Whether it takes seconds: its jobs are forked from a process that has imported numpy, pandas and anndata."""
     preload: tuple[str, ...] = ()
-    """Modules of common libraries (`PRELOADED`) that take long to import: done once, before the processes of many jobs
-    start. Others are not imported there."""
+    """Slow modules of common libraries (`PRELOADED`) to import once, before the processes of many jobs start. Other
+    modules are not imported there."""
 
 
 class EmbeddingOffer(ComputedOffer):
@@ -145,30 +145,30 @@ class EmbeddingOffer(ComputedOffer):
 
     kinds: tuple[Literal["gene", "perturbation"], ...]
     takes_file: bool = False
-    """The recipe names a file, ``NAME:FILE``, which the hook gets as ``source``."""
+    """Whether the recipe names a file, ``NAME:FILE``, which the hook gets as ``source``."""
     takes_reference: bool = False
-    """The recipe names another of its datasets, ``NAME:DATASET``, which the hook gets as the only one of
-    ``references``: one row per perturbation."""
+    """Whether the recipe names another of its datasets, ``NAME:DATASET``. The hook gets it as the only one of
+    ``references``, with one row per perturbation."""
     any_label: bool = False
-    """Has a row for every label, also one that nobody knows, such as random numbers."""
+    """Whether it has a row for every label, even an unknown one, as random numbers do."""
 
 
 class ModelOffer(ComputedOffer):
-    """A model, what it needs and what it knew beforehand."""
+    """A model, its needs and its prior knowledge."""
 
     tasks: tuple[TaskKind, ...]
     input: Literal["cells", "pseudobulk"]
     output: Literal["mean", "cells"] = "mean"
     slots: dict[str, Literal["gene", "perturbation"]] = {}
-    """Embeddings that ``fit`` takes: slot -> what its rows are, e.g. ``{"G": "gene", "P": "perturbation"}``."""
+    """Embeddings that ``fit`` takes: slot -> kind of its rows, e.g. ``{"G": "gene", "P": "perturbation"}``."""
     uses_validation: bool = False
     constant: bool = False
-    """Answers all queries alike by design; the leaderboard marks a model that does so without saying it here."""
+    """Whether it gives one answer to all queries by design; the leaderboard marks models that do so undeclared."""
     copies_training: bool = False
-    """Answers with means of the training data, as they are, by design: the control's, or a training perturbation's."""
+    """Whether it answers with unchanged means of the training data by design: the control, or a perturbation."""
     pretraining: str = "none"
     pretraining_overlap: Literal["yes", "no", "unknown"] = "unknown"
-    """Whether the pretraining corpus holds data of the task."""
+    """Whether the pretraining corpus includes data of the task."""
     information: Literal["controls", "training", "prior knowledge", "same gene in another context", "oracle"]
     oracle: Literal["target_expression"] | None = None
     reviewed_by: str | None = None
@@ -182,44 +182,44 @@ class MetricOffer(_Strict):
     level: Literal["perturbation", "gene", "entry", "curve", "task", "dataset"] = "perturbation"
     direction: Literal["lower", "higher"]
     best: float | None
-    """None: there is no best value, better ones are always possible."""
+    """Best value; None if a better one is always possible."""
     chance: float | None = None
     variants: tuple[str, ...] = ("default",)
     unranked: tuple[str, ...] = ()
-    """Variants whose values of two models are no match, such as sums over the genes that a model happens to predict."""
+    """Variants that cannot be compared between models, such as sums over the genes that a model predicts."""
     summary: str = ""
     reference: str = ""
 
 
 class TableOffer(_Strict):
-    """A table beside the scores, an artefact of the same name: the harness joins those of all models and splits."""
+    """A table of a scorer, an artefact of the same name; the harness joins those of all models and splits."""
 
     name: Name
     version: int = 1
     level: Literal["perturbation", "gene", "entry", "curve", "task", "dataset"]
-    """Those of the level ``dataset`` say nothing of a prediction: the joined table holds them once."""
+    """Tables of the level ``dataset`` do not depend on a prediction, so the joined table has their rows once."""
     largest: tuple[str, int] | None = None
-    """Column and number: of the rows of a model's splits together, only so many with the largest absolute values."""
+    """Column and number: the joined table has this many rows per model, with the largest absolute values."""
     count: tuple[str, ...] = ()
-    """Columns by whose values the remaining rows of a model are counted, in place of the rows themselves."""
+    """Columns to count the remaining rows of a model by, instead of keeping the rows."""
     summary: str = ""
     reference: str = ""
 
 
 class ScorerOffer(Offer):
-    """A scorer, the metrics that it computes and the tables that it leaves beside them."""
+    """A scorer, with its metrics and tables."""
 
     metrics: tuple[MetricOffer, ...] = ()
     tables: tuple[TableOffer, ...] = ()
     tasks: tuple[TaskKind, ...] = ("double", "single", "transfer")
-    """Kinds of task that it can score; it gets no others. ``transfer`` alone: only with references."""
+    """Kinds of task that it can score; it gets no others. ``transfer`` alone: only tasks with references."""
     preload: tuple[str, ...] = ()
-    """Modules of common libraries (`PRELOADED`) that take long to import: done once, before the processes of many jobs
-    start. Others are not imported there."""
+    """Slow modules of common libraries (`PRELOADED`) to import once, before the processes of many jobs start. Other
+    modules are not imported there."""
     calibrates: bool = False
-    """Asked only when a run calibrates, on data that have cells or halves of them: truth and screen then carry
-    ``layers["half_a"]`` and ``layers["half_b"]``, means over two halves of each perturbation's cells (NaN where there
-    are none), and where known ``layers["variance"]`` (n - 1, over the cells) and ``obs["n_cells"]``."""
+    """Whether it runs only if a run calibrates, on data with cells or halves. Truth and screen then have
+    ``layers["half_a"]`` and ``layers["half_b"]``, means over two halves of each perturbation's cells (NaN if there are
+    none), and ``layers["variance"]`` (n - 1, over the cells) and ``obs["n_cells"]`` if these are known."""
 
     @model_validator(mode="after")
     def _has_metrics_or_tables(self) -> ScorerOffer:
@@ -229,25 +229,25 @@ class ScorerOffer(Offer):
 
 
 class RecipeOffer(_Strict):
-    """A published benchmark to run again: its recipes and, to compare with, what was published."""
+    """A published benchmark to reproduce: its recipes, and the published numbers to compare with."""
 
     name: Name
     summary: str
-    """Its authors and year, which head the tables of the comparison."""
+    """Authors and year, shown above the tables of the comparison."""
     doi: str = ""
     recipes: dict[Name, PackageFile] = Field(min_length=1)
-    """Short name, such as ``double`` -> recipe: a TOML file in the plugin's package, by its path there. ``pertharness
-    run`` knows it by the name of the file."""
+    """Short name, such as ``double`` -> path of a TOML recipe in the plugin's package. ``pertharness run`` takes the
+    name of the file."""
     numbers: PackageFile | Literal[""] = ""
     """The published numbers: a CSV in the package, whose columns ``docs/reproduce.md`` lists."""
     source_data: tuple[str, ...] = ()
-    """Names of the Excel files with the article's values, which the user has to fetch."""
+    """Names of the Excel files with the article's values, which the user must download."""
     aliases: dict[str, str] = {}
-    """Other names of models and datasets in these files -> ours; in lower case, ``_`` for all but letters, digits."""
+    """Name of a model or dataset in these files, in lower case, with ``_`` for other characters -> name here."""
 
 
 class Card(_Strict):
-    """All that a plugin offers, and the version of the hook protocol that it was written for."""
+    """The offers of a plugin, and the version of the hook protocol that it was written for."""
 
     protocol: int = PROTOCOL
     datasets: tuple[DatasetOffer, ...] = ()

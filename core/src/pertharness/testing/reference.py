@@ -14,13 +14,13 @@ from pertharness.contract import cards, hookspecs, protocol
 CALLED = {
     "describe": "by every command, in the plugin's interpreter; kept until plugin or environment change",
     "load_dataset": "once per dataset of a recipe and its parameters",
-    "make_side_file": "once per dataset and its parameters, where a job takes the file; it reads no data",
+    "make_side_file": "once per dataset and its parameters, if a job uses the file; it gets no data",
     "embed": "once per split, for each slot of a model that a recipe fills with it",
     "fit": "once per task, split seed and training seed (once for all training seeds if the card says `deterministic`)",
     "predict": "after `fit` or `load_model`, in the same process",
     "save_model": "after `fit`, in a job of `pertharness predict`, if the plugin has it",
-    "load_model": "in place of `fit`, by `pertharness predict --model-record`",
-    "score": "once per prediction, in a job of its own",
+    "load_model": "instead of `fit`, by `pertharness predict --model-record`",
+    "score": "once per prediction, in its own job",
 }
 
 
@@ -41,11 +41,11 @@ def _head() -> Iterator[str]:
     yield ""
     yield "<!-- Made by `python -m pertharness.testing.reference`; a test compares them. -->"
     yield ""
-    yield f"Hook protocol {protocol.PROTOCOL}. A plugin is a module named by an entry point of the group"
-    yield f"`{protocol.PROJECT}`; its functions are marked with `pertharness.hookimpl` and take those arguments that"
-    yield "they need, by name. Any of them may raise `pertharness.Skip` with a reason. None may change what it is"
-    yield "given, nor keep anything in a module: data, tables, lists and parameters are compared after the call, and a"
-    yield "change makes the record invalid. A first plugin: [tutorial.md](tutorial.md)."
+    yield f"This is hook protocol {protocol.PROTOCOL}. A plugin is a module, named by an entry point of the group"
+    yield f"`{protocol.PROJECT}`. Its hooks are functions marked with `pertharness.hookimpl`; they take the arguments"
+    yield "that they need, by name. Any hook may raise `pertharness.Skip` with a reason. A hook must not change its"
+    yield "arguments or keep state in a module: data, tables, lists and parameters are compared after the call, and a"
+    yield "change makes the record invalid. To write a plugin, start with [tutorial.md](tutorial.md)."
     yield ""
 
 
@@ -64,7 +64,7 @@ def _hooks() -> Iterator[str]:
         yield f"Called {CALLED[name]}."
         yield ""
         if signature.parameters:
-            yield "| argument | type | what it is |"
+            yield "| argument | type | meaning |"
             yield "|---|---|---|"
             for argument, parameter in signature.parameters.items():
                 yield f"| `{argument}` | `{_cell(str(parameter.annotation))}` | {_cell(described[argument])} |"
@@ -87,7 +87,7 @@ def _cards() -> Iterator[str]:
             yield ""
         if not any(isinstance(field, ast.AnnAssign) for field in node.body):
             continue
-        yield "| field | type | default | |"
+        yield "| field | type | default | meaning |"
         yield "|---|---|---|---|"
         for index, field in enumerate(node.body):
             if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
