@@ -75,8 +75,8 @@ def test_comments_docstrings_annotations_and_form_do_not_count(
     edit(
         sources,
         "worker/stages/predictions.py",
-        "    given: dict[str, str] = json.loads(",
-        "    given: dict[str, object] = json.loads(\n        ",
+        "    labels: dict[str, str] = json.loads(",
+        "    labels: dict[str, object] = json.loads(\n        ",
     )
     assert changed(sources, before) == set()
 

@@ -1,1 +1,1 @@
-"""What plugins and harness agree on: hooks, cards, jobs, labels, predictions, scores and errors."""
+"""The interface of plugins and harness: hooks, cards, jobs, labels, predictions, scores and errors."""

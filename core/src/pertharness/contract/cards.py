@@ -1,4 +1,4 @@
-"""What a plugin offers: the card that ``describe()`` returns."""
+"""Cards: the offers of a plugin, as ``describe()`` returns them."""
 
 from __future__ import annotations
 

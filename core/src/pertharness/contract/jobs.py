@@ -1,4 +1,4 @@
-"""The files of a job: ``job.json`` says what to do, ``status.json`` what came of it."""
+"""The files of a job: ``job.json`` describes it, ``status.json`` its result."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Phase(_Strict):
 
 
 class Claim(_Strict):
-    """What a worker itself says of its job: everything that it names is looked at once its processes are gone."""
+    """A worker's own report on its job; every file that it names is checked after its processes have ended."""
 
     state: State
     type: str = ""

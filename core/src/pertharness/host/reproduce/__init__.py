@@ -1,3 +1,3 @@
-"""Published benchmarks, run again: recipes and published numbers that plugins bring, beside what is measured."""
+"""Reproduce published benchmarks: plugins offer their recipes and published numbers."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The recipes and published numbers that the cards of plugins offer, as files."""
+"""The recipes and published numbers on the cards of plugins, as files."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def find_benchmark(registry: Registry, name: str) -> Benchmark:
 
 
 def find_recipe(registry: Registry, name: str) -> Path:
-    """Return the file of a recipe that an installed plugin brings, by the name of the file without its ending.
+    """Return the file of an installed plugin's recipe, by the name of the file without its suffix.
 
     Raises
     ------
@@ -74,5 +74,5 @@ def find_recipe(registry: Registry, name: str) -> Path:
 
 
 def is_name(recipe: Path) -> bool:
-    """Return whether this is the name of a recipe that a plugin may bring, rather than a file; a file comes first."""
+    """Return whether this is the name of a plugin's recipe and not a file; files take precedence."""
     return recipe.name == str(recipe) and not recipe.exists() and recipe.suffix != ".toml"

@@ -1,4 +1,4 @@
-"""The quantities that a published number can be: each is computed from the files of a run, or not, with the reason."""
+"""The quantities of published numbers: each is computed from the files of a run, or has a reason why not."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 THRESHOLD = "local"
-"""The threshold at which numbers are compared, of the two that the scorer ``interactions`` reports."""
+"""The threshold to compare at, one of the two of the scorer ``interactions``."""
 
 
 def measure(run: RunFiles, number: Number) -> float:
-    """Return the quantity of a published number as a run has it.
+    """Return the value of a published number's quantity in a run.
 
     Raises
     ------
@@ -28,7 +28,7 @@ def measure(run: RunFiles, number: Number) -> float:
 
 
 def _with_targets(count: int) -> Callable[[RunFiles, Number], float]:
-    """Return the quantity that counts the perturbations of a dataset with so many targets."""
+    """Return the quantity that counts the perturbations of a dataset with this number of targets."""
     return lambda run, number: sum(len(targets_of(label)) == count for label in run.perturbations(number.dataset))
 
 
@@ -38,12 +38,12 @@ def _splits(run: RunFiles, number: Number) -> float:
 
 
 def _held_out(run: RunFiles, number: Number) -> float:
-    """Return the number of perturbations that a split holds out, the mean over splits."""
+    """Return the number of held-out perturbations, as the mean over splits."""
     return _mean_size(run.held_out(number.dataset))
 
 
 def _held_out_common(run: RunFiles, number: Number) -> float:
-    """Return the number of those that every model of the common set answered, the mean over splits."""
+    """Return the number of those that every model of the common set answered, as the mean over splits."""
     return _mean_size(run.answered(number.dataset))
 
 
@@ -70,7 +70,7 @@ def _interactions(run: RunFiles, number: Number) -> float:
 
 
 def _entries(run: RunFiles, number: Number) -> float:
-    """Count the entries (doubles times genes) that have a class, additive among them."""
+    """Count the entries (doubles times genes) that have a class, including additive ones."""
     return float(_composition(run, number)["count"].sum())
 
 
@@ -110,7 +110,7 @@ def _at_threshold(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cell(table: pd.DataFrame, column: str) -> float:
-    """Return the one value of a column; the same call is estimated for each split, so repeats of it are one."""
+    """Return the only value of a column; each split repeats the same call, so repeats count once."""
     if column not in table:
         raise NotMeasured(f"the table has no column {column!r}; it has {', '.join(map(str, table))}")
     values = table[column].dropna().unique()

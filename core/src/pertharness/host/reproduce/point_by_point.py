@@ -1,4 +1,4 @@
-"""The article's Source Data against the scores of a run, value by value."""
+"""Compare the article's Source Data with the scores of a run, value by value."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 KEYS = ("model", "dataset", "perturbation", "seed", "coordinate")
 
 VARIANTS = ("published-code", "default")
-"""Variants that a published value is compared with: the first that the metric has."""
+"""Variants to compare a published value with: the first one that the metric has."""
 
 
 @dataclass(frozen=True)
 class SheetResult:
-    """What became of a sheet, or of one metric in it."""
+    """The result for a sheet, or for one metric in it."""
 
     file: str
     sheet: str
@@ -35,11 +35,11 @@ class SheetResult:
     max_difference: float | None
     median_difference: float | None
     note: str
-    """Why rows, or the whole sheet, were not matched."""
+    """Reasons why rows, or the whole sheet, were not matched."""
 
 
 def compare_sheets(sheets: Iterable[Sheet], runs: Sequence[RunFiles], aliases: Mapping[str, str]) -> list[SheetResult]:
-    """Return, per sheet and metric, how many values were matched with a score and how far the two are apart.
+    """Return, per sheet and metric, how many values matched a score, and their differences.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def _compare(
     sheet: Sheet, metric: str, rows: pd.DataFrame, scores: pd.DataFrame, names_of: Mapping[str, Mapping[str, str]],
     aliases: Mapping[str, str],
 ) -> SheetResult:  # fmt: skip
-    """Match one metric of a sheet by the `KEYS` that the sheet has; average the scores over the other keys."""
+    """Match one metric of a sheet by those `KEYS` that the sheet has; average the scores over the other keys."""
     mine = scores[scores["metric"] == metric]
     mine = mine[mine["variant"] == next((name for name in VARIANTS if (mine["variant"] == name).any()), "")]
     mine = mine.rename(columns={"model": "bare", "label": "model"}).assign(coordinate=mine["coordinate"].round(6))
@@ -88,7 +88,7 @@ def _compare(
     groups = mine.groupby(keys)
     means = groups["value"].mean().rename("measured")
     if "dataset" not in keys and "perturbation" in keys:
-        means = means[groups["dataset"].nunique() == 1]  # which of two screens is meant cannot be told
+        means = means[groups["dataset"].nunique() == 1]  # ambiguous between two screens
     pairs = theirs[~repeated].merge(means.reset_index(), on=keys, how="left")
     causes.update(f"no such score of {name!r}" for name in pairs.loc[pairs["measured"].isna(), "model"])
     matched = pairs[pairs["measured"].notna()]
@@ -101,7 +101,7 @@ def _compare(
 def _canonical(
     rows: pd.DataFrame, perturbations: set[str], names_of: Mapping[str, Mapping[str, str]], aliases: Mapping[str, str]
 ) -> pd.DataFrame:
-    """Return the rows with models, datasets and perturbations named as in this run; None for one that it lacks."""
+    """Return the rows with the run's names of models, datasets and perturbations; None for unknown names."""
     import pandas as pd
 
     theirs = rows.copy()
@@ -126,7 +126,7 @@ def _perturbation(label: str, perturbations: set[str]) -> str:
 
 
 def write_results(results: Sequence[SheetResult], path: Path) -> None:
-    """Write the results of all sheets, with every digit."""
+    """Write the results of all sheets, with all digits."""
     import pandas as pd
 
     frame = pd.DataFrame([asdict(result) for result in results], columns=list(SheetResult.__dataclass_fields__))

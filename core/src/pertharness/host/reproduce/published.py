@@ -1,4 +1,4 @@
-"""Published numbers: what an article or its authors state, with the source of each, from a CSV of a plugin."""
+"""Published numbers of an article or its authors, with their sources, from a CSV file of a plugin."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pertharness.contract.jobs import describe_invalid
 
 
 class Number(BaseModel):
-    """A published number, and how it is measured from a run.
+    """A published number, and how to measure it in a run.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ def read_numbers(path: Path) -> tuple[Number, ...]:
     numbers: list[Number] = []
     try:
         for row in rows:
-            fields = {name: cell for name, cell in row.items() if cell != ""}  # an empty cell is a default
+            fields = {name: cell for name, cell in row.items() if cell != ""}  # an empty cell means the default
             numbers.append(Number.model_validate(fields))
     except (ValidationError, csv.Error, TypeError) as error:  # TypeError: more cells than columns
         words = describe_invalid(error) if isinstance(error, ValidationError) else str(error)

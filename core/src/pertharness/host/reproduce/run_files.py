@@ -1,4 +1,4 @@
-"""What a run has left, as far as published numbers are measured from it."""
+"""The files of a run, as far as published numbers are measured from them."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
 
 
 class NotMeasured(PertharnessError):
-    """A quantity that this run does not give; the message is the reason."""
+    """A quantity that this run does not have; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class RunFiles:
-    """The folder of a run, and the records that its manifest names."""
+    """The folder of a run, and the records in its manifest."""
 
     folder: Path
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """What was run."""
+        """The manifest."""
         manifest: dict[str, Any] = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
         return manifest
 
     @cached_property
     def recipe(self) -> Recipe:
-        """The recipe, in full."""
+        """The complete recipe."""
         return read_recipe(self.folder / "recipe.toml", must_exist=False)
 
     @cached_property
     def scores(self) -> pd.DataFrame:
-        """All scores that there are: ``scores.csv.gz`` with the model's ``label``, without rows that have no value."""
+        """All scores with a value: ``scores.csv.gz`` with the model's ``label``."""
         import pandas as pd
 
         scores = pd.read_csv(
@@ -56,7 +56,7 @@ class RunFiles:
 
     @property
     def labels(self) -> list[str]:
-        """Names of the models on the leaderboard, those that gave nothing among them."""
+        """Names of the models on the leaderboard, including those without results."""
         return list(
             dict.fromkeys(model_label(attempt["model"], attempt["params"]) for attempt in self.manifest["attempts"])
         )
@@ -88,7 +88,7 @@ class RunFiles:
         return list(pd.read_csv(path, dtype=str, keep_default_na=False)["perturbation"])
 
     def held_out(self, dataset: str) -> dict[int, list[str]]:
-        """Return, by split seed, what is held out and scored of a dataset."""
+        """Return the held-out and scored perturbations of a dataset, by split seed."""
         task = self.task(dataset)
         mine = [
             attempt
@@ -130,7 +130,7 @@ class RunFiles:
         return f"{label}: not among the models of the run"
 
     def table(self, name: str, dataset: str) -> pd.DataFrame:
-        """Return the rows of one of the run's joined tables that are of a dataset."""
+        """Return the rows of a dataset in one of the run's joined tables."""
         import pandas as pd
 
         path = self.folder / "tables" / f"{name}.csv"

@@ -1,4 +1,4 @@
-"""Source Data workbooks: sheets as tables whose columns are known by their names, and by nothing else.
+"""Source Data workbooks: sheets as tables whose columns are recognised by their names only.
 
 Nothing is assumed of a sheet's place, order or name. A sheet whose columns are not recognised is not used, and
 is reported with its header.
@@ -26,7 +26,7 @@ ROLES = {
     "metric": ("metric", "measure", "stat", "statistic"),
     "value": ("value", "score"),
 }
-"""What identifies a row: role -> headers, in lower case, with ``_`` for all that is no letter or digit."""
+"""Columns that identify a row: role -> headers, in lower case, with ``_`` for all but letters and digits."""
 
 METRICS = {
     "l2": ("l2", "dist", "distance", "l2_distance", "l2_dist", "prediction_error"),
@@ -34,10 +34,10 @@ METRICS = {
     "pearson_delta": ("pearson_delta", "r2_delta", "cor_delta", "delta_pearson"),
     "tpr_fdp": ("tpr", "true_positive_rate", "tpr_fdp"),
 }
-"""What can be compared: metric -> headers, likewise. The authors' code calls a correlation r2."""
+"""Columns that can be compared: metric -> headers, likewise. The authors' code calls a correlation r2."""
 
 HEADER_WITHIN = 10
-"""Rows from the top among which the header is looked for: titles and notes may stand above it."""
+"""Number of rows at the top to search for the header: titles and notes may be above it."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def read_workbook(path: Path) -> Iterator[Sheet]:
 
 
 def as_sheet(file: str, name: str, cells: Sequence[Sequence[Any]]) -> Sheet:
-    """Return a sheet made of its cells: find the header, name the columns by role, make one row per value."""
+    """Return a sheet from its cells: find the header, name the columns by role, and make one row per value."""
     filled = [row for row in cells if any(cell is not None for cell in row)]
     if not filled:
         return Sheet(file, name, (), problem="it is empty")
@@ -108,12 +108,12 @@ def as_sheet(file: str, name: str, cells: Sequence[Sequence[Any]]) -> Sheet:
 
 
 def plain(text: object) -> str:
-    """Return a text in lower case, with ``_`` for all that is no letter or digit."""
+    """Return a text in lower case, with ``_`` for all but letters and digits."""
     return re.sub(r"[^a-z0-9]+", "_", str(text).lower()).strip("_")
 
 
 def _columns(header: Sequence[Any]) -> dict[str, int]:
-    """Return the position of each role and metric that a row names; of two columns of one role the first."""
+    """Return the position of each role and metric in a row of names; of two columns of one role, the first."""
     positions: dict[str, int] = {}
     for position, cell in enumerate(header):
         word = plain(cell) if isinstance(cell, str) else ""
@@ -124,7 +124,7 @@ def _columns(header: Sequence[Any]) -> dict[str, int]:
 
 
 def _as_rows(cells: Sequence[Sequence[Any]], columns: dict[str, int], metrics: Sequence[str]) -> pd.DataFrame:
-    """Return one row per number, with the columns that identify it as texts; leave out empty cells."""
+    """Return one row per number, with its identifying columns as texts; leave out empty cells."""
     import pandas as pd
 
     padded = [[row[position] if position < len(row) else None for position in columns.values()] for row in cells]

@@ -1,4 +1,4 @@
-"""Published beside measured: one row per published number, as a table, a file and on the terminal."""
+"""Compare published and measured numbers: one row per published number, as a table, as files and on the terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pertharness.host.text.csv_text import as_csv
 
 @dataclass(frozen=True)
 class Row:
-    """A published number, what was measured, or why nothing was."""
+    """A published number with the measured one, or with the reason why there is none."""
 
     id: str
     figure: str
@@ -36,7 +36,7 @@ HEADER = ("figure", "dataset", "quantity", "published", "measured", "difference"
 
 
 def compare(run: RunFiles, numbers: Sequence[Number]) -> list[Row]:
-    """Return a row for each published number, measured or with the reason why it is not."""
+    """Return a row for each published number, with the measured one or the reason why there is none."""
     return [_row(run, number) for number in numbers]
 
 
@@ -47,20 +47,20 @@ def _row(run: RunFiles, number: Number) -> Row:
     except NotMeasured as error:
         return Row(*named, number.value, None, None, "not measured", str(error), number.source)
     difference = measured - number.value
-    # The last digits of floats are no difference to a number that was rounded to fewer.
+    # Published numbers are rounded, so the last digits of floats do not matter.
     agrees = "yes" if abs(difference) <= number.tolerance + 1e-12 * abs(number.value) else "no"
     return Row(*named, number.value, measured, difference, agrees, "", number.source)
 
 
 def title_of(offer: RecipeOffer, recipe: str, *, demo: bool) -> str:
-    """Return the heading of a table; of the demo, that the numbers cannot agree."""
+    """Return the heading of a table; with the demo, that the numbers cannot agree."""
     source = f" (doi {offer.doi})" if offer.doi else ""
     title = f"{offer.summary}{source}, {recipe}: published beside measured"
     return f"DEMO, simulated data in place of the article's, so the numbers differ: {title}" if demo else title
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """Return the cells of `HEADER` for a row, with the unit where there is a number."""
+    """Return the cells of `HEADER` for a row, with the unit if there is a number."""
     measured, difference = row.measured, row.difference
     shown = "not measured" if measured is None or difference is None else f"{measured:.7g}{row.unit}"
     digits = "+.0f" if difference is not None and difference.is_integer() else "+.3g"
@@ -69,7 +69,7 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def not_measured(rows: Sequence[Row]) -> dict[str, list[str]]:
-    """Return the reasons why numbers were not measured, each with these numbers in the words of the table."""
+    """Return the reasons why numbers were not measured, each with the names of these numbers in the table."""
     reasons: dict[str, list[str]] = {}
     for row in rows:
         name = f"{row.dataset} {row.quantity}"
@@ -79,7 +79,7 @@ def not_measured(rows: Sequence[Row]) -> dict[str, list[str]]:
 
 
 def write_rows(rows: Sequence[Row], folder: Path, title: str) -> None:
-    """Write ``reproduction.csv``, with every digit, source and reason, and ``reproduction.md``."""
+    """Write ``reproduction.csv``, with all digits, sources and reasons, and ``reproduction.md``."""
     import pandas as pd
 
     frame = pd.DataFrame([asdict(row) for row in rows], columns=list(Row.__dataclass_fields__))

@@ -1,4 +1,4 @@
-"""Where the Source Data files of an article lie, and what comes of reading them."""
+"""Find the Source Data files of an article, and compare them with runs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def find_source_data(offer: RecipeOffer, folder: Path | None) -> tuple[list[Path
 
 
 def compare_source_data(offer: RecipeOffer, files: Sequence[Path], runs: Sequence[RunFiles]) -> list[SheetResult]:
-    """Return the result of every sheet of every file; of an unreadable file the reason."""
+    """Return the result of every sheet of every file, or the reason why a file cannot be read."""
     results: list[SheetResult] = []
     for file in files:
         try:

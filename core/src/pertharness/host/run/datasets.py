@@ -1,4 +1,4 @@
-"""A dataset as a caller names it: a file with how to read it, or a dataset on offer with its parameters."""
+"""A dataset as a caller names it: a file and how to read it, or a dataset on offer with its parameters."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _OFFER = re.compile(r"([A-Za-z][A-Za-z0-9_-]*/)?[A-Za-z][A-Za-z0-9_-]*")
 
 
 def dataset_name(data: str | Path) -> str:
-    """Return the name of a dataset on the leaderboard: its file's, without ending and odd characters; else its own."""
+    """Return the name of a dataset on the leaderboard: that of its file, cleaned and without suffix; else its own."""
     name = Path(data).stem if is_file(data) else str(data).replace("/", "-")
     return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-")[:80] or "data"
 
 
 def is_file(data: str | Path) -> bool:
-    """Return whether a text means a file, which need not exist, and not a dataset on offer."""
+    """Return whether a text means a file, which need not exist, rather than a dataset on offer."""
     path = Path(data)
     return isinstance(data, Path) or path.suffix in (".h5ad", ".h5mu", ".zarr") or path.is_file() or is_zarr(path)
 

@@ -1,4 +1,4 @@
-"""What a person sees while jobs run: on a terminal one live line per job and an overall bar, plain lines elsewhere."""
+"""The display of running jobs: on a terminal a live line per job and an overall bar, elsewhere plain lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REFRESH_S = 0.2
 
 
 class PlainDisplay:
-    """Lines: with `verbose` one per job that was carried out in this run, else those of jobs that need a look."""
+    """Plain lines: with `verbose` one per job of this run, otherwise only for jobs that need attention."""
 
     verbose = False
 
@@ -42,9 +42,9 @@ class PlainDisplay:
         """Ignore the start of a job: several cheap jobs start at once."""
 
     def ended(self, node: Node, outcome: Outcome) -> None:
-        """Print how a job ended, if it ended in this run or its record failed; not the jobs that waited for it.
+        """Print how a job ended, if it ended in this run or its record failed, but not for jobs that waited for it.
 
-        What is known of a dataset is printed before the models run, in whichever run it was loaded.
+        Notes on a dataset are printed before the models run, even if another run loaded it.
         """
         self.ended_jobs += 1
         if not (self.verbose or is_unusual(node, outcome)):
@@ -62,17 +62,17 @@ class PlainDisplay:
             self.console.print(f"    {printable(note)}", markup=False, highlight=False, soft_wrap=True)
 
     def tick(self, running: list[tuple[Node, Usage]]) -> None:
-        """Do nothing: no line moves."""
+        """Do nothing: no line changes."""
 
 
 class VerboseDisplay(PlainDisplay):
-    """One line per job that was carried out in this run."""
+    """One line per job of this run."""
 
     verbose = True
 
 
 class LiveDisplay(PlainDisplay):
-    """A bar for all jobs and below it a live line for each running one, with its time and memory."""
+    """A bar for all jobs, and below it a live line for each running job, with its time and memory."""
 
     def __init__(self, console: Console, total: int) -> None:
         from rich.live import Live
@@ -81,7 +81,7 @@ class LiveDisplay(PlainDisplay):
         super().__init__(console, total)
         self._bar = Progress(TextColumn("jobs"), BarColumn(bar_width=40), MofNCompleteColumn(), console=console)
         self._all = self._bar.add_task("jobs", total=total)
-        # What others print meanwhile stays theirs: the streams of a process are not a display's to replace.
+        # Leave the streams of the process alone, which others print to.
         self._live = Live(
             self._bar, console=console, transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
         )
@@ -124,19 +124,19 @@ class LiveDisplay(PlainDisplay):
 
 
 def make_display(console: Console, total: int, *, verbose: bool = False) -> PlainDisplay:
-    """Return the display that fits where the output goes."""
+    """Return the display that fits the output."""
     if verbose:
         return VerboseDisplay(console, total)
     return LiveDisplay(console, total) if console.is_terminal else PlainDisplay(console, total)
 
 
 def is_unusual(node: Node, outcome: Outcome) -> bool:
-    """Return whether to print a job even where others are only counted."""
+    """Return whether to print a job even if others are only counted."""
     return (outcome.fresh and outcome.state != "done") or bool(_shown_notes(node, outcome))
 
 
 def _shown_notes(node: Node, outcome: Outcome) -> list[str]:
-    """Return the notes to print: of jobs of this run, and of datasets always."""
+    """Return the notes to print: those of jobs of this run, and always those of datasets."""
     is_shown = outcome.fresh or node.stage == "datasets"
     return outcome.status.notes if is_shown and outcome.status else []
 

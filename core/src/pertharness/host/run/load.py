@@ -1,4 +1,4 @@
-"""The record of one dataset, loaded if it is not in the store yet."""
+"""The record of one dataset, which is loaded if it is not in the store yet."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class LoadedRecord:
     name: str
     folder: Path
     notes: tuple[str, ...]
-    """How its file was understood."""
+    """Notes on how its file was understood."""
 
 
 @contextlib.contextmanager
 def load_record(
     data: str | Path, params: Mapping[str, Any], store: Store, reporter: Reporter
 ) -> Iterator[LoadedRecord]:
-    """Yield the record of a file or a dataset on offer, loaded if it is not in the store; nobody removes it meanwhile.
+    """Yield the record of a file or a dataset on offer, loaded if necessary; it is not removed meanwhile.
 
     Raises
     ------

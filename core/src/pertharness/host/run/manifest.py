@@ -1,4 +1,4 @@
-"""The manifest of a run as it is made: what was run, on what, with which plugins, and what came of each job."""
+"""The manifest of a run: what was run, on which data, with which plugins, and the outcome of each job."""
 
 from __future__ import annotations
 

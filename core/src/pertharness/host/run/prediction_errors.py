@@ -1,4 +1,4 @@
-"""How far to trust a model on a screen: its errors on perturbations of the screen that it was not trained on."""
+"""How far to trust a model on a screen: its errors on perturbations that it was not trained on."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class TaskErrors:
 
 
 def tasks_posed(queries: Iterable[str]) -> list[str]:
-    """Return the tasks that queries pose; for those of three and more targets there is none."""
+    """Return the tasks of the queries; perturbations of three or more targets belong to none."""
     counts = {query.count("+") + 1 for query in queries}
     return [task for number, task in ((1, "single"), (2, "double")) if number in counts]
 

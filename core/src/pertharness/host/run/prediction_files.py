@@ -1,4 +1,4 @@
-"""Files of predictions that were made elsewhere, looked at before a run begins."""
+"""Files of predictions that were made elsewhere, checked before a run begins."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pertharness.host.recipe import Recipe, make_recipe
 
 
 def check_prediction_file(path: Path, choices: Mapping[str, str]) -> None:
-    """Check a file of predictions as far as that needs no dataset.
+    """Check a file of predictions as far as possible without its dataset.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def check_prediction_file(path: Path, choices: Mapping[str, str]) -> None:
     """
     if not path.is_file() and not is_zarr(path):
         raise RecipeError(f"there is no file {str(path)!r}; expected predictions as h5ad")
-    # A damaged file can crash the library that reads it: another process opens it.
+    # Another process opens it, because a damaged file can crash the library that reads it.
     request = json.dumps({"file": str(path.absolute()), "choices": dict(choices)})
     command = [sys.executable, "-I", "-m", "pertharness.worker.external.check"]
     done = subprocess.run(command, input=request, capture_output=True, text=True, encoding="utf-8", check=False)
@@ -40,7 +40,7 @@ def check_prediction_file(path: Path, choices: Mapping[str, str]) -> None:
 
 
 def with_predictions(recipe: Recipe, files: Mapping[str, Path], choices: Mapping[str, str]) -> Recipe:
-    """Return the recipe of one dataset with files of predictions of it, by the names that they have on the leaderboard.
+    """Return the recipe of one dataset with files of predictions of it, by their names on the leaderboard.
 
     Raises
     ------

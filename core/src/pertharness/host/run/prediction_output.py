@@ -1,4 +1,4 @@
-"""A prediction as the file that a user gets: means, what is known of them, and how far to trust them."""
+"""A prediction as the file that a user gets: means, provenance, and errors of the model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCALE = "log1p CP10k"
 
 
 def as_adata(predicted: PredictedQueries) -> AnnData:
-    """Return a prediction with what is known of it.
+    """Return a prediction with its provenance.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def as_adata(predicted: PredictedQueries) -> AnnData:
 
 
 def _facts(predicted: PredictedQueries, written: dict[str, str]) -> dict[str, Any]:
-    """Return what is known of a prediction, in types that every version of anndata reads."""
+    """Return the provenance of a prediction, in types that every version of anndata reads."""
     import pandas as pd
 
     job = predicted.job

@@ -1,4 +1,4 @@
-"""From a recipe to what a run starts with: the store, the plugins and the plan."""
+"""From a recipe to the start of a run: the store, the plugins and the plan."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pertharness.host.text.did_you_mean import expected
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run that can be shown, and started."""
+    """A prepared run, which can be shown and started."""
 
     recipe: Recipe
     store: Store
@@ -71,7 +71,7 @@ def prepare(recipe: Recipe, store: Store, reporter: Reporter, *, named: bool = F
 
 
 def open_plugins(recipe: Recipe, reporter: Reporter, *, build: bool = False) -> Registry:
-    """Return the plugins for a recipe; `build`: after its environments, and those of models that nobody offers."""
+    """Return the plugins for a recipe; `build`: after building its environments, and those of models not on offer."""
     isolation = recipe.resources.isolation
     named, problems = named_interpreters(recipe)
     if not build:
@@ -100,7 +100,7 @@ def make_executor(recipe: Recipe, store: Store) -> Executor:
 
 
 def plan_run(recipe: Recipe, registry: Registry, store: Store, executor: Executor, fetch: Fetch) -> Plan:
-    """Return the plan of a recipe, its datasets' files found or fetched.
+    """Return the plan of a recipe, with the files of its datasets found or fetched.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def plan_run(recipe: Recipe, registry: Registry, store: Store, executor: Executo
     """
     try:
         return build_plan(recipe, registry, store, find_sources(recipe, registry, fetch), executor)
-    except RecipeError as error:  # what is missed may be what a plugin that cannot be used would have offered
+    except RecipeError as error:  # a plugin that cannot be used may have offered it
         raise RecipeError("; ".join([str(error), *map(describe_problem, registry.problems)])) from None
 
 
@@ -119,7 +119,7 @@ def describe_problem(problem: Problem) -> str:
 
 
 def check_installed(recipe: Recipe, registry: Registry) -> None:
-    """Raise an error for models that nobody offers; those of a recipe are shown as not installed instead.
+    """Raise an error for models that no plugin offers; those of a recipe are shown as not installed instead.
 
     Raises
     ------

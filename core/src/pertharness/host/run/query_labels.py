@@ -1,4 +1,4 @@
-"""Perturbations that a user asks for: collected from options and files, and read as the labels of a dataset are."""
+"""A user's queries: collected from options and files, and read like the labels of a dataset."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pertharness.contract.errors import RecipeError
 from pertharness.data.label_map import clean_text
 
 MAX_BYTES = 10_000_000
-"""Size of a file of queries: a million labels."""
+"""Largest size of a file of queries in bytes: a million labels."""
 
 
 def split_queries(parts: Iterable[str]) -> list[str]:
-    """Return queries as written: of each text those between commas, or if it is the path of a file, one per line.
+    """Return queries as written: the texts between commas or, for the path of a file, its lines.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def split_queries(parts: Iterable[str]) -> list[str]:
 def _is_file(text: str) -> bool:
     try:
         return Path(text).is_file()
-    except (OSError, ValueError):  # too long for a path, or not possible as one
+    except (OSError, ValueError):  # too long, or impossible, as a path
         return False
 
 
@@ -69,7 +69,7 @@ def read_queries(queries: Iterable[str], dataset: Path, params: Mapping[str, Any
     RecipeError
         If a query cannot be read, with the reason.
     """
-    # The host does not import the plugin that reads labels: another process does.
+    # Another process reads the labels, because the host does not import the plugin that does.
     request = json.dumps({"queries": list(queries), "dataset": str(dataset), "params": dict(params)})
     command = [sys.executable, "-I", "-m", "pertharness.worker.external.query_labels"]
     done = subprocess.run(command, input=request, capture_output=True, text=True, encoding="utf-8", check=False)

@@ -1,4 +1,4 @@
-"""The recipe that a command line without a recipe means."""
+"""The recipe of a command line without a recipe."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def quick_recipe(
 
 
 def task_of_split(path: Path) -> str:
-    """Return the task of a split's file: ``double`` or ``single`` if all that it holds out are, else ``mixed``.
+    """Return the task of a split's file: ``double`` or ``single`` if it holds out only these, else ``mixed``.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The predictions of a run: which of its attempts is meant, and the file that it left."""
+"""Read predictions of a run: choose one of its attempts, and read its file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def find_attempt(manifest: Mapping[str, Any], model: str, **choices: str | int | None) -> dict[str, Any]:
-    """Return the attempt of a model that a run has, the only one with the values of `choices`.
+    """Return the one attempt of a model that has the values of `choices`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The recipe of a run: that of a file, or of data alone, with what a caller chooses otherwise."""
+"""The recipe of a run: from a file or from data, with the caller's choices."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pertharness.host.run.quick import quick_recipe
 
 @dataclass(frozen=True)
 class Choices:
-    """What a caller chooses beside or in place of a recipe's entries; None leaves an entry to the recipe.
+    """The caller's choices, in addition to a recipe or instead of one; None leaves an entry to the recipe.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ def choose_recipe(source: Path | Mapping[str, Any] | None, choices: Choices) -> 
 
 
 def open_recipe(source: Path | Mapping[str, Any], *, demo: bool = False) -> Recipe:
-    """Return the recipe of a file, or of the content of one; `demo`: with the demo data in place of its own.
+    """Return the recipe of a file, or of the content of one; `demo`: with the demo data instead of its own.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def open_recipe(source: Path | Mapping[str, Any], *, demo: bool = False) -> Reci
 
 
 def recipe_file(recipe: Path) -> Path:
-    """Return the file of a recipe: the user's own, or else that which a plugin brings under this name.
+    """Return the file of a recipe: the user's own, or else a plugin's recipe of this name.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def recipe_file(recipe: Path) -> Path:
 
 
 def run_name(recipe: Recipe) -> str:
-    """Return the name of a run's folder: the recipe's, or that of its data."""
+    """Return the name of a run's folder: that of the recipe, or of its data."""
     return str(recipe.name or "-".join(recipe.datasets)[:80])
 
 
@@ -130,7 +130,7 @@ def _with_choices(recipe: Recipe, choices: Choices) -> Recipe:
     data = recipe.model_dump(exclude_none=True)
     if choices.calibrate:
         data["comparison"]["calibrate"] = True
-    if "models" in chosen:  # those that are not asked for this time cannot narrow what the others are compared on
+    if "models" in chosen:  # models that are not chosen this time cannot narrow the comparison of the others
         absent = {spec.text() for spec in recipe.models or ()} - {spec.text() for spec in chosen["models"]}
         for task in data["tasks"]:
             task["common_set"] = tuple(name for name in task["common_set"] if name not in absent)

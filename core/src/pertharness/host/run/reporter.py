@@ -1,4 +1,4 @@
-"""What shows how a run goes: on a terminal, in a notebook, or nowhere."""
+"""The interface of displays: on a terminal, in a notebook, or none."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Reporter(Protocol):
     """Shows notes, downloads and jobs."""
 
     def note(self, line: str) -> None:
-        """Show a line that a reader of the results may need."""
+        """Show a line that readers of the results may need."""
 
     def downloading(self, name: str) -> AbstractContextManager[Progress | None]:
-        """Show the progress of a download, which is called with the bytes that are there and those of the file."""
+        """Show the progress of a download, which is called with the received bytes and the size of the file."""
 
     def jobs(self, number: int) -> AbstractContextManager[Observer | None]:
-        """Show the progress of so many jobs."""
+        """Show the progress of a number of jobs."""
 
 
 class Silent:

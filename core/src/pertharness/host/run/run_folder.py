@@ -1,4 +1,4 @@
-"""The folder of a run as it is read: its manifest, checked."""
+"""Read the folder of a run: find it, and check its manifest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MANIFEST_FORMAT = 1
 
 
 def folder_of_run(run: Path) -> Path:
-    """Return the folder of a run that is named by it, or by its name under ``runs``."""
+    """Return the folder of a run, from its path or its name under ``runs``."""
     return run if run.is_dir() else Path("runs") / run
 
 
@@ -49,11 +49,11 @@ _PARTS: dict[str, type] = {
     "dataset": str, "task": str, "seed": int, "training_seed": int, "plugin": str, "model": str, "params": str,
     "prediction": str, "reason": str, "state": str,
 }  # fmt: skip
-"""What is read of an attempt."""
+"""The fields of an attempt that are read."""
 
 
 def _check_parts(manifest: dict[str, Any]) -> None:
-    """Raise a ValueError if a manifest is not what a run leaves."""
+    """Raise a ValueError if a manifest does not have the form that a run writes."""
     for name, kind in _FIELDS.items():
         if not isinstance(manifest.get(name, kind()), kind):
             raise ValueError(f"{name!r} of manifest.json is {manifest[name]!r:.60}")

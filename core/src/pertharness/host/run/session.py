@@ -1,4 +1,4 @@
-"""A run from plan to report: the one path that every command and function takes."""
+"""A run from plan to report, for all commands and functions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BAD = ("failed", "invalid", "timeout", "crashed")
 
 @dataclass(frozen=True)
 class Finished:
-    """What a run gave.
+    """The result of a run.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Finished:
     counts: Counter[str]
     fresh: int
     undecided: bool = False
-    """Whether a dataset was not loaded because its file leaves a choice to the user."""
+    """Whether a dataset was not loaded because its file needs a choice by the user."""
 
     @property
     def failed(self) -> bool:

@@ -1,4 +1,4 @@
-"""The files of a recipe's datasets: named by the recipe, or fetched from where a dataset is published."""
+"""The files of a recipe's datasets: named by the recipe, or fetched."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pertharness.host.plugins.registry import Registry, look_up
 from pertharness.host.recipe import Recipe
 
 Fetch = Callable[[str, RemoteFile], Path]
-"""Returns the local file of a published dataset; fetched if it is not there."""
+"""Return the local file of a published dataset; fetch it if it is missing."""
 
 
 def find_sources(recipe: Recipe, registry: Registry, fetch: Fetch) -> dict[str, Source]:

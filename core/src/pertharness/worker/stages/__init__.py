@@ -1,4 +1,4 @@
-"""The stages of jobs, a module for each: what it reads, which hooks it calls, what it leaves."""
+"""The stages of jobs, one module each: what a stage reads, which hooks it calls, and its results."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ STAGES: Mapping[Stage, Callable[[Job, Path, list[Phase]], Result] | str] = Mappi
         "checks": "pertharness.testing.checks:run_check_job",
     }
 )
-"""Stage -> the function that carries it out; of a stage that another package brings, its entry point."""
+"""Stage -> the function that carries it out; for a stage of another package, its entry point."""
 
 
 def run_stage(job: Job, folder: Path, phases: list[Phase]) -> Result:
-    """Carry out a job in its folder and append to `phases` what its hooks cost.
+    """Carry out a job in its folder, and append the cost of its hooks to `phases`.
 
     Raises
     ------
@@ -48,9 +48,9 @@ def run_stage(job: Job, folder: Path, phases: list[Phase]) -> Result:
 
 
 def preload(job: Job) -> None:
-    """Read what score jobs of one split and one prediction share, in the process that forks theirs.
+    """Read what score jobs of one split and one prediction share, in the process that forks these jobs.
 
-    What goes wrong does so again in the job itself, which has a record to say it in.
+    Errors are ignored: they occur again in the job itself, which has a record to report them.
     """
     from pertharness.worker.observed import read_observed, read_predicted
 

@@ -1,4 +1,4 @@
-"""The stage ``cards``: what a plugin offers."""
+"""The stage ``cards``: the offers of a plugin."""
 
 from __future__ import annotations
 

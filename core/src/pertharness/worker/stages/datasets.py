@@ -26,7 +26,7 @@ def write_dataset(job: Job, folder: Path, phases: list[Phase]) -> Result:
     fields = dict(adata.uns["pertharness"])
     adata.uns["pertharness"] = {**fields, "name": options.dataset}
     canonical.write(adata, folder / DATASET)
-    # Of what was written: it is uncompressed, and its values are what they are to be.
+    # From the written file, which is uncompressed and has the final values.
     means = canonical.pseudobulk(canonical.open_stored(folder / DATASET))
     canonical.write(means, folder / PSEUDOBULK)
     canonical.describe_perturbations(means).to_csv(folder / PERTURBATIONS, index=False)

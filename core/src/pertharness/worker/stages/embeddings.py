@@ -35,7 +35,7 @@ def write_embedding_of_split(job: Job, folder: Path, phases: list[Phase]) -> Res
         workdir=folder.parent / SCRATCH,
     )  # fmt: skip
     write_embedding(table, folder / EMBEDDING)
-    # The control needs none: models know what to make of it.
+    # The control needs no embedding: models handle it themselves.
     without = [label for label in labels if label not in table.index and label != CONTROL]
     note = f"{len(without)} of {len(set(labels) - {CONTROL})} labels have no embedding"
     return Result([EMBEDDING], notes=[note] if without else [])

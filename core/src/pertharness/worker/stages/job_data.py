@@ -1,4 +1,4 @@
-"""What jobs of several stages are given besides their own files: references, and the task."""
+"""Inputs that jobs of several stages share: references, and the task."""
 
 from __future__ import annotations
 

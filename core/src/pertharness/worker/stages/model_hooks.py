@@ -1,4 +1,4 @@
-"""Calls of a model's hooks ``fit`` and ``predict``, for all jobs in which a plugin's model predicts."""
+"""Calls of a model's hooks ``fit`` and ``predict``, for all jobs that predict with a plugin's model."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trained:
-    """The training side of a split: its data and the controls among them, shape (n_obs, n_genes), log1p CP10k."""
+    """The training side of a split: its data, and their controls, shape (n_obs, n_genes), log1p CP10k."""
 
     train: AnnData
     controls: AnnData
 
 
 def fit_model(job: Job, folder: Path, hooks: Any, data: Trained) -> object:
-    """Return the model of a job, fitted."""
+    """Return the fitted model of a job."""
     from pertharness.data import canonical
     from pertharness.data.embeddings import read_embedding
 
@@ -45,7 +45,7 @@ def fit_model(job: Job, folder: Path, hooks: Any, data: Trained) -> object:
 def predict_with(
     model: object, job: Job, folder: Path, hooks: Any, data: Trained, queries: Sequence[str]
 ) -> AnnData:  # fmt: skip
-    """Return what a model predicts."""
+    """Return the prediction of a model."""
     prediction: AnnData = implemented(hooks, "predict", job)(
         name=job.name, model=model, controls=data.controls, queries=list(queries), oracle=None,
         task=describe_task(job, data.train), device=job.device, seed=job.seed, workdir=folder.parent / SCRATCH,

@@ -1,4 +1,4 @@
-"""The stage ``predictions``: of a plugin's model, of a file that was made elsewhere, or the technical duplicate."""
+"""The stage ``predictions``: predictions of a plugin's model, of a file, or of the technical duplicate."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def write_prediction(job: Job, folder: Path, phases: list[Phase]) -> Result:
-    """Write the predicted means of the queries, and nothing else that a plugin may have put beside them."""
+    """Write the predicted means of the queries, without anything else that a plugin may have added."""
     from pertharness.contract.predictions import make_prediction
     from pertharness.data import canonical
     from pertharness.worker.prediction_checks import as_matrix, describe_negative_values
@@ -54,14 +54,14 @@ def write_prediction(job: Job, folder: Path, phases: list[Phase]) -> Result:
 
 
 def _fit_and_predict(job: Job, folder: Path, phases: list[Phase], data: Trained) -> tuple[AnnData, list[str]]:
-    """Return what the model of a plugin predicts."""
+    """Return the prediction of a plugin's model."""
     hooks = guarded_hooks(job, phases)
     model = fit_model(job, folder, hooks, data)
     return predict_with(model, job, folder, hooks, data, _queries(job, options_of(job, ModelOptions).score_on)), []
 
 
 def _read_external(job: Job, folder: Path, phases: list[Phase], data: Trained) -> tuple[AnnData, list[str]]:
-    """Return a prediction that was made elsewhere, its labels read as those of the dataset are, with notes."""
+    """Return a prediction that was made elsewhere, with its labels read like those of the dataset, and notes."""
     from pertharness.data import canonical
     from pertharness.worker.external.file import FileChoices
     from pertharness.worker.external.read import read_prediction
@@ -101,6 +101,6 @@ def _queries(job: Job, score_on: tuple[str, ...]) -> list[str]:
 
 
 def _labels_given(path: Path) -> dict[str, str]:
-    """Return the labels as the dataset spells them, of the perturbations where that is another spelling."""
+    """Return the labels of the dataset's file, for the perturbations that are spelt differently there."""
     labels: dict[str, str] = json.loads(path.read_text(encoding="utf-8")).get("labels_given", {})
     return labels

@@ -1,4 +1,4 @@
-"""Predictions of what a user asks for, with a model that is fitted to all data and kept, or with one that was kept."""
+"""Predictions of a user's queries, with a model that is fitted to all data and kept, or with a kept model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def answer_queries(job: Job, folder: Path, phases: list[Phase], data: Trained) -> tuple[AnnData, list[str]]:
-    """Return the predictions of the queries with notes; a fitted model is left in `folder` if its plugin can save it.
+    """Return the predictions of the queries with notes; keep a fitted model in `folder` if its plugin can save it.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def answer_queries(job: Job, folder: Path, phases: list[Phase], data: Trained) -
 
 
 def _keep(model: object, job: Job, folder: Path, hooks: Any) -> list[str]:
-    """Write a fitted model to an archive, before anything else is done with it; return a note if that is impossible."""
+    """Write a fitted model to an archive before its first use; return a note if that is impossible."""
     if not can_save(hooks):
         return [
             f"the plugin {job.plugin.name!r} cannot save models (it has no hooks save_model and load_model): the model "
@@ -63,8 +63,8 @@ def _restore(job: Job, folder: Path, hooks: Any) -> object:
 
 
 def _empty_folder(folder: Path) -> Path:
-    """Return an empty folder for the files of a model, which goes away with the job."""
+    """Return an empty folder for the files of a model, which is removed after the job."""
     files = folder.parent / SCRATCH / "model"
-    remove_tree(files)  # of an earlier try
+    remove_tree(files)  # from an earlier attempt
     files.mkdir(parents=True)
     return files

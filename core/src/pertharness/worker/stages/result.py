@@ -1,4 +1,4 @@
-"""What a stage returns."""
+"""The result of a stage."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Result:
-    """What a stage leaves: names of files in the job's folder `OUT`, and what goes into the status."""
+    """The result of a stage: names of files in the job's folder `OUT`, and fields of the status."""
 
     artefacts: list[str]
     notes: list[str] = field(default_factory=list)

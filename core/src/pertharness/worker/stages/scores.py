@@ -1,4 +1,4 @@
-"""The stage ``scores``: a prediction against all cells, against half of them, or over the genes of all models."""
+"""The stage ``scores``: score a prediction on all cells, on half of them, or on the genes of all models."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ScorerInputs:
-    """What a scorer compares.
+    """The data that a scorer compares.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class ScorerInputs:
 
 
 def write_scores(job: Job, folder: Path, phases: list[Phase]) -> Result:
-    """Write the scores of a prediction, and the tables that the scorer leaves beside them."""
+    """Write the scores of a prediction, and the scorer's tables."""
     from pertharness.worker.observed import forget_given, read_observed, read_predicted
     from pertharness.worker.prediction_checks import check_genes
     from pertharness.worker.score_checks import check_artefacts, check_scores
@@ -70,7 +70,7 @@ def write_scores(job: Job, folder: Path, phases: list[Phase]) -> Result:
 
 
 def _score(job: Job, phases: list[Phase], observed: Observed, compared: ScorerInputs) -> object:
-    """Return what the scorer gives."""
+    """Return the scorer's result."""
     answer: object = implemented(guarded_hooks(job, phases, compared.digests), "score", job)(
         name=job.name, truth=compared.truth, prediction=compared.prediction, controls=observed.controls,
         train=observed.train, screen=observed.screen, references=read_references(job),
@@ -80,7 +80,7 @@ def _score(job: Job, phases: list[Phase], observed: Observed, compared: ScorerIn
 
 
 def _of_queries(whole: ScorerInputs) -> ScorerInputs:
-    """Leave out what was predicted of other parts of the split: candidates of a grid predict val, scored or not."""
+    """Leave out predictions of other parts of the split: candidates of a grid always predict val."""
     is_asked = whole.prediction.obs["perturbation"].isin(whole.queries).to_numpy()
     if is_asked.all():
         return whole
@@ -93,7 +93,7 @@ def _against_all(whole: ScorerInputs, options: ScoreOptions) -> ScorerInputs:
 
 
 def _against_half(whole: ScorerInputs, options: ScoreOptions) -> ScorerInputs:
-    """Compare with the second halves of the cells, of the queries that have two."""
+    """Compare with the second halves of the cells, for queries with two halves."""
     if whole.truth.n_obs == len(whole.queries):
         return whole
     queries = tuple(whole.truth.obs["perturbation"].astype(str))
@@ -117,7 +117,7 @@ def _without(digests: Mapping[str, str], name: str) -> dict[str, str]:
 
 
 def _check_unanswered(table: pd.DataFrame, compared: ScorerInputs, job: Job) -> None:
-    """Refuse scores of queries that the model did not answer."""
+    """Raise an error for scores of queries that the model did not answer."""
     unanswered = set(compared.queries) - set(compared.prediction.obs["perturbation"])
     silent = table["perturbation"].isin(unanswered) & table["value"].notna()
     if silent.any():

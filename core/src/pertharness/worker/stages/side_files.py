@@ -1,4 +1,4 @@
-"""The stage ``side_files``: a file that a plugin makes beside a dataset, from the dataset's parameters alone."""
+"""The stage ``side_files``: a file that a plugin makes for a dataset, from the dataset's parameters only."""
 
 from __future__ import annotations
 

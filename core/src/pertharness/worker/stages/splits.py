@@ -1,4 +1,4 @@
-"""The stages ``splits`` and ``halves``: the parts of a dataset, which the core itself makes."""
+"""The stages ``splits`` and ``halves``: parts of a dataset, made by the core itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def write_parts(job: Job, folder: Path, phases: list[Phase]) -> Result:
-    """Write train and val, as cells or as means: the only expression that a model job will name."""
+    """Write train and val, as cells or as means: the only expression that a model job can name."""
     from pertharness.data import canonical
 
     split = read_split(job.inputs["drawn"])
@@ -31,7 +31,7 @@ def write_parts(job: Job, folder: Path, phases: list[Phase]) -> Result:
 
 
 def write_halves(job: Job, folder: Path, phases: list[Phase]) -> Result:
-    """Write the means over two halves of each perturbation's cells, for score jobs alone."""
+    """Write the means over two halves of each perturbation's cells, which only score jobs read."""
     import numpy as np
 
     from pertharness.data import canonical, halves
