@@ -25,7 +25,7 @@ def pertharness(*arguments: object, cwd: Path, status: int = 0, **env: str | Non
     done = subprocess.run([PERTHARNESS, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, env=merged)
     assert done.returncode == status, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
     assert "Traceback" not in done.stdout + done.stderr
-    assert "fault of pertharness" not in done.stderr
+    assert "bug in pertharness" not in done.stderr
     return done
 
 

@@ -108,7 +108,7 @@ def test_a_mechanism_that_is_not_there_is_refused_with_what_is(tmp_path: Path) -
 def test_help_says_what_isolation_is(tmp_path: Path) -> None:
     words = " ".join(pertharness("run", "--help", cwd=tmp_path).stdout.split())
     assert "--isolation [auto|landlock|bwrap|none]" in words
-    assert "What keeps models from the truth" in words
+    assert "Sandbox that keeps models from the truth" in words
 
 
 def test_data_list_and_info_say_where_data_come_from(bench: Bench, tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_a_mistake_in_the_options_is_named_and_exits_2(case: str, slips: dict[st
     status, said = slips[case]
     assert MISTAKES[case][1] in said
     assert status == 2
-    assert "fault of pertharness" not in said
+    assert "bug in pertharness" not in said
 
 
 @pytest.mark.parametrize("case", ["unknown model", "odd dataset", "no command"])

@@ -217,7 +217,7 @@ def test_a_store_that_cannot_be_written_still_answers_what_is_in_it(folder: Path
     assert done.returncode == 0, done.stderr
     assert tables(folder) == tables(undisturbed)
     assert other.returncode == 1
-    assert "permission denied; name a store with --store" in other.stderr
+    assert "permission denied; name a writable store with --store" in other.stderr
     assert "Traceback" not in done.stderr + other.stderr
 
 

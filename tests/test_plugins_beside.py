@@ -207,7 +207,7 @@ def test_another_plugin_does_not_change_what_a_name_means(whole: Run, crowd: Pla
     # Of two strangers neither has the bare name.
     assert {"good/third", "namesake/third"} <= {*board.index}
     assert "third" not in board.index
-    assert "left aside" not in done.stderr  # the recipe names its scorer
+    assert "is not used" not in done.stderr  # the recipe names its scorer
 
 
 def test_namesakes_are_told_apart_when_they_are_named(crowd: Place) -> None:

@@ -41,7 +41,7 @@ def shell(script: str, folder: Path, *arguments: str) -> subprocess.CompletedPro
         text=True,
     )  # fmt: skip
     assert "Traceback" not in done.stdout + done.stderr
-    assert "fault of pertharness" not in done.stderr
+    assert "bug in pertharness" not in done.stderr
     return done
 
 

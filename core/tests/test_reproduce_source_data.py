@@ -150,7 +150,7 @@ def test_a_perturbation_of_two_screens_needs_the_dataset(tmp_path):
         (((None, None),), "it is empty"),
         ((("gene", "perturbation", "dist"), ("G", "A", 1)), "no column for the model"),
         ((("method", "perturbation", "height"), ("gears", "A", 1)), "no column of values"),
-        ((("method", "dist"), ("gears", 1)), "no column that says what a value is of"),
+        ((("method", "dist"), ("gears", 1)), "no column that identifies a value"),
         ((("method", "perturbation", "dist"),), "it has no numbers"),
     ],
 )

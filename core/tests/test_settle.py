@@ -156,7 +156,7 @@ def test_a_claim_that_cannot_be_understood_is_none(content: str, launch: Launch)
     (launch.folder / "out" / "result.json").write_text(content)
     status = settled(launch)
     assert (status.state, status.type) == ("crashed", "NoClaim")
-    assert "no answer that can be read" in status.message
+    assert "no readable result" in status.message
 
 
 @pytest.mark.parametrize("put", [link_elsewhere, second_name, lambda path, _: os.mkfifo(path)])
@@ -329,7 +329,7 @@ write_status(launch, status)
 print(status.state, status.type, status.message)
 print((top / "key" / "status.json").read_text() == status.model_dump_json(indent=1))
 """)
-    assert words.startswith("crashed PermissionError what the job left cannot be read: [Errno 1]")
+    assert words.startswith("crashed PermissionError the job's results cannot be read: [Errno 1]")
     assert words.endswith("True\n")
 
 
