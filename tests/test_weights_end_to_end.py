@@ -158,7 +158,7 @@ def test_without_weights_a_model_is_skipped_and_the_reason_says_what_to_do(place
         in board.note["heavy"]
     )
     assert "pertharness weights fetch vectors" in board.note["learner"]
-    assert "needs a CUDA device with 60 GB; nvidia-smi shows none" in board.note["gpu"]
+    assert "needs a CUDA device with 60 GB; nvidia-smi shows no usable one" in board.note["gpu"]
     said = place.call("doctor")
     assert "model heavy" in said
     assert "cannot run here: needs the file 'heavy.txt'" in said

@@ -252,7 +252,7 @@ def test_a_file_that_is_all_hole_is_not_read(others_live: bool, launch: Launch) 
     claim(launch.folder, artefacts=["halves.h5ad"])
     status = settled(launch.model_copy(update={"job": job}), others_live=others_live)
     assert (status.state, status.artefacts) == ("invalid", {})
-    assert "'halves.h5ad' shows 8.0 TiB, and holds" in status.message
+    assert "'halves.h5ad' claims 8.0 TiB, but holds only" in status.message
 
 
 def test_a_file_with_holes_that_holds_enough_is_read(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:

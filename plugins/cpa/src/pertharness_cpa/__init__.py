@@ -1,4 +1,4 @@
-"""CPA, the compositional perturbation autoencoder, driven through the published package cpa-tools 0.8.8.
+"""CPA, the compositional perturbation autoencoder, run through the published package cpa-tools 0.8.8.
 
 Lotfollahi et al., Molecular Systems Biology 2023, doi 10.15252/msb.202211517. The package is imported when a model is
 trained, not before. What is done here, and what is left to upstream: README.md.
@@ -50,7 +50,7 @@ OFFER = ModelOffer(
 
 @dataclass(frozen=True)
 class Fitted:
-    """Training cells ready for upstream, and what it made of them, once trained."""
+    """Training cells in upstream's form, with the trained model once there is one."""
 
     screen: Screen
     settings: Settings
@@ -83,7 +83,7 @@ def fit(train: AnnData, task: Task, params: Mapping[str, Any], device: str, seed
 
 @hookimpl
 def predict(model: object, controls: AnnData, queries: list[str], device: str, seed: int, workdir: Path) -> AnnData:
-    """Predict doubles of genes seen alone as counterfactuals of the controls."""
+    """Predict doubles of genes that were seen alone as counterfactuals of the controls."""
     from pertharness_cpa.layout import why_not
 
     assert isinstance(model, Fitted)

@@ -1,4 +1,4 @@
-"""Counts of single cells, as the data set gives them or recovered from log1p of counts per 10 000.
+"""Counts of single cells, from the data set or recovered from log1p of counts per 10 000.
 
 A cell's smallest non-zero value is taken for one count, as the published script does (Ahlmann-Eltze, Huber & Anders,
 doi 10.1038/s41592-025-02772-6), unless its total is known and gives whole numbers.
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 WHOLE = 0.01
-"""How far from a whole number a recovered count may be, plus `RELATIVE` of it."""
+"""Largest distance of a recovered count from a whole number, plus `RELATIVE` of the count."""
 RELATIVE = 1e-5
 """A float32 log1p of at most 9.21 is off by 5e-7, and so is expm1 of it, relatively; twice that for the division."""
 
@@ -105,7 +105,7 @@ def totals_of(expression: Any) -> np.ndarray:
 
 
 def _best(expression: Any, cells: AnnData) -> Any:
-    """Recover counts with a cell's total where it is known and gives whole numbers, else with its smallest value."""
+    """Recover counts with a cell's total if it is known and gives whole numbers, else with its smallest value."""
     from scipy import sparse
 
     recovered = recover(expression)
@@ -114,13 +114,13 @@ def _best(expression: Any, cells: AnnData) -> Any:
     by_total = expression.astype(np.float64)
     totals = cells.obs["total_counts"].to_numpy(dtype=np.float64)
     by_total.data = np.expm1(by_total.data) * np.repeat(totals / 1e4, np.diff(by_total.indptr))
-    by_total.data[~np.isfinite(by_total.data)] = 0.5  # a total that is missing gives no counts
+    by_total.data[~np.isfinite(by_total.data)] = 0.5  # a missing total gives no counts
     better = sparse.diags(_are_whole(by_total).astype(np.float64))
     return (better @ by_total + (sparse.identity(len(totals)) - better) @ recovered).tocsr()
 
 
 def _are_whole(matrix: Any) -> np.ndarray:
-    """Return the cells of which all values are whole numbers, and all that are not 0 at least 1, shape (n_obs,)."""
+    """Return the cells whose values are all whole numbers, and at least 1 unless 0; shape (n_obs,)."""
     nearest = np.rint(matrix.data)
     off = np.abs(matrix.data - nearest) > WHOLE + RELATIVE * nearest
     lost = (nearest == 0) & (matrix.data != 0)

@@ -1,4 +1,4 @@
-"""The table that upstream is set up with: names of conditions, doses, and what each row is for."""
+"""The table for upstream's set-up: names of conditions, doses, and the part of each row."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Screen:
     singles: frozenset[str]
     """Genes that were perturbed alone."""
     notes: tuple[str, ...]
-    """Where the counts are from and which cells were left out."""
+    """The source of the counts, and the cells that were left out."""
 
     def controls(self) -> np.ndarray:
         """Return the rows of the controls."""
@@ -52,7 +52,7 @@ def dose_of(condition: str) -> str:
 
 
 def read_screen(train: AnnData, own: OwnSettings) -> Screen:
-    """Take from the training cells what upstream can be trained with, and note what was left out.
+    """Select the training cells that upstream can train on, and note which were left out.
 
     Raises
     ------
@@ -88,17 +88,17 @@ def why_not(query: str, singles: frozenset[str]) -> str | None:
 
 
 def validation_rows(n_cells: int, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Draw the rows that validate, of the training cells: shape (n_cells,), True for `share` of them, one at least."""
+    """Draw the validation rows of the training cells: shape (n_cells,), True for `share` of them, at least one."""
     is_valid = np.zeros(n_cells, dtype=bool)
     is_valid[rng.permutation(n_cells)[: max(1, round(share * n_cells))]] = True
     return is_valid
 
 
 def lay_out(screen: Screen, is_valid: np.ndarray, held_out: Sequence[str] = ()) -> AnnData:
-    """Return the cells as upstream's ``setup_anndata`` takes them, with a row for each condition that is held out.
+    """Return the cells in the form of upstream's ``setup_anndata``, with a row for each held-out condition.
 
-    That row has the split ``ood`` and the counts of the first control: upstream has to know a condition's name, its
-    counts it never looks at, and one row each does not reveal how many cells the condition has.
+    That row has the split ``ood`` and the counts of the first control. Upstream needs the name of a condition but never
+    reads its counts, and one row each does not reveal how many cells the condition has.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Counterfactuals: what the control cells would express, had they got the perturbation asked for."""
+"""Counterfactuals: the predicted expression of the control cells under a perturbation."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 BATCH = 2048
 """Cells predicted at a time, as published; the result does not depend on it."""
 ROWS = 512
-"""Cells whose scale is changed at a time, so that float64 copies stay small."""
+"""Cells that are rescaled at a time, so that float64 copies stay small."""
 
 
 def drawn_controls(n_controls: int, n_cells: int, seed: int) -> np.ndarray:
-    """Return the controls to start from: all of them, or `n_cells` drawn with replacement, as was published."""
+    """Return the controls to start from: all of them, or `n_cells` drawn with replacement, as published."""
     if not n_cells:
         return np.arange(n_controls)
     return np.random.default_rng(seed).integers(0, n_controls, n_cells)
@@ -44,7 +44,7 @@ def predict_counts(trained: Trained, cells: AnnData, counts: Any, targets: Seque
     """
     batch = cells.copy()
     batch.X = counts
-    # As upstream's setup encodes a condition: its genes' numbers in ascending order, 0 where there is none.
+    # Same encoding as in upstream's setup: numbers of the genes in ascending order, 0 for none.
     codes = [sorted(trained.encoder[target] for target in genes) for genes in targets]
     width = batch.obsm["perts"].shape[1]
     batch.obsm["perts"] = np.array([[*code, *[0] * (width - len(code))] for code in codes], dtype=int)

@@ -10,9 +10,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 PUBLISHED_SEED = 8206
-"""Handed to upstream's constructor by the published script, whatever the seed of the run."""
+"""Seed that the published script passes to upstream's constructor, in every run."""
 MAX_TARGETS = 2
-"""Targets of a perturbation that upstream is set up for (its ``max_comb_len``), as published."""
+"""Targets of a perturbation in upstream's set-up (its ``max_comb_len``), as published."""
 
 
 class _Strict(BaseModel):
@@ -74,7 +74,7 @@ class TrainSettings(_Strict):
 
     @model_validator(mode="after")
     def _is_validated(self) -> TrainSettings:
-        """Refuse a training that ends before upstream looks at the validation cells: see ``training.check_trained``."""
+        """Refuse a training that ends before the first validation: see ``training.check_trained``."""
         if self.max_epochs < max(2, self.check_val_every_n_epoch):
             raise ValueError(
                 f"max_epochs is {self.max_epochs}; expected at least 2 and at least check_val_every_n_epoch "
@@ -84,7 +84,7 @@ class TrainSettings(_Strict):
 
 
 class OwnSettings(_Strict):
-    """What is decided here and not upstream; README.md describes each."""
+    """Settings of the plugin itself; README.md describes each."""
 
     protocol: Literal["paper", "corrected"] = Field(
         "paper", description="published seed and names of the queries known in training, or neither"
@@ -98,7 +98,7 @@ class OwnSettings(_Strict):
 
 
 class Settings(_Strict):
-    """All of them."""
+    """All parameters."""
 
     model: ModelSettings = ModelSettings()
     plan: PlanSettings = PlanSettings()

@@ -1,4 +1,4 @@
-"""Upstream's calls: set up, construct, train. All that it would do to the process around it is kept in here."""
+"""Upstream's calls: set up, construct, train, without effects on the rest of the process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model of upstream's, and the number that it knows each gene by."""
+    """A trained model of upstream, and its number of each gene."""
 
     cpa: Any
     encoder: Mapping[str, int]
@@ -32,7 +32,7 @@ class Trained:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep upstream's warnings, and its trainer's messages, from the log; errors come through."""
+    """Keep warnings of upstream and messages of its trainer out of the log; errors are still raised."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -44,12 +44,12 @@ def quiet() -> Iterator[None]:
 
 
 def upstream_class() -> Any:
-    """Return the class ``cpa.CPA`` with nothing left in it of an earlier data set.
+    """Return the class ``cpa.CPA`` without the state of an earlier data set.
 
-    Upstream keeps the numbers of genes and covariates in attributes of the class: a second data set in the same
-    process would get those of the first, and its new genes would silently be no perturbation at all.
+    Upstream keeps the numbers of genes and covariates in attributes of the class. A second data set in the same process
+    would get those of the first, and its new genes would silently count as no perturbation.
     """
-    # cpa-tools 0.8.8 imports `tkinter.N`, never uses it, and many a Python comes without Tk.
+    # cpa-tools 0.8.8 imports `tkinter.N` without using it, and many Pythons have no Tk.
     if importlib.util.find_spec("_tkinter") is None and "tkinter" not in sys.modules:
         stub: Any = types.ModuleType("tkinter")
         stub.N = "n"
@@ -102,7 +102,7 @@ def train_cpa(adata: AnnData, settings: Settings, *, seed: int, device: str, fol
 
 
 def check_trained(model: Any) -> None:
-    """Refuse weights that were never validated: they are the random ones that training began with.
+    """Refuse weights that were never validated, because they are the random start weights.
 
     After training, scvi-tools 0.20.3 puts back the weights with the best metric on the validation cells; where there
     are no such cells, or the metric was never a number, those are the ones from before the first step.
@@ -121,7 +121,7 @@ def check_trained(model: Any) -> None:
 
 @contextlib.contextmanager
 def _logging_to(folder: Path) -> Iterator[None]:
-    """Let the trainer write below a folder; its default is the working directory."""
+    """Make the trainer write below a folder; its default is the working directory."""
     from scvi import settings as scvi_settings
 
     before = scvi_settings.logging_dir

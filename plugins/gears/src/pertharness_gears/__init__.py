@@ -1,4 +1,4 @@
-"""GEARS, driven through the published package cell-gears 0.1.2; and the spectral embedding of its GO graph.
+"""GEARS, run through the published package cell-gears 0.1.2, and the spectral embedding of its GO graph.
 
 Roohani, Huang & Leskovec, Nature Biotechnology 2024, doi 10.1038/s41587-023-01905-6. The environment is
 ``requirements.lock`` beside this file.
@@ -26,9 +26,9 @@ REFERENCE = "10.1038/s41587-023-01905-6"
 MODEL = ModelOffer(
     name="gears",
     summary=(
-        "GEARS: cell-gears 0.1.2 with the published settings, trained on the cells of train and val alone. Protocol "
-        "'paper' keeps the quirks of the code, 'corrected' undoes four of them (README). Never reproduced, as it needs "
-        "held-out cells: that these take part in pairing cells with controls and in tests of differential expression"
+        "GEARS: cell-gears 0.1.2 with the published settings, trained only on the cells of train and val. Protocol "
+        "'paper' keeps the quirks of the code, 'corrected' removes four of them (README). Neither keeps the quirk that "
+        "needs held-out cells: pairing them with controls, and testing them for differential expression"
     ),
     tasks=("double", "single"),
     input="cells",
@@ -87,14 +87,14 @@ def fit(
 
 @hookimpl
 def predict(model: Fitted, controls: AnnData, queries: list[str], seed: int) -> AnnData:
-    """Predict the queries; those with a gene outside the GO graph are not answered."""
+    """Predict the queries; those with a gene outside the GO graph are unanswered."""
     from pertharness_gears.predicting import predict_gears
 
     return predict_gears(model, controls, queries, seed)
 
 
 def _ontology(train: AnnData, perturbed: list[str], files: Mapping[str, Path], params: Mapping[str, Any]) -> Ontology:
-    """Read the side files; what has no list of genes takes those of the data."""
+    """Read the side files; without a list of genes, use those of the data."""
     ontology = open_ontology(find_files(files, params), [*map(str, train.var_names), *perturbed])
     if OF_DATASET not in files or any(params[name] for name in PATHS):
         return ontology

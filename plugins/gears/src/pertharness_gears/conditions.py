@@ -1,4 +1,4 @@
-"""What cell-gears is given: cells, its names of perturbations, and which of these it can be given at all."""
+"""The input of cell-gears: cells, its names of perturbations, and which perturbations it can use."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 UPSTREAM_CONTROL = "ctrl"
 MOST_TARGETS = 2
-"""cell-gears looks at two genes of a name and passes over the others."""
+"""Most targets of a perturbation: cell-gears reads two genes of a name and ignores the others."""
 FEWEST_CELLS = 2
-"""Its differential expression test fails on a single cell."""
+"""Fewest cells of a perturbation: the differential expression test of cell-gears fails on a single cell."""
 CELL_TYPE = "cells"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Perturbations that take part, in the order in which they appear in the data, and why the others do not.
+    """Perturbations that take part, in the order of the data, and the reasons why others do not.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ def upstream_name(perturbation: str) -> str:
 
 
 def why_not(perturbation: str, genes: Set[str]) -> str:
-    """Return why cell-gears cannot take a perturbation, given the genes of the GO graph; empty if it can."""
+    """Return why cell-gears cannot use a perturbation, given the genes of the GO graph; empty if it can."""
     targets = targets_of(perturbation)
     if len(targets) > MOST_TARGETS:
         return f"it has {len(targets)} targets, and GEARS takes at most {MOST_TARGETS}"
@@ -58,8 +58,8 @@ def why_not(perturbation: str, genes: Set[str]) -> str:
 def plan_conditions(train: AnnData, val: AnnData | None, genes: Set[str], batch_size: int, seed: int) -> Plan:
     """Choose the perturbations that take part.
 
-    Where no validation data are left, one training perturbation, drawn from the seed, takes their place: without any,
-    cell-gears ends with an error; with controls alone, it keeps the untrained model and does not say so.
+    If there are no validation data, one training perturbation, drawn from the seed, replaces them. Without any,
+    cell-gears ends with an error; with only controls, it silently keeps the untrained model.
 
     Raises
     ------

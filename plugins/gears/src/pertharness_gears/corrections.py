@@ -1,4 +1,4 @@
-"""The protocol ``corrected``: where cell-gears 0.1.2 differs from its description, put right by its own means.
+"""The protocol ``corrected``: corrections where cell-gears 0.1.2 differs from its description.
 
 Each function undoes one peculiarity; ``README.md`` lists them with what is left as it is.
 """
@@ -15,7 +15,7 @@ from pertharness_gears.settings import Network
 
 
 def smooth_every_cell(gears: Any) -> None:
-    """Let the co-expression graph smooth the gene embeddings of all cells of a batch.
+    """Make the co-expression graph smooth the gene embeddings of all cells of a batch.
 
     cell-gears repeats the genes for every cell and does not repeat the edges, so that only the first cell's genes have
     neighbours. These embeddings do not depend on the cell: what the first has, all have.
@@ -38,7 +38,7 @@ def coexpression_of_all(data: Any, network: Network) -> dict[str, Any]:
 
     cells = data.adata[data.adata.obs["condition"].isin(data.set2conditions["train"]).to_numpy()].copy()
     cells.obs = cells.obs[[]].assign(condition="ctrl")
-    # The network is kept as a file by a name that would be that of the uncorrected one.
+    # The network is cached in a file, whose name would be that of the uncorrected one.
     Path(data.data_path, "all").mkdir()
     edges = get_similarity_network(
         "co-express", cells, network.coexpress_threshold, network.num_similar_genes_co_express_graph,
@@ -49,10 +49,10 @@ def coexpression_of_all(data: Any, network: Network) -> dict[str, Any]:
 
 
 def redraw_controls(data: Any, batch_size: int, seed: int) -> None:
-    """Pair each perturbed training cell with another random control whenever it is seen.
+    """Pair each perturbed training cell with a new random control each time it is used.
 
-    cell-gears draws one for each cell, once and for all. The pairs of the validation data stay, so that epochs are
-    compared on the same ones.
+    cell-gears draws one control for each cell, once. The pairs of the validation data stay, so that epochs are compared
+    on the same pairs.
     """
     import torch
     from torch_geometric.loader import DataLoader
@@ -61,7 +61,7 @@ def redraw_controls(data: Any, batch_size: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
 
     class Redrawn(torch.utils.data.Dataset):  # type: ignore[misc]
-        """The cells of a loader, each with a control that is drawn when it is asked for."""
+        """The cells of a loader, each with a control that is drawn when the cell is used."""
 
         def __init__(self, cells: list[Any]) -> None:
             self.cells = cells

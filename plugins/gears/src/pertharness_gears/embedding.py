@@ -1,4 +1,4 @@
-"""The spectral embedding of the GO graph: what the linear model of the paper knows of a perturbation from GEARS."""
+"""The spectral embedding of the GO graph, which the linear model of the paper takes from GEARS."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DENSE = 2000
-"""Up to this many genes the eigenvectors are found directly, beyond by Lanczos iterations."""
+"""Up to this many genes, all eigenvectors are computed directly; beyond, Lanczos iterations are used."""
 
 
 def embed_edges(edges: pd.DataFrame, labels: list[str], k: int) -> pd.DataFrame:
-    """Return the first `k` dimensions of the spectral embedding of a graph, of those labels that are in it.
+    """Return the first `k` dimensions of the spectral embedding of a graph, for the labels that are in it.
 
     All edges count, not the 20 strongest alone; they are taken as undirected, where the two directions differ with the
     larger weight. See `spectral`.
@@ -74,7 +74,7 @@ def spectral(adjacency: Any, k: int) -> np.ndarray:
     strength = np.asarray(adjacency.sum(axis=1)).ravel() + adjacency.diagonal()
     matrix = adjacency + sparse.diags(strength / max(1, n - 1))
     if n > DENSE and k < n // 2:
-        # A fixed start, so that the last bits are the same every time.
+        # A fixed start, so that the last bits are always the same.
         start = np.random.default_rng(0).normal(size=n)
         values, vectors = sparse_linalg.eigsh(matrix, k=k, which="LM", v0=start, tol=0)
     else:

@@ -1,4 +1,4 @@
-"""The side files: which genes have which terms of the Gene Ontology, and the graph of perturbed genes made of them."""
+"""The side files: terms of the Gene Ontology for each gene, and the graph of perturbed genes made from them."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ GRAPH = RemoteFile(
     url=f"{_DATAVERSE}6934319", filename="go_essential_all.tar.gz", member="go_essential_all.csv", optional=True
 )
 OF_DATASET = "gene2go.csv"
-"""Terms that a dataset brings for its own genes, with a row per gene and term."""
+"""Side file of a dataset with terms for its own genes, a row per gene and term."""
 DECLARED = (GENE2GO, PERT_GENES, GRAPH)
-"""The files that cell-gears 0.1.2 downloads itself, if it is let. Optional: a parameter may name others."""
+"""The files that cell-gears 0.1.2 would download itself. Optional, because a parameter may name others."""
 PATHS: dict[str, Any] = FileNames().model_dump()
-"""Parameters that name files of the user's; empty: the declared file, if it is there."""
+"""Parameters that are paths of the user's files; if empty, the declared file is used, if available."""
 
 
 @dataclass(frozen=True)
 class SideFiles:
-    """Where the side files are.
+    """The paths of the side files.
 
     Attributes
     ----------
@@ -47,11 +47,10 @@ class SideFiles:
 
 
 def find_files(files: Mapping[str, Path], params: Mapping[str, Any]) -> SideFiles:
-    """Return the files that the parameters name, and for the others those that were fetched.
+    """Return the files that the parameters name; for the others, the fetched files.
 
-    Files that parameters name come first, then the terms that the dataset brings, then what was fetched. A gene2go of
-    the user's or the dataset's comes with the user's own graph or with one made of it: the published graph and its
-    genes belong to the published gene2go.
+    Files of parameters have priority, then terms of the dataset, then fetched files. The user's or the dataset's
+    gene2go needs the user's graph or a new one, because the published graph belongs to the published gene2go.
 
     Raises
     ------
@@ -87,10 +86,10 @@ def _named(param: str, text: str) -> Path:
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """An unpickler of dicts, sets, lists and texts: a pickle can run any code, these cannot."""
+    """An unpickler of dicts, sets, lists and texts only, because other pickles can run code."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return one of the few classes that such a file may name."""
+        """Return one of the few classes that such a file may contain."""
         if (module, name) in _PLAIN:
             return _PLAIN[module, name]
         raise pickle.UnpicklingError(f"it names {module}.{name}, and only dicts, sets, lists and texts are read")
@@ -100,7 +99,7 @@ _PLAIN = {("builtins", kind.__name__): kind for kind in (set, frozenset, list, d
 
 
 def read_pickle(path: Path) -> Any:
-    """Read a pickle of dicts, sets, lists and texts; nothing in it is run.
+    """Read a pickle of dicts, sets, lists and texts, without running any code.
 
     Raises
     ------
@@ -111,7 +110,7 @@ def read_pickle(path: Path) -> Any:
         with path.open("rb") as file:
             return _PlainUnpickler(file).load()
     except (pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
-        # Half a file, and one of another format, end in any of these.
+        # Truncated files, and files of other formats, raise any of these.
         raise DataError(f"gears: {path.name} cannot be read as a pickle: {error}; fetch it again") from None
 
 
@@ -155,7 +154,7 @@ def _read(path: Path, readers: Mapping[str, Callable[[Path], Any]]) -> Any:
 
 
 def read_gene2go(path: Path) -> dict[str, frozenset[str]]:
-    """Return the terms of each gene, of a pickle or a JSON of a dict, or a CSV with a row per gene and term.
+    """Return the terms of each gene, from a dict in a pickle or a JSON, or from a CSV with a row per gene and term.
 
     Raises
     ------
@@ -172,7 +171,7 @@ def read_gene2go(path: Path) -> dict[str, frozenset[str]]:
 
 
 def read_genes(path: Path) -> list[str]:
-    """Return the genes of a list, in a pickle, a JSON or the first column of a CSV.
+    """Return the genes of a list, from a pickle, a JSON or the first column of a CSV.
 
     Raises
     ------

@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 THRESHOLD = 0.1
-"""Edges have to exceed it (cell-gears 0.1.2, ``get_GO_edge_list``)."""
+"""Smallest weight of an edge, exclusive (cell-gears 0.1.2, ``get_GO_edge_list``)."""
 BLOCK = 1000
-"""Genes whose overlaps are counted at a time, so that not all pairs of 10 000 genes are in memory."""
+"""Genes whose overlaps are counted at a time, so that memory is limited for 10 000 genes."""
 COLUMNS = ("source", "target", "importance")
 
 
 @dataclass(frozen=True)
 class Ontology:
-    """What the model knows beforehand.
+    """The prior knowledge of the model.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Predicting: the mean over control cells of what the model makes of them."""
+"""Prediction: the mean of the model's predictions over control cells."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 BATCH = 300
-"""Cells at a time; cell-gears' own number of draws, so that memory is that of its own predictions."""
+"""Cells at a time; equal to cell-gears' own number of draws, so that memory is the same."""
 
 
 def predict_gears(fitted: Fitted, controls: AnnData, queries: list[str], seed: int) -> AnnData:
@@ -28,7 +28,7 @@ def predict_gears(fitted: Fitted, controls: AnnData, queries: list[str], seed: i
     predict = _SAMPLINGS[fitted.sampling]
     with guest():
         seed_numpy(seed)
-        fitted.gears.saved_pred.clear()  # else a query asked again would not be drawn again
+        fitted.gears.saved_pred.clear()  # otherwise a repeated query would not be drawn again
         means = {query: predict(fitted.gears, list(targets_of(query))) for query in queries if not reasons[query]}
     unanswered = {query: reason for query, reason in reasons.items() if reason}
     return make_prediction(means, controls.var_names, unanswered, notes=fitted.notes)

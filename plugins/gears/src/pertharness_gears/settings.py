@@ -12,7 +12,7 @@ class _Strict(BaseModel):
 
 
 class FileNames(_Strict):
-    """A file of the user's, by its absolute path; empty: that of the data set, or else the fetched one."""
+    """Absolute path of a user's file; if empty, the file of the data set or the fetched one is used."""
 
     gene2go: str = Field("", description="file of the terms of each gene; empty: the data set's or the fetched one")
     pert_genes: str = Field("", description="file of the genes of the graph; empty: the fetched one, or all genes")
@@ -44,7 +44,7 @@ class Optimiser(_Strict):
 
 
 class Own(_Strict):
-    """What cell-gears takes elsewhere, or is decided here; README.md describes each."""
+    """Settings of the plugin itself, or of other calls of cell-gears; README.md describes each."""
 
     batch_size: int = Field(32, ge=2, description="cells per step")  # at least 2: batches are normalised
     protocol: Literal["paper", "corrected"] = Field(
@@ -65,7 +65,7 @@ class Settings(_Strict):
 
     @property
     def sampling(self) -> str:
-        """``upstream`` or ``all``: the control cells that a prediction starts from."""
+        """``upstream`` or ``all``: the control cells to predict from."""
         of_protocol = {"paper": "upstream", "corrected": "all"}[self.own.protocol]
         return of_protocol if self.own.control_sampling == "protocol" else self.own.control_sampling
 

@@ -1,4 +1,4 @@
-"""Fitting: the calls of cell-gears 0.1.2 in their order, in a folder of the job's own."""
+"""Training: the calls of cell-gears 0.1.2 in their order, in the job's own folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 TRAIN_GENE_SET_SIZE = 0.75
-"""Part of a file name of cell-gears, without any other effect where the split is given."""
+"""Part of a file name of cell-gears, without other effect if the split is given."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Fitted:
 def fit_gears(
     train: AnnData, val: AnnData | None, ontology: Ontology, settings: Settings, device: str, seed: int, workdir: Path
 ) -> Fitted:
-    """Train GEARS on cells of log1p CP10k; the best epoch on the validation data is kept.
+    """Train GEARS on cells of log1p CP10k, and keep the best epoch on the validation data.
 
     With ``protocol="paper"`` the random numbers are drawn as in a plain script that seeds numpy before
     ``new_data_process`` and torch before ``GEARS``.
@@ -75,7 +75,7 @@ def fit_gears(
 
 
 def _pert_data(adata: AnnData, plan: Plan, ontology: Ontology, batch_size: int, seed: int, folder: Path) -> Any:
-    """Return cell-gears its files and its cells, and the split as attributes, in place of ``prepare_split``."""
+    """Pass cell-gears its files and cells, and the split as attributes instead of by ``prepare_split``."""
     from gears import PertData
 
     folder.mkdir()
@@ -94,7 +94,7 @@ def _pert_data(adata: AnnData, plan: Plan, ontology: Ontology, batch_size: int, 
 
 
 def _model(data: Any, ontology: Ontology, settings: Settings, device: str, seed: int) -> Any:
-    """Return the untrained model, its GO graph made of the strongest edges of each gene (itself counts as one more)."""
+    """Return the untrained model, with the strongest edges of each gene (itself included) as its GO graph."""
     from gears import GEARS
     from gears.utils import GeneSimNetwork
 

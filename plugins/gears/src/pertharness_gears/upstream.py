@@ -1,4 +1,4 @@
-"""The published package as a guest: imported quietly, kept from the network, its global seeds set at one place."""
+"""The published package: imported quietly, without network, with its global seeds set in one place."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pertharness import Skip
 
 
 def load_gears() -> None:
-    """Import cell-gears, whose import silences all warnings of the process for good, without that.
+    """Import cell-gears, and undo that its import silences all warnings of the process.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def load_gears() -> None:
 
 @contextlib.contextmanager
 def _without_dcor() -> Iterator[None]:
-    """Put an empty module in the place of dcor while cell-gears is imported.
+    """Replace dcor by an empty module while cell-gears is imported.
 
     dcor compiles itself when it is imported, for half a minute, into files of the environment; of two jobs that do so
     at once one reads what the other has half written, and is ended by LLVM. cell-gears takes a single function of it,
@@ -53,13 +53,13 @@ def _without_dcor() -> Iterator[None]:
 
 
 def _no_dcor(*args: Any) -> Any:
-    """Raise an error: dcor is left out."""
+    """Raise an error, because dcor is left out."""
     raise NotImplementedError("distance correlations of cell-gears are not available inside the harness")
 
 
 @contextlib.contextmanager
 def guest() -> Iterator[None]:
-    """Keep cell-gears from downloading and from warning while the block runs.
+    """Prevent downloads and warnings of cell-gears within the block.
 
     It fetches whatever file it misses, keeps the answer whatever that was, and takes it for the file from then on.
     """
@@ -68,7 +68,7 @@ def guest() -> Iterator[None]:
     requests.get = _no_network
     try:
         with warnings.catch_warnings():
-            # Of scanpy, pandas and torch, at what cell-gears asks of them.
+            # From scanpy, pandas and torch, caused by calls of cell-gears.
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -76,7 +76,7 @@ def guest() -> Iterator[None]:
 
 
 def _no_network(url: str, *args: Any, **kwargs: Any) -> Any:
-    """Raise an error in place of a download."""
+    """Raise an error instead of a download."""
     raise OSError(f"cell-gears asked for {url}; the harness gives it all its files, and no network")
 
 

@@ -1,4 +1,4 @@
-"""The reference scorers: what Ahlmann-Eltze, Huber & Anders compute, doi 10.1038/s41592-025-02772-6.
+"""The reference scorers, which compute the metrics of Ahlmann-Eltze, Huber & Anders, doi 10.1038/s41592-025-02772-6.
 
 Definitions: ``docs/metrics.md``. Each scorer is an offer and a function in a module of its own.
 """
@@ -29,12 +29,12 @@ _FUNCTIONS = {
     "target_change": "target_change:score_target_change", "context_error": "context_error:score_context_error",
     "interactions": "interaction_offer:score", "calibration": "calibration:score_calibration",
 }  # fmt: skip
-"""Scorer -> module and function, which takes by name those of the hook's arguments that it needs; a job needs one."""
+"""Scorer -> module and function, which takes only the arguments that it needs; a job imports one module."""
 
 
 @hookimpl
 def describe() -> Card:
-    """Return the card of all scorers, and of the benchmark that they are from."""
+    """Return the card of all scorers, and of the benchmark that they come from."""
     modules = dict.fromkeys(function.partition(":")[0] for function in _FUNCTIONS.values())
     loaded = [importlib.import_module(f"{__name__}.{module}") for module in modules]
     offers = [offer for module in loaded for offer in getattr(module, "OFFERS", None) or (module.OFFER,)]

@@ -1,4 +1,4 @@
-"""What a model answered beside what was observed, and the form in which scores of it are given."""
+"""A model's answers with the observations, and the form of their scores."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Answers:
 def match_answers(
     truth: AnnData, prediction: AnnData, controls: AnnData, train: AnnData, n_top: int | None = None
 ) -> Answers:
-    """Put prediction and observation beside each other, over the panel of `n_top` genes, or all genes if it is None.
+    """Combine prediction and observation over the panel of `n_top` genes, or all genes if it is None.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def long_form(
 
     n_rows = len(perturbations) or len(coordinates) or max((len(column) for column in values.values()), default=0)
     n_variants = len(values)
-    # All at once: one table per variant, put together by pandas, would take longer than the scores of a small split.
+    # All at once: concatenating one table per variant with pandas would take longer than a small split's scores.
     columns = {
         "perturbation": (list(perturbations) or [""] * n_rows) * n_variants,
         "gene": "",

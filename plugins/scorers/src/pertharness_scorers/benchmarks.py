@@ -1,4 +1,4 @@
-"""The published benchmark whose metrics these scorers are: its recipes and numbers, as files of this package."""
+"""The published benchmark of these metrics: its recipes and numbers, as files of this package."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ OFFER = ScorerOffer(
     ),
 )  # fmt: skip
 _BLOCK_ROWS = 32
-"""Rows worked on at once: at 5000 genes 1.3 MB per array, which a core's own cache holds; 256 take twice as long."""
+"""Rows processed at once: at 5000 genes 1.3 MB per array, which fits a core's cache; 256 take twice as long."""
 
 
 def score_by_rank(truth: AnnData, prediction: AnnData, controls: AnnData, train: AnnData) -> Scores:
