@@ -53,8 +53,8 @@ CARD = Card(
 def test_a_name_goes_to_the_offer_that_has_it(tmp_path):
     (tmp_path / "file").write_text("x")
     path = tmp_path / "file"
-    asked = UserInputs({"j": 2, "b.k": 3, "words": path}, {"c.G": path}, {"w": path, "a": path})
-    got = allot(CARD, asked)
+    inputs = UserInputs({"j": 2, "b.k": 3, "words": path}, {"c.G": path}, {"w": path, "a": path})
+    got = allot(CARD, inputs)
     assert got == {
         ("datasets", "a"): Allotted(source=path), ("embeddings", "b"): Allotted({"j": 2}),
         ("models", "b"): Allotted({"j": 2, "k": 3, "words": str(path)}),
@@ -63,7 +63,7 @@ def test_a_name_goes_to_the_offer_that_has_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("asked", "words"),
+    ("inputs", "words"),
     [
         (UserInputs({"k": 2}), "--param k: several offers have it; expected one of a.k, b.k"),
         (UserInputs({}, {"G": "f"}), "--slot G: several offers have it; expected one of b.G, c.G"),
@@ -71,16 +71,16 @@ def test_a_name_goes_to_the_offer_that_has_it(tmp_path):
         (UserInputs({"c.k": 2}), "--param c.k: no offer has it"),
         (UserInputs({"words": "none.txt"}), "--param words: 'none.txt' does not exist"),
         (UserInputs({}, {"P": "f"}), "--slot P: no offer has it; expected one of b.G, c.G"),
-        (UserInputs({}, {}, {"b": "f"}), "--file b: no offer declares a file, or is made of one.*expected one of a, w"),
+        (UserInputs({}, {}, {"b": "f"}), "--file b: no offer declares, or is made of, a file.*expected one of a, w"),
         (UserInputs({}, {}, {"a": "."}), r"--file a: '\.' is a folder; expected a file"),
     ],
 )
-def test_a_name_that_fits_no_offer_or_several_is_refused(asked, words, tmp_path, monkeypatch):
+def test_a_name_that_fits_no_offer_or_several_is_refused(inputs, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("f").write_text("x")
-    files = [{name: Path(path) for name, path in given.items()} for given in (asked.slots, asked.files)]
+    files = [{name: Path(path) for name, path in given.items()} for given in (inputs.slots, inputs.files)]
     with pytest.raises(RecipeError, match=words):
-        allot(CARD, UserInputs(asked.params, *files))
+        allot(CARD, UserInputs(inputs.params, *files))
 
 
 def test_a_job_of_a_check_puts_an_exception_of_the_plugin_into_words(folder):
