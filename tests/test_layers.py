@@ -227,5 +227,5 @@ def test_the_runner_starts_no_process_and_knows_no_machine() -> None:
 
 
 def test_only_the_executor_reads_the_hardware_of_its_machine() -> None:
-    asking = {path.name for path in HOST_SIDE if "pertharness.host.execution.hardware.read_machine" in imports(path)}
-    assert asking == {"local.py"}
+    reading = {f"pertharness.host.execution.hardware.{name}" for name in ("read_machine", "find_gpus")}
+    assert {path.name for path in HOST_SIDE if reading & {*imports(path)}} == {"local.py"}

@@ -27,6 +27,8 @@ from pertharness.host.environments.interpreter import plugin_of
 from pertharness.host.environments.lockfile import write_lock
 from pertharness.host.environments.wheels import core_wheel, read_wheel
 from pertharness.host.environments.wheels import requirement_name as name_of
+from pertharness.host.execution.hardware import Gpu, Machine
+from pertharness.host.execution.local import local_executor
 from pertharness.host.packages.fingerprint import plugin_hash
 from pertharness.host.plugins.registry import find_plugins, open_registry
 
@@ -54,6 +56,16 @@ def test_an_environment_holds_its_lock_the_plugin_and_the_worker_side(shelf: She
     assert {package / "worker" / "main.py", site_packages(place) / "pertharness_tiny" / "__init__.py"} <= {*sources}
     assert not [path for path in sources if not Path(cache_from_source(path)).is_file()]  # no job could write these
     assert not any(str(place.parent) in path.read_text() for path in site_packages(place).glob("*.pth"))
+
+
+def test_the_lock_for_cuda_is_used_if_the_executor_has_a_gpu(shelf: Shelf) -> None:
+    path = str(shelf.plugin(extra={"pertharness_tiny/requirements-cuda.lock": shelf.lock("# for CUDA")}))
+    executor = local_executor(shelf.root)
+    executor.machine = Machine(ram_gb=64, disk_gb=100)
+    assert build(path, shelf.envs, executor=executor).lock == "requirements.lock"
+    executor.machine = Machine(ram_gb=64, disk_gb=100, gpus=(Gpu("0", "H100", 80.0),))
+    assert build(path, shelf.envs, executor=executor).lock == "requirements-cuda.lock"
+    assert build(path, shelf.envs, executor=executor, cpu_only=True).lock == "requirements.lock"
 
 
 def test_what_is_unchanged_is_used_and_what_changed_is_built_beside_it(shelf: Shelf) -> None:

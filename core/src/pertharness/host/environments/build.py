@@ -35,7 +35,8 @@ from pertharness.host.environments.uv import DISK_FULL, Uv, find_uv, warnings_of
 from pertharness.host.environments.wheels import core_wheel, normal_name, read_wheel, requirement_name
 from pertharness.host.environments.whole import damaged_packages, describe_damage
 from pertharness.host.execution.bytecode import compile_editable
-from pertharness.host.execution.hardware import find_gpus
+from pertharness.host.execution.executor import Executor
+from pertharness.host.execution.local import local_executor
 from pertharness.host.packages.fingerprint import worker_hash
 
 Say = Callable[[str], None]
@@ -48,6 +49,7 @@ RETRY = "--retry failed --retry crashed"
 def build(
     requested: str, folder: Folder, *, python: Path | None = None, cpu_only: bool | None = None, again: bool = False,
     before: Environment | None = None, base: Path | None = None, say: Say = lambda _: None,
+    executor: Executor | None = None,
 ) -> Environment:  # fmt: skip
     """Build the environment of a plugin and use it; reuse a complete one.
 
@@ -69,6 +71,8 @@ def build(
         Where relative paths start; the current folder by default.
     say
         Called with one line for each step.
+    executor
+        What the plugin's jobs will run on, asked whether it has a GPU; by default this machine.
 
     Raises
     ------
@@ -88,7 +92,7 @@ def build(
             say(f"{requested}: reading {resolved}")
             wheel = fetch_wheel(resolved, uv, Path(scratch))
             core = read_wheel(core_wheel(Path(scratch) / "core"))
-            cuda = not cpu_only and bool(find_gpus())
+            cuda = not cpu_only and bool((executor or local_executor(folder.root)).machine.gpus)
             spec = make_spec(wheel, core, resolved, python=python, cuda=cuda, cpu_only=bool(cpu_only))
             return _build_spec(spec, folder, uv, again=again, say=say)
     except OSError as error:

@@ -6,6 +6,7 @@ from pertharness.contract.errors import BuildError
 from pertharness.host.environments.build import Say, build
 from pertharness.host.environments.folder import Folder, fitness
 from pertharness.host.environments.interpreter import plugin_of
+from pertharness.host.execution.executor import Executor
 from pertharness.host.packages.installed import Plugin, Problem
 from pertharness.host.plugins.registry import Registry, look_up
 from pertharness.host.recipe import Recipe
@@ -23,23 +24,26 @@ def named_interpreters(recipe: Recipe) -> tuple[dict[str, Plugin], list[Problem]
     return plugins, problems
 
 
-def build_wanted(recipe: Recipe, folder: Folder, say: Say) -> list[Problem]:
+def build_wanted(recipe: Recipe, folder: Folder, say: Say, executor: Executor | None = None) -> list[Problem]:
     """Build the environments that the recipe names, and rebuild those in use that are broken or outdated.
 
-    A failure is reported, and the others are built.
+    They are built for the hardware of the executor. A failure is reported, and the others are built.
     """
     sources = {name: choice.plugin for name, choice in recipe.environments.items() if choice.plugin is not None}
     sources |= {name: name for name in outdated(folder) if name not in recipe.environments}
-    return [problem for name, source in sources.items() if (problem := try_build(name, source, folder, say))]
+    attempts = (try_build(name, source, folder, say, executor) for name, source in sources.items())
+    return [problem for problem in attempts if problem]
 
 
-def try_build(name: str, source: str, folder: Folder, say: Say, *, guessed: bool = False) -> Problem | None:
+def try_build(
+    name: str, source: str, folder: Folder, say: Say, executor: Executor | None = None, *, guessed: bool = False
+) -> Problem | None:
     """Build the environment of a plugin as it was built before; return the problem, None if there is none.
 
     `guessed`: there need be no plugin of that name; why there is none is shown at the end of the run, and only there.
     """
     try:
-        built = build(source, folder, before=folder.last(name), say=say)
+        built = build(source, folder, before=folder.last(name), say=say, executor=executor)
     except BuildError as error:
         say(f"{name}: NOT BUILT" if guessed else f"{name}: NOT BUILT: {error}")
         return Problem(name, "failed", f"its environment could not be built: {error}")

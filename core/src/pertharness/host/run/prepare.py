@@ -60,27 +60,32 @@ def prepare(recipe: Recipe, store: Store, reporter: Reporter, *, named: bool = F
     RecipeError
         If a dataset, model, scorer or parameter is not available.
     """
-    registry = open_plugins(recipe, reporter, build=build)
+    executor = make_executor(recipe, store)
+    registry = open_plugins(recipe, reporter, build=build, executor=executor)
     if named:
         check_installed(recipe, registry)
-    executor = make_executor(recipe, store)
     plan = plan_run(recipe, registry, store, executor, lambda name, source: fetch_reported(name, source, reporter))
     for note in plan.notes:
         reporter.note(note)
     return Prepared(recipe, store, registry, executor, plan)
 
 
-def open_plugins(recipe: Recipe, reporter: Reporter, *, build: bool = False) -> Registry:
-    """Return the plugins for a recipe; `build`: after building its environments, and those of models not on offer."""
+def open_plugins(
+    recipe: Recipe, reporter: Reporter, *, build: bool = False, executor: Executor | None = None
+) -> Registry:
+    """Return the plugins for a recipe.
+
+    `build`: after building its environments, and those of models not on offer, for the hardware of the executor.
+    """
     isolation = recipe.resources.isolation
     named, problems = named_interpreters(recipe)
     if not build:
         return open_registry(named, problems, every_file=True, isolation=isolation)
     folder = open_folder()
-    problems += build_wanted(recipe, folder, reporter.note)
+    problems += build_wanted(recipe, folder, reporter.note, executor)
     registry = open_registry(named, problems, every_file=True, isolation=isolation)
     if missing := missing_plugins(recipe, registry):
-        built = [try_build(name, name, folder, reporter.note, guessed=True) for name in missing]
+        built = [try_build(name, name, folder, reporter.note, executor, guessed=True) for name in missing]
         problems += [problem for problem in built if problem]
         registry = open_registry(named, problems, every_file=True, isolation=isolation)
     return registry
