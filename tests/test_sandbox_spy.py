@@ -155,6 +155,11 @@ def test_a_channel_is_seen_open(channel: str, ground: Ground, unconfined: dict[s
         assert ground.alone(CLOSED_BY_FILES, leaking=True)[channel]
 
 
+def test_the_plugin_looks_into_the_caches_and_the_tables_of_the_process(ground: Ground) -> None:
+    left = ground.alone(CLOSED_BY_FILES, leaking=True)["memory left by the warm worker"]
+    assert {"_read_means", "MYC+TP53"} <= {*left}
+
+
 @each_channel
 def test_landlock_does_what_the_threat_model_says(channel: str, landlocked: dict[str, set[str]]) -> None:
     expect(channel, "landlock", landlocked)

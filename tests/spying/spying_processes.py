@@ -175,10 +175,10 @@ def host_name(place):
 def memory_of_the_warm_worker(place):
     """Return what the process from which this one was forked has read of data that are not this job's."""
     found = []
-    stages = sys.modules.get("pertharness.worker.stages")
-    for cached in vars(stages).values() if stages else ():
-        if isinstance(cached, functools._lru_cache_wrapper):
-            found += [cached.__name__] * cached.cache_info().currsize
+    for module in [module for name, module in sys.modules.items() if name.partition(".")[0] == "pertharness"]:
+        for cached in vars(module).values():
+            if isinstance(cached, functools._lru_cache_wrapper):
+                found += [cached.__name__] * cached.cache_info().currsize
     tables = [held for held in gc.get_objects() if type(held).__name__ == "AnnData" and "perturbation" in held.obs]
     if place.held_out:
         found += [label for table in tables for label in place.held_out & set(table.obs["perturbation"])]
