@@ -7,10 +7,12 @@ import sys
 from collections import defaultdict
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
+from importlib.metadata import distribution
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from pertharness.host.packages.fingerprint import HOST_ONLY
 
 ROOT = Path(__file__).parents[1]
 CORE = ROOT / "core" / "src" / "pertharness"
@@ -58,6 +60,14 @@ def test_both_sides_are_there() -> None:
 def test_the_worker_side_imports_nothing_of_the_host_side() -> None:
     wrong = {path: [name for name in imports(path) if name.startswith("pertharness.host")] for path in WORKER_SIDE}
     assert {path: names for path, names in wrong.items() if names} == {}
+
+
+def test_the_worker_side_imports_nothing_that_only_the_host_side_requires() -> None:
+    modules = {name.replace("-", "_") for name in HOST_ONLY}
+    wrong = {path: modules & {name.split(".")[0] for name in imports(path)} for path in WORKER_SIDE}
+    assert not {path: names for path, names in wrong.items() if names}
+    required = {re.split("[^A-Za-z0-9_-]", text)[0] for text in distribution("pertharness").requires or []}
+    assert required >= HOST_ONLY
 
 
 def test_the_worker_side_imports_nothing_heavy_at_import() -> None:

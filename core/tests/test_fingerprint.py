@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from importlib.metadata import PathDistribution, distribution, distributions
+from importlib.metadata import PathDistribution, distribution, distributions, version
 from pathlib import Path
 
 import pertharness
@@ -162,6 +162,20 @@ def test_only_what_a_plugin_requires_enters(tmp_path: Path, monkeypatch: pytest.
     assert environment_hash(required_versions(plugin)) == first
     (site / "somelib-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: somelib\nVersion: 2.0\n")
     assert environment_hash(required_versions(plugin)) != first
+
+
+def test_what_only_the_host_side_requires_enters_where_a_plugin_requires_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = tmp_path / "site"
+    harness, plain = distribution("pertharness"), write_distribution(site, "someplugin", "1")
+    printing = write_distribution(site, "otherplugin", "1", ("rich>=12",))
+    monkeypatch.syspath_prepend(site)
+    of_a_worker = required_versions(harness)
+    assert {"anndata", "numpy", "pandas", "pluggy", "psutil", "pydantic", "scipy"} <= {*of_a_worker}
+    assert not {"click", "jinja2", "rich", "tomli-w", "uv"} & {*of_a_worker}
+    assert required_versions(plain) == of_a_worker
+    assert required_versions(printing)["rich"] == version("rich")
 
 
 def test_metadata_that_was_read_for_another_distribution_gives_the_same_versions() -> None:

@@ -21,11 +21,9 @@ from pertharness.contract.errors import BuildError
 from pertharness.contract.protocol import PROJECT
 from pertharness.files.whole import canonical_json, sha256_text
 from pertharness.host.environments.request_checks import DISTRIBUTION
-from pertharness.host.packages.fingerprint import WORKER_SIDE
+from pertharness.host.packages.fingerprint import HOST_ONLY, WORKER_SIDE
 from pertharness.version import __version__
 
-HOST_ONLY = frozenset({"click", "jinja2", "packaging", "platformdirs", "rich", "tomli", "tomli-w", "uv"})
-"""What only the host side imports: a worker's environment need not have it."""
 _LEFT_OUT = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.!+_-]*")
 _STAMP = (2020, 1, 1, 0, 0, 0)

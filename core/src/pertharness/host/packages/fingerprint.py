@@ -18,6 +18,8 @@ from pertharness.files.whole import canonical_json, sha256_file, sha256_text
 from pertharness.host.packages.sources import Sources
 
 WORKER_SIDE = Path(__file__).parents[2]
+HOST_ONLY = frozenset({"click", "jinja2", "packaging", "platformdirs", "rich", "tomli", "tomli-w", "uv"})
+"""What only the host side imports: a worker's environment need not have it, and no result depends on it."""
 
 
 def plugin_hash(module: str, owner: Distribution | None, search_path: Sequence[Path] | None = None) -> str:
@@ -177,18 +179,20 @@ def environment_hash(versions: Mapping[str, str], python_version: str = "") -> s
 
 
 def required_versions(root: Distribution, installed: dict[str, tuple[str, list[str]]] | None = None) -> dict[str, str]:
-    """Return name -> version of all direct and indirect requirements of a distribution and of pertharness.
+    """Return name -> version of all direct and indirect requirements of a distribution and of a worker.
 
-    Only requirements of the plugin enter the keys of its records, so other installed plugins do not alter them.
-    pertharness itself is left out: see `environment_hash`. `installed` caches version and requirements
-    between calls, because reading metadata takes longer than everything else here.
+    They enter the keys of the plugin's records. Other installed plugins do not alter these, and neither does what only
+    the host side requires (`HOST_ONLY`). pertharness itself is left out: see `environment_hash`. `installed` caches
+    version and requirements between calls, because reading metadata takes longer than everything else here.
     """
     versions: dict[str, str] = {}
     installed = {} if installed is None else installed
-    todo = [*_requirements(root), *_requirements(distribution("pertharness"))]
+    harness = distribution(PROJECT)
+    own = _requirements(root) if _normal(root.name) != PROJECT else []
+    todo = [*own, *(name for name in _requirements(harness) if name not in HOST_ONLY)]
     while todo:
         name = todo.pop()
-        if name in versions or name == "pertharness":
+        if name in versions or name == PROJECT:
             continue
         if name not in installed:
             try:
@@ -205,4 +209,8 @@ def _requirements(owner: Distribution) -> list[str]:
     """Return the normalised names of a distribution's requirements, without those of extras."""
     plain = [text for text in owner.requires or [] if "extra ==" not in text]
     names = [re.match(r"[A-Za-z0-9._-]+", text) for text in plain]
-    return [re.sub(r"[-_.]+", "-", match.group()).lower() for match in names if match]
+    return [_normal(match.group()) for match in names if match]
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
