@@ -62,6 +62,8 @@ SLOW = SLOW_VERSIONS | frozenset({
     "tests/test_plugins_beside.py",
     "tests/test_predict_command.py",
     "tests/test_python_door.py",
+    "tests/test_python_mistakes.py",
+    "tests/test_python_process.py",
     "tests/test_real_data.py",
     "tests/test_reproduce_end_to_end.py",
     "tests/test_sandbox_spy.py",

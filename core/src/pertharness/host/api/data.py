@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pertharness.contract.errors import DataError, RecipeError
 from pertharness.contract.stages import DATASET
-from pertharness.host.api.arguments import open_store
+from pertharness.host.api.arguments import as_path, open_store
 from pertharness.host.api.inputs import canonical_params, file_of, is_adata
 from pertharness.host.api.progress import make_reporter
 from pertharness.host.run.load import load_record
@@ -59,6 +59,8 @@ def load_dataset(
         if is_adata(data):
             params = {**canonical_params(data), **params}
             data = file_of(data, Path(temporary), "data")
+        elif not isinstance(data, str):
+            data = as_path("data", data)
         with load_record(data, params, open_store(store), reporter) as record:
             for note in record.notes:
                 reporter.note(note)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 from pertharness.contract.errors import DataError, RecipeError
 from pertharness.contract.stages import SPLIT
 from pertharness.files.whole import replacing
+from pertharness.host.api.arguments import as_path
 from pertharness.host.run.datasets import dataset_name
 from pertharness.host.splits import Split, write_split
 
@@ -50,9 +51,19 @@ def file_of(adata: AnnData, folder: Path, name: str) -> Path:
 
 
 def split_file(split: str | Path | Split, folder: Path) -> Path:
-    """Return the path of a split; one that is in memory is written to ``folder/split.json``."""
+    """Return the path of a split; one that is in memory is written to ``folder/split.json``.
+
+    Raises
+    ------
+    RecipeError
+        If it is neither a path nor a split.
+    """
     if isinstance(split, str | Path):
-        return Path(split).expanduser()
+        return as_path("split", split)
+    if not isinstance(split, Split):
+        raise RecipeError(
+            f"split is {type(split).__name__}; expected the path of a split's JSON, or what make_split returned"
+        )
     path = folder / SPLIT
     write_split(split, path)
     return path
@@ -64,7 +75,7 @@ def name_data(data: Data | Sequence[Data] | Mapping[str, Data] | None) -> dict[s
     Raises
     ------
     RecipeError
-        If something is no data, or two have the same name.
+        If something is no data, there is none, or two have the same name.
     """
     if isinstance(data, Mapping):
         named = dict(data)
@@ -74,11 +85,27 @@ def name_data(data: Data | Sequence[Data] | Mapping[str, Data] | None) -> dict[s
         if len({*names}) < len(names):
             raise RecipeError(f"two of the data have the same name, {names}; pass a dict that names them")
         named = dict(zip(names, several, strict=True))
+    if data is not None and not named:
+        raise RecipeError("data is empty; expected a path, a name, an AnnData, or several")
     for name, item in named.items():
         if not is_dataset_name(name):
             raise RecipeError(f"data are named {name!r}; expected letters, digits, '.', '_' and '-'")
         if not isinstance(item, str | Path) and not is_adata(item):
             raise RecipeError(f"data {name!r} is {type(item).__name__}; expected a path, a name or an AnnData")
+    return named
+
+
+def name_screen(data: Data | Mapping[str, Data] | None) -> dict[str, Data]:
+    """Return one screen by its name.
+
+    Raises
+    ------
+    RecipeError
+        If it is no data, or there are none or several.
+    """
+    named = name_data(data)
+    if len(named) != 1:
+        raise RecipeError(f"data are {len(named)} screens; expected one: a path, a name or an AnnData")
     return named
 
 
@@ -119,9 +146,9 @@ def is_adata(value: object) -> TypeGuard[AnnData]:
     return anndata is not None and isinstance(value, anndata.AnnData)
 
 
-def is_dataset_name(name: str) -> bool:
+def is_dataset_name(name: object) -> bool:
     """Return whether a value can be the name of a dataset or a run, and of their files."""
-    return _NAME.fullmatch(name) is not None
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 def is_name(name: object) -> bool:

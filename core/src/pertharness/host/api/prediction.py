@@ -8,8 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pertharness.contract.errors import RecipeError
-from pertharness.host.api.arguments import RETRIED, check_words, open_store, several
-from pertharness.host.api.inputs import name_data, own_params, write_data
+from pertharness.host.api.arguments import (
+    RETRIED,
+    as_path,
+    as_texts,
+    check_words,
+    chosen_resources,
+    open_store,
+    output_file,
+    several,
+)
+from pertharness.host.api.inputs import name_screen, own_params, write_data
 from pertharness.host.api.progress import make_reporter
 from pertharness.host.run.predict import PredictRequest
 from pertharness.host.run.predict import predict as predict_queries
@@ -80,24 +89,25 @@ def predict(
     >>> predicted = ph.predict("additive", "screen.h5ad", ["KLF1+CEBPE"])  # doctest: +SKIP
     >>> predicted.uns["pertharness"]["errors"]  # doctest: +SKIP
     """
-    resources = {
-        "jobs": jobs, "threads": threads, "timeout_s": timeout_s, "memory_mb": memory_mb, "device": device,
-        "isolation": isolation,
-    }  # fmt: skip
-    named = name_data(data)
-    if len(named) > 1:
-        raise RecipeError(f"data are {len(named)} screens; expected one")
-    query_texts = split_queries([str(queries)] if isinstance(queries, str | Path) else list(queries))
+    for argument, value in (("model", model), ("model_record", model_record)):
+        if not isinstance(value, str):
+            raise RecipeError(f"{argument} is {value!r:.80}; expected a text")
+    resources = chosen_resources(
+        jobs=jobs, threads=threads, timeout_s=timeout_s, memory_mb=memory_mb, device=device, isolation=isolation
+    )
+    path = None if out is None else output_file(out)
+    named = {} if data is None else name_screen(data)
+    texts = as_texts("queries", str(as_path("queries", queries)) if isinstance(queries, Path) else queries) or ()
+    query_texts = split_queries([texts] if isinstance(texts, str) else texts)
     with tempfile.TemporaryDirectory(prefix="pertharness-") as temporary:
         files = write_data(named, Path(temporary))
         own = own_params(named)
         name = next(iter(named), "")
         request = PredictRequest(
             query_texts, model, files.get(name), {**own.get(name, {}), **params}, model_record, several(seeds), errors,
-            {key: value for key, value in resources.items() if value is not None},
-            frozenset(check_words("retry", retry, RETRIED)),
+            resources, frozenset(check_words("retry", retry, RETRIED)),
         )  # fmt: skip
         adata = as_adata(predict_queries(request, open_store(store), make_reporter(progress=progress)))
-    if out is not None:
-        write_prediction(adata, Path(out).expanduser())
+    if path is not None:
+        write_prediction(adata, path)
     return adata

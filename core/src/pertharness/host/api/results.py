@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pertharness.contract.errors import RecipeError
+from pertharness.host.api.arguments import as_path
 from pertharness.host.api.frames import RunTables, read_frame
 from pertharness.host.api.run_records import Failure, Record, failures_of, find_record
 from pertharness.host.run.read_predictions import find_attempt, read_prediction
@@ -123,9 +125,13 @@ class Run:
 
         Raises
         ------
+        RecipeError
+            If the key is not a text.
         StoreError
             If there is none, or there are several.
         """
+        if not isinstance(key, str):
+            raise RecipeError(f"key is {key!r:.80}; expected a text, as in run.scores['record']")
         return find_record(self._store(), key)
 
     def _store(self) -> Store:
@@ -156,5 +162,5 @@ def load_run(run: str | Path, *, store: str | Path | None = None) -> Run:
     RecipeError
         If it is not the folder of a run.
     """
-    folder = folder_of_run(Path(run).expanduser()).absolute()
-    return Run(folder, read_manifest(folder), Path(store).absolute() if store is not None else None)
+    folder = folder_of_run(as_path("run", run)).absolute()
+    return Run(folder, read_manifest(folder), as_path("store", store).absolute() if store is not None else None)

@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pertharness.contract.errors import RecipeError
-from pertharness.host.api.arguments import RETRIED, check_words, open_store, several
+from pertharness.host.api.arguments import (
+    RETRIED,
+    as_path,
+    as_texts,
+    check_words,
+    chosen_resources,
+    open_store,
+    output_folder,
+    several,
+)
 from pertharness.host.api.inputs import INPUTS, is_dataset_name, name_data, own_params, split_file, write_data
 from pertharness.host.api.progress import make_reporter
 from pertharness.host.api.results import Run, load_run
@@ -100,24 +109,23 @@ def run(
     retried = check_words("retry", retry, RETRIED)
     named = name_data(data)
     usual = Path("runs") / (name or "-".join(named)[:80] or "demo")
-    inputs = (Path(out) if out is not None else usual).absolute() / INPUTS
-    resources = {
-        "jobs": jobs, "threads": threads, "timeout_s": timeout_s, "memory_mb": memory_mb, "device": device,
-        "isolation": isolation,
-    }  # fmt: skip
+    inputs = output_folder(out, usual) / INPUTS
     choices = Choices(
         data=write_data(named, inputs), tasks=check_words("tasks", tasks, SPLITS),
         split=None if split is None else split_file(split, inputs), params=params,
         own_params=own_params(named), demo=demo, name=name,
-        seeds=several(seeds), models=models, scorers=scorers, calibrate=calibrate,
-        resources={key: value for key, value in resources.items() if value is not None},
+        seeds=several(seeds), models=as_texts("models", models),
+        scorers=as_texts("scorers", scorers), calibrate=calibrate,
+        resources=chosen_resources(
+            jobs=jobs, threads=threads, timeout_s=timeout_s, memory_mb=memory_mb, device=device, isolation=isolation
+        ),
     )  # fmt: skip
     chosen = choose_recipe(
-        recipe if recipe is None or isinstance(recipe, Mapping) else Path(recipe).expanduser(), choices
+        recipe if recipe is None or isinstance(recipe, Mapping) else as_path("recipe", recipe), choices
     )
     reporter = make_reporter(progress=progress)
     prepared = prepare(chosen, open_store(store), reporter, named=models is not None, build=build)
-    folder = (Path(out) if out is not None else Path("runs") / run_name(chosen)).absolute()
+    folder = output_folder(out, Path("runs") / run_name(chosen))
     prepared.carry_out(folder, reporter, retry=retried, command=("pertharness.run",))
     return load_run(folder)
 
@@ -132,7 +140,7 @@ def _check(recipe: str | Path | Mapping[str, Any] | None, **arguments: Any) -> N
     """
     if recipe is not None and (arguments["data"] is not None or arguments["tasks"] or arguments["split"] is not None):
         raise RecipeError("a recipe names its own data, tasks and splits: leave out data, tasks and split")
-    if recipe is not None and not isinstance(recipe, Mapping) and Path(recipe).suffix == ".h5ad":
+    if recipe is not None and not isinstance(recipe, Mapping) and as_path("recipe", recipe).suffix == ".h5ad":
         raise RecipeError(f"a recipe is a TOML file; for a screen: pertharness.run(data={str(recipe)!r})")
     if recipe is None and arguments["demo"]:
         raise RecipeError("demo=True is for a recipe; without one the data are the demo unless data names others")

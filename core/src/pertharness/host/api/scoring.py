@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pertharness.contract.errors import RecipeError
-from pertharness.host.api.arguments import check_words, open_store
+from pertharness.host.api.arguments import as_path, as_texts, check_words, open_store, output_folder
 from pertharness.host.api.inputs import (
     INPUTS,
     file_of,
     is_adata,
     is_name,
-    name_data,
+    name_screen,
     own_params,
     split_file,
     write_data,
@@ -99,17 +99,17 @@ def score(
     }  # fmt: skip
     reading = {key: value for key, value in choices.items() if value is not None}
     with tempfile.TemporaryDirectory(prefix="pertharness-") as temporary:
-        folder = (Path(out) if out is not None else Path(temporary)).absolute()
+        folder = output_folder(out, Path(temporary))
         files = _write_predictions(predictions, name, folder / INPUTS / "predictions")
         for path in files.values():
             check_prediction_file(path, reading)
-        named = name_data(data)
+        named = name_screen(data)
         drawn = split_file(split, folder / INPUTS)
         baseline = [REFERENCES[tasks[0] if tasks else task_of_split(drawn)]]
         chosen = Choices(
             data=write_data(named, folder / INPUTS), tasks=tasks, split=drawn, params=params,
             own_params=own_params(named),
-            models=baseline if models is None else models, scorers=scorers,
+            models=baseline if models is None else as_texts("models", models), scorers=as_texts("scorers", scorers),
             resources={} if jobs is None else {"jobs": jobs},
         )  # fmt: skip
         recipe = with_predictions(choose_recipe(None, chosen), files, reading)
@@ -140,6 +140,6 @@ def _write_predictions(
         if not isinstance(value, str | Path) and not is_adata(value):
             raise RecipeError(f"predictions {key!r} are {type(value).__name__}; expected a path or an AnnData")
     return {
-        key: file_of(value, folder, key) if is_adata(value) else Path(value).expanduser()
+        key: file_of(value, folder, key) if is_adata(value) else as_path(f"predictions {key!r}", value)
         for key, value in named.items()
     }

@@ -55,8 +55,10 @@ def predict(
     from pertharness.host.run.predict import predict as predict_queries
     from pertharness.host.run.prediction_output import as_adata, write_prediction
     from pertharness.host.run.query_labels import split_queries
+    from pertharness.host.run.run_folder import check_output
     from pertharness.host.store.records import Store
 
+    check_output(out, is_file=True)  # before a model is fitted
     request = PredictRequest(
         split_queries(queries), model, data, data_params(options), model_record, seeds, not no_errors,
         running_resources(options), frozenset(retry),

@@ -15,7 +15,24 @@ MANIFEST_FORMAT = 1
 
 def folder_of_run(run: Path) -> Path:
     """Return the folder of a run, from its path or its name under ``runs``."""
-    return run if run.is_dir() else Path("runs") / run
+    named = Path("runs") / run
+    return named if not run.is_dir() and (named.is_dir() or run.parent == Path()) else run
+
+
+def check_output(path: Path, *, is_file: bool) -> Path:
+    """Return a path at which a file or a folder can be made, or replaced, as far as its kind goes.
+
+    Raises
+    ------
+    RecipeError
+        If a file is where a folder has to be, or a folder where the file has to be.
+    """
+    if is_file and path.is_dir():
+        raise RecipeError(f"the output {str(path)!r} is a folder; expected the name of a file")
+    for folder in (path, *path.parents)[is_file:]:
+        if folder.exists() and not folder.is_dir():
+            raise RecipeError(f"the output {str(path)!r} cannot be made: {str(folder)!r} is a file, not a folder")
+    return path
 
 
 def read_manifest(run: Path) -> dict[str, Any]:
