@@ -172,3 +172,20 @@ def test_a_second_run_does_nothing_and_leaves_the_same_files(run: Run) -> None:
     said = pertharness("run", "run/recipe.toml", "--store", "store", "--out", "run", cwd=run.root)
     assert "; 0 of them done now" in said
     assert [path.read_bytes() for path in files] == before
+
+
+def test_a_dry_run_lists_the_scores_of_what_will_be_chosen(run: Run) -> None:
+    asked = ("run", "grid.toml", "--models", "mean,linear[k=1|3|30]", "--dry-run", "--store")
+    done = pertharness(*asked, "store", cwd=run.root).splitlines()
+    chosen = {line[:12] for line in done if "linear[k=*]" in line}
+    assert chosen == {key[:12] for key in run.csv("scores.csv.gz").query("params == 'k=*'")["record"]}
+    assert done[-1].split(", ")[1].startswith("0 to do")
+    shutil.copytree(run.root / "store", run.root / "other", ignore=shutil.ignore_patterns("scores"))
+    before = pertharness(*asked, "other", cwd=run.root).splitlines()
+    assert sorted(line.strip() for line in before if "linear[k=*]" in line) == sorted(
+        f"to do     score {metric} of linear[k=*], {task} seed {seed}: of the candidate that is chosen on val"
+        for metric in ("l2", "pearson_delta") for task in ("both", "tested") for seed in (1, 2)
+    )  # fmt: skip
+    assert before[-1].split()[0] == done[-1].split()[0]  # the number of jobs
+    named = pertharness("run", "grid.toml", "--store", "other", "--dry-run", cwd=run.root)
+    assert named.count("of linear[k=*], both seed 1: of the candidate that is chosen") == 2

@@ -24,7 +24,7 @@ from pertharness.host.cli.shared_options import (
 from pertharness.host.cli.streams import echo, echo_rendered
 
 if TYPE_CHECKING:
-    from pertharness.host.execution.nodes import Node
+    from pertharness.host.execution.nodes import Node, Outcome
     from pertharness.host.plan import Plan
     from pertharness.host.plugins.registry import Registry
     from pertharness.host.recipe import Recipe
@@ -131,6 +131,7 @@ def carry_out_run(
     from pertharness.host.cli.reporter import CommandReporter
     from pertharness.host.run.prepare import prepare
     from pertharness.host.run.recipes import run_name
+    from pertharness.host.run.run_folder import check_output
     from pertharness.host.store.records import Store
 
     reporter = CommandReporter(verbose=verbose, quiet=quiet)
@@ -138,7 +139,7 @@ def carry_out_run(
     if dry_run:
         print_plan(prepared.plan, prepared.store, frozenset(retry))
         return None
-    folder = out or Path("runs") / run_name(recipe)
+    folder = check_output(out or Path("runs") / run_name(recipe), is_file=False)
     finished = prepared.carry_out(folder, reporter, retry=retry, command=sys.argv[1:], files_first=files_first)
     print_finished(finished, prepared.registry, verbose=verbose)
     return finished
@@ -154,19 +155,43 @@ def end_run(*finished: Finished | None) -> None:
 
 
 def print_plan(plan: Plan, store: Store, retry: frozenset[str]) -> None:
-    """Print every job with its state in the store."""
+    """Print every job with its state in the store, and those that will score what is chosen of a grid."""
+    from pertharness.host.plan import foresee_selected
+
+    outcomes: dict[str, Outcome] = {}
     states: dict[str, str] = {}
-    for key, node in plan.nodes.items():
-        status = store.status(node.stage, key)
-        stored_state = status.state if status is not None and status.state not in retry else ""
-        states[key] = stored_state or foresee(node, [states[need] for need in node.needs])
-        echo(f"{key[:12]}  {states[key]:8}  {node.title}")
+    _print_nodes(plan, store, retry, outcomes, states)
+    later = foresee_selected(plan, outcomes, store)
+    _print_nodes(plan, store, retry, outcomes, states)
+    foreseen = []
+    for title, candidates in later:
+        ends = [states[each.val_scores] if each.val_scores else each.state for each in candidates]
+        foreseen.append("to do" if {"to do", "done"} & {*ends} else ends[0])
+        echo(f"{'':12}  {foreseen[-1]:8}  {title}: of the candidate that is chosen on val")
     for attempt in plan.attempts:
         if attempt.reason:
             title = f"{attempt.label} on {attempt.dataset} {attempt.task.name}"
             echo(f"{'':12}  {attempt.state:8}  {title}: {attempt.reason}")
-    to_do = sum(state == "to do" for state in states.values())
-    echo(f"{len(plan.nodes)} jobs, {to_do} to do; the others are in the store or cannot be done here")
+    to_do = [*states.values(), *foreseen].count("to do")
+    echo(f"{len(states) + len(foreseen)} jobs, {to_do} to do; the others are in the store or cannot be done here")
+
+
+def _print_nodes(
+    plan: Plan, store: Store, retry: frozenset[str], outcomes: dict[str, Outcome], states: dict[str, str]
+) -> None:
+    """Print the jobs that have no state yet, adding their states, and how those in the store ended."""
+    from pertharness.host.execution.nodes import Outcome
+
+    for key, node in plan.nodes.items():
+        if key in states:
+            continue
+        status = store.status(node.stage, key)
+        if status is not None and status.state not in retry:
+            outcomes[key] = Outcome(status.state, status.message, status)
+            states[key] = status.state
+        else:
+            states[key] = foresee(node, [states[need] for need in node.needs])
+        echo(f"{key[:12]}  {states[key]:8}  {node.title}")
 
 
 def foresee(node: Node, needs: list[str]) -> str:

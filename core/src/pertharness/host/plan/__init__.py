@@ -16,7 +16,7 @@ from pertharness.host.plan.plan import Attempt, Candidate, Plan, Selection, Sour
 from pertharness.host.plan.planner import Planner, add_attempt
 from pertharness.host.plan.prediction_jobs import find_model, label_of, name_of, plan_file, plan_model
 from pertharness.host.plan.score_jobs import is_for, plan_scorers
-from pertharness.host.plan.selection import plan_selected
+from pertharness.host.plan.selection import foresee_selected, plan_selected
 from pertharness.host.plugins.registry import Registry
 from pertharness.host.recipe import ModelSpec, Recipe, parse_model
 from pertharness.host.recipe import TaskChoice as Task
@@ -27,7 +27,8 @@ USUAL_REFERENCES = ("additive", "mean")
 """References of a recipe that names none. If no plugin offers them there is no verdict, and a note says so."""
 
 __all__ = [
-    "SELECTION", "Attempt", "Candidate", "Plan", "Selection", "Source", "build_plan", "find_model", "half_plan",
+    "SELECTION", "Attempt", "Candidate", "Plan", "Selection", "Source", "build_plan", "find_model",
+    "foresee_selected", "half_plan",
     "is_for", "plan_common_genes", "plan_selected", "primary_metric", "tasks_of",
 ]  # fmt: skip
 

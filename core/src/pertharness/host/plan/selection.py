@@ -37,14 +37,63 @@ def plan_selected(plan: Plan, outcomes: Mapping[str, Outcome], store: Store) -> 
     store
         Store of the score records.
     """
-    for number, selection in enumerate(plan.selections):
-        attempt = plan.attempts[selection.position]
-        judged = tuple(_judge(each, attempt, selection.metric, outcomes, store) for each in selection.candidates)
-        best = choose(judged, selection.metric)
-        judged = tuple(replace(each, is_chosen=position == best) for position, each in enumerate(judged))
-        plan.selections[number] = replace(selection, candidates=judged)
-        plan.attempts[selection.position] = _attempt_of(attempt, selection, judged, best, outcomes)
+    for number in range(len(plan.selections)):
+        _select(plan, number, outcomes, store)
     return [node for key, node in plan.nodes.items() if key not in outcomes]
+
+
+def foresee_selected(
+    plan: Plan, outcomes: Mapping[str, Outcome], store: Store
+) -> list[tuple[str, tuple[Candidate, ...]]]:
+    """Choose a candidate of each grid whose candidates have ended.
+
+    Of the other grids, return the titles of the jobs that will score the chosen one, with its candidates. For a plan
+    that is shown and not carried out.
+
+    Parameters
+    ----------
+    plan
+        Gets the jobs of the candidates that are chosen.
+    outcomes
+        Key -> how the job ended, of those in the store.
+    store
+        Store of the score records.
+    """
+    titles = []
+    for number, selection in enumerate(plan.selections):
+        candidates = selection.candidates
+        keys = {key for each in candidates for key in (each.prediction, each.val_scores) if key}
+        if keys <= outcomes.keys():
+            _select(plan, number, outcomes, store)
+            continue
+        titles += [(title, candidates) for title in _titles_of_scores(plan, selection)]
+    return titles
+
+
+def _titles_of_scores(plan: Plan, selection: Selection) -> list[str]:
+    """Return the titles of the jobs that will score the candidate that is chosen; the plan stays as it is."""
+    first = next(each for each in selection.candidates if each.prediction)
+    nodes = dict(plan.nodes)
+    # The jobs of the first stand for those of any: they have other keys. Where the plan has them for another attempt,
+    # they have its title there.
+    for key in [key for key, node in nodes.items() if node.stage == "scores"]:
+        del plan.nodes[key]
+    scored = selection.score(replace(plan.attempts[selection.position], prediction=first.prediction))
+    titles = [plan.nodes[key].title for key in (*scored.scores.values(), *scored.half.values())]
+    plan.nodes.clear()
+    plan.nodes.update(nodes)
+    return titles
+
+
+def _select(plan: Plan, number: int, outcomes: Mapping[str, Outcome], store: Store) -> None:
+    """Choose a candidate of one grid, and add the jobs that score it."""
+    selection = plan.selections[number]
+    attempt = plan.attempts[selection.position]
+    judged = tuple(_judge(each, attempt, selection.metric, outcomes, store) for each in selection.candidates)
+    best = choose(judged, selection.metric)
+    judged = tuple(replace(each, is_chosen=position == best) for position, each in enumerate(judged))
+    plan.selections[number] = replace(selection, candidates=judged)
+    plan.attempts[selection.position] = _attempt_of(attempt, selection, judged, best, outcomes)
 
 
 def choose(candidates: Sequence[Candidate], metric: MetricOffer) -> int | None:
