@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,6 +78,26 @@ def test_a_card_is_asked_for_once_and_again_after_a_change(counted: Counted) -> 
     counted.plugin = replace(counted.plugin, source="changed")
     assert models(counted.ask()) == ["model"]
     assert (counted.n_starts, len(counted.kept)) == (2, 2)
+
+
+def test_a_card_that_was_not_read_for_long_is_removed_when_another_is_kept(counted: Counted) -> None:
+    def age(days: float) -> None:
+        for card in counted.kept:
+            os.utime(card.parent, (0, time.time() - days * 86400))
+
+    counted.ask()
+    age(days=100)
+    counted.ask()  # read, so that it is in use
+    age(days=80)
+    counted.plugin = replace(counted.plugin, source="changed")
+    counted.ask()
+    assert len(counted.kept) == 2
+    age(days=100)
+    counted.ask()
+    counted.plugin = replace(counted.plugin, source="changed again")
+    counted.ask()
+    assert len(counted.kept) == 2  # the one that was read, and the new one
+    assert counted.n_starts == 3
 
 
 @pytest.mark.parametrize("name", ["card.json", "status.json"])

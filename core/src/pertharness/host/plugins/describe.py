@@ -1,7 +1,8 @@
 """The cards of plugins: requested in the plugins' own interpreters, and kept in the user's cache folder.
 
 A card is asked for as a job is carried out, sandboxed and with a limit of time, but it is no part of a run: what is
-kept is a memory, which may be deleted at any time. Its name is a hash of all that identifies a plugin and its state.
+kept is a memory, which may be deleted at any time. Its name is a hash of all that identifies a plugin and its state, so
+that every change of a plugin leaves a card behind; what was not read for long is removed when another card is kept.
 Beside a card lies what its plugin compiled meanwhile (`pertharness.host.execution.caches`).
 """
 
@@ -11,6 +12,7 @@ import contextlib
 import functools
 import os
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -38,6 +40,8 @@ from pertharness.version import __version__
 
 TIMEOUT_S = 120.0
 """Time limit of one card, which includes imports of large libraries from a slow disk."""
+UNUSED_S = 90 * 86400.0
+"""A card that no command has read for so long is removed."""
 _DESCRIBING = "describing-"
 """Prefix of folders in which cards are made, next to the kept cards."""
 
@@ -78,6 +82,9 @@ def read_cards(plugins: Mapping[str, Plugin], *, isolation: str = "auto") -> dic
     executor = local_executor(cache_folder(), slots=os.cpu_count() or 1, isolation=isolation)
     nodes = {name: _card_node(plugin) for name, plugin in plugins.items()}
     sums = Sums(cache_folder())
+    for node in nodes.values():
+        with contextlib.suppress(OSError):  # absent, or of a user who may not change it
+            os.utime(_kept(node.key))  # before it is read, so that no other command removes it as unused
     cards = {
         name: _read_card(_kept(node.key), node) for name, node in nodes.items() if _is_kept(node.key, executor, sums)
     }
@@ -105,6 +112,7 @@ def _ask(nodes: Mapping[str, Node], executor: Executor, folder: Path) -> dict[st
         cards[name] = _read_card(record, node) if outcome.state == "done" else _problem(node, outcome)
         if outcome.state == "done":
             _keep(record, node.key, executor)
+    _remove_unused()
     return cards
 
 
@@ -141,6 +149,15 @@ def _keep(record: Path, key: str, executor: Executor) -> None:
             return
         remove_tree(target)
         record.rename(target)
+
+
+def _remove_unused() -> None:
+    """Remove the cards that no command has read for long, with the compile caches beside them."""
+    since = time.time() - UNUSED_S
+    for path in (cache_folder() / "cards").glob("*"):
+        with contextlib.suppress(OSError):
+            if path.lstat().st_mtime < since:
+                remove_tree(path)
 
 
 @contextlib.contextmanager
