@@ -199,6 +199,26 @@ def test_files_that_the_page_names_are_there() -> None:
     assert sorted(name for name in named if not any((folder / name).is_file() for folder in (CORE, ROOT))) == []
 
 
+def test_an_argument_of_a_hook_is_passed_in_the_files_that_the_page_names() -> None:
+    """Shown by `oracle`, a name that nothing but the argument of ``predict`` has."""
+    steps = PAGE.read_text(encoding="utf-8").partition("A new argument of a hook")[2].partition("\n\nAn argument")[0]
+    named = re.findall(r"^\d\. `([a-z_/]+\.py)`", steps, re.MULTILINE)
+    assert len(named) == 5
+    passing = {path.relative_to(CORE).as_posix() for path in MODULES if "oracle" in passed_names(path)}
+    assert passing == {*named}
+
+
+def passed_names(path: Path) -> set[str]:
+    """Return the names of arguments, declared or passed, and the keys of dicts of a module."""
+    names: set[str] = set()
+    for node in ast.walk(parsed(path)):
+        if (isinstance(node, ast.keyword) and node.arg) or isinstance(node, ast.arg):
+            names.add(node.arg)
+        elif isinstance(node, ast.Dict):
+            names |= {key.value for key in node.keys if isinstance(key, ast.Constant) and isinstance(key.value, str)}
+    return names
+
+
 def test_a_name_is_that_of_two_modules_at_most() -> None:
     modules = defaultdict(list)
     for path in MODULES:
