@@ -79,11 +79,13 @@ def zipped(name, content):
 
 
 OBJECTS = of_numpy(np.array([{"code": 1}], dtype=object), allow_pickle=True)
+FIELDS = of_numpy(np.array([("KLF1", {"code": 1})], dtype=[("gene", "U4"), ("model", object)]), allow_pickle=True)
+TEXT_OF_A_HEADER = np.array(["'descr': '|O'"], dtype="S13")
 
 
 @pytest.mark.parametrize(
     "content", [*(pickle.dumps([1], protocol=number) for number in range(2, 6)), OBJECTS, zipped("m.npy", OBJECTS),
-                zipped("archive/data.pkl", b"whatever")],
+                FIELDS, zipped("m.npy", FIELDS), zipped("archive/data.pkl", b"whatever")],
 )  # fmt: skip
 def test_pickles_are_refused_by_the_name_of_their_file(content, tmp_path):
     (tmp_path / "model.bin").write_bytes(content)
@@ -93,7 +95,7 @@ def test_pickles_are_refused_by_the_name_of_their_file(content, tmp_path):
 
 @pytest.mark.parametrize(
     "content", [b"", json.dumps({"a": 1}).encode(), of_numpy(np.eye(3)), zipped("m.npy", of_numpy(np.eye(3))),
-                of_numpy(np.array(["KLF1"]))],
+                of_numpy(np.array(["KLF1"])), of_numpy(TEXT_OF_A_HEADER)],
 )  # fmt: skip
 def test_plain_files_may_be_kept(content, tmp_path):
     (tmp_path / "model.bin").write_bytes(content)

@@ -17,8 +17,10 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 _PICKLES = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
 """First bytes of a pickle of the protocols 2 to 5."""
 _PICKLED_MEMBERS = (".pkl", ".pickle")
-_OBJECTS = b"'descr': '|O'"
-"""In the header of an ``.npy`` file whose values are pickled."""
+_NUMPY = b"\x93NUMPY"
+"""First bytes of an ``.npy`` file. Its header is a line of text, padded with blanks."""
+_OBJECTS = b"'|O'"
+"""In the header of an ``.npy`` file whose values, or those of a field of them, are pickled."""
 _HEADER = 4096
 
 
@@ -94,7 +96,7 @@ def _is_pickled(path: Path) -> bool:
     """Return whether a file is a pickle or, as archives of PyTorch and numpy may, holds one."""
     with path.open("rb") as file:
         head = file.read(_HEADER)
-    if head.startswith(_PICKLES) or (head.startswith(b"\x93NUMPY") and _OBJECTS in head):
+    if head.startswith(_PICKLES) or _has_objects(head):
         return True
     if not zipfile.is_zipfile(path):
         return False
@@ -111,4 +113,9 @@ def _is_pickled_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> boo
     if not member.filename.endswith(".npy"):
         return False
     with archive.open(member) as file:
-        return _OBJECTS in file.read(_HEADER)
+        return _has_objects(file.read(_HEADER))
+
+
+def _has_objects(head: bytes) -> bool:
+    """Return whether the beginning of a file is that of an ``.npy`` file of objects."""
+    return head.startswith(_NUMPY) and _OBJECTS in head[12:].partition(b"\n")[0]
