@@ -63,6 +63,40 @@ def test_the_callers_process_stays_as_it_is(door: Door) -> None:
     assert [path.name for path in (door.folder / "fresh-store" / "work").glob("*.json")] == []
 
 
+INTERRUPTED = """
+import os, signal, sys, threading, time
+from pathlib import Path
+import psutil
+import pertharness as ph
+
+store = Path("interrupted-store")
+few = {"models": "no_change,additive", "scorers": "l2", "seeds": range(1, 9), "out": "runs/again", "progress": False}
+
+def interrupt():
+    while not [*store.glob("predictions/*/status.json")]:
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=interrupt, daemon=True).start()
+try:
+    ph.run(data="screen.h5ad", store=store, **few)
+except KeyboardInterrupt:
+    print("interrupted")
+assert not psutil.Process().children(recursive=True)
+kept = {path.parent.name: path.stat().st_mtime_ns for path in store.glob("*/*/status.json")}
+run = ph.run(data="screen.h5ad", store=store, **few)
+assert len(run.states) == 2 and not run.failed, run.states
+assert len(kept) < len(run.manifest["records"])
+assert kept.items() <= {path.parent.name: path.stat().st_mtime_ns for path in store.glob("*/*/status.json")}.items()
+"""
+
+
+def test_ctrl_c_ends_the_jobs_and_the_same_call_resumes(door: Door) -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], cwd=door.folder, capture_output=True, text=True)
+    assert done.stdout == "interrupted\n", done.stderr
+    assert not done.stderr
+
+
 def test_importing_brings_nothing_heavy() -> None:
     code = (
         "import sys, time; start = time.process_time(); import pertharness; spent = time.process_time() - start\n"
