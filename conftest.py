@@ -36,7 +36,7 @@ SLOW = SLOW_VERSIONS | frozenset({
     "core/tests/test_fetch_cli.py",
     "core/tests/test_fetch_faults.py",
     "core/tests/test_gpus.py",
-    "core/tests/test_group.py",
+    "core/tests/test_limits.py",
     "core/tests/test_job_homes.py",
     "core/tests/test_named_files.py",
     "core/tests/test_runner.py",

@@ -248,7 +248,7 @@ def test_the_runner_starts_no_process_and_knows_no_machine() -> None:
         "watch",
         "start",
         "sandbox",
-        "group",
+        "limits",
         "subprocess",
         "select",
         "socket",

@@ -28,7 +28,7 @@ from pertharness.files.trees import remove_tree
 from pertharness.files.whole import sha256_file
 from pertharness.host.execution.batch import Batch, InputFile, Launch, isolation_of, left_open
 from pertharness.host.execution.caches import lay_out_caches
-from pertharness.host.execution.group import Group, RunnerGoneError, last_line, now
+from pertharness.host.execution.limits import Group, RunnerGoneError, last_line, now
 from pertharness.host.execution.plain_files import read_end
 from pertharness.host.execution.sandbox import find_partial, job_grants
 from pertharness.host.execution.settle import End, settle, write_status

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from permissions import as_a_user
 from pertharness.contract.jobs import Job, PluginRef
-from pertharness.host.execution import group as module
+from pertharness.host.execution import limits as module
 from pertharness.host.execution.batch import Launch
-from pertharness.host.execution.group import _add_to_log, _cut
+from pertharness.host.execution.limits import _add_to_log, _cut
 from pertharness.host.execution.local import local_executor
 from pertharness.host.execution.nodes import Node, Outcome
 from pertharness.host.execution.runner import Runner
@@ -268,7 +268,7 @@ import socket, subprocess, sys, tempfile
 from pathlib import Path
 from pertharness.host.execution.batch import Launch
 from pertharness.host.execution.bwrap import bwrap_command
-from pertharness.host.execution.group import Group
+from pertharness.host.execution.limits import Group
 from pertharness.host.execution.tree import become_subreaper
 from pertharness.worker.landlock import Grants
 become_subreaper()
