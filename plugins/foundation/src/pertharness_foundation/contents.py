@@ -1,0 +1,70 @@
+"""Tell what a downloaded file is by its content, before anything reads it as weights or as a dictionary."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Literal
+
+from pertharness import DataError
+
+Kind = Literal["torch", "legacy torch", "safetensors", "pickle"]
+_HEAD = 4096
+_LEGACY_TORCH = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
+"""The number that `torch.save` of before torch 1.6 begins with, as a pickle writes it."""
+_POINTERS = (b"version https://git-lfs.github.com/", b"/annex/objects/", b"../.git/annex/")
+
+
+class CheckpointError(DataError):
+    """A file is not the published checkpoint or dictionary, or does not fit the model."""
+
+
+def kind_of(path: Path) -> Kind:
+    """Return the format of a file of weights or of a pickled dictionary.
+
+    Raises
+    ------
+    CheckpointError
+        If it is absent, empty, truncated, a web page, a pointer of git in the place of the file, or none of these.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError as error:
+        raise CheckpointError(f"{path.name}: {error.strerror or error}; expected a file at {str(path)!r}") from None
+    if not head.strip(b"\0"):
+        raise CheckpointError(f"{path.name} is empty ({size} bytes): its download did not finish; fetch it again")
+    _check_no_page(path.name, head)
+    if head.startswith(b"PK\x03\x04"):
+        if not zipfile.is_zipfile(path):
+            raise CheckpointError(
+                f"{path.name} is the beginning of a torch file: it ends after {size} bytes, without the directory that "
+                "stands at the end; its download did not finish; fetch it again"
+            )
+        return "torch"
+    if head[0] == 0x80 and _LEGACY_TORCH in head[:16]:
+        return "legacy torch"
+    if len(head) >= 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 28:
+        return "safetensors"
+    if head[0] == 0x80 or head[:1] in b"(}]c":
+        return "pickle"
+    raise CheckpointError(
+        f"{path.name} begins with {head[:12]!r}: neither a torch file, nor safetensors, nor a pickle; is it an archive "
+        "to be unpacked first, or another file of that name?"
+    )
+
+
+def _check_no_page(name: str, head: bytes) -> None:
+    """Raise CheckpointError if a file begins as a web page or as a pointer of git."""
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<script", b"<!--")):
+        raise CheckpointError(
+            f"{name} is a web page, not the file: the server asked for a confirmation or a login, as drives do before "
+            "large files; open the link in a browser, press Download, and put the file that arrives in its place"
+        )
+    if text.startswith(_POINTERS[0]) or any(mark in head[:200] for mark in _POINTERS[1:]):
+        raise CheckpointError(
+            f"{name} is a pointer of git to a large file, not the file: fetch it with `git lfs pull` (or `git annex "
+            "get`), or download it from the page of the repository"
+        )

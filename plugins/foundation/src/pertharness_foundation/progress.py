@@ -1,0 +1,143 @@
+"""What a training depends on between two epochs, as files in the job's own folder: written whole, read as tensors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import nn
+
+FORMAT = 1
+_STATE = "state.pt"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Losses of the epochs trained, and the best of these, from 1."""
+
+    training: tuple[float, ...] = ()
+    validation: tuple[float, ...] = ()
+    best_epoch: int = 0
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """What changes while a model is trained.
+
+    Attributes
+    ----------
+    generators
+        Name -> generator of torch or numpy.
+    """
+
+    module: nn.Module
+    optimiser: Any
+    scheduler: Any
+    generators: Mapping[str, Any]
+
+    def load_best(self, folder: Path, progress: Progress) -> None:
+        """Put the weights of the best epoch into the module."""
+        import torch
+
+        path = folder / _best(progress.best_epoch)
+        self.module.load_state_dict(torch.load(path, map_location=_device(self.module), weights_only=True))
+
+
+def write_progress(folder: Path, trainer: Trainer, progress: Progress, identity: str, *, is_best: bool) -> None:
+    """Write the state after an epoch; a reader sees that of before or this one, never a part.
+
+    Parameters
+    ----------
+    is_best
+        Whether the weights are the best so far; a copy of them is kept then.
+    """
+    import torch
+
+    folder.mkdir(exist_ok=True)
+    if is_best:
+        _replace(folder / _best(progress.best_epoch), trainer.module.state_dict())
+    gradients = {name: p.grad for name, p in trainer.module.named_parameters() if p.grad is not None}
+    scheduler = None if trainer.scheduler is None else trainer.scheduler.state_dict()
+    state = {
+        "format": FORMAT, "identity": identity, "training": list(progress.training),
+        "validation": list(progress.validation), "best_epoch": progress.best_epoch,
+        "module": trainer.module.state_dict(), "gradients": gradients, "optimiser": trainer.optimiser.state_dict(),
+        "scheduler": scheduler, "generators": {name: _state_of(g) for name, g in trainer.generators.items()},
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+    }  # fmt: skip
+    _replace(folder / _STATE, state)
+    for path in folder.glob("best-*.pt"):
+        if path.name != _best(progress.best_epoch):
+            path.unlink()
+
+
+def read_progress(folder: Path, trainer: Trainer, identity: str) -> Progress | None:
+    """Put the state of an earlier process into a trainer, and return its progress; None where there is none to use."""
+    import torch
+
+    path = folder / _STATE
+    if not path.is_file():
+        return None
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if state["format"] != FORMAT or state["identity"] != identity:
+        return None
+    trainer.module.load_state_dict(state["module"])
+    for name, parameter in trainer.module.named_parameters():
+        gradient = state["gradients"].get(name)
+        parameter.grad = None if gradient is None else gradient.to(parameter.device)
+    trainer.optimiser.load_state_dict(state["optimiser"])
+    if trainer.scheduler is not None:
+        trainer.scheduler.load_state_dict(state["scheduler"])
+    for name, generator in trainer.generators.items():
+        _put_state(generator, state["generators"][name])
+    torch.set_rng_state(state["torch"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
+    return Progress(tuple(state["training"]), tuple(state["validation"]), state["best_epoch"])
+
+
+def _best(epoch: int) -> str:
+    return f"best-{epoch}.pt"
+
+
+def _device(module: nn.Module) -> Any:
+    return next(module.parameters()).device
+
+
+def _replace(path: Path, content: Any) -> None:
+    """Write a file under a temporary name, and rename it."""
+    import torch
+
+    temporary = path.with_name(f".{path.name}.tmp")
+    torch.save(content, temporary)
+    temporary.replace(path)
+
+
+def _state_of(generator: Any) -> Any:
+    """Return the state of a generator as a tensor, or, of numpy, as a text of JSON."""
+    if isinstance(generator, np.random.RandomState):
+        return json.dumps(generator.get_state(legacy=False), default=_as_list)
+    if isinstance(generator, np.random.Generator):
+        return json.dumps(generator.bit_generator.state, default=_as_list)
+    return generator.get_state()
+
+
+def _put_state(generator: Any, state: Any) -> None:
+    if isinstance(generator, np.random.RandomState):
+        generator.set_state(json.loads(state))
+    elif isinstance(generator, np.random.Generator):
+        generator.bit_generator.state = json.loads(state)
+    else:
+        generator.set_state(state)
+
+
+def _as_list(value: Any) -> Any:
+    """Return an array or a number of numpy as JSON writes it."""
+    return value.tolist()
