@@ -35,7 +35,7 @@ def kind_of(path: Path) -> Kind:
         raise CheckpointError(f"{path.name}: {error.strerror or error}; expected a file at {str(path)!r}") from None
     if not head.strip(b"\0"):
         raise CheckpointError(f"{path.name} is empty ({size} bytes): its download did not finish; fetch it again")
-    _check_no_page(path.name, head)
+    check_no_page(path.name, head)
     if head.startswith(b"PK\x03\x04"):
         if not zipfile.is_zipfile(path):
             raise CheckpointError(
@@ -55,7 +55,7 @@ def kind_of(path: Path) -> Kind:
     )
 
 
-def _check_no_page(name: str, head: bytes) -> None:
+def check_no_page(name: str, head: bytes) -> None:
     """Raise CheckpointError if a file begins as a web page or as a pointer of git."""
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<script", b"<!--")):
