@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +12,6 @@ from pertharness import DataError
 
 torch = pytest.importorskip("torch")
 from pertharness_foundation.loop import LoopSettings, fine_tune  # noqa: E402
-
-HERE = Path(__file__).parent
 
 
 def train(folder, *, epochs=6, patience=None, at_batch=lambda epoch, number: None, validate=True, losses=None, **more):
@@ -58,16 +54,17 @@ def test_a_resumed_training_equals_an_uninterrupted_one_bit_for_bit(tmp_path):
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
     weights, outcome = train(tmp_path / "whole")
-    code = (
-        "import os, signal, sys; from pathlib import Path; sys.path.insert(0, sys.argv[2])\n"
-        "from test_foundation_loop import train\n"
-        "def die(epoch, number):\n    if (epoch, number) == (3, 4): os.kill(os.getpid(), signal.SIGKILL)\n"
-        "train(Path(sys.argv[1]), at_batch=die)\n"
+
+    def die(epoch, number):
+        if (epoch, number) == (3, 4):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    process = multiprocessing.get_context("fork").Process(
+        target=train, args=[tmp_path / "killed"], kwargs={"at_batch": die}
     )
-    paths = os.pathsep.join(sys.path)
-    command = [sys.executable, "-c", code, str(tmp_path / "killed"), str(HERE)]
-    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     resumed, after = train(tmp_path / "killed")
     assert after.resumed_after == 3
     assert (after.training, after.validation) == (outcome.training, outcome.validation)

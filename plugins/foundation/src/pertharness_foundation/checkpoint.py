@@ -45,14 +45,11 @@ def read_checkpoint(path: Path) -> Any:
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=kind == "torch")
     except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path.name} holds more than tensors and plain values, and reading that would run code of the file's; "
-            f"it is not opened ({_first_line(error)}); fetch the published file, or save its state_dict alone"
-        ) from None
+        raise CheckpointError(_refusal(path.name, str(error))) from None
     except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise CheckpointError(
-            f"{path.name} cannot be read as weights: {_first_line(error)}; its download may not have finished, or it "
-            "is another file of that name; fetch it again"
+            f"{path.name} cannot be read as weights: {_first_line(str(error))}; its download may not have finished, or "
+            "it is another file of that name; fetch it again"
         ) from None
 
 
@@ -223,6 +220,18 @@ def _check_fit(pairs: Mapping[str, tuple[Tensor, Tensor]], source: str, *, same_
         raise CheckpointError(f"{source} has {_shown(wrong, quote=False)}; it is a checkpoint of another version")
 
 
+def _refusal(name: str, complaint: str) -> str:
+    """Return the message for a file that torch does not read as weights alone, without torch's advice to do so."""
+    reason = _first_line(complaint.partition("WeightsUnpickler error:")[2]).partition(" was not an allowed")[0]
+    if any(word in reason for word in ("GLOBAL", "global", "class", "Trying to")):
+        return (
+            f"{name} holds more than tensors and plain values, and reading that would run code of the file's; it is "
+            f"not opened ({reason}); if this should be the published file, fetch it again, else save its state_dict "
+            "alone"
+        )
+    return f"{name} is damaged, or a part of a torch file ({reason}); fetch it again"
+
+
 def _matches(key: str, patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(key, pattern) for pattern in patterns)
 
@@ -238,5 +247,5 @@ def _shown(names: Iterable[str], *, quote: bool = True) -> str:
     return ", ".join(texts[:SHOWN]) + more
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+def _first_line(text: str) -> str:
+    return (text.strip().splitlines() or ["it ends too early"])[0][:200]

@@ -137,9 +137,7 @@ def in_batches(
             continue
         # Outside the block of the error, which would keep the arrays of the failed call alive.
         if stop - start == 1:
-            raise Skip(
-                f"one cell at a time does not fit in the memory: {shortage}; take a device with more, or fewer genes"
-            )
+            raise Skip(f"a single cell does not fit in the memory: {shortage}; take a device with more, or fewer genes")
         size = (stop - start) // 2
         _free()
         say(f"out of memory with {stop - start} cells in a batch; going on with {size}")

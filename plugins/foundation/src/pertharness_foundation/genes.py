@@ -206,10 +206,10 @@ def _no_match(genes: Sequence[str], names: Collection[str], *, has_ids: bool) ->
     text = f"none of the {len(genes)} genes (first: {shown}) is among the {len(names)} of the model (such as {known})"
     model_has_ids = bool(names) and all(ensembl_id(name) for name in list(names)[:20])
     if genes and ensembl_id(genes[0]) and not model_has_ids:
-        return f"{text}: the data have Ensembl ids, and the model knows symbols; load the data with --gene-column, or "\
+        return f"{text}: the data have Ensembl ids, and the model knows symbols; load them with --gene-column, or "\
                "name a table of the HGNC"  # fmt: skip
     if model_has_ids and not has_ids:
-        return f"{text}: the model knows Ensembl ids, and the data have none; load the data with --ensembl-column, or "\
+        return f"{text}: the model knows Ensembl ids, and the data have none; load them with --ensembl-column, or "\
                "name a table of the HGNC"  # fmt: skip
     if {gene.upper() for gene in genes} & set(names):
         return f"{text}; in upper case some are: are these genes of another species?"

@@ -57,7 +57,7 @@ def _features(x: Tensor, projection: Tensor, key_maximum: KeyMaximum | None) -> 
         maximum = u.amax(dim=(1, 2, 3), keepdim=True)
     else:
         maximum = torch.as_tensor(key_maximum, dtype=u.dtype, device=u.device)
-    shift = x.square().sum(dim=-1, keepdim=True) * (scale * scale / 2) + maximum.detach()
+    shift = x.square().sum(dim=-1, keepdim=True) * (scale * scale / 2) + maximum
     if u.requires_grad:
         return torch.exp(u - shift) + EPSILON
     return u.sub_(shift).exp_().add_(EPSILON)  # in place: at published size, u is the largest array of all

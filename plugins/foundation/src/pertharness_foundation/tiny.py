@@ -43,9 +43,9 @@ def _random(key: str, like: Tensor, seed: int) -> Tensor:
     import torch
 
     if not like.is_floating_point():
-        return torch.zeros(like.shape, dtype=like.dtype)
-    generator = torch.Generator().manual_seed(seed * 2**32 + zlib.crc32(key.encode()))
-    values = torch.randn(like.shape, generator=generator, dtype=torch.float32)
+        return torch.zeros(like.shape, dtype=like.dtype, device="cpu")
+    generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {key}".encode()))
+    values = torch.randn(like.shape, generator=generator, dtype=torch.float32, device="cpu")
     if key.endswith("running_var"):
         values = 1 + 0.2 * values.abs()
     elif like.ndim == 1:

@@ -96,6 +96,17 @@ class _MakeArray:
         return _Array()
 
 
+class _MakeFromBuffer:
+    """What pickles of protocol 5 name to make an array."""
+
+    __slots__ = ()
+
+    def __call__(self, content: bytes | bytearray, dtype: _Dtype, shape: tuple[int, ...], order: str) -> _Array:
+        array = _Array()
+        array.__setstate__((1, shape, dtype, order == "F", bytes(content)))
+        return array
+
+
 class _MakeScalar:
     __slots__ = ()
 
@@ -122,9 +133,13 @@ _NAMES: Mapping[tuple[str, str], Any] = {
     ("numpy", "ndarray"): "ndarray",
     ("_codecs", "encode"): _Encode(),
     **{
-        (f"numpy.{core}.multiarray", name): make
+        (f"numpy.{core}.{module}", name): make
         for core in ("core", "_core")
-        for name, make in (("_reconstruct", _MakeArray()), ("scalar", _MakeScalar()))
+        for module, name, make in (
+            ("multiarray", "_reconstruct", _MakeArray()),
+            ("multiarray", "scalar", _MakeScalar()),
+            ("numeric", "_frombuffer", _MakeFromBuffer()),
+        )
     },
 }
 
