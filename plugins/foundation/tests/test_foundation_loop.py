@@ -107,3 +107,20 @@ def test_each_epoch_is_a_line_of_the_log(tmp_path):
     assert [line.rpartition(", ")[0].partition(": ")[0] for line in lines] == ["epoch 1 of 2", "epoch 2 of 2"]
     assert "validation loss 1 (best so far)" in lines[0]
     assert "best" not in lines[1]
+
+
+def test_gradients_of_a_scaled_loss_are_clipped_as_if_it_were_not_scaled(tmp_path):
+    for name in ("plain", "scaled"):
+        (tmp_path / name).mkdir()
+    weights, _ = train(tmp_path / "plain")
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)  # a power of 2 changes no digit
+    scaled, _ = train(tmp_path / "scaled", scaler=scaler)
+    assert same(weights, scaled)
+    state = torch.load(tmp_path / "scaled" / "training" / "state.pt", weights_only=True)
+    assert state["scaler"] == scaler.state_dict() != torch.amp.GradScaler("cpu").state_dict()
+
+
+def test_a_step_with_an_infinite_gradient_is_left_out(tmp_path):
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, backoff_factor=2.0**-40)
+    train(tmp_path, scaler=scaler, epochs=1)
+    assert scaler.get_scale() == 2.0**87

@@ -10,7 +10,7 @@ from pertharness import Skip
 
 from pertharness_foundation.loop import log_line
 
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "float16"]
 Result = TypeVar("Result")
 _RESERVE = 0.8
 """Part of the free memory that batches are planned for; the rest is for what an estimate forgets."""
@@ -42,7 +42,9 @@ def open_device(device: str) -> Any:
     return torch.device(device)
 
 
-def choose_precision(device: Any, requested: Literal["auto", "float32", "bfloat16"], *, proven: bool) -> Precision:
+def choose_precision(
+    device: Any, requested: Literal["auto", "float32", "bfloat16", "float16"], *, proven: bool
+) -> Precision:
     """Return the precision of forward passes.
 
     Parameters
@@ -58,25 +60,30 @@ def choose_precision(device: Any, requested: Literal["auto", "float32", "bfloat1
     Raises
     ------
     Skip
-        If bfloat16 is requested where it cannot be had.
+        If bfloat16 or float16 is requested where it cannot be had.
     """
     import torch
 
     able = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
     if requested == "bfloat16" and not able:
         raise Skip(f"precision 'bfloat16' needs a GPU of compute capability 8.0; this is {device}: take 'float32'")
+    if requested == "float16" and device.type != "cuda":
+        raise Skip(f"precision 'float16' needs a GPU; this is {device}: take 'float32'")
     if requested == "auto":
         return "bfloat16" if able and proven else "float32"
     return requested
 
 
 def autocast(device: Any, precision: Precision) -> AbstractContextManager[Any]:
-    """Return the context in which a forward pass computes in a precision; weights and losses stay in float32."""
+    """Return the context in which a forward pass computes in a precision; weights and losses stay in float32.
+
+    A training in float16 takes a ``torch.amp.GradScaler``, too: small gradients would be 0.
+    """
     import torch
 
     if precision == "float32":
         return nullcontext()
-    context: AbstractContextManager[Any] = torch.autocast(device.type, dtype=torch.bfloat16)
+    context: AbstractContextManager[Any] = torch.autocast(device.type, dtype=getattr(torch, precision))
     return context
 
 

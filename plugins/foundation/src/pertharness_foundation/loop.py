@@ -90,7 +90,7 @@ class Outcome:
 def fine_tune(
     module: nn.Module, *, batches: Callable[[int], Iterable[Batch]], loss_of: Callable[[Batch], Tensor],
     validate: Callable[[int], float] | None, optimiser: Any, settings: LoopSettings, folder: Path,
-    scheduler: Any = None, generators: Mapping[str, Any] | None = None, identity: str = "",
+    scheduler: Any = None, scaler: Any = None, generators: Mapping[str, Any] | None = None, identity: str = "",
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext, say: Callable[[str], None] = log_line,
 ) -> Outcome:  # fmt: skip
     """Train a model and leave the weights of its best epoch in it.
@@ -111,6 +111,9 @@ def fine_tune(
         weights of the last epoch are kept.
     optimiser, scheduler
         Of torch, over parameters of `module`.
+    scaler
+        A ``torch.amp.GradScaler`` for a training in float16: gradients are those of the loss when they are clipped, and
+        a step with one that is no number is left out. Not for ``clip_value`` together with ``accumulate``.
     settings
         How long, and what happens to gradients.
     folder
@@ -130,7 +133,7 @@ def fine_tune(
     DataError
         If a loss is no number, or there is no batch.
     """
-    trainer = Trainer(module, optimiser, scheduler, dict(generators or {}))
+    trainer = Trainer(module, optimiser, scheduler, dict(generators or {}), scaler)
     state_folder = folder / "training"
     progress = read_progress(state_folder, trainer, identity) or Progress()
     resumed_after = len(progress.training)
@@ -169,13 +172,16 @@ def _train_epoch(
     for count, batch in enumerate(batches, 1):
         with autocast():
             loss = loss_of(batch)
-        loss.backward()
+        (loss if trainer.scaler is None else trainer.scaler.scale(loss)).backward()
+        is_due = count % settings.accumulate == 0
+        if trainer.scaler is not None and is_due:
+            trainer.scaler.unscale_(trainer.optimiser)
         if settings.clip_value is not None:
             clip_grad_value_(parameters, settings.clip_value)
-        if count % settings.accumulate == 0:
+        if is_due:
             if settings.clip_norm is not None:
                 clip_grad_norm_(parameters, settings.clip_norm)
-            trainer.optimiser.step()
+            _step(trainer)
             trainer.optimiser.zero_grad()
             if trainer.scheduler is not None and settings.schedule == "step":
                 trainer.scheduler.step()
@@ -186,6 +192,15 @@ def _train_epoch(
         raise DataError("there is no batch to train on: the batch size is larger than the number of training cells")
     _check_number(float(total), "training", epoch, "")
     return float(total) / count
+
+
+def _step(trainer: Trainer) -> None:
+    """Take a step, unless the scaler sees a gradient that is no number."""
+    if trainer.scaler is None:
+        trainer.optimiser.step()
+        return
+    trainer.scaler.step(trainer.optimiser)
+    trainer.scaler.update()
 
 
 def _validated(module: nn.Module, validate: Callable[[int], float], epoch: int) -> float:

@@ -34,12 +34,15 @@ class Trainer:
     ----------
     generators
         Name -> generator of torch or numpy.
+    scaler
+        Of the loss, for a training in float16.
     """
 
     module: nn.Module
     optimiser: Any
     scheduler: Any
     generators: Mapping[str, Any]
+    scaler: Any = None
 
     def load_best(self, folder: Path, progress: Progress) -> None:
         """Put the weights of the best epoch into the module."""
@@ -68,7 +71,8 @@ def write_progress(folder: Path, trainer: Trainer, progress: Progress, identity:
         "format": FORMAT, "identity": identity, "training": list(progress.training),
         "validation": list(progress.validation), "best_epoch": progress.best_epoch,
         "module": trainer.module.state_dict(), "gradients": gradients, "optimiser": trainer.optimiser.state_dict(),
-        "scheduler": scheduler, "generators": {name: _state_of(g) for name, g in trainer.generators.items()},
+        "scheduler": scheduler, "scaler": None if trainer.scaler is None else trainer.scaler.state_dict(),
+        "generators": {name: _state_of(g) for name, g in trainer.generators.items()},
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
     }  # fmt: skip
@@ -95,6 +99,8 @@ def read_progress(folder: Path, trainer: Trainer, identity: str) -> Progress | N
     trainer.optimiser.load_state_dict(state["optimiser"])
     if trainer.scheduler is not None:
         trainer.scheduler.load_state_dict(state["scheduler"])
+    if trainer.scaler is not None:
+        trainer.scaler.load_state_dict(state["scaler"])
     for name, generator in trainer.generators.items():
         _put_state(generator, state["generators"][name])
     torch.set_rng_state(state["torch"])
