@@ -31,6 +31,7 @@ SLOW = SLOW_VERSIONS | frozenset({
     "core/tests/test_caches.py",
     "core/tests/test_cli_streams.py",
     "core/tests/test_environment_faults.py",
+    "core/tests/test_environment_libraries.py",
     "core/tests/test_environments.py",
     "core/tests/test_executor.py",
     "core/tests/test_fetch_cli.py",

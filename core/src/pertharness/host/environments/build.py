@@ -14,7 +14,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from pertharness.contract.errors import BuildError
-from pertharness.contract.protocol import PROJECT
 from pertharness.files.full_disk import is_disk_full
 from pertharness.files.whole import write_text
 from pertharness.host.environments.folder import (
@@ -27,6 +26,7 @@ from pertharness.host.environments.folder import (
     site_packages,
     source_in,
 )
+from pertharness.host.environments.libraries import fetch_libraries
 from pertharness.host.environments.pythons import takes
 from pertharness.host.environments.request_checks import NAME
 from pertharness.host.environments.source import fetch_wheel, resolve
@@ -91,9 +91,13 @@ def build(
         with tempfile.TemporaryDirectory(prefix="pertharness-env-") as scratch:
             say(f"{requested}: reading {resolved}")
             wheel = fetch_wheel(resolved, uv, Path(scratch))
+            is_folder = Path(resolved).is_absolute() and Path(resolved).is_dir()
+            libraries = fetch_libraries(Path(resolved), uv, Path(scratch)) if is_folder else ()
             core = read_wheel(core_wheel(Path(scratch) / "core"))
             cuda = not cpu_only and bool((executor or local_executor(folder.root)).machine.gpus)
-            spec = make_spec(wheel, core, resolved, python=python, cuda=cuda, cpu_only=bool(cpu_only))
+            spec = make_spec(
+                wheel, core, resolved, python=python, cuda=cuda, cpu_only=bool(cpu_only), libraries=libraries
+            )
             return _build_spec(spec, folder, uv, again=again, say=say)
     except OSError as error:
         if is_disk_full(error):
@@ -172,14 +176,18 @@ def _make(spec: Spec, folder: Folder, uv: Uv, say: Say) -> Environment:
     started = time.monotonic()
     try:
         interpreter, version = _make_venv(spec, half, uv)
-        say(f"{spec.name}: Python {version}; installing {len(locked(spec.lock))} packages of its {spec.lock_name}")
+        say(
+            f"{spec.name}: Python {version}; installing {len(locked(spec.from_index))} packages of its {spec.lock_name}"
+        )
         notes = [*_install(spec, half, uv), *_mend(spec, half, uv)]
         misstated = [path for paths in damaged_packages(site_packages(half)).values() for path in paths]
         excused = _check(spec, half, uv)
         compile_editable(half / "bin" / "python", force=True)  # bytecode of a wheel may not match its sources
+        libraries = tuple(normal_name(library.distribution) for library in spec.libraries)
         environment = Environment(
             name=spec.name, module=spec.module, distribution=spec.wheel.distribution, version=spec.wheel.version,
-            folder=spec.folder, hash=spec.hash, source=source_in(half, spec.module, spec.wheel.distribution),
+            libraries=libraries, folder=spec.folder, hash=spec.hash,
+            source=source_in(half, spec.module, spec.wheel.distribution, libraries),
             worker=worker_hash(), asked=spec.requested, lock=spec.lock_name, python=version, interpreter=interpreter,
             wanted_python=spec.python, cpu_only=spec.cpu_only, misstated=tuple(misstated), packages=packages_in(half),
             notes=[*notes, *excused],
@@ -233,19 +241,19 @@ def _no_python(spec: Spec, complaint: str, *, named: bool) -> str:
 
 
 def _install(spec: Spec, half: Path, uv: Uv, *options: str) -> list[str]:
-    """Install harness, plugin and lock, and return uv's warnings."""
+    """Install harness, plugin, its libraries in folders and its lock, and return uv's warnings."""
     requirements = half / spec.lock_name
-    requirements.write_text(spec.lock, encoding="utf-8")
+    requirements.write_text(spec.from_index, encoding="utf-8")
     # Compile what each call installs: a sandboxed job cannot write bytecode, and would compile its imports each time.
     interpreter = ("--python", half / "bin" / "python")
     target: tuple[str | Path, ...] = ("pip", "install", *interpreter, "--no-deps", "--compile-bytecode", *options)
-    own = [spec.core.path, spec.wheel.path]
+    wheels = (spec.core, spec.wheel, *spec.libraries)
+    own = [wheel.path for wheel in wheels]
     printed = uv(*target, "--offline", *own, cwd=half, task=f"plugin {spec.name!r}: installing itself and pertharness")
     printed += uv(*target, "-r", requirements, cwd=half, task=f"plugin {spec.name!r}: its {spec.lock_name}")
-    expected_versions = {PROJECT: spec.core.version, normal_name(spec.wheel.distribution): spec.wheel.version}
     packages = packages_in(half)
-    for name, version in expected_versions.items():
-        if packages.get(name) != version:
+    for wheel in wheels:
+        if packages.get(name := normal_name(wheel.distribution)) != wheel.version:
             raise BuildError(f"plugin {spec.name!r}: its {spec.lock_name} names {name} itself; remove that line")
     return warnings_of(printed)
 

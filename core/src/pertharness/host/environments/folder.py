@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
@@ -35,8 +35,10 @@ class Environment(BaseModel):
     ----------
     folder
         Name of its folder, which ends with the first characters of `hash`.
+    libraries
+        Normalised names of the libraries that were installed from folders beside the plugin's.
     source
-        sha256 over the plugin's files.
+        sha256 over the files of the plugin and of these libraries.
     worker
         sha256 over the worker side of its harness.
     python, interpreter
@@ -62,6 +64,7 @@ class Environment(BaseModel):
     module: str
     distribution: str
     version: str
+    libraries: tuple[str, ...] = ()
     folder: str
     hash: str
     source: str
@@ -194,8 +197,8 @@ def packages_in(environment: Path) -> dict[str, str]:
     return dict(sorted((normal_name(dist.name), dist.version) for dist in distribution_list if dist.name))
 
 
-def source_in(environment: Path, module: str, distribution: str) -> str:
-    """Return the sha256 over the files of an environment's plugin.
+def source_in(environment: Path, module: str, distribution: str, libraries: Sequence[str] = ()) -> str:
+    """Return the sha256 over the files of an environment's plugin, and of its libraries.
 
     Parameters
     ----------
@@ -203,6 +206,8 @@ def source_in(environment: Path, module: str, distribution: str) -> str:
         Folder of the environment.
     module, distribution
         Names of the plugin's module and distribution.
+    libraries
+        Names of the distributions of the libraries.
 
     Raises
     ------
@@ -210,8 +215,10 @@ def source_in(environment: Path, module: str, distribution: str) -> str:
         If the module is missing.
     """
     packages = site_packages(environment)
-    owner = next(iter(distributions(name=distribution, path=[str(packages)])), None)
-    return plugin_hash(module, owner, [packages])
+    owner, *others = (
+        next(iter(distributions(name=name, path=[str(packages)])), None) for name in (distribution, *libraries)
+    )
+    return plugin_hash(module, owner, [packages], [library for library in others if library is not None])
 
 
 def fitness(folder: Folder, environment: Environment, *, every_file: bool = True) -> tuple[Fitness, str]:
@@ -237,7 +244,7 @@ def fitness(folder: Folder, environment: Environment, *, every_file: bool = True
             f"among its packages, {', '.join(changed[:5])} {'is' if len(changed) == 1 else 'are'} missing or changed",
         )
     try:
-        source = source_in(path, environment.module, environment.distribution)
+        source = source_in(path, environment.module, environment.distribution, environment.libraries)
     except PertharnessError:
         source = ""
     if source != environment.source:

@@ -15,7 +15,13 @@ from pertharness.contract.protocol import PROJECT
 from pertharness.host.environments.wheels import normal_name
 from pertharness.host.execution.bytecode import compile_editable
 from pertharness.host.execution.start import ask_interpreter
-from pertharness.host.packages.fingerprint import environment_hash, plugin_hash, sources_of, worker_hash
+from pertharness.host.packages.fingerprint import (
+    environment_hash,
+    local_libraries,
+    plugin_hash,
+    sources_of,
+    worker_hash,
+)
 from pertharness.host.packages.installed import Plugin
 from pertharness.version import __version__
 
@@ -58,8 +64,9 @@ def plugin_of(python: Path, name: str) -> Plugin:
     others = {key: value for key, value in packages.items() if key not in (PROJECT, normal_name(distribution))}
     owner = next(iter(distributions(name=distribution, path=[packages_at])), None)
     parents = [Path(path).parent for path in places]
-    sources = sources_of(module, owner, parents)
-    source = plugin_hash(module, owner, parents)
+    libraries = local_libraries(owner, [packages_at])
+    sources = sources_of(module, owner, parents, libraries)
+    source = plugin_hash(module, owner, parents, libraries)
     compile_editable(python)
     ref = PluginRef(name=name, module=module, version=version)
     return Plugin(

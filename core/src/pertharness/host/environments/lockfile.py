@@ -10,17 +10,18 @@ from pathlib import Path
 from pertharness.contract.errors import BuildError
 from pertharness.contract.protocol import PROJECT
 from pertharness.files.whole import write_text
+from pertharness.host.environments.libraries import fetch_libraries
 from pertharness.host.environments.pyproject import POINTS, read_table
 from pertharness.host.environments.pythons import PYTHONS, both, takes
 from pertharness.host.environments.spec import LOCK
 from pertharness.host.environments.uv import find_uv
-from pertharness.host.environments.wheels import core_wheel, decoded, requires_python
+from pertharness.host.environments.wheels import core_wheel, decoded, normal_name, requires_python
 
 
 def write_lock(path: Path, *, python: str | None = None, upgrade: bool = False) -> Path:
     """Write ``requirements.lock`` into the package of a plugin's folder, keeping its versions where possible.
 
-    The lock does not name the origin of packages.
+    The lock does not name the origin of packages; a library that lies in a folder has its line like any other.
 
     Parameters
     ----------
@@ -43,16 +44,19 @@ def write_lock(path: Path, *, python: str | None = None, upgrade: bool = False) 
     uv = find_uv()
     with tempfile.TemporaryDirectory(prefix="pertharness-lock-") as scratch:
         core = core_wheel(Path(scratch))
+        libraries = fetch_libraries(path.absolute(), uv, Path(scratch))
+        left_out = [PROJECT, *(library.distribution for library in libraries)]
         worker_requirements, out = Path(scratch) / "worker.in", Path(scratch) / LOCK
         worker_requirements.write_text(f"{PROJECT} @ {core.as_uri()}\n", encoding="utf-8")
         if target.exists() and not upgrade:
             out.write_text(decoded(target.read_bytes(), str(target)), encoding="utf-8")
         uv(
             "pip", "compile", (path / "pyproject.toml").absolute(), worker_requirements, "--python-version", version,
-            "--no-emit-package", PROJECT, "--no-header", "--no-annotate",
+            *(word for name in left_out for word in ("--no-emit-package", name)), "--no-header", "--no-annotate",
             "--output-file", out, cwd=path, task=f"the requirements of {str(path)!r}, with a worker's",
         )  # fmt: skip
         lines = [line for line in out.read_text(encoding="utf-8").splitlines() if _is_pin(line)]
+        lines = sorted([*lines, *(f"{normal_name(library.distribution)}=={library.version}" for library in libraries)])
     name = project.get("name", path.name)
     header = f"# The environment of {name}, complete: its requirements and a worker's. Python {version}."
     write_text(target, "\n".join([header, *lines, ""]))

@@ -65,20 +65,21 @@ def fetch_wheel(requested: str, uv: Uv, scratch: Path) -> Wheel:
     if path.is_absolute() and path.is_file():
         return read_wheel(path)
     if path.is_absolute():
-        out = scratch / "wheel"
-        uv(
-            "build",
-            "--wheel",
-            "--python",
-            sys.executable,
-            "--out-dir",
-            out,
-            path,
-            cwd=scratch,
-            task=f"building {requested}",
-        )
-        return read_wheel(next(out.glob("*.whl")))
+        return build_wheel(path, uv, scratch, scratch / "wheel")
     return read_wheel(pack_installed(_unpack(requested, uv, scratch), scratch / "packed"))
+
+
+def build_wheel(folder: Path, uv: Uv, scratch: Path, out: Path) -> Wheel:
+    """Return the wheel of a package's folder, built into the folder `out`.
+
+    Raises
+    ------
+    BuildError
+        If it cannot be built.
+    """
+    options = ("--wheel", "--python", sys.executable, "--out-dir", out)
+    uv("build", *options, folder, cwd=scratch, task=f"building {folder}")
+    return read_wheel(next(out.glob("*.whl")))
 
 
 def _unpack(requested: str, uv: Uv, scratch: Path) -> Distribution:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import Version
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pertharness.contract.errors import BuildError
@@ -13,7 +14,7 @@ from pertharness.contract.jobs import describe_invalid
 from pertharness.files.whole import canonical_json, sha256_text
 from pertharness.host.environments.pythons import both
 from pertharness.host.environments.request_checks import NAME
-from pertharness.host.environments.wheels import Wheel, normal_name
+from pertharness.host.environments.wheels import Wheel, normal_name, requirement_name
 from pertharness.host.recipe.position import toml
 
 FORMAT = 1
@@ -56,6 +57,8 @@ class Spec:
         How the plugin was requested.
     cpu_only
         Whether it was requested without its lock for CUDA.
+    libraries
+        Wheels of its libraries that lie in folders beside it, which take the place of their lines in the lock.
     hash
         sha256 over the content of the environment.
     """
@@ -70,12 +73,20 @@ class Spec:
     excused: tuple[Excuse, ...]
     requested: str
     cpu_only: bool = False
+    libraries: tuple[Wheel, ...] = ()
 
     @property
     def hash(self) -> str:
         """Return the sha256 over the content of the environment."""
         parts = [FORMAT, self.name, self.python, self.lock, self.wheel.content, self.core.content]
-        return sha256_text(canonical_json(parts))
+        return sha256_text(canonical_json([*parts, *(library.content for library in self.libraries)]))
+
+    @property
+    def from_index(self) -> str:
+        """Return the lines of the lock without those of the libraries that lie in folders."""
+        own = {normal_name(library.distribution) for library in self.libraries}
+        lines = self.lock.splitlines()
+        return "\n".join(line for line in lines if requirement_name(line.split("#")[0].strip()) not in own)
 
     @property
     def folder(self) -> str:
@@ -84,8 +95,9 @@ class Spec:
 
 
 def make_spec(
-    wheel: Wheel, core: Wheel, requested: str, *, python: Path | None = None, cuda: bool = False, cpu_only: bool = False
-) -> Spec:
+    wheel: Wheel, core: Wheel, requested: str, *, python: Path | None = None, cuda: bool = False,
+    cpu_only: bool = False, libraries: tuple[Wheel, ...] = (),
+) -> Spec:  # fmt: skip
     """Return the specification of the environment for a plugin's wheel.
 
     Parameters
@@ -98,12 +110,14 @@ def make_spec(
         Use the lock for CUDA if the plugin has one.
     cpu_only
         Whether the lock for CUDA was declined; kept for the next build.
+    libraries
+        Wheels of its libraries that lie in folders; see `pertharness.host.environments.libraries`.
 
     Raises
     ------
     BuildError
-        If the wheel has no plugin, several plugins or no valid lock, or if it supports no Python that the harness
-        supports.
+        If the wheel has no plugin, several plugins or no valid lock, the lock has another version of a library, or if
+        it supports no Python that the harness supports.
     """
     if not wheel.plugins:
         raise BuildError(
@@ -133,9 +147,12 @@ def make_spec(
         )
     lock = texts[chosen] or ""
     _check_lock(lock, f"plugin {name!r}: {package}/{chosen}")
+    _check_libraries(libraries, lock, f"plugin {name!r}: {package}/{chosen}")
     settings = _read_settings(wheel.read(f"{package}/{SETTINGS}") or "", f"plugin {name!r}: {package}/{SETTINGS}")
     python_request = str(python.absolute()) if python else wheel.requires_python or ">=3.10"
-    return Spec(name, module, wheel, core, python_request, chosen, lock, settings.excused, requested, cpu_only)
+    return Spec(
+        name, module, wheel, core, python_request, chosen, lock, settings.excused, requested, cpu_only, libraries
+    )
 
 
 def locked(lock: str) -> dict[str, str]:
@@ -163,6 +180,20 @@ def _check_lock(lock: str, where: str) -> None:
         if str(Requirement(earlier).specifier) != str(requirement.specifier):
             raise BuildError(
                 f"{where}, line {number}: {text!r}, but line {first} has {earlier!r}; keep one version of a package"
+            )
+
+
+def _check_libraries(libraries: tuple[Wheel, ...], lock: str, where: str) -> None:
+    """Check that the lock names the version of each library: the line by which an index brings it."""
+    versions = locked(lock)
+    for library in libraries:
+        version = versions.get(normal_name(library.distribution))
+        if version is None or Version(version) != Version(library.version):
+            has = "no line of it" if version is None else f"{library.distribution}=={version}"
+            raise BuildError(
+                f"{where} has {has}, and the folder that [tool.uv.sources] names has {library.distribution} "
+                f"{library.version}; expected the line {library.distribution}=={library.version}, which "
+                "`pertharness env lock PATH` writes"
             )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import platform
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.machinery import PathFinder
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions
 from pathlib import Path
 
 from pertharness.contract.distributions import import_roots, is_package
@@ -22,24 +23,28 @@ HOST_ONLY = frozenset({"click", "jinja2", "packaging", "platformdirs", "rich", "
 """What only the host side imports: a worker's environment need not have it, and no result depends on it."""
 
 
-def plugin_hash(module: str, owner: Distribution | None, search_path: Sequence[Path] | None = None) -> str:
-    """Return the sha256 over the files of a plugin, found without importing it: see `plugin_files`.
+def plugin_hash(
+    module: str, owner: Distribution | None, search_path: Sequence[Path] | None = None,
+    libraries: Sequence[Distribution] = (),
+) -> str:  # fmt: skip
+    """Return the sha256 over the files of a plugin and its libraries, found without importing it: see `plugin_files`.
 
     Raises
     ------
     PertharnessError
         If the module is not installed.
     """
-    own, *others = plugin_files(module, owner, search_path).items()
+    own, *others = plugin_files(module, owner, search_path, libraries).items()
     if not others:
         return _hash_files(own[1])
     return sha256_text(canonical_json({name: _hash_files(files) for name, files in (own, *others)}))
 
 
 def plugin_files(
-    module: str, owner: Distribution | None, search_path: Sequence[Path] | None = None
-) -> dict[str, list[Path]]:
-    """Return the files of a plugin by package or module, its own first, without importing it.
+    module: str, owner: Distribution | None, search_path: Sequence[Path] | None = None,
+    libraries: Sequence[Distribution] = (),
+) -> dict[str, list[Path]]:  # fmt: skip
+    """Return the files of a plugin and its libraries by package or module, its own first, without importing it.
 
     They are the files of the package of its module, and of all other packages and modules of its distribution: a plugin
     may keep its hooks in one module and their code in another. For a plugin of the harness, they are those of the
@@ -53,6 +58,8 @@ def plugin_files(
         The distribution of the module.
     search_path
         Folders of packages to search, instead of this interpreter's.
+    libraries
+        Distributions of libraries whose files count like the plugin's own: see `local_libraries`.
 
     Raises
     ------
@@ -68,15 +75,51 @@ def plugin_files(
     roots = import_roots(owner) if owner is not None else {}
     # An import hook may map the package to a folder of another name.
     files = _files_of(own, search_path) or _files_at([roots[own]] if own in roots else [])
-    others = {name: path for name, path in roots.items() if not _is_within(name, own) and not _is_within(own, name)}
+    all_roots = roots | {name: path for library in libraries for name, path in import_roots(library).items()}
+    others = {name: path for name, path in all_roots.items() if not _is_within(name, own) and not _is_within(own, name)}
     if not files:
         raise _not_installed(module)
     return {own: files} | {name: other_files for name, path in others.items() if (other_files := _files_at([path]))}
 
 
-def sources_of(module: str, owner: Distribution | None, search_path: Sequence[Path] | None = None) -> Sources:
+def local_libraries(owner: Distribution | None, path: Sequence[str] | None = None) -> list[Distribution]:
+    """Return the requirements of a distribution that were installed from folders, and theirs in turn, sorted by name.
+
+    Such a package is edited without a new version, so that its version does not identify it. pertharness is left out.
+
+    Parameters
+    ----------
+    path
+        Folders of packages to search, instead of this interpreter's.
+    """
+    libraries: dict[str, Distribution] = {}
+    todo = _requirements(owner) if owner is not None else []
+    while todo:
+        name = todo.pop()
+        if name == PROJECT or name in libraries:
+            continue
+        candidates = distributions(name=name) if path is None else distributions(name=name, path=list(path))
+        found = next(iter(candidates), None)
+        if found is not None and _is_from_folder(found):
+            libraries[name] = found
+            todo += _requirements(found)
+    return [libraries[name] for name in sorted(libraries)]
+
+
+def _is_from_folder(installed: Distribution) -> bool:
+    """Return whether a distribution was installed from a folder (PEP 610)."""
+    try:
+        return "dir_info" in json.loads(installed.read_text("direct_url.json") or "{}")
+    except ValueError:
+        return False
+
+
+def sources_of(
+    module: str, owner: Distribution | None, search_path: Sequence[Path] | None = None,
+    libraries: Sequence[Distribution] = (),
+) -> Sources:  # fmt: skip
     """Return the present content of a plugin's files; see `plugin_files`."""
-    files = plugin_files(module, owner, search_path).values()
+    files = plugin_files(module, owner, search_path, libraries).values()
     return Sources(path for of_a_module in files for path in _without_caches(of_a_module))
 
 

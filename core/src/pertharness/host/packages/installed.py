@@ -13,7 +13,13 @@ from pathlib import Path
 from pertharness.contract.errors import PertharnessError
 from pertharness.contract.jobs import PluginRef, State
 from pertharness.contract.protocol import PROJECT
-from pertharness.host.packages.fingerprint import environment_hash, plugin_hash, required_versions, sources_of
+from pertharness.host.packages.fingerprint import (
+    environment_hash,
+    local_libraries,
+    plugin_hash,
+    required_versions,
+    sources_of,
+)
 from pertharness.host.packages.sources import Sources
 
 
@@ -98,9 +104,12 @@ def _plugin(point: EntryPoint, names: dict[str, tuple[str, list[str]]]) -> Plugi
         raise PertharnessError(f"the plugin {point.name!r} belongs to no distribution; install it with pip")
     ref = PluginRef(name=point.name, module=point.value, version=point.dist.version)
     versions = required_versions(point.dist, names)
-    sources = sources_of(point.value, point.dist)  # read before the hash, so that an edit in between is noticed
+    libraries = local_libraries(point.dist)
+    # Read before the hash, so that an edit in between is noticed.
+    sources = sources_of(point.value, point.dist, libraries=libraries)
+    source = plugin_hash(point.value, point.dist, libraries=libraries)
     return Plugin(
-        ref, Path(sys.executable), plugin_hash(point.value, point.dist), environment_hash(versions),
+        ref, Path(sys.executable), source, environment_hash(versions),
         python_version=platform.python_version(), packages=versions, sources=sources,
     )  # fmt: skip
 
