@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import signal
 
 import numpy as np
 import pytest
 from pertharness import DataError
+from pertharness.files.full_disk import is_disk_full
 
 torch = pytest.importorskip("torch")
 from pertharness_foundation.loop import LoopSettings, fine_tune  # noqa: E402
@@ -92,8 +94,41 @@ def test_without_validation_the_last_epoch_is_kept(tmp_path):
 
 def test_a_state_of_another_identity_is_not_taken_up(tmp_path):
     train(tmp_path, epochs=2, identity="one")
-    assert train(tmp_path, epochs=2, identity="other")[1].resumed_after == 0
+    lines = []
+    assert train(tmp_path, epochs=2, identity="other", say=lines.append)[1].resumed_after == 0
+    assert lines[0] == "the state that an earlier process left is of another training: training from the start"
     assert train(tmp_path, epochs=2, identity="other")[1].resumed_after == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"half", "truncated"], ids=["empty", "other", "truncated"])
+def test_a_state_that_cannot_be_read_is_left_aside(tmp_path, content):
+    weights, _ = train(tmp_path, epochs=3)
+    state = tmp_path / "training" / "state.pt"
+    state.write_bytes(state.read_bytes()[:-200] if content == "truncated" else content)
+    lines = []
+    again, outcome = train(tmp_path, epochs=3, say=lines.append)
+    assert outcome.resumed_after == 0
+    assert "cannot be read" in lines[0]
+    assert same(weights, again)
+
+
+def test_a_full_disk_is_named_and_the_state_of_the_epoch_before_stays(tmp_path):
+    train(tmp_path, epochs=1)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "training").iterdir()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(epoch, number):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # less than one of the files
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        with pytest.raises((OSError, RuntimeError)) as raised:
+            train(tmp_path, epochs=2, at_batch=fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    assert is_disk_full(raised.value)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "training").iterdir()} == before
 
 
 def test_a_loss_that_is_no_number_ends_the_training_with_advice(tmp_path):

@@ -135,7 +135,7 @@ def fine_tune(
     """
     trainer = Trainer(module, optimiser, scheduler, dict(generators or {}), scaler)
     state_folder = folder / "training"
-    progress = read_progress(state_folder, trainer, identity) or Progress()
+    progress = read_progress(state_folder, trainer, identity, say) or Progress()
     resumed_after = len(progress.training)
     if resumed_after:
         say(f"going on after epoch {resumed_after} of {settings.epochs}, which an earlier process of this job trained")

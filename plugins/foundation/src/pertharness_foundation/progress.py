@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+import pickle
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,15 +84,27 @@ def write_progress(folder: Path, trainer: Trainer, progress: Progress, identity:
             path.unlink()
 
 
-def read_progress(folder: Path, trainer: Trainer, identity: str) -> Progress | None:
-    """Put the state of an earlier process into a trainer, and return its progress; None where there is none to use."""
+def read_progress(folder: Path, trainer: Trainer, identity: str, say: Callable[[str], None]) -> Progress | None:
+    """Put the state of an earlier process into a trainer, and return its progress; None where there is none to use.
+
+    Parameters
+    ----------
+    say
+        Called with one line where there is one that cannot be used.
+    """
     import torch
 
-    path = folder / _STATE
-    if not path.is_file():
+    if not (folder / _STATE).is_file():
         return None
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    if state["format"] != FORMAT or state["identity"] != identity:
+    try:
+        state = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
+        differs = (state["format"], state["identity"]) != (FORMAT, identity)
+        has_best = (folder / _best(state["best_epoch"])).is_file()
+    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError, OSError) as error:
+        say(f"the state that an earlier process left cannot be read ({type(error).__name__}): training from the start")
+        return None
+    if differs or not has_best:
+        say("the state that an earlier process left is of another training: training from the start")
         return None
     trainer.module.load_state_dict(state["module"])
     for name, parameter in trainer.module.named_parameters():
@@ -118,12 +132,18 @@ def _device(module: nn.Module) -> Any:
 
 
 def _replace(path: Path, content: Any) -> None:
-    """Write a file under a temporary name, and rename it."""
+    """Write a file under a temporary name, and rename it when it is on the disk."""
     import torch
 
     temporary = path.with_name(f".{path.name}.tmp")
-    torch.save(content, temporary)
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:  # torch itself does not say why it cannot write, as on a full disk
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _state_of(generator: Any) -> Any:
