@@ -186,10 +186,12 @@ def test_a_damaged_archive_is_no_checkpoint(tmp_path):
         (b"\xef\xbb\xbf<?xml version='1.0'?><Error>AccessDenied", "is a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:4365\nsize 152012980\n", "git lfs pull"),
         (b"\x1f\x8b\x08\0\0\0", r"begins with b'\\x1f\\x8b.*an archive to be unpacked first"),
+        (b"cell,gene\n1,2\n", "neither a torch file, nor safetensors, nor a pickle"),
         (b'{"error": "not found"}', "neither a torch file, nor safetensors, nor a pickle"),
         (pickle.dumps({"weights": [1.0, 2.0]}), "is a plain pickle, not a file of weights.*can run any code"),
+        (pickle.dumps({"weights": [1.0, 2.0]}, 0), "is a plain pickle"),
     ],
-    ids=["empty", "zeros", "drive", "login", "xml", "lfs", "gzip", "json", "pickle"],
+    ids=["empty", "zeros", "drive", "login", "xml", "lfs", "gzip", "csv", "json", "pickle", "old pickle"],
 )  # fmt: skip
 def test_another_file_in_its_place_is_told_with_what_to_do(tmp_path, content, message):
     (tmp_path / "best_model.pt").write_bytes(content)

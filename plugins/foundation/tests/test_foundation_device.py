@@ -11,9 +11,9 @@ from pertharness_foundation.device import (
     choose_precision,
     first_size,
     in_batches,
-    is_out_of_memory,
     open_device,
 )
+from pertharness_foundation.memory import is_out_of_memory
 
 torch = pytest.importorskip("torch")
 CPU = torch.device("cpu")

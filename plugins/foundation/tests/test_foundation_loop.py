@@ -9,7 +9,7 @@ import signal
 
 import numpy as np
 import pytest
-from pertharness import DataError
+from pertharness import DataError, Skip
 from pertharness.files.full_disk import is_disk_full
 
 torch = pytest.importorskip("torch")
@@ -134,6 +134,14 @@ def test_a_full_disk_is_named_and_the_state_of_the_epoch_before_stays(tmp_path):
 def test_a_loss_that_is_no_number_ends_the_training_with_advice(tmp_path):
     with pytest.raises(DataError, match="validation loss is nan in epoch 2: the training diverged; lower"):
         train(tmp_path, losses=[1.0, float("nan")])
+
+
+def test_a_batch_that_the_memory_does_not_hold_is_a_skip(tmp_path):
+    def too_much(epoch, number):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    with pytest.raises(Skip, match=r"does not hold a batch of the training: CUDA out of memory.* smaller batch_size"):
+        train(tmp_path, at_batch=too_much)
 
 
 def test_each_epoch_is_a_line_of_the_log(tmp_path):

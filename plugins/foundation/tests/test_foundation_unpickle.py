@@ -136,6 +136,22 @@ def test_what_is_no_pickle_is_an_error(tmp_path, content):
         read_pickle(written(tmp_path, content))
 
 
+def test_what_is_shared_many_times_is_converted_once(tmp_path):
+    value = [np.array([1.0])]
+    for _ in range(60):  # 2**60 lists, written out
+        value = [value, value]
+    assert read_pickle(written(tmp_path, value))[0][1][0] is not None
+
+
+DTYPE = np.dtype("i4")
+
+
+@pytest.mark.parametrize("content", [{DTYPE: 1}, {DTYPE}, [DTYPE], (DTYPE,)], ids=["key", "set", "list", "tuple"])
+def test_what_stands_for_a_type_of_numpy_does_not_come_out(tmp_path, content):
+    with pytest.raises(CheckpointError, match="it holds a Dtype"):
+        read_pickle(written(tmp_path, content))
+
+
 def test_a_value_within_itself_is_an_error(tmp_path):
     value = []
     value.append(value)

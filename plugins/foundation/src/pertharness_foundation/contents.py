@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import zipfile
 from pathlib import Path
 from typing import Literal
@@ -47,12 +49,19 @@ def kind_of(path: Path) -> Kind:
         return "legacy torch"
     if len(head) >= 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 28:
         return "safetensors"
-    if head[0] == 0x80 or head[:1] in b"(}]c":
+    if (head[0] == 0x80 and head[1] <= pickle.HIGHEST_PROTOCOL) or (head[:1] in b"(}]c" and _ends_as_pickle(path)):
         return "pickle"
     raise CheckpointError(
         f"{path.name} begins with {head[:12]!r}: neither a torch file, nor safetensors, nor a pickle; is it an archive "
         "to be unpacked first, or another file of that name?"
     )
+
+
+def _ends_as_pickle(path: Path) -> bool:
+    """Return whether the last byte of a file is that of a pickle."""
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() == pickle.STOP
 
 
 def check_no_page(name: str, head: bytes) -> None:

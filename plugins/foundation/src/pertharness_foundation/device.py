@@ -8,7 +8,9 @@ from typing import Any, Literal, TypeVar
 
 from pertharness import Skip
 
-from pertharness_foundation.loop import log_line
+from pertharness_foundation.log import log_line
+from pertharness_foundation.memory import first_line
+from pertharness_foundation.memory import is_out_of_memory as is_out_of_memory
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Result = TypeVar("Result")
@@ -36,7 +38,7 @@ def open_device(device: str) -> Any:
         return torch.device(device)
     if not torch.cuda.is_available():
         why = "was built without CUDA" if torch.version.cuda is None else f"(CUDA {torch.version.cuda}) sees no GPU"
-        raise Skip(f"asked for {device!r}; torch {torch.__version__} {why}: use --device cpu, or build the environment")
+        raise Skip(f"asked for {device!r}; torch {torch.__version__} {why}: use --device cpu")
     if int(number or 0) >= torch.cuda.device_count():
         raise Skip(f"asked for {device!r}; torch sees {torch.cuda.device_count()} GPUs, cuda:0 the first")
     return torch.device(device)
@@ -137,7 +139,7 @@ def in_batches(
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            shortage = _first_line(error)
+            shortage = first_line(error)
         else:
             yield result
             start = stop
@@ -150,22 +152,9 @@ def in_batches(
         say(f"out of memory with {stop - start} cells in a batch; going on with {size}")
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that memory ran out, on a GPU or a CPU."""
-    import torch
-
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-
-
 def _free() -> None:
     """Return to the device what no array holds any more."""
     import torch
 
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -113,10 +114,11 @@ class GeneMatch:
 
     def name_of(self, gene: str) -> str | None:
         """Return the name in the vocabulary of a gene of the data; None where it has none, or is not in the data."""
-        try:
-            return self.names[self.genes.index(gene)]
-        except ValueError:
-            return None
+        return self._name_of.get(gene)
+
+    @cached_property
+    def _name_of(self) -> Mapping[str, str | None]:
+        return dict(zip(self.genes, self.names, strict=True))
 
     def tokens(self, ids: Mapping[str, int], *, unknown: int) -> np.ndarray:
         """Return the id of each gene of the data, int64 of shape (n_genes,); `unknown` where it has none."""
@@ -160,44 +162,54 @@ def match_genes(
         If no gene is matched; the message has an example of both sides, and says so where the data have Ensembl ids
         and the vocabulary symbols, or the other way round.
     """
-    names = {str(name) for name in vocabulary}
-    table = table or GeneTable()
-    by_id = {stem: name for name in sorted(names) if (stem := ensembl_id(name))}
-    by_approved = _unambiguous((table.approved.get(name, name), name) for name in names)
+    known = _Vocabulary.of(vocabulary, table or GeneTable())
     ids = [ensembl_id(str(text)) for text in (ensembl_ids if ensembl_ids is not None else [""] * len(genes))]
-    matched: dict[int, tuple[str, Way]] = {row: (gene, "name") for row, gene in enumerate(genes) if gene in names}
+    matched: dict[int, tuple[str, Way]] = {row: (gene, "name") for row, gene in enumerate(genes) if gene in known.names}
     taken = {gene for gene, _ in matched.values()}
-    ways: tuple[Way, ...] = ("id", "alias")
-    for way in ways:
+    others: dict[Way, Callable[[str, str | None], str | None]] = {"id": known.by_ensembl, "alias": known.by_alias}
+    for way, look_up in others.items():
         for row, gene in enumerate(genes):
-            if row in matched:
-                continue
-            stem = ids[row] or ensembl_id(gene)
-            name = _other_name(gene, stem, way, by_id, by_approved, names, table)
+            name = None if row in matched else look_up(gene, ids[row] or ensembl_id(gene))
             if name is not None and name not in taken:
                 matched[row] = (name, way)
                 taken.add(name)
     if not matched:
-        raise DataError(_no_match(genes, names, has_ids=any(ids)))
+        raise DataError(_no_match(genes, known.names, has_ids=any(ids)))
     rows = [matched.get(row, (None, None)) for row in range(len(genes))]
     return GeneMatch(tuple(genes), tuple(name for name, _ in rows), tuple(way for _, way in rows))
 
 
-def _other_name(
-    gene: str, stem: str | None, way: str, by_id: Mapping[str, str], by_approved: Mapping[str, str],
-    names: Collection[str], table: GeneTable,
-) -> str | None:  # fmt: skip
-    """Return the name in the vocabulary of a gene that does not stand in it under its own."""
-    symbol = table.symbol_of.get(stem) if stem else None
-    if way == "id":
-        return by_id.get(stem or "") or (symbol if symbol in names else None)
-    approved = symbol or table.approved.get(gene)
-    if approved is None:
-        return None
-    if by_id:
-        ids = {text: key for key, text in table.symbol_of.items()}
-        return by_id.get(ids.get(approved, ""))
-    return by_approved.get(approved)
+@dataclass(frozen=True)
+class _Vocabulary:
+    """The names of a model, by what else they may be called; of Ensembl ids or of symbols."""
+
+    names: Collection[str]
+    by_id: Mapping[str, str]
+    by_approved: Mapping[str, str]
+    id_of: Mapping[str, str]
+    table: GeneTable
+
+    @classmethod
+    def of(cls, vocabulary: Collection[str], table: GeneTable) -> _Vocabulary:
+        names = {str(name) for name in vocabulary}
+        by_id = {stem: name for name in sorted(names) if (stem := ensembl_id(name))}
+        by_approved = _unambiguous((table.approved.get(name, name), name) for name in names)
+        id_of = {symbol: stem for stem, symbol in table.symbol_of.items()}
+        return cls(names, by_id, by_approved, id_of, table)
+
+    def by_ensembl(self, gene: str, stem: str | None) -> str | None:
+        """Return the name of an Ensembl id, or of its symbol."""
+        if stem is None:
+            return None
+        symbol = self.table.symbol_of.get(stem)
+        return self.by_id.get(stem) or (symbol if symbol in self.names else None)
+
+    def by_alias(self, gene: str, stem: str | None) -> str | None:
+        """Return the name of the gene that has a symbol, or had it, under whichever of its names the model knows it."""
+        approved = self.table.symbol_of.get(stem or "") or self.table.approved.get(gene)
+        if approved is None:
+            return None
+        return self.by_id.get(self.id_of.get(approved, "")) if self.by_id else self.by_approved.get(approved)
 
 
 def _no_match(genes: Sequence[str], names: Collection[str], *, has_ids: bool) -> str:

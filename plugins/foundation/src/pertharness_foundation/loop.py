@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -11,8 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from pertharness import DataError
+from pertharness import DataError, Skip
 
+from pertharness_foundation.log import log_line as log_line
+from pertharness_foundation.memory import first_line, is_out_of_memory
 from pertharness_foundation.progress import Progress, Trainer, read_progress, write_progress
 
 if TYPE_CHECKING:
@@ -21,11 +22,6 @@ if TYPE_CHECKING:
 Batch = TypeVar("Batch")
 CHECK_EVERY = 50
 """Batches between two looks at whether the loss is a number: each look waits for the device."""
-
-
-def log_line(text: str) -> None:
-    """Write a line to the job's log."""
-    print(text, file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
@@ -132,6 +128,8 @@ def fine_tune(
     ------
     DataError
         If a loss is no number, or there is no batch.
+    Skip
+        If the memory does not hold a batch: a smaller one would be another training.
     """
     trainer = Trainer(module, optimiser, scheduler, dict(generators or {}), scaler)
     state_folder = folder / "training"
@@ -143,8 +141,13 @@ def fine_tune(
         epoch = len(progress.training)
         started = time.monotonic()
         module.train()
-        training = _train_epoch(trainer, batches(epoch), loss_of, settings, autocast, epoch)
-        validation = None if validate is None else _validated(module, validate, epoch)
+        try:
+            training = _train_epoch(trainer, batches(epoch), loss_of, settings, autocast, epoch)
+            validation = None if validate is None else _validated(module, validate, epoch)
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                raise Skip(_too_small(error)) from None
+            raise
         progress = _advance(progress, training, validation)
         is_best = progress.best_epoch == epoch + 1
         if scheduler is not None and settings.schedule == "epoch":
@@ -228,6 +231,13 @@ def _advance(progress: Progress, training: float, validation: float | None) -> P
     is_best = validation is None or validation < min(progress.validation, default=math.inf)
     best = epoch if is_best else progress.best_epoch
     return replace(progress, training=(*progress.training, training), validation=losses, best_epoch=best)
+
+
+def _too_small(error: BaseException) -> str:
+    return (
+        f"the memory does not hold a batch of the training: {first_line(error)}; take a device with more, or set a "
+        "smaller batch_size, which is another training"
+    )
 
 
 def _is_over(progress: Progress, settings: LoopSettings) -> bool:

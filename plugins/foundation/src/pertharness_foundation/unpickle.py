@@ -31,7 +31,7 @@ def read_pickle(path: Path) -> Any:
         with path.open("rb") as file:
             check_no_page(path.name, file.read(4096))
             file.seek(0)
-            return _as_plain(_Restricted(file).load())
+            return _as_plain(_Restricted(file).load(), {})
     except (pickle.UnpicklingError, EOFError, ValueError, LookupError, TypeError, AttributeError, ImportError,
             ArithmeticError, RecursionError, MemoryError) as error:  # fmt: skip
         # Half a file, and one of another format, end in any of these.
@@ -144,14 +144,26 @@ _NAMES: Mapping[tuple[str, str], Any] = {
 }
 
 
-def _as_plain(value: Any) -> Any:
-    """Return a value with numpy's arrays in the place of what stands for them."""
+def _as_plain(value: Any, seen: dict[int, Any]) -> Any:
+    """Return a value with numpy's arrays in the place of what stands for them.
+
+    Parameters
+    ----------
+    seen
+        What became of values, by their identity: one that stands in many places is converted once.
+    """
+    if value is None or isinstance(value, (str, bytes, bool, int, float)):
+        return value
+    if id(value) not in seen:
+        seen[id(value)] = _converted(value, seen)
+    return seen[id(value)]
+
+
+def _converted(value: Any, seen: dict[int, Any]) -> Any:
     if isinstance(value, _Array):
         return value.value
     if isinstance(value, dict):
-        return {key: _as_plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_as_plain(item) for item in value)
-    if value is None or isinstance(value, (str, bytes, bool, int, float, set, frozenset)):
-        return value
-    raise pickle.UnpicklingError(f"it holds a {type(value).__name__}")
+        return {_as_plain(key, seen): _as_plain(item, seen) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return type(value)(_as_plain(item, seen) for item in value)
+    raise pickle.UnpicklingError(f"it holds a {type(value).__name__.lstrip('_')}")
