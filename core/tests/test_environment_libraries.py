@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from importlib.metadata import distributions
 from pathlib import Path
@@ -65,6 +66,8 @@ def test_a_library_beside_the_plugin_is_installed_and_a_change_of_it_is_another_
     assert first.packages["shared-parts"] == "1.0"
     assert first.libraries == ("shared-parts",)
     assert (site_packages(shelf.envs.path_of(first)) / "shared_parts" / "__init__.py").read_text() == SHARED
+    shown = shelf.command("env", "show", "tiny").stdout
+    assert re.search("^libraries +shared-parts, from folders beside that of the plugin$", shown, re.MULTILINE)
     before = find_plugins(shelf.envs)[0]["tiny"]
     assert build_folder(shelf) == first
     library(shelf, source, "shared-parts", "SHARED = 2\n")
@@ -81,7 +84,10 @@ def test_a_library_that_was_changed_in_the_environment_makes_it_broken(shelf: Sh
     content = file.read_text()
     file.unlink()  # a link to uv's cache
     file.write_text(content.replace("1", "2"))
-    assert fitness(shelf.envs, built) == ("broken", "the files of 'pertharness_tiny' in it were changed")
+    assert fitness(shelf.envs, built) == (
+        "broken",
+        "the files of 'pertharness_tiny' or of shared-parts in it were changed",
+    )
 
 
 def test_a_plugin_of_an_index_gets_the_library_by_its_lock(

@@ -130,6 +130,8 @@ def show(name: str) -> None:
         "lock": current.lock + (", requested with --cpu" if current.cpu_only else ""),
         "built": f"{current.built}, in {current.seconds:g} s",
     }  # fmt: skip
+    if current.libraries:
+        facts["libraries"] = f"{', '.join(current.libraries)}, from folders beside that of the plugin"
     rows = [*facts.items(), *(("note", note) for note in current.notes)]
     for line in columns([*rows, *((f"  {package}", version) for package, version in current.packages.items())]):
         echo(line)

@@ -248,7 +248,8 @@ def fitness(folder: Folder, environment: Environment, *, every_file: bool = True
     except PertharnessError:
         source = ""
     if source != environment.source:
-        return "broken", f"the files of {environment.module!r} in it were changed"
+        whose = " or of ".join([repr(environment.module), *environment.libraries])
+        return "broken", f"the files of {whose} in it were changed"
     if every_file and (damaged := damaged_packages(site_packages(path), environment.misstated)):
         return "broken", describe_damage(damaged)
     if environment.worker != worker_hash():
