@@ -95,6 +95,11 @@ def test_a_vocabulary_of_ensembl_ids_is_met_by_id_symbol_and_alias(table):
     assert by_symbol.names == ("ENSG00000141510", "ENSG00000107201", None)
 
 
+def test_symbols_with_ids_of_nameless_genes_among_them_are_met_by_alias(table):
+    match = match_genes(["RIGI", "ENSG00000999999.2"], ["DDX58", "ENSG00000999999"], table=table)
+    assert match.names == ("DDX58", "ENSG00000999999")
+
+
 @pytest.mark.parametrize(
     ("genes", "vocabulary", "message"),
     [

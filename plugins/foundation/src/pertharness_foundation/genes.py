@@ -181,7 +181,7 @@ def match_genes(
 
 @dataclass(frozen=True)
 class _Vocabulary:
-    """The names of a model, by what else they may be called; of Ensembl ids or of symbols."""
+    """The names of a model by what else they may be called: symbols, Ensembl ids, or ids of genes without a symbol."""
 
     names: Collection[str]
     by_id: Mapping[str, str]
@@ -209,14 +209,14 @@ class _Vocabulary:
         approved = self.table.symbol_of.get(stem or "") or self.table.approved.get(gene)
         if approved is None:
             return None
-        return self.by_id.get(self.id_of.get(approved, "")) if self.by_id else self.by_approved.get(approved)
+        return self.by_id.get(self.id_of.get(approved, "")) or self.by_approved.get(approved)
 
 
 def _no_match(genes: Sequence[str], names: Collection[str], *, has_ids: bool) -> str:
     """Return the message for data of which the model knows no gene."""
     shown, known = repr(genes[0]) if genes else "none", repr(min(names)) if names else "none"
     text = f"none of the {len(genes)} genes (first: {shown}) is among the {len(names)} of the model (such as {known})"
-    model_has_ids = bool(names) and all(ensembl_id(name) for name in list(names)[:20])
+    model_has_ids = sum(ensembl_id(name) is not None for name in names) > len(names) / 2
     if genes and ensembl_id(genes[0]) and not model_has_ids:
         return f"{text}: the data have Ensembl ids, and the model knows symbols; load them with --gene-column, or "\
                "name a table of the HGNC"  # fmt: skip
