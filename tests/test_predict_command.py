@@ -242,3 +242,37 @@ def test_python_predicts_as_the_command_does(folder: Path) -> None:
         ph.predict("mean", folder / "screen.h5ad", ["ctrl"], **asked)
     with pytest.raises(ph.PertharnessError, match="there is no query"):
         ph.predict("mean", folder / "screen.h5ad", **asked)
+
+
+def test_models_of_a_run_are_kept_and_predict_later(folder: Path) -> None:
+    asked = (
+        "run", "--data", "screen.h5ad", "--task", "single", "--models", "linear[k=2],mean", "--scorers", "l2",
+        "--seeds", "1", "--store", "kept", "--out", "with",
+    )  # fmt: skip
+    pertharness(*asked, cwd=folder)
+    before = [(folder / "with" / name).read_bytes() for name in ("scores.csv.gz", "leaderboard.csv")]
+    assert not list((folder / "kept" / "predictions").glob("*/model.zip"))
+    assert "to do" in pertharness(*asked, "--keep-models", "--dry-run", cwd=folder).stdout
+    done = pertharness(*asked, "--keep-models", cwd=folder)
+    assert "; 2 of them done now" in done.stdout
+    assert [(folder / "with" / name).read_bytes() for name in ("scores.csv.gz", "leaderboard.csv")] == before
+    assert "; 0 of them done now" in pertharness(*asked, cwd=folder).stdout
+    size = pertharness("store", "size", "--store", "kept", cwd=folder).stdout
+    assert "fitted models among the predictions: 2, " in size
+    assert "all is as it was recorded" in pertharness("verify", "kept", cwd=folder).stdout
+    assert "keep_models = true" not in (folder / "with" / "recipe.toml").read_text(encoding="utf-8")
+
+    attempts = json.loads((folder / "with" / "manifest.json").read_text(encoding="utf-8"))["attempts"]
+    key = next(attempt["prediction"] for attempt in attempts if attempt["model"] == "linear")
+    later = pertharness(
+        "predict", "--model-record", key[:16], "--queries", NEW, "--store", "kept", "--out", "later.h5ad",
+        cwd=folder,
+    )  # fmt: skip
+    assert "split unseen" in later.stdout
+    assert facts(folder / "later.h5ad")["model_record"] == key
+    run = ph.run(
+        data=folder / "screen.h5ad", tasks="double", models="additive", scorers="l2", seeds=1, keep_models=True,
+        store=folder / "kept", out=folder / "by_python", progress=False,
+    )  # fmt: skip
+    assert not run.failed
+    assert len(list((folder / "kept" / "predictions").glob("*/model.zip"))) == 3

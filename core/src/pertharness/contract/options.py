@@ -51,6 +51,8 @@ class ModelOptions(_Options):
 
     score_on: tuple[str, ...]
     """Parts of the split whose perturbations are the queries."""
+    keep_model: bool = False
+    """Whether the record keeps the fitted model, if its plugin can save it. It changes no prediction, and no key."""
 
 
 class QueryOptions(_Options):
@@ -139,6 +141,13 @@ def kind_of_prediction(job: Job) -> PredictionKind:
     if "halves" in job.inputs:
         return "duplicate"
     return "external" if "file" in job.inputs else "model"
+
+
+def keeps_model(job: Job) -> bool:
+    """Return whether the record of a job is to keep the model that it fits, if its plugin can save models."""
+    if job.stage != "predictions" or "model" in job.inputs:
+        return False
+    return kind_of_prediction(job) == "queries" or bool(job.options.get("keep_model"))
 
 
 ScoreKind = Literal["all", "half", "common-genes"]

@@ -18,7 +18,7 @@ CALLED = {
     "embed": "once per split, for each slot of a model that a recipe fills with it",
     "fit": "once per task, split seed and training seed (once for all training seeds if the card says `deterministic`)",
     "predict": "after `fit` or `load_model`, in the same process",
-    "save_model": "after `fit`, in a job of `pertharness predict`, if the plugin has it",
+    "save_model": "after `fit`, in a job of `pertharness predict` or `run --keep-models`, if the plugin has it",
     "load_model": "instead of `fit`, by `pertharness predict --model-record`",
     "score": "once per prediction, in its own job",
 }

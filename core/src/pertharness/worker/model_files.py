@@ -41,10 +41,14 @@ def check_saved(folder: Path, refuse: Refuse) -> None:
         raise refuse("left no file in 'folder'; write all that load_model needs there")
 
 
-def pack_model(folder: Path, archive: Path) -> None:
-    """Write all files of a folder to an archive: uncompressed, in the order of their names, without their times."""
+def pack_model(folder: Path, archive: Path, *, key: str = "") -> None:
+    """Write all files of a folder to an archive: uncompressed, in the order of their names, without their times.
+
+    The `key` of the job that fitted the model is the comment of the archive, so that a copy shows where it is from.
+    """
     files = sorted((path for path, mode in _entries(folder) if stat.S_ISREG(mode)), key=lambda path: path.parts)
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
+        packed.comment = key.encode()
         for path in files:
             member = zipfile.ZipInfo(path.relative_to(folder).as_posix(), _EPOCH)
             member.external_attr = (stat.S_IFREG | 0o644) << 16

@@ -35,7 +35,7 @@ def run(
     split: str | Path | Split | None = None, demo: bool = False, seeds: str | int | Sequence[int] | None = None,
     models: str | Sequence[str] | None = None, scorers: str | Sequence[str] | None = None, calibrate: bool = False,
     name: str | None = None, store: str | Path | None = None, out: str | Path | None = None, build: bool = False,
-    retry: str | Sequence[str] = (), jobs: int | None = None, threads: int | None = None,
+    keep_models: bool = False, retry: str | Sequence[str] = (), jobs: int | None = None, threads: int | None = None,
     timeout_s: float | None = None, memory_mb: float | None = None, device: str | None = None,
     isolation: str | None = None, progress: bool = True, **params: Any,
 ) -> Run:  # fmt: skip
@@ -72,6 +72,8 @@ def run(
         Folder of the run; by default ``runs/NAME``.
     build
         Build the environments that are missing, broken or outdated.
+    keep_models
+        Keep each fitted model in its record, if its plugin can save it; `predict` with ``model_record`` uses it again.
     retry
         States of records to make again: ``failed``, ``invalid``, ``timeout``, ``crashed``, ``skipped``.
     jobs
@@ -115,7 +117,7 @@ def run(
         split=None if split is None else split_file(split, inputs), params=params,
         own_params=own_params(named), demo=demo, name=name,
         seeds=several(seeds), models=as_texts("models", models),
-        scorers=as_texts("scorers", scorers), calibrate=calibrate,
+        scorers=as_texts("scorers", scorers), calibrate=calibrate, keep_models=keep_models,
         resources=chosen_resources(
             jobs=jobs, threads=threads, timeout_s=timeout_s, memory_mb=memory_mb, device=device, isolation=isolation
         ),

@@ -69,6 +69,9 @@ if TYPE_CHECKING:
     "Running",
     click.option("--dry-run", is_flag=True, help="Show the plan and what the store already has, and stop."),
     click.option("--build", is_flag=True, help="Build the environments that are missing, broken or outdated."),
+    click.option(
+        "--keep-models", is_flag=True, help="Keep each fitted model in its record, for predict --model-record."
+    ),
 )
 @running_options
 @store_option
@@ -108,7 +111,7 @@ def choices_of(options: dict[str, Any], **more: Any) -> Choices:
     """Return the choices that the options of a command make, beside a recipe or in its place."""
     from pertharness.host.run.recipes import Choices
 
-    names = ("demo", "name", "seeds", "models", "scorers", "calibrate")
+    names = ("demo", "name", "seeds", "models", "scorers", "calibrate", "keep_models")
     chosen = {name: options[name] for name in names if options.get(name) is not None}
     return Choices(params=data_params(options), resources=running_resources(options), **chosen, **more)
 
@@ -181,16 +184,19 @@ def _print_nodes(
 ) -> None:
     """Print the jobs that have no state yet, adding their states, and how those in the store ended."""
     from pertharness.host.execution.nodes import Outcome
+    from pertharness.host.execution.runner import lacks_model
 
     for key, node in plan.nodes.items():
         if key in states:
             continue
         status = store.status(node.stage, key)
-        if status is not None and status.state not in retry:
+        foreseen = foresee(node, [states[need] for need in node.needs])
+        is_redone = lacks_model(node, status, store.record(node.stage, key)) and foreseen == "to do"
+        if status is not None and status.state not in retry and not is_redone:
             outcomes[key] = Outcome(status.state, status.message, status)
             states[key] = status.state
         else:
-            states[key] = foresee(node, [states[need] for need in node.needs])
+            states[key] = foreseen
         echo(f"{key[:12]}  {states[key]:8}  {node.title}")
 
 

@@ -31,15 +31,17 @@ def store() -> None:
 @store.command(short_help="Show the size of the store.")
 @store_option
 def size(store: Path | None) -> None:
-    """Show number and size of the records of each stage, of unfinished work and of caches."""
+    """Show number and size of the records of each stage, of unfinished work and of caches; and of kept models."""
     from pertharness.host.store.records import Store
-    from pertharness.host.store.space import Space, take_stock
+    from pertharness.host.store.space import Space, kept_models, take_stock
 
     opened = Store.existing(store)
     rows = take_stock(opened)
     rows.append(Space("together", sum(row.number for row in rows), sum(row.n_bytes for row in rows)))
     echo(f"store {opened.root}")
     _print_rows(rows)
+    if (models := kept_models(opened)).number:
+        echo(f"fitted models among the predictions: {models.number}, {_size(models.n_bytes)}")
 
 
 def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float | None:

@@ -11,6 +11,8 @@ from typing import Protocol
 
 from pertharness.contract.errors import PertharnessError, Skip, StoreError
 from pertharness.contract.jobs import State, Status
+from pertharness.contract.options import keeps_model
+from pertharness.contract.stages import MODEL
 from pertharness.files.trees import remove_tree
 from pertharness.files.whole import write_text
 from pertharness.host.execution.batch import Batch, InputFile, Launch
@@ -20,7 +22,7 @@ from pertharness.host.execution.layout import STRENGTH, lay_out
 from pertharness.host.execution.nodes import Node, Outcome
 from pertharness.host.execution.ready import Ready
 from pertharness.host.store.leases import Lease
-from pertharness.host.store.records import STATUS, Store, read_status
+from pertharness.host.store.records import STATUS, Store, read_job, read_status
 
 TICK_S = 0.2
 """Seconds between two looks at other runs on the same store, and between two updates of the display."""
@@ -138,10 +140,12 @@ class Runner:
             if before.state != "done":  # the state and message of the cause are passed on to all dependent nodes
                 return Outcome(before.state, before.message)
         status = self.store.status(node.stage, node.key)
-        if status is not None and not self._is_to_be_redone(node, status):
-            return Outcome(status.state, status.message, status, fresh=False)
+        of_use = status is not None and not self._is_to_be_redone(node, status)
+        known = Outcome(status.state, status.message, status, fresh=False) if status is not None and of_use else None
+        if known is not None and not lacks_model(node, known.status, self.store.record(node.stage, node.key)):
+            return known
         reason = node.preflight() if node.preflight else None
-        return Outcome("skipped", reason) if reason else None
+        return known or Outcome("skipped", reason) if reason else None
 
     def _is_to_be_redone(self, node: Node, status: Status) -> bool:
         """Return whether a record cannot be used: its state is retried, or it was made under less isolation."""
@@ -239,10 +243,10 @@ class Runner:
 
     def _finished_before(self, node: Node, work: Path) -> Outcome | None:
         """Return the outcome of a job that another run finished meanwhile, or finished without moving it into place."""
-        status = self.store.status(node.stage, node.key)
-        if status is None or self._is_to_be_redone(node, status):
+        status, record = self.store.status(node.stage, node.key), self.store.record(node.stage, node.key)
+        if status is None or self._is_to_be_redone(node, status) or lacks_model(node, status, record):
             status = read_status(work, node.key)
-            if status is None or self._is_to_be_redone(node, status):
+            if status is None or self._is_to_be_redone(node, status) or lacks_model(node, status, work):
                 return None
             self.store.commit(node.stage, node.key)
         return Outcome(status.state, status.message, status, fresh=False)
@@ -299,3 +303,13 @@ class Runner:
         self.store.commit(node.stage, node.key)
         self._leases.pop(node.key).release()
         self._conclude(node, Outcome(status.state, status.message, status, fresh=True))
+
+
+def lacks_model(node: Node, status: Status | None, folder: Path) -> bool:
+    """Return whether a job is to keep its model, and the record in a folder has none because nobody asked for it."""
+    if status is None or status.state != "done" or MODEL in status.artefacts or not keeps_model(node.job):
+        return False
+    try:
+        return not keeps_model(read_job(folder))  # of a plugin that cannot save models, asking again changes nothing
+    except StoreError:
+        return True

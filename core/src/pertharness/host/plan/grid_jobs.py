@@ -10,14 +10,19 @@ from dataclasses import replace
 
 from pertharness.contract.cards import ModelOffer
 from pertharness.contract.errors import RecipeError
-from pertharness.contract.options import ModelOptions
 from pertharness.host.plan.calibration import half_scores
 from pertharness.host.plan.data_jobs import plan_split
 from pertharness.host.plan.embedding_jobs import by_chance, shown_slots, why_not
 from pertharness.host.plan.metric_choice import selecting_metric
 from pertharness.host.plan.plan import Attempt, Candidate, Selection
 from pertharness.host.plan.planner import Planner, Scorers, add_attempt, params_text
-from pertharness.host.plan.prediction_jobs import find_model, plan_model, plan_prediction, shown_model
+from pertharness.host.plan.prediction_jobs import (
+    find_model,
+    model_options,
+    plan_model,
+    plan_prediction,
+    shown_model,
+)
 from pertharness.host.plan.score_jobs import plan_scores
 from pertharness.host.plugins.registry import Offered, Registry
 from pertharness.host.recipe import ModelSpec
@@ -76,7 +81,7 @@ def _plan_candidate(
     """Add the jobs that fit a candidate and score it on val; its parameters are left to the caller."""
     if reason := why_not(planner, task, model):
         return Candidate("", reason=reason)
-    options = ModelOptions(score_on=tuple(dict.fromkeys((*task.score_on, "val"))))
+    options = model_options(planner, tuple(dict.fromkeys((*task.score_on, "val"))))
     prediction = plan_prediction(planner, task, seed, training_seed, model, offered, split, options, selects=True)
     label = f"{shown_model(planner.registry, model).text()} on val"
     [val_scores] = plan_scores(planner, _val_of(planner, task), seed, split, prediction, label, selecting).values()

@@ -41,7 +41,7 @@ def plan_model(planner: Planner, task: Task, seed: int, spec: ModelSpec, scorers
         if offered is None or reason:
             add_attempt(planner, task, seed, training_seed, plugin, shown, split, reason=reason, state=state)
             continue
-        options = ModelOptions(score_on=task.score_on)
+        options = model_options(planner, task.score_on)
         prediction = plan_prediction(planner, task, seed, training_seed, spec, offered, split, options)
         add_attempt(
             planner, task, seed, training_seed, plugin, shown, split, prediction=prediction,
@@ -49,6 +49,12 @@ def plan_model(planner: Planner, task: Task, seed: int, spec: ModelSpec, scorers
             uses_validation=offered.offer.uses_validation, constant=offered.offer.constant,
             copies_training=offered.offer.copies_training,
         )  # fmt: skip
+
+
+def model_options(planner: Planner, score_on: tuple[str, ...]) -> ModelOptions:
+    """Return what a job is asked that fits a model: what it predicts, and whether its record keeps the model."""
+    kept = {"keep_model": True} if planner.recipe.keep_models else {}
+    return ModelOptions(score_on=score_on, **kept)
 
 
 def _why_absent(registry: Registry, spec: ModelSpec, shown: ModelSpec) -> tuple[str, State]:

@@ -267,6 +267,7 @@ class Recipe(_Part):
     predictions: Annotated[tuple[PredictionChoice, ...], _MANY] = ()
     environments: dict[Name, EnvironmentChoice] = {}
     comparison: ComparisonChoice = ComparisonChoice()
+    keep_models: bool = False
     resources: Resources = Resources()
 
     @model_validator(mode="before")

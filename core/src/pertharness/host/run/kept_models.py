@@ -80,7 +80,8 @@ def read_kept(store: Store, prefix: str, registry: Registry) -> KeptModel:
     job, status = _read_whole(store, key, where)
     if MODEL not in status.artefacts:
         raise RecipeError(
-            f"{where} keeps no model: only `pertharness predict` keeps one, of plugins that can save models; {AGAIN}"
+            f"{where} keeps no model: `pertharness predict` and `pertharness run --keep-models` keep one, of plugins "
+            f"that can save models; {AGAIN}"
         )
     offered = _same_plugin(job, registry, where)
     split, dataset, train = _find_data(store, job, status, where)

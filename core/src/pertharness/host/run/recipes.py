@@ -36,6 +36,8 @@ class Choices:
         The demo data take the place of the recipe's.
     seeds, models, scorers
         As texts such as ``1-5`` and ``mean,linear[k=4]``, or as lists.
+    keep_models
+        The records keep the fitted models.
     resources
         Of the recipe's ``resources``, those that are chosen.
     """
@@ -51,6 +53,7 @@ class Choices:
     models: str | Sequence[str] | None = None
     scorers: str | Sequence[str] | None = None
     calibrate: bool = False
+    keep_models: bool = False
     resources: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -130,6 +133,8 @@ def _with_choices(recipe: Recipe, choices: Choices) -> Recipe:
     data = recipe.model_dump(exclude_none=True)
     if choices.calibrate:
         data["comparison"]["calibrate"] = True
+    if choices.keep_models:
+        data["keep_models"] = True
     if "models" in chosen:  # models that are not chosen this time cannot narrow the comparison of the others
         absent = {spec.text() for spec in recipe.models or ()} - {spec.text() for spec in chosen["models"]}
         for task in data["tasks"]:

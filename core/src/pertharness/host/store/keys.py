@@ -9,6 +9,9 @@ from pertharness.contract.jobs import Job, KeyParts
 from pertharness.contract.stages import ON_DEVICE, STAGE_VERSIONS, Stage
 from pertharness.files.whole import canonical_json, sha256_text
 
+_NOT_IN_KEYS = ("lacking", "keep_model")
+"""Options that enter in another way, or not at all."""
+
 
 def key_parts(stage: Stage, plugin: Mapping[str, str], inputs: Mapping[str, str]) -> KeyParts:
     """Return the parts of a job's key that its other fields do not have.
@@ -29,7 +32,8 @@ def key_of(job: Job) -> str:
     """Return the key of a job: the sha256 of its ``key_parts`` and of its other inputs, ignoring its field `key`.
 
     Files enter by their entry in ``key_parts.inputs`` instead of their path, so a store may be moved. The key of a job
-    that scores a prediction again without some genes is made of the key of the usual job and these genes.
+    that scores a prediction again without some genes is made of the key of the usual job and these genes. Whether a
+    fitted model is kept does not enter: the prediction is the same.
 
     Raises
     ------
@@ -38,7 +42,7 @@ def key_of(job: Job) -> str:
     """
     if job.key_parts is None:
         raise ValueError("the job has no key_parts")
-    options = {name: value for name, value in job.options.items() if name != "lacking"}
+    options = {name: value for name, value in job.options.items() if name not in _NOT_IN_KEYS}
     parts: dict[str, Any] = {
         **job.key_parts.model_dump(), "stage": job.stage, "protocol": job.protocol, "name": job.name,
         "params": job.params, "seed": job.seed, "options": options,

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pertharness.contract.stages import MODEL
 from pertharness.files.trees import walk
 from pertharness.host.store.hashes import FILE_NAME
 from pertharness.host.store.marker import MARKER
@@ -86,3 +87,10 @@ def take_stock(store: Store) -> list[Space]:
     others = [path for path in entries(store.root) if path.name not in known_names]
     rows.append(Space("other", len(others), sum(map(measure.size, others))))
     return [row for row in rows if row.number or row.name in STAGES]
+
+
+def kept_models(store: Store) -> Space:
+    """Return the space of the fitted models that predictions keep: a part of that of the predictions."""
+    measure = Measure()
+    paths = [path / MODEL for path in entries(store.root / "predictions") if (path / MODEL).exists()]
+    return Space("models", len(paths), sum(map(measure.size, paths)))

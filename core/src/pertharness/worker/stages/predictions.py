@@ -12,12 +12,14 @@ from pertharness.contract.options import (
     ExternalOptions,
     ModelOptions,
     PredictionKind,
+    keeps_model,
     kind_of_prediction,
     options_of,
 )
 from pertharness.contract.stages import MODEL, PREDICTION
 from pertharness.worker.hooks import guarded_hooks
 from pertharness.worker.split_file import read_split
+from pertharness.worker.stages.kept_model import keep_model
 from pertharness.worker.stages.model_hooks import Trained, fit_model, predict_with
 from pertharness.worker.stages.queries import answer_queries
 from pertharness.worker.stages.result import Result
@@ -49,15 +51,16 @@ def write_prediction(job: Job, folder: Path, phases: list[Phase]) -> Result:
         notes.append(f"{len(missing)} of {len(genes)} genes are not predicted (first: {first!r}: {reason})")
     answers = zip(prediction.obs["perturbation"].astype(str), as_matrix(prediction), strict=True)
     canonical.write(make_prediction(dict(answers), genes), folder / PREDICTION)
-    model_files = [MODEL] if kind == "queries" and "model" not in job.inputs and (folder / MODEL).exists() else []
-    return Result([PREDICTION, *model_files], notes=notes, unanswered=unanswered)
+    kept = [MODEL] if keeps_model(job) and (folder / MODEL).exists() else []
+    return Result([PREDICTION, *kept], notes=notes, unanswered=unanswered)
 
 
 def _fit_and_predict(job: Job, folder: Path, phases: list[Phase], data: Trained) -> tuple[AnnData, list[str]]:
-    """Return the prediction of a plugin's model."""
-    hooks = guarded_hooks(job, phases)
+    """Return the prediction of a plugin's model, with notes; the job may keep the model in `folder`."""
+    hooks, options = guarded_hooks(job, phases), options_of(job, ModelOptions)
     model = fit_model(job, folder, hooks, data)
-    return predict_with(model, job, folder, hooks, data, _queries(job, options_of(job, ModelOptions).score_on)), []
+    notes = keep_model(model, job, folder, hooks) if options.keep_model else []
+    return predict_with(model, job, folder, hooks, data, _queries(job, options.score_on)), notes
 
 
 def _read_external(job: Job, folder: Path, phases: list[Phase], data: Trained) -> tuple[AnnData, list[str]]:
