@@ -38,7 +38,8 @@ device
 seed
     training seed; draw random numbers only from a generator made from it
 workdir
-    the only folder to write to; it is the working directory, and is removed after the job
+    the only folder to write to; it is the working directory, and is removed after the job. If an earlier attempt of the
+    same job was killed or ran out of time, the folder holds what that attempt left there
 task
     names of dataset and task, kind and seed of the split, scale, modality, context (`pertharness.Task`)
 embeddings

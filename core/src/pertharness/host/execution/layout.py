@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
 from pertharness.contract.errors import StoreError
-from pertharness.contract.jobs import SCRATCH
+from pertharness.contract.jobs import SCRATCH, Stage, State, Status
 from pertharness.files.trees import remove_tree, unlock_folder
 from pertharness.files.whole import write_text
 from pertharness.host.execution.batch import Mechanism
@@ -18,6 +19,9 @@ TRIED_WITH = "mechanism.txt"
 """Names what isolated the last attempt of a job, next to the files of that attempt."""
 STRENGTH = {"none": 0, "landlock": 1, "bwrap": 2}
 """Rank of mechanisms, to find attempts that were isolated by less than requested."""
+RESUMED: tuple[Stage, ...] = ("embeddings", "predictions")
+"""Stages whose hooks get the scratch folder as ``workdir``."""
+ENDED_FROM_OUTSIDE: tuple[State, ...] = ("crashed", "timeout")
 
 
 def lay_out(node: Node, work: Path, mechanism: Mechanism) -> None:
@@ -36,6 +40,32 @@ def lay_out(node: Node, work: Path, mechanism: Mechanism) -> None:
     write_text(work / JOB, node.job.model_dump_json(indent=1), synced=False)
     if node.prepare:
         node.prepare(work)
+
+
+def set_aside(node: Node, status: Status, work: Path) -> Path | None:
+    """Move the scratch folder of a job out of its folder, and return where it is; None if no other try may use it.
+
+    Of models and embeddings alone, which may take hours, and only where the job was ended from outside: by a time
+    limit, for its memory, or by somebody. What raised an error would go on to raise it.
+    """
+    scratch, aside = work / SCRATCH, work.with_name(f"{work.name}.{SCRATCH}")
+    if node.stage not in RESUMED or status.state not in ENDED_FROM_OUTSIDE:
+        return None
+    try:
+        if not unlock_folder(str(scratch)) or not any(scratch.iterdir()):
+            return None
+        remove_tree(aside)
+        return scratch.rename(aside)
+    except OSError:  # the record is what counts: the next try starts from the beginning
+        return None
+
+
+def leave_for_next_try(aside: Path, status: Status, work: Path) -> None:
+    """Put a scratch folder where the next try of its job looks for it, with what isolated this one."""
+    with contextlib.suppress(OSError):
+        work.mkdir()
+        aside.rename(work / SCRATCH)
+        write_text(work / TRIED_WITH, status.isolation.mechanism if status.isolation else "none", synced=False)
 
 
 def _tried_with(work: Path) -> str:

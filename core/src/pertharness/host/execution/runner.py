@@ -18,7 +18,7 @@ from pertharness.files.whole import write_text
 from pertharness.host.execution.batch import Batch, InputFile, Launch
 from pertharness.host.execution.executor import Event, Executor, Running, Usage
 from pertharness.host.execution.kinds import is_forked, kind_of
-from pertharness.host.execution.layout import STRENGTH, lay_out
+from pertharness.host.execution.layout import STRENGTH, lay_out, leave_for_next_try, set_aside
 from pertharness.host.execution.nodes import Node, Outcome
 from pertharness.host.execution.ready import Ready
 from pertharness.host.store.leases import Lease
@@ -300,7 +300,11 @@ class Runner:
             )
 
     def _commit(self, node: Node, status: Status) -> None:
+        work = self.store.work(node.key)
+        aside = set_aside(node, status, work)
         self.store.commit(node.stage, node.key)
+        if aside is not None:
+            leave_for_next_try(aside, status, work)
         self._leases.pop(node.key).release()
         self._conclude(node, Outcome(status.state, status.message, status, fresh=True))
 
