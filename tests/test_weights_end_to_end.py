@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import sysconfig
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +33,15 @@ split = { kind = "double" }
 """
 PLUGIN = """
 import os
+from pathlib import Path
 import numpy as np, pandas as pd
 from pertharness import Card, EmbeddingOffer, ModelOffer, Needs, RemoteFile, hookimpl, make_prediction
 
 def file(name, **more):
     return RemoteFile(url="URL/" + name, filename=name, **{"size_mb": 0.01, "licence": "MIT", **more})
+
+def checkpoint(replaced):
+    return dict(params={"checkpoint": ""}, file_params=("checkpoint",), replaces_weights={"checkpoint": (replaced,)})
 
 def offer(name, *weights, **more):
     usual = dict(summary="a model", tasks=("double",), input="pseudobulk", information="training", cheap=True)
@@ -46,19 +52,23 @@ HEAVY, EXTRA = file("heavy.txt", licence="CC-BY-NC-4.0"), file("extra.txt", opti
 @hookimpl
 def describe():
     models = (
-        offer("heavy", HEAVY, EXTRA), offer("light", EXTRA), offer("learner", slots={"G": "gene"}),
+        offer("heavy", HEAVY, EXTRA, **checkpoint("heavy.txt")), offer("light", EXTRA),
+        offer("learner", slots={"G": "gene"}),
         offer("termed", side_files=("gene2go.csv",)), offer("gpu", needs=Needs(cuda="12.1", gpu_memory_gb=60)),
     )
-    vectors = EmbeddingOffer(name="vectors", summary="vectors", kinds=("gene",), weights=(file("vectors.txt"),))
+    vectors = EmbeddingOffer(name="vectors", summary="vectors", kinds=("gene",), weights=(file("vectors.txt"),),
+                             **checkpoint("vectors.txt"))
     return Card(models=models, embeddings=(vectors,))
 
 @hookimpl
-def embed(labels, files):
-    [value] = [float(path.read_text()) for path in files.values()]
+def embed(labels, files, params):
+    [value] = [float(Path(path).read_text()) for path in [*files.values(), params["checkpoint"]] if path]
     return pd.DataFrame(value, index=labels, columns=["d0"])
 
 @hookimpl
-def fit(name, train, files, embeddings):
+def fit(name, train, files, embeddings, params):
+    if params.get("checkpoint"):
+        files = {**files, "checkpoint": Path(params["checkpoint"])}
     print(name, sorted(files), "on GPU", os.environ.get("CUDA_VISIBLE_DEVICES", "none"))
     if name == "termed":
         table = pd.read_csv(files["gene2go.csv"])
@@ -175,6 +185,50 @@ def test_a_model_gets_the_side_file_that_the_dataset_brings(place: Place) -> Non
     terms = pd.read_csv(made / "gene2go.csv")["term"]
     assert terms.str.fullmatch(r"GO:(DEMO|NOISE)\d\d").all()
     assert "gene2go.csv" not in place.call("weights", "list")  # it is made, not fetched
+
+
+def test_a_checkpoint_takes_the_place_of_weights_that_are_not_there_and_the_model_is_called_so(place: Place) -> None:
+    tiny = place.folder / "tiny.txt"
+    tiny.write_text("0.5", encoding="utf-8")
+    models = f'"mean", "heavy[checkpoint={tiny}]", "learner[G=embed:vectors[checkpoint={tiny}]]"'
+    text = RECIPE.replace('"mean", "heavy", "light", "learner[G=embed:vectors]", "gpu"', models.replace("embed:", ""))
+    (place.folder / "tested.toml").write_text(text, encoding="utf-8")
+    prefetched = place.call("prefetch", "tested.toml")
+    assert "heavy.txt" not in prefetched
+    assert "vectors.txt" not in prefetched
+    printed = place.call("run", "tested.toml", "--out", "tested")
+    assert not (place.weights / "heavy.txt").exists()
+    names = {"mean", "heavy (test weights)", "learner (test weights)"}
+    folder = place.folder / "tested"
+    for table in ("leaderboard.csv", "scores.csv.gz", "costs.csv"):
+        assert set(pd.read_csv(folder / table, keep_default_na=False)["model"]) == names
+    pages = [printed, *((folder / name).read_text("utf-8") for name in ("leaderboard.md", "report/index.html"))]
+    for page in pages:
+        assert "heavy (test weights)" in " ".join(page.split())
+    board = pd.read_csv(folder / "leaderboard.csv", keep_default_na=False).query(USUAL).set_index("model")
+    assert board["state"].to_dict() == dict.fromkeys(names, "done")
+    params = board["params"].to_dict()
+    assert params["heavy (test weights)"] == "checkpoint=tiny.txt"
+    assert params["learner (test weights)"] == "G=vectors[checkpoint=tiny.txt]"
+    assert str(place.folder) not in " ".join(board["params"])
+    tested = board.drop(index="mean")
+    assert set(tested["rank"]) == set(tested["verdict"]) == set(tested["filled_rank"]) == {""}
+    assert all("its weights are not the published ones" in note for note in tested["note"])
+    marked = {
+        row["model"]: row.get("test_weights") for row in json.loads((folder / "leaderboard.json").read_text())["rows"]
+    }
+    assert marked == {"mean": None, "heavy (test weights)": True, "learner (test weights)": True}
+    key = board["record"]["heavy (test weights)"]
+    status = json.loads((place.folder / "store" / "predictions" / key / "status.json").read_text())
+    assert status["inputs"]["file checkpoint"] == sha256(b"0.5").hexdigest()
+    tiny.write_text("0.25", encoding="utf-8")
+    place.call("run", "tested.toml", "--out", "tested")
+    other = pd.read_csv(folder / "leaderboard.csv", keep_default_na=False).query(USUAL).set_index("model")
+    assert other["record"]["heavy (test weights)"] != key
+
+    refused = text.replace('kind = "double" }', f'kind = "double" }}\nreference = "heavy[checkpoint={tiny}]"')
+    (place.folder / "refused.toml").write_text(refused, encoding="utf-8")
+    assert "whose weights are not the published ones" in place.call("run", "refused.toml", status=2)
 
 
 def test_check_skips_an_offer_without_its_weights(place: Place) -> None:

@@ -294,6 +294,26 @@ def test_a_model_outside_the_list_changes_no_value_of_the_others(scored):
     )
 
 
+def test_a_model_with_test_weights_is_compared_with_none_and_changes_nothing_for_the_others():
+    names = [f"A+{letter}" for letter in "BCDEFGHIJ"]
+    others = [
+        *rows("additive", {name: float(i + 1) for i, name in enumerate(names)}),
+        *rows("mean", {name: float(i + 3) for i, name in enumerate(names)}),
+        *rows("gears", {name: float(i) / 2 for i, name in enumerate(names)}),
+    ]
+    tested = rows("scgpt (test weights)", dict.fromkeys(names, 0.25), params="checkpoint=tiny.pt")
+    without, frame = build(others), build(others + tested)
+    mine = frame["model"] == "scgpt (test weights)"
+    pd.testing.assert_frame_equal(frame[~mine].reset_index(drop=True), without)
+    row = of(frame, "scgpt (test weights)")
+    assert (row["value"], row["n"], row["state"]) == (0.25, 9, "done")
+    blank = ["rank", "rank_low", "rank_high", "rank_stability", "difference", "p_holm", "filled_value", "filled_rank"]
+    assert row[blank].isna().all()
+    assert row["verdict"] == ""
+    assert row["note"] == "no rank, no verdict: its weights are not the published ones"
+    assert of(frame, "gears")["rank"] == 1
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(model_scores, min_size=3, max_size=3), st.sampled_from(["failed", "skipped", "timeout"]))
 def test_a_failed_model_changes_nothing_for_the_others(scored, state):

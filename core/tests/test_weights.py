@@ -16,7 +16,7 @@ from pertharness.contract.cards import Card, EmbeddingOffer, ModelOffer, RemoteF
 from pertharness.contract.errors import FetchError
 from pertharness.host.fetch.checksums import record
 from pertharness.host.fetch.licences import confirm, has_to_be_confirmed, restricts
-from pertharness.host.plugins.weights import Declared, LicenceError, bring, examine
+from pertharness.host.plugins.weights import Declared, LicenceError, bring, examine, replaced_weights
 from pertharness.host.store.hashes import FILE_NAME, identity_of, remembered_sha256
 from pydantic import ValidationError
 
@@ -205,3 +205,17 @@ def test_a_card_names_each_file_once() -> None:
     clash = same.model_copy(update={"weights": (other,)})
     with pytest.raises(ValidationError, match=r"two different files are called 'model\.pt'"):
         Card(models=(model,), embeddings=(clash,))
+
+
+def test_a_parameter_takes_the_place_of_declared_weights_alone() -> None:
+    usual: dict[str, Any] = {
+        "name": "deep", "summary": "", "tasks": ("single",), "input": "cells", "information": "training",
+        "weights": (declared().file,), "params": {"checkpoint": "", "k": 1}, "file_params": ("checkpoint",),
+    }  # fmt: skip
+    offer = ModelOffer(**usual, replaces_weights={"checkpoint": ("model.pt",)})
+    assert replaced_weights(offer, {"checkpoint": "/x.pt", "k": 1}) == {"model.pt"}
+    assert replaced_weights(offer, offer.params) == frozenset()
+    with pytest.raises(ValidationError, match="has 'k', which names no file; add it to params and to file_params"):
+        ModelOffer(**usual, replaces_weights={"k": ("model.pt",)})
+    with pytest.raises(ValidationError, match=r"has 'vocab.json', which is none of its weights: 'model\.pt'"):
+        ModelOffer(**usual, replaces_weights={"checkpoint": ("vocab.json",)})

@@ -131,6 +131,10 @@ class ComputedOffer(Offer):
     the same name."""
     file_params: tuple[str, ...] = ()
     """Parameters that are absolute paths of files, or empty. The content of the files enters the key."""
+    replaces_weights: dict[str, tuple[str, ...]] = {}
+    """Weights that a file of ``file_params`` replaces: parameter -> names in ``weights``, such as
+    ``{"checkpoint": ("best_model.pt",)}``. If a recipe sets the parameter, those weights are neither fetched nor passed
+    to the hook, and the model is called ``NAME (test weights)``, without rank and verdict."""
     deterministic: bool = False
     """Whether the training seed has no effect, so that the job is done once for all training seeds."""
     cheap: bool = False
@@ -138,6 +142,22 @@ class ComputedOffer(Offer):
     preload: tuple[str, ...] = ()
     """Slow modules of common libraries (`PRELOADED`) to import once, before the processes of many jobs start. Other
     modules are not imported there."""
+
+    @model_validator(mode="after")
+    def _replaces_its_own_weights(self) -> ComputedOffer:
+        declared = {file.wanted for file in self.weights}
+        for parameter, names in self.replaces_weights.items():
+            if parameter not in self.file_params or parameter not in self.params:
+                raise ValueError(
+                    f"{self.name!r}: replaces_weights has {parameter!r}, which names no file; add it to params and to "
+                    "file_params"
+                )
+            if unknown := [name for name in names if name not in declared]:
+                raise ValueError(
+                    f"{self.name!r}: replaces_weights[{parameter!r}] has {unknown[0]!r}, which is none of its weights: "
+                    f"{', '.join(map(repr, sorted(declared))) or 'it has none'}"
+                )
+        return self
 
 
 class EmbeddingOffer(ComputedOffer):

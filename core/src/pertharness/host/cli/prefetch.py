@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +14,8 @@ from pertharness.host.cli.streams import echo
 from pertharness.host.cli.weights import accept_option, bring_all
 
 if TYPE_CHECKING:
-    from pertharness.host.plugins.registry import Registry
+    from pertharness.contract.cards import EmbeddingOffer, ModelOffer
+    from pertharness.host.plugins.registry import Offered, Registry
     from pertharness.host.plugins.weights import Declared
     from pertharness.host.recipe import Recipe
 
@@ -71,17 +73,23 @@ def fetch_data(recipe: Recipe, registry: Registry, folder: Path) -> bool:
 def files_of(recipe: Recipe, registry: Registry) -> tuple[list[Declared], list[str]]:
     """Return the files that a recipe's models and the embeddings of their slots declare, and unknown names."""
     from pertharness.host.plugins.registry import look_up
-    from pertharness.host.plugins.weights import declared_by
+    from pertharness.host.plugins.weights import declared_by, replaced_weights
     from pertharness.host.recipe import parse_model
 
     out = {parse_model(name).full_name for name in recipe.left_out}
     specs = recipe.models or [parse_model(name) for name in registry.models if name not in out]
-    model_offers = {spec.full_name: look_up(registry.models, spec.full_name) for spec in specs}
-    slots = [made.full_name for spec in specs for made in spec.embeddings]
-    embedding_offers = {name: look_up(registry.embeddings, name) for name in slots}
-    offers = [offered for offered in (*model_offers.values(), *embedding_offers.values()) if offered is not None]
-    data = [look_up(registry.datasets, entry.offer) for entry in recipe.datasets.values()]
-    files = {(declared.plugin, declared.file.wanted): declared for offered in [*offers, *filter(None, data)]
-             for declared in declared_by(registry, offered)}  # fmt: skip
-    unknown = [name for by_name in (model_offers, embedding_offers) for name, offer in by_name.items() if offer is None]
-    return list(files.values()), unknown
+    specs = [each for spec in specs for each in spec.candidates()]
+    made = [embedding for spec in specs for embedding in spec.slots.values()]
+    asked: list[tuple[str, Offered[ModelOffer] | Offered[EmbeddingOffer] | None, Mapping[str, Any]]] = []
+    asked += [(spec.full_name, look_up(registry.models, spec.full_name), spec.params) for spec in specs]
+    asked += [(each.full_name, look_up(registry.embeddings, each.full_name), each.params) for each in made]
+    files: dict[tuple[str, str], Declared] = {}
+    for _, offered, params in asked:
+        replaced = replaced_weights(offered.offer, params) if offered else ()
+        for declared in declared_by(registry, offered) if offered else ():
+            if declared.file.wanted not in replaced:
+                files[declared.plugin, declared.file.wanted] = declared
+    for entry in recipe.datasets.values():
+        data = look_up(registry.datasets, entry.offer)
+        files |= {(each.plugin, each.file.wanted): each for each in (declared_by(registry, data) if data else ())}
+    return list(files.values()), list(dict.fromkeys(name for name, offered, _ in asked if offered is None))

@@ -15,7 +15,7 @@ import pandas as pd
 
 from pertharness.contract.cards import MetricOffer
 from pertharness.host.leaderboard.compare import KEYS, build_leaderboard, each_stratum
-from pertharness.host.leaderboard.comparison import DUPLICATE, Comparison, TaskSettings
+from pertharness.host.leaderboard.comparison import DUPLICATE, Comparison, TaskSettings, has_test_weights
 from pertharness.host.leaderboard.cube import Cube, build_cubes, mean_of_finite
 
 COLUMNS = ("position", "value_half", "range")
@@ -160,7 +160,8 @@ def _cube_positions(cube: Cube, inside: np.ndarray, reference: str, best: float 
     answers, duplicate = cube.answers()[:, inside], labels.index(DUPLICATE)
     positions = compute_positions(answers, reference_row, duplicate, sign)
     at_duplicate = reaches_duplicate(answers, duplicate, sign, best) & (positions.has_range != "no")
-    numbers = {"position": positions.position, "value_half": positions.value}
+    is_tested = [has_test_weights(model.model) for model in cube.models]
+    numbers = {"position": np.where(is_tested, np.nan, positions.position), "value_half": positions.value}
     return pd.DataFrame(cube.models, columns=["plugin", "model", "params"]).assign(
         dataset=cube.dataset, task=cube.task, metric=cube.metric, variant=cube.variant, range=positions.has_range,
         at_duplicate=at_duplicate,

@@ -14,7 +14,13 @@ import pandas as pd
 
 from pertharness.contract.cards import MetricOffer
 from pertharness.host.leaderboard.bootstrap import Bootstrap, holm, two_sided_p
-from pertharness.host.leaderboard.comparison import ALPHA, FEWEST_PERTURBATIONS, Comparison, TaskSettings
+from pertharness.host.leaderboard.comparison import (
+    ALPHA,
+    FEWEST_PERTURBATIONS,
+    Comparison,
+    TaskSettings,
+    has_test_weights,
+)
 from pertharness.host.leaderboard.cube import NOT_EXPECTED, STATES, Cube, build_cubes, mean_of_finite
 from pertharness.host.leaderboard.notes import model_notes
 
@@ -142,11 +148,13 @@ def _compare(
     columns |= _own_values(cube, answers, common, cube.alike(named))
     sets = columns.pop("sets")
     columns |= _intervals(answers, sets, units, bootstrap)
-    columns |= _ranks(answers, columns, common, units, sign, bootstrap)
+    # Whether models with test weights are in the run changes nothing for the others.
+    compared = np.where([[has_test_weights(model.model)] for model in cube.models], np.nan, answers)
+    columns |= _ranks(compared, columns, common, units, sign, bootstrap)
     # Models outside the list are compared with the reference on all rows that both answered.
-    pairs = np.where(listed[:, None], sets, np.isfinite(answers) & inside)
-    columns |= _differences(cube, answers, pairs, units, sign, _find(labels, task.reference), bootstrap)
-    columns |= _filled(answers, inside, sign, _find(labels, comparison.fill))
+    pairs = np.where(listed[:, None], sets, np.isfinite(compared) & inside)
+    columns |= _differences(cube, compared, pairs, units, sign, _find(labels, task.reference), bootstrap)
+    columns |= _filled(compared, inside, sign, _find(labels, comparison.fill))
     columns["reference"] = [task.reference] * len(labels)
     columns["selected_on_scored"] = ["yes" if selected else "" for selected in cube.selected]
     columns["note"] = model_notes(cube, inside, columns, task, model_reasons)
@@ -259,7 +267,7 @@ def _ranks(
     answers: np.ndarray, columns: Columns, common: np.ndarray, units: np.ndarray, sign: float, bootstrap: Bootstrap
 ) -> Columns:
     """Rank the models that scored the whole common set, and return how stable the rank is over resamples."""
-    ranked = np.flatnonzero(columns["set"] == "common")
+    ranked = np.flatnonzero((columns["set"] == "common") & np.isfinite(answers).any(axis=1))
     rank, low, high, stability = np.full((4, len(answers)), np.nan)
     rank[ranked] = _rank(columns["value"][ranked], sign)
     if len(ranked) and len(set(units[common])) > 1:

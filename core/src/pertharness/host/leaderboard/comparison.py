@@ -58,6 +58,23 @@ class Comparison:
     fill: str = "mean"
 
 
+_TEST_WEIGHTS = " (test weights)"
+"""Follows the name of a model; no name on a card has a space."""
+
+
+def with_test_weights(model: str) -> str:
+    """Return the name of a model that has other weights than the published ones on its card."""
+    return model + _TEST_WEIGHTS
+
+
+def has_test_weights(model: str) -> bool:
+    """Return whether a name of the leaderboard is that of a model with other weights than the published ones.
+
+    Its scores say nothing of the published model: it has no rank and no verdict.
+    """
+    return model.endswith(_TEST_WEIGHTS)
+
+
 def model_label(model: str, params: str = "") -> str:
     """Return the label of a model: its name, then in brackets the parameters that differ from the defaults."""
     return f"{model}[{params}]" if params else model

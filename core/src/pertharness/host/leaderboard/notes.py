@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from pertharness.host.leaderboard.comparison import FEWEST_PERTURBATIONS, TaskSettings
+from pertharness.host.leaderboard.comparison import FEWEST_PERTURBATIONS, TaskSettings, has_test_weights
 from pertharness.host.leaderboard.cube import NOT_EXPECTED, STATES, Cube
 
 _OTHER_ANSWERS = "not ranked: scored other splits or answered other queries than the models of the common set"
+_TEST_WEIGHTS = "no rank, no verdict: its weights are not the published ones"
 
 
 def model_notes(
@@ -29,6 +30,8 @@ def model_notes(
             for code, state in enumerate(STATES)
             if code and (states[i] == code).any()
         ]
+        if has_test_weights(cube.models[i].model):
+            parts.append(_TEST_WEIGHTS)
         if (states[i] == NOT_EXPECTED).all():
             parts.append("not scored by this metric")
         if label in task.common_set and not np.isfinite(cube.values[i]).any():

@@ -11,6 +11,7 @@ import pandas as pd
 
 from pertharness.contract.cards import TableOffer
 from pertharness.files.whole import write_text
+from pertharness.host.leaderboard.comparison import has_test_weights
 from pertharness.host.leaderboard.markdown import as_markdown
 from pertharness.host.leaderboard.pooled import Part, Piece, join_table
 from pertharness.host.leaderboard.tables import Note, Table
@@ -51,9 +52,9 @@ def write_leaderboard(
 
 
 def _rows_of(frame: pd.DataFrame) -> list[dict[Any, Any]]:
-    """Return the rows of a table as JSON has them, missing values as null."""
+    """Return the rows of a table as JSON has them, missing values as null; those of test weights are marked."""
     rows: list[dict[Any, Any]] = frame.astype(object).where(frame.notna(), None).to_dict("records")
-    return rows
+    return [row | {"test_weights": True} if has_test_weights(row["model"]) else row for row in rows]
 
 
 def write_costs(costs: pd.DataFrame, path: Path) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from pertharness.contract.errors import RecipeError
 from pertharness.host.execution.executor import Executor
+from pertharness.host.leaderboard.comparison import has_test_weights
 from pertharness.host.plan.calibration import half_plan, plan_calibration
 from pertharness.host.plan.common_genes import plan_common_genes
 from pertharness.host.plan.data_jobs import plan_dataset, plan_split
@@ -14,7 +15,14 @@ from pertharness.host.plan.grid_jobs import SELECTION, plan_grid
 from pertharness.host.plan.metric_choice import primary_metric
 from pertharness.host.plan.plan import Attempt, Candidate, Plan, Selection, Source
 from pertharness.host.plan.planner import Planner, add_attempt
-from pertharness.host.plan.prediction_jobs import find_model, label_of, name_of, plan_file, plan_model
+from pertharness.host.plan.prediction_jobs import (
+    find_model,
+    label_of,
+    name_of,
+    plan_file,
+    plan_model,
+    shown_model,
+)
 from pertharness.host.plan.score_jobs import is_for, plan_scorers
 from pertharness.host.plan.selection import foresee_selected, plan_selected
 from pertharness.host.plugins.registry import Registry
@@ -60,7 +68,7 @@ def build_plan(
     for name in recipe.datasets:
         planner.plan.datasets[name] = plan_dataset(planner, name, sources.get(name, Source()))
     scorers = plan_scorers(planner)
-    left_out = {label_of(registry, parse_model(name)): reason for name, reason in recipe.left_out.items()}
+    left_out = {shown.text(): (shown, reason) for shown, reason in _left_out(recipe, registry)}
     specs = recipe.models or tuple(parse_model(name) for name in registry.models if name not in left_out)
     for entry in recipe.predictions:
         if entry.name in {name_of(registry, spec) for spec in specs}:
@@ -72,7 +80,7 @@ def build_plan(
             for entry in recipe.predictions:
                 if entry.dataset == task.dataset:
                     plan_file(planner, task, seed, entry, scorers)
-            _plan_left_out(planner, task, seed, left_out)
+            _plan_left_out(planner, task, seed, left_out.values())
             _plan_problems(planner, task, seed)
     plan_calibration(planner, scorers)
     _check_names(planner)
@@ -109,16 +117,27 @@ def tasks_of(recipe: Recipe) -> list[Task]:
 
 def _with_labels(registry: Registry, task: Task) -> Task:
     """Return a task with its reference and common set named as on the leaderboard."""
+    for name in (task.reference, *task.common_set):
+        if name and has_test_weights(shown_model(registry, parse_model(name)).name):
+            raise RecipeError(
+                f"task {task.name!r} compares with {name!r}, whose weights are not the published ones; expected "
+                "another model as reference and in common_set"
+            )
     common_set = tuple(label_of(registry, parse_model(name)) for name in task.common_set)
     reference = label_of(registry, parse_model(task.reference)) if task.reference else ""
     return task.model_copy(update={"reference": reference, "common_set": common_set})
 
 
-def _plan_left_out(planner: Planner, task: Task, seed: int, reasons: Mapping[str, str]) -> None:
+def _left_out(recipe: Recipe, registry: Registry) -> list[tuple[ModelSpec, str]]:
+    """Return the models that a recipe leaves out, as the leaderboard shows them, with the reasons."""
+    return [(shown_model(registry, parse_model(name)), reason) for name, reason in recipe.left_out.items()]
+
+
+def _plan_left_out(planner: Planner, task: Task, seed: int, reasons: Iterable[tuple[ModelSpec, str]]) -> None:
     """Add attempts with the reason for models that the recipe leaves out, so that the leaderboard lists them."""
-    for label, reason in reasons.items():
+    for shown, reason in reasons:
         split = plan_split(planner, task, seed, "pseudobulk")
-        add_attempt(planner, task, seed, 1, "", parse_model(label), split, reason=f"left out: {reason}")
+        add_attempt(planner, task, seed, 1, "", shown, split, reason=f"left out: {reason}")
 
 
 def _plan_problems(planner: Planner, task: Task, seed: int) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pertharness.contract.cards import EmbeddingOffer, ModelOffer
 from pertharness.contract.errors import RecipeError
@@ -16,6 +17,7 @@ from pertharness.host.plan.data_jobs import plan_split
 from pertharness.host.plan.needed_files import files_of_params, gpu_memory, missing_here, plan_files
 from pertharness.host.plan.planner import Planner, find_offer, with_defaults
 from pertharness.host.plugins.registry import Offered, Registry, look_up
+from pertharness.host.plugins.weights import has_other_weights
 from pertharness.host.recipe import EmbeddingSpec, ModelSpec
 from pertharness.host.recipe import TaskChoice as Task
 from pertharness.host.text.did_you_mean import close_to, expected
@@ -75,8 +77,25 @@ def shown_slots(registry: Registry, spec: ModelSpec) -> dict[str, EmbeddingSpec]
         offered = find_embedding(registry, made)
         defaults = offered.offer.params.items() if offered else ()
         changed = {name: value for name, value in made.params.items() if (name, value) not in defaults}
+        changed = shown_files(offered.offer, changed) if offered else changed
         shown[slot] = replace(made.shown(), params=changed)
     return shown
+
+
+def shown_files(offer: ModelOffer | EmbeddingOffer, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters as the leaderboard shows them: files in the place of published weights by name alone."""
+    return {
+        name: Path(str(value)).name if value and name in offer.replaces_weights else value
+        for name, value in params.items()
+    }
+
+
+def with_other_weights(registry: Registry, offer: ModelOffer, spec: ModelSpec) -> bool:
+    """Return whether a model, or an embedding in one of its slots, has other weights than the published ones."""
+    embeddings = [(find_embedding(registry, made), made.params) for made in spec.slots.values()]
+    return has_other_weights(offer, spec.params) or any(
+        each is not None and has_other_weights(each.offer, params) for each, params in embeddings
+    )
 
 
 def plan_embeddings(
@@ -120,7 +139,8 @@ def _plan_embedding(
     offer: EmbeddingOffer = offered.offer
     shown = made.shown().text()
     split = plan_split(planner, task, split_seed, "pseudobulk")
-    weights = plan_files(planner, offered, str(task.dataset))
+    params = with_defaults(offer, made.params, shown)
+    weights = plan_files(planner, offered, str(task.dataset), params)
     inputs = [
         planner.from_record("split", "splits", split, SPLIT),
         planner.from_record("train", "splits", split, TRAIN, key_role="split"),
@@ -131,7 +151,6 @@ def _plan_embedding(
         inputs.append(planner.from_record(role, "datasets", dataset, PSEUDOBULK, key_role="reference"))
     elif made.argument and not offer.takes_file:
         raise RecipeError(f"{shown!r}: {made.name!r} takes no file and no dataset; write {made.name!r}")
-    params = with_defaults(offer, made.params, shown)
     if offer.takes_file:
         inputs.append(planner.from_file("source", _file_of(made)))
     inputs += [*files_of_params(planner, offer, params, shown), *weights.inputs()]

@@ -12,7 +12,7 @@ from pertharness.contract.cards import ModelOffer
 from pertharness.contract.errors import RecipeError
 from pertharness.host.plan.calibration import half_scores
 from pertharness.host.plan.data_jobs import plan_split
-from pertharness.host.plan.embedding_jobs import by_chance, shown_slots, why_not
+from pertharness.host.plan.embedding_jobs import by_chance, shown_files, shown_slots, why_not
 from pertharness.host.plan.metric_choice import selecting_metric
 from pertharness.host.plan.plan import Attempt, Candidate, Selection
 from pertharness.host.plan.planner import Planner, Scorers, add_attempt, params_text
@@ -99,8 +99,9 @@ def _val_of(planner: Planner, task: Task) -> Task:
 
 def _shown_params(registry: Registry, model: ModelSpec, grid: ModelSpec) -> str:
     """Return the parameters of a candidate as text: those of the grid, also where they are defaults, and others."""
-    shown = shown_model(registry, model)
+    shown, offered = shown_model(registry, model), find_model(registry, model)
     of_grid = {key: model.params[key] for key in grid.grid if key in model.params}
+    of_grid = shown_files(offered.offer, of_grid) if offered else of_grid
     return params_text(replace(shown, slots=shown_slots(registry, model), params=shown.params | of_grid))
 
 

@@ -16,7 +16,7 @@ from pertharness.host.fetch import default_folder
 from pertharness.host.plan.inputs import Input
 from pertharness.host.plan.planner import Planner, find_offer
 from pertharness.host.plugins.registry import Offered
-from pertharness.host.plugins.weights import Found, declared_by, examine
+from pertharness.host.plugins.weights import Found, declared_by, examine, replaced_weights
 
 
 @dataclass(frozen=True)
@@ -49,17 +49,21 @@ class OfferFiles:
         ] + list(self.made)  # fmt: skip
 
 
-def plan_files(planner: Planner, offered: Offered[ModelOffer] | Offered[EmbeddingOffer], dataset: str) -> OfferFiles:
+def plan_files(
+    planner: Planner, offered: Offered[ModelOffer] | Offered[EmbeddingOffer], dataset: str, params: Mapping[str, Any]
+) -> OfferFiles:
     """Return the files of an offer on a dataset, examined once per plan.
 
-    If the cards of the offer and of the dataset declare a file of the same name, it is the dataset's file.
+    If the cards of the offer and of the dataset declare a file of the same name, it is the dataset's file. Weights that
+    a parameter replaces by a file of the user are left out.
     """
-    memory_key = (offered.plugin.ref.name, type(offered.offer).__name__, offered.offer.name, dataset)
+    replaced = replaced_weights(offered.offer, params)
+    memory_key = (offered.plugin.ref.name, type(offered.offer).__name__, offered.offer.name, dataset, *sorted(replaced))
     if memory_key not in planner.offer_files:
         source = find_offer(planner.registry.datasets, planner.recipe.datasets[dataset].offer, "dataset")
         taken = [file for file in source.offer.side_files if file.name in offered.offer.side_files]
         names = {file.name for file in taken}
-        declared = [file for file in declared_by(planner.registry, offered) if file.file.wanted not in names]
+        declared = [file for file in declared_by(planner.registry, offered) if file.file.wanted not in names | replaced]
         declared += [file for file in declared_by(planner.registry, source) if file.file.wanted in names]
         folder = default_folder() if declared else planner.store.root
         files = _judge([examine(each, folder, planner.store.root) for each in declared])

@@ -10,8 +10,16 @@ from pertharness.contract.cards import ModelOffer
 from pertharness.contract.jobs import REFERENCE, SLOT, State
 from pertharness.contract.options import ExternalOptions, ModelOptions, QueryOptions
 from pertharness.contract.stages import DATASET, EMBEDDING, FACTS, PSEUDOBULK, SPLIT, TRAIN, VAL
+from pertharness.host.leaderboard.comparison import with_test_weights
 from pertharness.host.plan.data_jobs import plan_split
-from pertharness.host.plan.embedding_jobs import by_chance, plan_embeddings, shown_slots, why_not
+from pertharness.host.plan.embedding_jobs import (
+    by_chance,
+    plan_embeddings,
+    shown_files,
+    shown_slots,
+    why_not,
+    with_other_weights,
+)
 from pertharness.host.plan.needed_files import OfferFiles, files_of_params, gpu_memory, missing_here, plan_files
 from pertharness.host.plan.planner import Planner, Scorers, add_attempt, job_task, with_defaults
 from pertharness.host.plan.score_jobs import plan_scores
@@ -88,7 +96,7 @@ def plan_prediction(
     if offer.input == "cells":
         split = plan_split(planner, task, seed, "cells")
     params = with_defaults(offer, spec.params, spec.text())
-    weights = plan_files(planner, offered, str(task.dataset))
+    weights = plan_files(planner, offered, str(task.dataset), params)
     level = DATASET if offer.input == "cells" else PSEUDOBULK
     inputs = [
         planner.from_record("train", "splits", split, TRAIN, key_role="split"),
@@ -133,9 +141,13 @@ def label_of(registry: Registry, spec: ModelSpec) -> str:
 
 def shown_model(registry: Registry, spec: ModelSpec) -> ModelSpec:
     """Return a model as on the leaderboard, where a grid has ``*`` in place of its values."""
-    offered, spec = find_model(registry, spec), spec.starred()
-    params = _changed(offered.offer, spec) if offered else spec.params
-    return ModelSpec(None, name_of(registry, spec), shown_slots(registry, spec), params)
+    offered, grid, spec = find_model(registry, spec), spec, spec.starred()
+    name, params = name_of(registry, spec), spec.params
+    if offered:
+        params = shown_files(offered.offer, _changed(offered.offer, spec))
+        is_tested = any(with_other_weights(registry, offered.offer, each) for each in grid.candidates())
+        name = with_test_weights(name) if is_tested else name
+    return ModelSpec(None, name, shown_slots(registry, spec), params)
 
 
 def _changed(offer: ModelOffer, spec: ModelSpec) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pertharness.contract.cards import DatasetOffer, EmbeddingOffer, ModelOffer, RemoteFile
 from pertharness.contract.errors import FetchError, RecipeError
@@ -85,6 +85,17 @@ def all_declared(registry: Registry) -> list[Declared]:
         *registry.models.values(), *registry.embeddings.values(), *registry.datasets.values(),
     ]  # fmt: skip
     return _once(file for offered in offers for file in declared_by(registry, offered))
+
+
+def replaced_weights(offer: ModelOffer | EmbeddingOffer, params: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names of an offer's weights in whose place parameters put files of the user's."""
+    given = [names for name, names in offer.replaces_weights.items() if params.get(name)]
+    return frozenset(name for names in given for name in names)
+
+
+def has_other_weights(offer: ModelOffer | EmbeddingOffer, params: Mapping[str, Any]) -> bool:
+    """Return whether parameters put files of the user's in the place of published weights."""
+    return any(params.get(name) for name in offer.replaces_weights)
 
 
 def declared_under(registry: Registry, name: str) -> list[Declared]:
