@@ -54,6 +54,7 @@ def describe():
     models = (
         offer("heavy", HEAVY, EXTRA, **checkpoint("heavy.txt")), offer("light", EXTRA),
         offer("learner", slots={"G": "gene"}),
+        offer("drive", file("drive.json", by_hand="open the folder whole-human, download drive.json")),
         offer("termed", side_files=("gene2go.csv",)), offer("gpu", needs=Needs(cuda="12.1", gpu_memory_gb=60)),
     )
     vectors = EmbeddingOffer(name="vectors", summary="vectors", kinds=("gene",), weights=(file("vectors.txt"),),
@@ -185,6 +186,23 @@ def test_a_model_gets_the_side_file_that_the_dataset_brings(place: Place) -> Non
     terms = pd.read_csv(made / "gene2go.csv")["term"]
     assert terms.str.fullmatch(r"GO:(DEMO|NOISE)\d\d").all()
     assert "gene2go.csv" not in place.call("weights", "list")  # it is made, not fetched
+
+
+def test_a_file_that_only_a_browser_gets_is_never_fetched_and_its_steps_are_printed(place: Place) -> None:
+    steps = "drive.json in a browser; open the folder whole-human, download drive.json; put the file, as 'drive.json',"
+    printed = place.call("weights", "fetch", "drive", status=1)
+    assert "drive: drive.json: NOT FETCHED, 'drive.json' has no open direct link: open http" in printed
+    assert steps in printed
+    assert steps in place.call("doctor")
+    assert "not here, brought by hand" in place.call("weights", "list", "drive")
+    place.weights.mkdir(parents=True, exist_ok=True)
+    path = place.weights / "drive.json"
+    path.write_text("<!DOCTYPE html>", encoding="utf-8")
+    assert "is a web page, not a .json file" in place.call("weights", "fetch", "drive", status=1)
+    assert "DAMAGED" in place.call("weights", "list", "drive")
+    path.write_text("{}", encoding="utf-8")
+    assert "drive: drive.json: there, licence MIT" in place.call("weights", "fetch", "drive")
+    assert str(path) in place.call("weights", "list", "drive")
 
 
 def test_a_checkpoint_takes_the_place_of_weights_that_are_not_there_and_the_model_is_called_so(place: Place) -> None:

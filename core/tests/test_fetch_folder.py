@@ -92,7 +92,7 @@ def test_new_pin_outweighs_an_old_record(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "body", "message"),
     [
-        ("norman.zip", b"<html>", r"norman.zip is not a .zip file: it begins with b'<html>' \(6 bytes\)"),
+        ("norman.zip", b"<html>", r"norman.zip is a web page, not a .zip file: it begins with b'<html>' \(6 bytes\)"),
         ("norman.zip", b"PK, but cut", r"cannot be unpacked: .*not a complete zip[\s\S]*put a good copy there"),
         ("perturb.h5ad", b"PK", "perturb.h5ad is not a .h5ad file"),
         ("perturb.h5ad", b"", "perturb.h5ad is not a .h5ad file: it is empty"),

@@ -20,17 +20,17 @@ from pertharness.host.plugins.weights import Declared, LicenceError, bring, exam
 from pertharness.host.store.hashes import FILE_NAME, identity_of, remembered_sha256
 from pydantic import ValidationError
 
-NOWHERE = "http://127.0.0.1:9/model.pt"
+NOWHERE = "http://127.0.0.1:9/model.dat"
 BODY = b"weights of a model"
 OLD_NS = 1_600_000_000_000_000_000
 
 
 def declared(**fields: Any) -> Declared:
-    usual = {"url": NOWHERE, "filename": "model.pt", "licence": "MIT", "size_mb": 12.3}
+    usual = {"url": NOWHERE, "filename": "model.dat", "licence": "MIT", "size_mb": 0.9}
     return Declared("deep", "deep", RemoteFile.model_validate({**usual, **fields}))
 
 
-def put(folder: Path, body: bytes = BODY, name: str = "model.pt") -> Path:
+def put(folder: Path, body: bytes = BODY, name: str = "model.dat") -> Path:
     path = folder / "weights" / "deep" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(body)
@@ -40,7 +40,7 @@ def put(folder: Path, body: bytes = BODY, name: str = "model.pt") -> Path:
 def test_a_missing_file_is_named_with_size_and_command(tmp_path: Path) -> None:
     found = examine(declared(), tmp_path, tmp_path)
     assert (found.condition, found.sha256) == ("missing", "")
-    assert found.reason == "needs the file 'model.pt' (12.3 MB), which is not available: pertharness weights fetch deep"
+    assert found.reason == "needs the file 'model.dat' (0.9 MB), which is not available: pertharness weights fetch deep"
 
 
 def test_a_file_put_there_by_hand_is_taken_up_and_checked_from_then_on(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_a_damaged_file_is_brought_anew_when_asked_to(tmp_path: Path) -> None:
     server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        one = declared(url=f"http://127.0.0.1:{server.server_address[1]}/model.pt", sha256=sha256(BODY).hexdigest())
+        one = declared(url=f"http://127.0.0.1:{server.server_address[1]}/model.dat", sha256=sha256(BODY).hexdigest())
         path = bring(one, tmp_path)
         path.write_bytes(BODY[:4])
         with pytest.raises(FetchError, match="weights fetch deep --again"):
@@ -203,7 +203,7 @@ def test_a_card_names_each_file_once() -> None:
     same = EmbeddingOffer(name="e", summary="e", kinds=("gene",), weights=(one.model_copy(update={"optional": True}),))
     assert Card(models=(model,), embeddings=(same,))
     clash = same.model_copy(update={"weights": (other,)})
-    with pytest.raises(ValidationError, match=r"two different files are called 'model\.pt'"):
+    with pytest.raises(ValidationError, match=r"two different files are called 'model\.dat'"):
         Card(models=(model,), embeddings=(clash,))
 
 
@@ -212,10 +212,10 @@ def test_a_parameter_takes_the_place_of_declared_weights_alone() -> None:
         "name": "deep", "summary": "", "tasks": ("single",), "input": "cells", "information": "training",
         "weights": (declared().file,), "params": {"checkpoint": "", "k": 1}, "file_params": ("checkpoint",),
     }  # fmt: skip
-    offer = ModelOffer(**usual, replaces_weights={"checkpoint": ("model.pt",)})
-    assert replaced_weights(offer, {"checkpoint": "/x.pt", "k": 1}) == {"model.pt"}
+    offer = ModelOffer(**usual, replaces_weights={"checkpoint": ("model.dat",)})
+    assert replaced_weights(offer, {"checkpoint": "/x.dat", "k": 1}) == {"model.dat"}
     assert replaced_weights(offer, offer.params) == frozenset()
     with pytest.raises(ValidationError, match="has 'k', which names no file; add it to params and to file_params"):
-        ModelOffer(**usual, replaces_weights={"k": ("model.pt",)})
-    with pytest.raises(ValidationError, match=r"has 'vocab.json', which is none of its weights: 'model\.pt'"):
+        ModelOffer(**usual, replaces_weights={"k": ("model.dat",)})
+    with pytest.raises(ValidationError, match=r"has 'vocab.json', which is none of its weights: 'model\.dat'"):
         ModelOffer(**usual, replaces_weights={"checkpoint": ("vocab.json",)})

@@ -33,6 +33,9 @@ class RemoteFile(_Strict):
     url: str
     filename: str
     """Plain name of the file, also the local one; unique within the plugin."""
+    by_hand: str = ""
+    """Where `url` is a page and no direct link: what to do there in a browser, such as ``"open the folder whole-human
+    and download best_model.pt"``. The harness shows these steps, and fetches nothing."""
     sha256: str | None = None
     """Checksum of the published file. None: unknown; recorded at the first download, and checked from then on."""
     member: str | None = None

@@ -12,7 +12,7 @@ from pertharness.contract.errors import FetchError
 from pertharness.host.cli.fetching import shown_progress
 from pertharness.host.cli.inspect import columns
 from pertharness.host.cli.streams import echo
-from pertharness.host.fetch import default_folder
+from pertharness.host.fetch import ByHandError, default_folder
 from pertharness.host.fetch.licences import has_to_be_confirmed, restricts
 from pertharness.host.plugins.registry import open_registry
 from pertharness.host.plugins.weights import Declared, Found, LicenceError, all_declared, bring, declared_under, examine
@@ -59,6 +59,8 @@ def describe(examined: Found, folder: Path) -> tuple[str, ...]:
     state = {"available": str(examined.path), "missing": "not fetched"}.get(
         examined.condition, f"DAMAGED: {examined.reason}"
     )
+    if examined.condition == "missing" and file.by_hand:
+        state = "not here, brought by hand"
     if examined.condition == "missing" and examined.path.is_file():
         state = "licence not confirmed"
     return examined.declared.plugin, file.wanted, size, use, licence, state
@@ -100,11 +102,11 @@ def _bring_shown(declared: Declared, folder: Path, *, accept: bool, again: bool)
     try:
         with shown_progress(title) as progress:
             path = bring(declared, folder, accept=accept, again=again, progress=progress)
-    except LicenceError as error:
+    except (LicenceError, ByHandError) as error:
         echo(f"{title}: NOT FETCHED, {error}")
         return False
     except FetchError as error:
         echo(f"{title}: FAILED, {error}")
         return False
-    echo(f"{title}: {'available' if was_there else 'fetched'}, {licence}: {path}")
+    echo(f"{title}: {'available' if was_there or declared.file.by_hand else 'fetched'}, {licence}: {path}")
     return True

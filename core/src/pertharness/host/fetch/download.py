@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from pertharness.contract.errors import FetchError
 from pertharness.files.whole import write_text
+from pertharness.host.fetch.kinds import is_web_page
 from pertharness.version import __version__
 
 if TYPE_CHECKING:
@@ -299,8 +300,7 @@ def _pieces(response: requests.Response, url: str, part: Path) -> Iterator[Any]:
 
 def _refuse_page(start: bytes, response: requests.Response, url: str) -> None:
     """Refuse a web page, such as a login or consent page, before it replaces a part."""
-    head = start[:200].lstrip().lower()
-    if head.startswith((b"<!doctype html", b"<html")):
+    if is_web_page(start):
         kind = response.headers.get("Content-Type", "no content type")
         raise SourceError(
             f"{url} returned a web page, not the file ({kind}; it begins with "

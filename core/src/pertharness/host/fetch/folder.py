@@ -14,18 +14,14 @@ from pertharness.contract.errors import FetchError
 from pertharness.files.full_disk import is_disk_full
 from pertharness.files.whole import sha256_file
 from pertharness.host.fetch.archive import extract_member
-from pertharness.host.fetch.checksums import check, record, recorded
+from pertharness.host.fetch.checksums import FirstUse, check, record, recorded
 from pertharness.host.fetch.download import PATIENCE, Patience, Progress, SourceError, download, take
+from pertharness.host.fetch.kinds import check_kind, check_size, check_whole
 from pertharness.host.fetch.lock import locked
 
-# What files of these names begin with: PKWARE APPNOTE 4.3.7, RFC 1952, HDF5 file format 3.0 (II.A).
-_STARTS = {
-    ".zip": b"PK",
-    ".gz": b"\x1f\x8b",
-    ".tgz": b"\x1f\x8b",
-    ".h5ad": b"\x89HDF\r\n\x1a\n",
-    ".h5": b"\x89HDF\r\n\x1a\n",
-}
+
+class ByHandError(FetchError):
+    """A file has to be brought with a browser: there is no address that gives it."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +103,8 @@ def fetch(
     """
     place = place_of(source, name, folder, command)
     with _disk_explained(place):
+        if again and place.source.by_hand:
+            again = not _use_local(place, again=True)
         if not again and place.wanted.is_file() and recorded(place.wanted, place.folder):
             _checked(place, place.wanted)  # writes nothing: a shared folder may be read-only
             return place.wanted
@@ -116,20 +114,26 @@ def fetch(
     return place.wanted
 
 
-def _use_local(place: Place) -> bool:
-    """Check and record a local file, fetched or put there by the user; return False if there is none."""
-    path = next((path for path in (place.wanted, place.download) if path.is_file()), None)
+def _use_local(place: Place, *, again: bool = False) -> bool:
+    """Check and record a local file, fetched or put there by the user; return False if there is none.
+
+    `again`: do not compare it with the recorded checksum.
+    """
+    paths = (place.download, place.wanted) if again else (place.wanted, place.download)
+    path = next((path for path in paths if path.is_file()), None)
     if path is None:
         return False
-    digest = _checked(place, path)
+    digest = _checked(place, path, again=again)
     if path != place.wanted:
-        _unpack(place, path, again=False)
+        _unpack(place, path, again=again)
     record(path, place.folder, sha256=digest, url=place.source.url)
     return True
 
 
 def _bring(place: Place, progress: Progress | None, patience: Patience, *, again: bool) -> None:
     """Fetch, unpack and record a file; keep the old one until the new one is complete."""
+    if place.source.by_hand:
+        raise ByHandError(f"{place.source.filename!r} has no open direct link: {steps_by_hand(place)}")
     new = place.download.with_name(f"{place.download.name}.new")
     new.unlink(missing_ok=True)
     try:
@@ -157,7 +161,9 @@ def _retrieve(place: Place, new: Path, progress: Progress | None, patience: Pati
     except SourceError as error:
         raise FetchError(f"{error}\n{_by_hand(place)}") from error
     take(part, new)
-    _check_kind(new, subject=f"the file from {url}", suffix=place.download.suffix)
+    _check_file(
+        place, new, subject=f"the file from {url}", entry=None if again else recorded(place.download, place.folder)
+    )
     digest = sha256_file(new)
     entry = None if again else recorded(place.download, place.folder)
     check(digest, subject=url, name=place.name, command=place.command, pinned=place.source.sha256, entry=entry)
@@ -180,22 +186,37 @@ def _unpack(place: Place, archive: Path, *, again: bool) -> None:
 
 def _checked(place: Place, path: Path, *, again: bool = False) -> str:
     """Check a local file and return its sha256; `again`: do not compare with the recorded sum."""
-    _check_kind(path, subject=str(path), suffix=path.suffix)
-    digest = sha256_file(path)
     pinned = place.source.sha256 if path == place.download else None
     entry = None if again else recorded(path, place.folder)
+    _check_file(place, path, subject=str(path), entry=entry)
+    digest = sha256_file(path)
     check(digest, subject=str(path), name=place.name, command=place.command, pinned=pinned, entry=entry)
     return digest
 
 
-def _check_kind(path: Path, *, subject: str, suffix: str) -> None:
-    """Raise an error if the first bytes of a file do not fit its suffix."""
-    expected = _STARTS.get(suffix.lower(), b"")
-    with path.open("rb") as file:
-        head = file.read(60)
-    if not head or not head.startswith(expected):
-        came = f"begins with {head!r}" if head else "is empty"
-        raise FetchError(f"{subject} is not a {suffix or 'data'} file: it {came} ({path.stat().st_size} bytes)")
+def _check_file(place: Place, path: Path, *, subject: str, entry: FirstUse | None) -> None:
+    """Check what a file is and, where neither card nor record has its sum, that it is whole and of about its size."""
+    is_member = path == place.wanted != place.download
+    suffix = (place.wanted if is_member else place.download).suffix
+    advice = f"`{place.command} --again` brings it anew. {_by_hand(place)}"
+    if place.source.by_hand:
+        advice = f"bring it again: {steps_by_hand(place)}"
+    check_kind(path, subject=subject, suffix=suffix, advice=advice)
+    if entry is not None or (place.source.sha256 is not None and not is_member):
+        return
+    if not is_member:
+        check_size(path, subject=subject, size_mb=place.source.size_mb, advice=advice)
+    if is_member or place.wanted == place.download:  # an archive is checked when it is unpacked
+        check_whole(path, subject=subject, suffix=suffix, advice=advice)
+
+
+def steps_by_hand(place: Place) -> str:
+    """Return what a user does to bring a file with a browser."""
+    there = place.source.by_hand or "confirm what it asks, and save the file"
+    return (
+        f"open {place.source.url} in a browser; {there}; put the file, as {place.source.filename!r}, into the folder "
+        f"{place.download.parent}; then `{place.command}` checks it and records its sha256"
+    )
 
 
 def _by_hand(place: Place) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pertharness.contract.cards import DatasetOffer, EmbeddingOffer, ModelOffer, RemoteFile
 from pertharness.contract.errors import FetchError, RecipeError
-from pertharness.host.fetch import Place, Progress, fetch, place_of
+from pertharness.host.fetch import Place, Progress, fetch, place_of, steps_by_hand
 from pertharness.host.fetch.checksums import check, recorded
 from pertharness.host.fetch.licences import confirm, has_to_be_confirmed
 from pertharness.host.plugins.registry import Offered, Registry, look_up
@@ -141,7 +141,8 @@ def examine(declared: Declared, folder: Path, memory: Path) -> Found:
     place = declared.place(folder)
     if not place.wanted.is_file() and not place.download.is_file():
         entry = recorded(place.wanted, place.folder)
-        reason = f"needs the file {declared.title}, which is not available: {place.command}"
+        how = steps_by_hand(place) if declared.file.by_hand else place.command
+        reason = f"needs the file {declared.title}, which is not available: {how}"
         return Found(declared, "missing", place.wanted, entry.sha256 if entry else "", reason)
     if has_to_be_confirmed(declared.file, folder):
         return Found(declared, "missing", place.wanted, reason=_unconfirmed(declared, place))
