@@ -58,7 +58,7 @@ def test_a_file_without_a_direct_link_is_not_fetched_and_every_step_is_named(tmp
     )
     found = examine(declared(), tmp_path, tmp_path)
     assert found.condition == "missing"
-    assert found.reason == f"needs the file 'best_model.pt', which is not here: {steps}"
+    assert found.reason == f"needs the file 'best_model.pt', which is not available: {steps}"
     for again in (False, True):
         with pytest.raises(ByHandError, match="has no open direct link: open http") as error:
             bring(declared(), tmp_path, again=again)

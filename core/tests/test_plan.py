@@ -46,7 +46,7 @@ def model(name: str, **fields: Any) -> ModelOffer:
 
 STAGES = ("datasets", "splits", "predictions", "scores")
 MODELS = (
-    model("mean"), model("ridge", params={"k": 10}),
+    model("mean"), model("ridge", params={"k": 10}, params_help={"k": {"formerly": ["rank"]}}),
     model("deep", deterministic=False, input="cells", uses_validation=True), model("embedded", slots={"G": "gene"}),
 )  # fmt: skip
 EMBEDDINGS = (
@@ -585,6 +585,7 @@ def test_an_embedding_is_made_of_means_also_for_a_model_of_cells(tmp_path: Path)
         ({"models": ["ridge[K=4]"]}, "no parameter 'K'"),
         ({"models": ["embedded[G=4]"]}, "'G' of 'embedded' is a slot, not a parameter; .* as in G=random or G=table:"),
         ({"models": ["embedded[g=random]"]}, "the slot 'G' has a capital; fill it with an embedding, as in G=random"),
+        ({"models": ["ridge[rank=4]"]}, "the parameter 'rank' of 'ridge' is called 'k' now; write k=VALUE"),
         ({"models": ["ridge[k=four]"]}, "k is 'four'; expected a value such as 10"),
         ({"models": ["ridge[k=4.5]"]}, "k is 4.5"),
         ({"datasets": {"demo": {"params": {"sed": 1}}}}, "did you mean 'seed'"),

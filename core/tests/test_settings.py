@@ -102,3 +102,16 @@ def test_help_on_what_is_no_parameter_is_refused():
     table = TableOffer(name="t", level="gene")
     with pytest.raises(ValueError, match="'mine' has help on 'widht', which is none of its params"):
         ScorerOffer(name="mine", summary="", tables=(table,), params={"width": 1}, params_help={"widht": {"help": ""}})
+
+
+def test_former_names_of_a_parameter_are_on_the_card():
+    class Renamed(BaseModel):
+        procedure: str = Field("paper", json_schema_extra={"formerly": ["protocol", "mode"]})
+        seed: int = Field(1, json_schema_extra={"other": 3})
+        rate: float = Field(0.5, json_schema_extra=lambda schema: None)
+
+    assert settings_of(Renamed)["params_help"] == {
+        "procedure": {"type": "text", "help": "", "formerly": ["protocol", "mode"]},
+        "seed": {"type": "integer", "help": ""},
+        "rate": {"type": "number", "help": ""},
+    }

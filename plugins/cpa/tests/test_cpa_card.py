@@ -32,7 +32,8 @@ def test_published_settings_are_the_defaults():
         "step_size_lr": 25, "do_clip_grad": False, "adv_loss": "cce", "gradient_clip_value": 5.0,
     }  # fmt: skip
     assert published.items() <= plugin.OFFER.params.items()
-    assert plugin.OFFER.params["protocol"] == "paper"
+    assert plugin.OFFER.params["procedure"] == "paper"
+    assert plugin.OFFER.params_help["procedure"].formerly == ("protocol",)
     assert read_settings(Settings, plugin.OFFER.params, what="cpa") == Settings()
 
 
@@ -54,7 +55,7 @@ def test_held_out_cells_are_no_part_of_what_it_asks_for():
         ({"max_epochs": 0}, r"max_epochs is 0: .* greater than or equal to 1"),
         ({"max_epochs": 4}, r"max_epochs is 4; expected at least 2 and at least check_val_every_n_epoch \(5\)"),
         ({"validation_share": 0}, r"validation_share is 0: .* greater than 0"),
-        ({"protocol": "mine"}, r"protocol is 'mine': .*'paper' or 'corrected'"),
+        ({"procedure": "mine"}, r"procedure is 'mine': .*'paper' or 'corrected'"),
         ({"recon_loss": "gauss"}, "recon_loss is 'gauss': "),
     ],
 )

@@ -86,7 +86,7 @@ def double():
 
 def test_a_predicted_cell_has_the_total_of_its_control(double, tmp_path):
     model = fit(
-        train=double.train, task=double.task, params=OFFER.params | FEW | {"protocol": "corrected"}, device="cpu",
+        train=double.train, task=double.task, params=OFFER.params | FEW | {"procedure": "corrected"}, device="cpu",
         seed=1, workdir=tmp_path,
     )  # fmt: skip
     rows = model.screen.controls()
@@ -98,8 +98,8 @@ def test_a_predicted_cell_has_the_total_of_its_control(double, tmp_path):
 
 
 def test_corrected_is_trained_without_the_names_of_the_queries(double, tmp_path):
-    both = _answer(double, tmp_path, protocol="corrected")
-    alone = _answer(double, tmp_path, queries=double.queries[:1], protocol="corrected")
+    both = _answer(double, tmp_path, procedure="corrected")
+    alone = _answer(double, tmp_path, queries=double.queries[:1], procedure="corrected")
     np.testing.assert_array_equal(alone[double.queries[0]], both[double.queries[0]])
 
 
@@ -144,6 +144,6 @@ def test_nothing_of_an_earlier_data_set_is_left_in_the_class():
 def test_a_gpu_that_is_not_there_is_a_skip(double, tmp_path):
     with pytest.raises(Skip, match=r"'cuda:99'; torch 2.* sees no such GPU"):
         fit(
-            train=double.train, task=double.task, params=OFFER.params | {"protocol": "corrected"}, device="cuda:99",
+            train=double.train, task=double.task, params=OFFER.params | {"procedure": "corrected"}, device="cuda:99",
             seed=1, workdir=tmp_path,
         )  # fmt: skip

@@ -111,7 +111,7 @@ def test_a_gene_that_is_there_twice_is_refused():
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"protocol": "papers"}, "protocol is 'papers': .*'paper' or 'corrected'"),
+        ({"procedure": "papers"}, "procedure is 'papers': .*'paper' or 'corrected'"),
         ({"control_sampling": 300}, "control_sampling is 300"),
         ({"epochs": 0}, "epochs is 0: .*greater than or equal to 1"),
         ({"epochs": "many"}, "epochs is 'many': .*integer"),
@@ -130,17 +130,18 @@ def test_all_published_settings_are_parameters():
     groups = [*Network.model_fields, *Optimiser.model_fields, *Own.model_fields, *PATHS]
     assert list(MODEL.params) == groups
     assert all(each.help for each in MODEL.params_help.values())
+    assert MODEL.params_help["procedure"].formerly == ("protocol",)
 
 
 @pytest.mark.parametrize(
     ("change", "sampling"),
     [
         ({}, "upstream"),
-        ({"protocol": "corrected"}, "all"),
-        ({"protocol": "corrected", "control_sampling": "upstream"}, "upstream"),
+        ({"procedure": "corrected"}, "all"),
+        ({"procedure": "corrected", "control_sampling": "upstream"}, "upstream"),
     ],
 )
-def test_the_protocol_chooses_the_controls_unless_a_parameter_does(change, sampling):
+def test_the_procedure_chooses_the_controls_unless_a_parameter_does(change, sampling):
     assert read_settings(Settings, {**MODEL.params, **change}, what="gears").sampling == sampling
 
 

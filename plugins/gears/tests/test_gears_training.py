@@ -111,7 +111,7 @@ def _one_by_one(gears, targets):
 
 
 def test_corrected_is_the_mean_over_all_controls_each_as_it_would_be_alone(trained):
-    posed, model = trained(protocol="corrected")
+    posed, model = trained(procedure="corrected")
     answer = _answer(posed, model, ["CEBPE+KLF1"])
     np.testing.assert_allclose(answer.X[0], _one_by_one(model.gears, ["CEBPE", "KLF1"]).mean(axis=0), atol=1e-5)
     np.testing.assert_array_equal(answer.X, _answer(posed, model, ["CEBPE+KLF1"], seed=5).X)
@@ -124,7 +124,7 @@ def test_as_published_only_the_first_cell_of_a_batch_is_smoothed(trained):
 
 
 def test_corrected_takes_the_coexpression_of_all_training_cells(trained):
-    _, model = trained(protocol="corrected", coexpress_threshold=0.2)
+    _, model = trained(procedure="corrected", coexpress_threshold=0.2)
     gears = model.gears
     cells = gears.adata.X[gears.adata.obs["condition"].isin(gears.set2conditions["train"]).to_numpy()].toarray()
     r = np.abs(np.corrcoef(cells.astype(float).T))
@@ -138,7 +138,7 @@ def test_corrected_takes_the_coexpression_of_all_training_cells(trained):
 
 
 def test_corrected_draws_another_control_whenever_a_cell_is_seen(trained):
-    _, model = trained(protocol="corrected")
+    _, model = trained(procedure="corrected")
     cells = model.gears.dataloader["train_loader"].dataset
     at = next(i for i in range(len(cells)) if cells[i].pert != "ctrl")
     seen = [tuple(cells[at].x.ravel().tolist()) for _ in range(8)]

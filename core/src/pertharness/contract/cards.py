@@ -87,6 +87,8 @@ class ParameterHelp(_Strict):
     type: str = ""
     """Type in words, with bounds: ``integer >= 1``."""
     help: str = ""
+    formerly: tuple[str, ...] = ()
+    """Names that it had in earlier versions of the plugin: a recipe that has one of them is told the present name."""
 
 
 class Offer(_Strict):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from pertharness.contract.errors import ContractError, DataError
 
@@ -24,7 +25,8 @@ def settings_of(model: type[BaseModel]) -> dict[str, Any]:
 
     The help of a parameter is the ``description`` of its field. A field that is itself a pydantic model groups
     parameters: they stand in the card without the name of the group, and where one has no description, the first line
-    of the group's docstring is its help.
+    of the group's docstring is its help. Names that a parameter had before are
+    ``Field(..., json_schema_extra={"formerly": ["old_name"]})``.
 
     Parameters
     ----------
@@ -34,7 +36,7 @@ def settings_of(model: type[BaseModel]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``params``: name -> default; ``params_help``: name -> ``type`` and ``help``.
+        ``params``: name -> default; ``params_help``: name -> ``type``, ``help`` and, where it has any, ``formerly``.
 
     Raises
     ------
@@ -48,15 +50,18 @@ def settings_of(model: type[BaseModel]) -> dict[str, Any]:
         raise ContractError(f"{model.__name__}: {name!r} has no valid default; every parameter needs one") from None
     groups = _groups(model)
     params: dict[str, Any] = {}
-    texts: dict[str, dict[str, str]] = {}
+    texts: dict[str, dict[str, Any]] = {}
     for field, described in _described(model).items():
         group = groups.get(field)
         inner = {field: described} if group is None else _described(group)
+        fields = (model if group is None else group).model_fields
         for name, (type_, text) in inner.items():
             if name in params:
                 raise ContractError(f"{model.__name__}: two parameters are called {name!r}; rename one of them")
             params[name] = defaults[field] if group is None else defaults[field][name]
             texts[name] = {"type": type_, "help": text or ("" if group is None else _first_line(group))}
+            if names := _former_names(fields[name]):
+                texts[name]["formerly"] = names
     return {"params": params, "params_help": texts}
 
 
@@ -110,6 +115,13 @@ def _described(model: type[BaseModel]) -> dict[str, tuple[str, str]]:
     return {
         name: (_type(schema["properties"][name]), field.description or "") for name, field in model.model_fields.items()
     }
+
+
+def _former_names(field: FieldInfo) -> list[str]:
+    """Return the names that a field had before."""
+    extra = field.json_schema_extra
+    names = extra.get("formerly", []) if isinstance(extra, Mapping) else []
+    return [str(name) for name in names] if isinstance(names, list | tuple) else []
 
 
 def _type(schema: Mapping[str, Any]) -> str:

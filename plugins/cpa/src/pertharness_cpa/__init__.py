@@ -67,7 +67,7 @@ def describe() -> Card:
 def fit(train: AnnData, task: Task, params: Mapping[str, Any], device: str, seed: int, workdir: Path) -> Fitted:
     """Recover counts, and train.
 
-    In the protocol ``paper`` upstream knows by name what it will be asked, as it did when published; the queries come
+    In the procedure ``paper`` upstream knows by name what it will be asked, as it did when published; the queries come
     with `predict`, which trains then.
     """
     from pertharness_cpa.layout import read_screen
@@ -76,7 +76,7 @@ def fit(train: AnnData, task: Task, params: Mapping[str, Any], device: str, seed
         raise Skip("CPA learns a vector per perturbed gene and has none for unseen genes; it predicts doubles only")
     settings = read_settings(Settings, params, what=OFFER.name)
     fitted = Fitted(read_screen(train, settings.own), settings)
-    if settings.own.protocol == "paper":
+    if settings.own.procedure == "paper":
         return fitted
     return replace(fitted, trained=_train(fitted, (), device, seed, workdir))
 
@@ -109,7 +109,7 @@ def _train(fitted: Fitted, held_out: Sequence[str], device: str, seed: int, work
     own = fitted.settings.own
     is_valid = validation_rows(len(fitted.screen.conditions), own.validation_share, np.random.default_rng(seed))
     adata = lay_out(fitted.screen, is_valid, held_out)
-    upstream_seed = PUBLISHED_SEED if own.protocol == "paper" else seed
+    upstream_seed = PUBLISHED_SEED if own.procedure == "paper" else seed
     return train_cpa(adata, fitted.settings, seed=upstream_seed, device=device, folder=workdir)
 
 

@@ -86,8 +86,10 @@ class TrainSettings(_Strict):
 class OwnSettings(_Strict):
     """Settings of the plugin itself; README.md describes each."""
 
-    protocol: Literal["paper", "corrected"] = Field(
-        "paper", description="published seed and names of the queries known in training, or neither"
+    procedure: Literal["paper", "corrected"] = Field(
+        "paper",
+        description="published seed and names of the queries known in training, or neither",
+        json_schema_extra={"formerly": ["protocol"]},
     )
     output_scale: Literal["cp10k", "upstream"] = Field(
         "cp10k", description="scale of the means: counts per 10 000, or counts as they are, as published"

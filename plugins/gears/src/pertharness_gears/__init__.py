@@ -26,7 +26,7 @@ REFERENCE = "10.1038/s41587-023-01905-6"
 MODEL = ModelOffer(
     name="gears",
     summary=(
-        "GEARS: cell-gears 0.1.2 with the published settings, trained only on the cells of train and val. Protocol "
+        "GEARS: cell-gears 0.1.2 with the published settings, trained only on the cells of train and val. Procedure "
         "'paper' keeps the quirks of the code, 'corrected' removes four of them (README). Neither keeps the quirk that "
         "needs held-out cells: pairing them with controls, and testing them for differential expression"
     ),

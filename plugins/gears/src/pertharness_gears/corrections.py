@@ -1,4 +1,4 @@
-"""The protocol ``corrected``: corrections where cell-gears 0.1.2 differs from its description.
+"""The procedure ``corrected``: corrections where cell-gears 0.1.2 differs from its description.
 
 Each function undoes one peculiarity; ``README.md`` lists them with what is left as it is.
 """

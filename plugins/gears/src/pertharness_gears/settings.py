@@ -47,11 +47,13 @@ class Own(_Strict):
     """Settings of the plugin itself, or of other calls of cell-gears; README.md describes each."""
 
     batch_size: int = Field(32, ge=2, description="cells per step")  # at least 2: batches are normalised
-    protocol: Literal["paper", "corrected"] = Field(
-        "paper", description="keep the quirks of the published code, or undo four of them"
+    procedure: Literal["paper", "corrected"] = Field(
+        "paper",
+        description="keep the quirks of the published code, or undo four of them",
+        json_schema_extra={"formerly": ["protocol"]},
     )
-    control_sampling: Literal["protocol", "upstream", "all"] = Field(
-        "protocol", description="predict from 300 drawn controls (upstream), from all, or as the protocol says"
+    control_sampling: Literal["procedure", "upstream", "all"] = Field(
+        "procedure", description="predict from 300 drawn controls (upstream), from all, or as the procedure says"
     )
 
 
@@ -66,8 +68,8 @@ class Settings(_Strict):
     @property
     def sampling(self) -> str:
         """``upstream`` or ``all``: the control cells to predict from."""
-        of_protocol = {"paper": "upstream", "corrected": "all"}[self.own.protocol]
-        return of_protocol if self.own.control_sampling == "protocol" else self.own.control_sampling
+        of_procedure = {"paper": "upstream", "corrected": "all"}[self.own.procedure]
+        return of_procedure if self.own.control_sampling == "procedure" else self.own.control_sampling
 
 
 class EmbeddingSettings(_Strict):

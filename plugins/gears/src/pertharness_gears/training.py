@@ -49,7 +49,7 @@ def fit_gears(
 ) -> Fitted:
     """Train GEARS on cells of log1p CP10k, and keep the best epoch on the validation data.
 
-    With ``protocol="paper"`` the random numbers are drawn as in a plain script that seeds numpy before
+    With ``procedure="paper"`` the random numbers are drawn as in a plain script that seeds numpy before
     ``new_data_process`` and torch before ``GEARS``.
 
     Raises
@@ -62,7 +62,7 @@ def fit_gears(
     for label, reason in plan.left_out.items():
         print(f"gears: {label} is left out of the training: {reason}", file=sys.stderr)
     load_gears()
-    corrected = own.protocol == "corrected"
+    corrected = own.procedure == "corrected"
     with guest():
         data = _pert_data(assemble(train, val, plan), plan, ontology, own.batch_size, seed, workdir / "gears")
         if corrected:
@@ -101,7 +101,7 @@ def _model(data: Any, ontology: Ontology, settings: Settings, device: str, seed:
     edges = strongest(ontology.edges, settings.network.num_similar_genes_go_graph + 1)
     network = GeneSimNetwork(edges, list(data.pert_names), node_map=data.node_map_pert)
     graphs = {"G_go": network.edge_index, "G_go_weight": network.edge_weight}
-    if settings.own.protocol == "corrected":
+    if settings.own.procedure == "corrected":
         graphs.update(coexpression_of_all(data, settings.network))
     seed_torch(seed)
     gears = GEARS(data, device=device)

@@ -181,7 +181,10 @@ def with_defaults(
 
 
 def _unknown(offer: DatasetOffer | EmbeddingOffer | ModelOffer | ScorerOffer, name: str) -> str:
-    """Return that an offer has no parameter of this name, with the way to fill a slot that may have been meant."""
+    """Return that an offer has no parameter of this name, with its present name or the way to fill a slot."""
+    present = next((each for each, help_ in offer.params_help.items() if name in help_.formerly), None)
+    if present is not None:
+        return f"the parameter {name!r} of {offer.name!r} is called {present!r} now; write {present}=VALUE"
     slots = offer.slots if isinstance(offer, ModelOffer) else ()
     if name.upper() in slots:
         slot = name.upper()
