@@ -145,7 +145,7 @@ class Runner:
         if known is not None and not lacks_model(node, known.status, self.store.record(node.stage, node.key)):
             return known
         reason = node.preflight() if node.preflight else None
-        return known or Outcome("skipped", reason) if reason else None
+        return (known or Outcome("skipped", reason)) if reason else None
 
     def _is_to_be_redone(self, node: Node, status: Status) -> bool:
         """Return whether a record cannot be used: its state is retried, or it was made under less isolation."""
