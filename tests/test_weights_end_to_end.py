@@ -201,7 +201,7 @@ def test_a_file_that_only_a_browser_gets_is_never_fetched_and_its_steps_are_prin
     assert "is a web page, not a .json file" in place.call("weights", "fetch", "drive", status=1)
     assert "DAMAGED" in place.call("weights", "list", "drive")
     path.write_text("{}", encoding="utf-8")
-    assert "drive: drive.json: there, licence MIT" in place.call("weights", "fetch", "drive")
+    assert "drive: drive.json: available, licence MIT" in place.call("weights", "fetch", "drive")
     assert str(path) in place.call("weights", "list", "drive")
 
 

@@ -73,7 +73,7 @@ def test_a_file_without_a_direct_link_is_not_fetched_and_every_step_is_named(tmp
 def test_a_whole_file_that_was_put_there_is_recorded_at_its_first_use(name: str, body: bytes, tmp_path: Path) -> None:
     path = put(tmp_path, body, name)
     found = examine(declared(name), tmp_path, tmp_path)
-    assert (found.condition, found.sha256) == ("there", sha256(body).hexdigest()), found.reason
+    assert (found.condition, found.sha256) == ("available", sha256(body).hexdigest()), found.reason
     entry = recorded(path, tmp_path)
     assert entry is not None
     assert (entry.sha256, entry.url) == (found.sha256, PAGE)
@@ -109,7 +109,8 @@ def test_the_steps_follow_a_web_page_in_place_of_weights(tmp_path: Path) -> None
     reason = examine(declared(), tmp_path, tmp_path).reason
     assert f"bring it again: open {PAGE} in a browser; open the folder whole-human" in reason
     direct = examine(declared(by_hand=""), tmp_path, tmp_path).reason
-    assert f"`{COMMAND} --again` brings it anew. To go on without fetching: put the file of {PAGE} as" in direct
+    assert f"`{COMMAND} --again` fetches it again. " in direct
+    assert f"save {PAGE} as" in direct
 
 
 def test_a_size_far_from_the_card_is_refused_until_the_sum_is_known(tmp_path: Path) -> None:
@@ -118,7 +119,7 @@ def test_a_size_far_from_the_card_is_refused_until_the_sum_is_known(tmp_path: Pa
     assert f"has {path.stat().st_size} bytes, expected about 205.3 MB; bring it again" in reason
     assert recorded(path, tmp_path) is None
     pinned = sha256(path.read_bytes()).hexdigest()
-    assert examine(declared(size_mb=205.3, sha256=pinned), tmp_path, tmp_path).condition == "there"
+    assert examine(declared(size_mb=205.3, sha256=pinned), tmp_path, tmp_path).condition == "available"
     wrong = examine(declared(size_mb=205.3, sha256="0" * 64), tmp_path, tmp_path)
     assert "is not the expected file: its sha256" in wrong.reason
 
@@ -127,12 +128,12 @@ def test_a_changed_file_is_refused_until_the_user_says_that_it_is_meant(tmp_path
     path = put(tmp_path, torch_zip())
     bring(declared(), tmp_path)
     path.write_bytes(torch_zip() + b"PK\x05\x06" + bytes(18))
-    assert "is not whole" in examine(declared(), tmp_path, tmp_path).reason
+    assert "is incomplete" in examine(declared(), tmp_path, tmp_path).reason
     assert bring(declared(), tmp_path, again=True) == path
     entry = recorded(path, tmp_path)
     assert entry is not None
     assert entry.sha256 == sha256(path.read_bytes()).hexdigest()
-    assert examine(declared(), tmp_path, tmp_path).condition == "there"
+    assert examine(declared(), tmp_path, tmp_path).condition == "available"
 
 
 def test_an_archive_that_was_put_there_is_unpacked_and_a_new_one_again(tmp_path: Path) -> None:

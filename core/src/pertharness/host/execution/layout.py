@@ -43,7 +43,7 @@ def lay_out(node: Node, work: Path, mechanism: Mechanism) -> None:
 
 
 def set_aside(node: Node, status: Status, work: Path) -> Path | None:
-    """Move the scratch folder of a job out of its folder, and return where it is; None if no other try may use it.
+    """Move the scratch folder of a job out of its folder, and return where it is; None if no other attempt may use it.
 
     Of models and embeddings alone, which may take hours, and only where the job was ended from outside: by a time
     limit, for its memory, or by somebody. What raised an error would go on to raise it.
@@ -56,12 +56,12 @@ def set_aside(node: Node, status: Status, work: Path) -> Path | None:
             return None
         remove_tree(aside)
         return scratch.rename(aside)
-    except OSError:  # the record is what counts: the next try starts from the beginning
+    except OSError:  # the record is what counts: the next attempt starts from the beginning
         return None
 
 
 def leave_for_next_try(aside: Path, status: Status, work: Path) -> None:
-    """Put a scratch folder where the next try of its job looks for it, with what isolated this one."""
+    """Put a scratch folder where the next attempt of its job looks for it, with what isolated this one."""
     with contextlib.suppress(OSError):
         work.mkdir()
         aside.rename(work / SCRATCH)

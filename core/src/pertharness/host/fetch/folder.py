@@ -117,7 +117,7 @@ def fetch(
 def _use_local(place: Place, *, again: bool = False) -> bool:
     """Check and record a local file, fetched or put there by the user; return False if there is none.
 
-    `again`: do not compare it with the recorded checksum.
+    `again`: do not compare it with what was recorded.
     """
     paths = (place.download, place.wanted) if again else (place.wanted, place.download)
     path = next((path for path in paths if path.is_file()), None)
@@ -161,11 +161,9 @@ def _retrieve(place: Place, new: Path, progress: Progress | None, patience: Pati
     except SourceError as error:
         raise FetchError(f"{error}\n{_by_hand(place)}") from error
     take(part, new)
-    _check_file(
-        place, new, subject=f"the file from {url}", entry=None if again else recorded(place.download, place.folder)
-    )
-    digest = sha256_file(new)
     entry = None if again else recorded(place.download, place.folder)
+    _check_file(place, new, subject=f"the file from {url}", entry=entry)
+    digest = sha256_file(new)
     check(digest, subject=url, name=place.name, command=place.command, pinned=place.source.sha256, entry=entry)
     return digest
 
@@ -198,7 +196,7 @@ def _check_file(place: Place, path: Path, *, subject: str, entry: FirstUse | Non
     """Check what a file is and, where neither card nor record has its sum, that it is whole and of about its size."""
     is_member = path == place.wanted != place.download
     suffix = (place.wanted if is_member else place.download).suffix
-    advice = f"`{place.command} --again` brings it anew. {_by_hand(place)}"
+    advice = f"`{place.command} --again` fetches it again. {_by_hand(place)}"
     if place.source.by_hand:
         advice = f"bring it again: {steps_by_hand(place)}"
     check_kind(path, subject=subject, suffix=suffix, advice=advice)
