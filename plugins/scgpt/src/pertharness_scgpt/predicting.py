@@ -1,0 +1,149 @@
+"""Predicting: the mean over drawn controls of what the network makes of them with the query's flags."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from pertharness import DataError, make_prediction, targets_of
+from pertharness_foundation.device import autocast, in_batches
+from torch import Tensor
+
+from pertharness_scgpt.batches import gather, to_device
+from pertharness_scgpt.data import check_scale, why_not
+from pertharness_scgpt.fitted import Fitted
+from pertharness_scgpt.network import Network
+from pertharness_scgpt.settings import Index0Flag
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def predict_scgpt(fitted: Fitted, controls: AnnData, queries: Sequence[str], device: str, seed: int) -> AnnData:
+    """Predict the queries; those that the network cannot be given are not answered.
+
+    Controls are drawn for the queries in alphabetical order, so that the order in which they are asked changes nothing.
+    """
+    from scipy import sparse
+
+    genes = fitted.genes
+    if list(map(str, controls.var_names)) != list(genes.names):
+        raise DataError("scgpt: the genes of the controls are not those that the model was trained on, in their order")
+    positions = genes.positions()
+    reasons = {query: why_not(targets_of(query), genes, positions) for query in queries}
+    expression = sparse.csr_matrix(controls.X, dtype=np.float32)
+    check_scale(expression.data)
+    answered = sorted(query for query in queries if not reasons[query])
+    targets = [[positions[target] for target in targets_of(query)] for query in answered]
+    rows = predict_all(fitted, expression[:, genes.columns], targets, device, seed)
+    means = {query: _in_columns(row, genes.columns, len(genes.names)) for query, row in zip(answered, rows, strict=True)}
+    unanswered = {query: reason for query, reason in reasons.items() if reason}
+    in_order = {query: means[query] for query in queries if query in means}
+    return make_prediction(in_order, genes.names, unanswered, genes.missing, notes=fitted.notes)
+
+
+def _in_columns(row: np.ndarray, columns: np.ndarray, n_genes: int) -> np.ndarray:
+    """Return the values of the network's genes among those of the data; the others are NaN."""
+    values = np.full(n_genes, np.nan)
+    values[columns] = row
+    return values
+
+
+def predict_all(
+    fitted: Fitted, controls: Any, targets: Sequence[Sequence[int]], device: str, seed: int
+) -> np.ndarray:
+    """Return the prediction of each of some perturbations, float64, shape (n_perturbations, n_genes).
+
+    Parameters
+    ----------
+    controls
+        CSR float32, shape (n_controls, n_genes of the network).
+    targets
+        Positions of the perturbed genes.
+    """
+    choices, predicting = fitted.settings.choices(), fitted.settings.predicting
+    rng = np.random.RandomState(seed)
+    generator = torch.Generator().manual_seed(seed)
+    n_genes = len(fitted.genes.tokens)
+    draws = draw_controls(len(targets), controls.shape[0], predicting.pool_size, rng)
+    network = fitted.network.to(device).eval()
+    tokens = to_device(fitted.genes.tokens, device)
+    result = np.empty((len(targets), n_genes))
+    for row, (drawn, positions) in enumerate(zip(draws, targets, strict=True)):
+        flags = flag_targets(positions, n_genes, choices.index0_flag)
+        sequences = [np.arange(n_genes)]
+        if choices.predict_sequence == "chunks":
+            sequences = cut_genes(n_genes, fitted.settings.training.max_seq_len, positions, generator)
+        values = gather(controls, drawn, np.arange(n_genes))
+        predict = sequence_predictor(network, tokens, flags, device, fitted.precision_on(device))
+        result[row] = predict_mean(predict, values, sequences, predicting.eval_batch_size)
+    return result
+
+
+def draw_controls(n_perturbations: int, n_controls: int, pool_size: int, rng: np.random.RandomState) -> np.ndarray:
+    """Draw controls with replacement for each perturbation in turn, shape (n_perturbations, pool_size)."""
+    return rng.randint(0, n_controls, (n_perturbations, pool_size))
+
+
+def flag_targets(positions: Sequence[int], n_genes: int, index0_flag: Index0Flag) -> np.ndarray:
+    """Return 1 at the perturbed genes and 0 elsewhere, int64, shape (n_genes,).
+
+    The published code writes the sign of the position, so that a target that is the first gene is not flagged.
+    """
+    flags = np.zeros(n_genes, dtype=np.int64)
+    for position in positions:
+        flags[position] = np.sign(position) if index0_flag == "sign" else 1
+    return flags
+
+
+def cut_genes(n_genes: int, most: int, positions: Sequence[int], generator: torch.Generator) -> list[np.ndarray]:
+    """Return random parts of the genes, of at most `most` and as many as are needed; the perturbed ones begin each."""
+    if n_genes <= most:
+        return [np.arange(n_genes)]
+    wanted = np.unique(np.asarray(positions, dtype=np.int64))[: most - 1]
+    drawn = torch.randperm(n_genes, generator=generator).numpy()
+    others = drawn[~np.isin(drawn, wanted)]
+    step = most - len(wanted)
+    return [np.concatenate([wanted, others[start : start + step]]) for start in range(0, len(others), step)]
+
+
+Predictor = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Returns the prediction for some cells, given values of some genes and which genes these are."""
+
+
+def sequence_predictor(network: Network, tokens: Tensor, flags: np.ndarray, device: str, precision: str) -> Predictor:
+    """Return a function of values, shape (n_cells, n_genes), and genes, which predicts these, float32, same shape."""
+    all_flags = to_device(flags, device)
+
+    def predict(values: np.ndarray, genes: np.ndarray) -> np.ndarray:
+        chosen = to_device(genes, device)
+        with torch.inference_mode(), autocast(device, precision):
+            predicted = network(tokens[chosen], to_device(values, device), all_flags[chosen])
+        return np.asarray(predicted.float().cpu().numpy())
+
+    return predict
+
+
+def predict_mean(
+    predict: Predictor, values: np.ndarray, sequences: Sequence[np.ndarray], batch_size: int
+) -> np.ndarray:
+    """Return the mean prediction over cells, float64, shape (n_genes,).
+
+    Parameters
+    ----------
+    values
+        Of all genes, shape (n_cells, n_genes).
+    sequences
+        Genes that are predicted together; a gene in several of them has the value of the first.
+    """
+    result = np.full(values.shape[1], np.nan)
+    for genes in sequences:
+        total = np.zeros(len(genes))
+        columns = values[:, genes]
+        for predicted in in_batches(lambda rows, columns=columns, genes=genes: predict(columns[rows], genes), len(values), batch_size):
+            total += predicted.sum(axis=0, dtype=np.float64)
+        new = np.isnan(result[genes])
+        result[genes[new]] = (total / len(values))[new]
+    return result

@@ -1,0 +1,149 @@
+"""The published files, and which of the checkpoint's tensors the network starts with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pertharness import DataError, RemoteFile, Skip
+
+from pertharness_scgpt.settings import DecoderInit, FileNames
+
+if TYPE_CHECKING:
+    from pertharness_foundation.checkpoint import KeyCounts, KeyRules
+    from torch import Tensor
+
+    from pertharness_scgpt.network import Network, Sizes
+    from pertharness_scgpt.vocabulary import Vocabulary
+
+FOLDER = "https://drive.google.com/drive/folders/1oWh_-ZRdhtoGQ2Fw24HP41FgLoomVo-y"
+"""Where the authors publish the whole-human checkpoint."""
+_FILE = "https://drive.google.com/uc?export=download&id="
+# The sums are not known: that of the first file is recorded when it is first used, and checked from then on.
+CHECKPOINT = RemoteFile(
+    url=f"{_FILE}14AebJfGOUF047Eg40hk57HCtrb0fyDTm", filename="best_model.pt", size_mb=205.3, optional=True
+)
+VOCABULARY = RemoteFile(
+    url=f"{_FILE}1H3E_MJ-Dl36AQV6jLbna2EdvgPaqvqcC", filename="vocab.json", size_mb=1.32, optional=True
+)
+ARGUMENTS = RemoteFile(
+    url=f"{_FILE}1hh2zGKyWAx3DyovD30GStZ3QlzmSqdk1", filename="args.json", size_mb=0.0013, optional=True
+)
+DECLARED = (CHECKPOINT, VOCABULARY, ARGUMENTS)
+"""The published files. Optional: parameters may name others."""
+PATHS: dict[str, Any] = FileNames().model_dump()
+"""Parameters that name files of the user's; empty: the declared file."""
+_LOADED = ("encoder.*", "value_encoder.*", "transformer_encoder.*")
+_DECODER = ("decoder.*",)
+_OF_PRETRAINING = ("flag_encoder.*", "mvc_decoder.*")
+_FRESH = ("pert_encoder.*", "bn.*", "cls_decoder.*")
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where checkpoint, vocabulary and arguments are."""
+
+    checkpoint: Path
+    vocabulary: Path
+    arguments: Path
+
+
+def find_files(files: Mapping[str, Path], named: FileNames) -> Files:
+    """Return the files that the parameters name, and for the others those of the card.
+
+    Raises
+    ------
+    Skip
+        If a file is not there; the message says where to put it.
+    DataError
+        If a parameter names no file.
+    """
+    paths: dict[str, Path] = {}
+    for (param, text), declared in zip(named.model_dump().items(), DECLARED, strict=True):
+        if text:
+            paths[param] = _named(param, text)
+        elif declared.wanted in files:
+            paths[param] = files[declared.wanted]
+        else:
+            raise Skip(
+                f"scGPT needs {declared.filename!r}, which is not there: download it in a browser from {FOLDER} and "
+                f"put it into weights/scgpt/ of the data folder ('pertharness weights list' shows it), or name a file "
+                f"of your own: scgpt[{param}=/PATH/{declared.filename}]"
+            )
+    return Files(**paths)
+
+
+def _named(param: str, text: str) -> Path:
+    """Return the path that a parameter names."""
+    path = Path(text).expanduser()
+    if not path.is_absolute() or not path.is_file():
+        why = "is not a file" if path.is_absolute() else "is not an absolute path, and jobs work in their own folders"
+        raise DataError(f"scgpt: {param}={text!r} {why}; expected the path of a file")
+    return path
+
+
+def rules_of(decoder: DecoderInit) -> KeyRules:
+    """Return which published keys are loaded, ignored and started fresh.
+
+    The published code starts the decoder fresh, although the checkpoint has one; `decoder` says which is done.
+    """
+    from pertharness_foundation.checkpoint import KeyRules
+
+    rules = KeyRules(
+        loads=(*_LOADED, *_DECODER), ignores=_OF_PRETRAINING, fresh=_FRESH,
+        # Checkpoints of the flash-attention layer have another name for the same matrices.
+        rename=lambda key: key.replace("Wqkv.", "in_proj_"),
+    )  # fmt: skip
+    if decoder == "checkpoint":
+        return rules
+    return replace(rules, loads=_LOADED, ignores=(*_OF_PRETRAINING, *_DECODER), fresh=(*_FRESH, *_DECODER))
+
+
+@dataclass(frozen=True)
+class Published:
+    """A checkpoint that was read: its vocabulary, its sizes and its tensors by published key."""
+
+    vocabulary: Vocabulary
+    sizes: Sizes
+    state: Mapping[str, Tensor]
+    name: str
+
+    def load_into(self, network: Network, decoder: DecoderInit) -> KeyCounts:
+        """Load the tensors into a network, each key accounted for.
+
+        Raises
+        ------
+        CheckpointError
+            If the file has a key that is neither loaded nor ignored, or lacks one or has one of another shape.
+        """
+        from pertharness_foundation.checkpoint import load_state
+
+        return load_state(network, self.state, rules_of(decoder), source=self.name)
+
+
+def read_published(files: Files) -> Published:
+    """Read the files, and check that they belong together.
+
+    Raises
+    ------
+    CheckpointError
+        If one is not what it should be, or the vocabulary has another number of tokens than the checkpoint.
+    """
+    from pertharness_foundation.checkpoint import read_state_dict
+    from pertharness_foundation.contents import CheckpointError
+
+    from pertharness_scgpt.network import read_sizes
+    from pertharness_scgpt.vocabulary import read_json, read_vocabulary
+
+    vocabulary = read_vocabulary(files.vocabulary)
+    sizes = read_sizes(read_json(files.arguments), tokens=len(vocabulary), padding=vocabulary.padding)
+    state = read_state_dict(files.checkpoint)
+    table = state.get("encoder.embedding.weight")
+    if table is not None and len(table) != len(vocabulary):
+        raise CheckpointError(
+            f"scgpt: {files.vocabulary.name} has {len(vocabulary)} tokens and {files.checkpoint.name} {len(table)}: "
+            "the vocabulary is of another version; take both from one folder"
+        )
+    return Published(vocabulary, sizes, state, files.checkpoint.name)
