@@ -1,4 +1,4 @@
-"""Every array of the parity fixture: the network, the training steps, pairs, flags and predictions of the published code."""
+"""Every array of the parity fixture: network, training steps, pairs, flags and predictions of the published code."""
 
 import json
 import os
@@ -10,14 +10,14 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the plugin's environment")
 
-from pertharness_scgpt.batches import Batch, draw_genes, make_flags
-from pertharness_scgpt.data import choose_genes, pair_cells
-from pertharness_scgpt.embedding import token_vectors
-from pertharness_scgpt.network import Network, read_sizes
-from pertharness_scgpt.predicting import draw_controls, flag_targets, predict_mean, sequence_predictor
-from pertharness_scgpt.training import CLIP_NORM, squared_error
-from pertharness_scgpt.vocabulary import read_vocabulary
-from pertharness_scgpt.weights import Files, read_published, rules_of
+from pertharness_scgpt.batches import Batch, draw_genes, make_flags  # noqa: E402
+from pertharness_scgpt.data import choose_genes, pair_cells  # noqa: E402
+from pertharness_scgpt.embedding import token_vectors  # noqa: E402
+from pertharness_scgpt.network import Network, read_sizes  # noqa: E402
+from pertharness_scgpt.predicting import draw_controls, flag_targets, predict_mean, sequence_predictor  # noqa: E402
+from pertharness_scgpt.training import CLIP_NORM, squared_error  # noqa: E402
+from pertharness_scgpt.vocabulary import read_vocabulary  # noqa: E402
+from pertharness_scgpt.weights import Files, read_published, rules_of  # noqa: E402
 
 SHARED = Path(os.environ.get("PERTHARNESS_SHARED", Path(__file__).parents[4] / "shared"))
 FIXTURE = SHARED / "fixtures" / "scgpt"
@@ -26,6 +26,7 @@ pytestmark = [
 ]  # fmt: skip
 # The tolerances that the fixture states.
 SINGLE, DOUBLE = 1e-5, 1e-8
+CPU = torch.device("cpu")
 SHAPES = FIXTURE / "published_state_dict_keys.txt"
 
 
@@ -83,7 +84,8 @@ def test_tokens_of_genes(published):
     assert not genes.missing
     excluded = choose_genes(published.config["genes"], None, vocabulary, "excluded")
     unknown = published.arrays["gene_ids"] == vocabulary.padding
-    assert set(excluded.missing) == {gene for gene, lost in zip(published.config["genes"], unknown) if lost} != set()
+    lost = {gene for gene, is_unknown in zip(published.config["genes"], unknown, strict=True) if is_unknown}
+    assert set(excluded.missing) == lost != set()
     np.testing.assert_array_equal(excluded.tokens, published.arrays["gene_ids"][~unknown])
 
 
@@ -129,13 +131,13 @@ def test_the_prediction_routine(published, inputs):
     network, arrays = published.network().eval(), published.arrays
     every = np.arange(len(tokens))
     for row in range(len(values)):
-        predict = sequence_predictor(network, tokens, flags[row].numpy(), "cpu", "fp32")
+        predict = sequence_predictor(network, tokens, flags[row].numpy(), CPU, "float32")
         near(predict(values[row : row + 1].numpy(), every)[0], arrays["pred_perturb_all"][row])
     zeroed = arrays["values_zeroed"]
     shown = np.flatnonzero((zeroed != 0).any(axis=0))
     assert len(shown) < len(tokens)
     for row in range(len(values)):
-        predict = sequence_predictor(network, tokens, flags[row].numpy(), "cpu", "fp32")
+        predict = sequence_predictor(network, tokens, flags[row].numpy(), CPU, "float32")
         predicted = predict_mean(predict, zeroed[row : row + 1], [shown], 4)
         near(np.nan_to_num(predicted), arrays["pred_perturb_batchwise"][row])
 
@@ -267,7 +269,7 @@ def test_predictions_of_conditions(published):
     for row, condition in enumerate(conditions):
         flags = flag_targets(_positions(published, condition), n_genes, "sign")
         np.testing.assert_array_equal(flags, arrays["predict_flags"][row])
-        predict = sequence_predictor(network, tokens, flags, "cpu", "fp32")
+        predict = sequence_predictor(network, tokens, flags, CPU, "float32")
         mean = predict_mean(predict, controls[draws[row]], [np.arange(n_genes)], config["predict_batch"])
         near(mean, arrays["predict_mean"][row].astype(np.float64))
 

@@ -28,7 +28,7 @@ class Batch:
 
 
 def draw_genes(
-    n_genes: int, most: int, generator: torch.Generator, with_genes: Sequence[int] = ()
+    n_genes: int, most: int, generator: torch.Generator, with_genes: Sequence[int] | np.ndarray = ()
 ) -> np.ndarray:
     """Return the genes of a step, int64: all in order where there are at most `most`, else a random sample.
 
@@ -41,7 +41,7 @@ def draw_genes(
     """
     if n_genes <= most:
         return np.arange(n_genes)
-    drawn = torch.randperm(n_genes, generator=generator).numpy()
+    drawn: np.ndarray = torch.randperm(n_genes, generator=generator).numpy()
     if not len(with_genes):
         return drawn[:most]
     wanted = np.asarray(with_genes, dtype=np.int64)[:most]
@@ -83,10 +83,10 @@ def make_flags(targets: np.ndarray, n_all: int, genes: np.ndarray) -> np.ndarray
     return flags
 
 
-def to_device(array: np.ndarray, device: str) -> Tensor:
+def to_device(array: np.ndarray, device: torch.device) -> Tensor:
     """Return an array as a tensor on the device; on a GPU the copy does not wait for what is computed there."""
     tensor = torch.from_numpy(array)
-    if device.startswith("cuda"):
+    if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor
 
@@ -109,7 +109,7 @@ class Batches:
     size: int
     most_genes: int
     gene_subset: GeneSubset
-    device: str
+    device: torch.device
 
     def shuffled(self, pairs: Pairs, generator: torch.Generator, *, drop_last: bool) -> Iterator[Batch]:
         """Yield the batches of all pairs in random order, each with genes of its own."""

@@ -260,6 +260,6 @@ def refuse_too_few(pairs: Pairs, batch_size: int, left_out: Mapping[str, str]) -
         raise Skip(f"scGPT can be given none of the training perturbations (first: {first!r}: {reason})")
     if len(pairs) < batch_size:
         raise Skip(
-            f"{len(pairs)} training cells are less than one batch of {batch_size}, and scGPT leaves out what is no full "
-            "batch; set a smaller batch_size"
+            f"{len(pairs)} training cells are less than one batch of {batch_size}, and what is no full batch is left "
+            "out; set a smaller batch_size"
         )

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pertharness_foundation.saved import load_weights, save_weights
 
 from pertharness_scgpt.data import Genes
 from pertharness_scgpt.network import Network, Sizes
-from pertharness_scgpt.settings import Choices, Settings
+from pertharness_scgpt.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,6 @@ class Fitted:
     genes: Genes
     settings: Settings
     notes: tuple[str, ...]
-
-    def precision_on(self, device: str) -> str:
-        """Return the precision of the layers on a device."""
-        return precision_on(device, self.settings.choices())
-
-
-def precision_on(device: str, choices: Choices) -> str:
-    """Return the precision of the layers: what the procedure says on a GPU, fp32 elsewhere, as published."""
-    return choices.precision if device.startswith("cuda") else "fp32"
 
 
 def save_fitted(fitted: Fitted, folder: Path) -> None:
@@ -61,7 +53,6 @@ def load_fitted(folder: Path, device: str) -> Fitted:
     return Fitted(network.to(device).eval(), _genes(facts["genes"]), settings, tuple(facts["notes"]))
 
 
-def _genes(facts: Mapping[str, list[str]]) -> Genes:
-    values = dict(facts)
-    columns, tokens = (np.array(values.pop(name), dtype=np.int64) for name in ("columns", "tokens"))
-    return Genes(names=tuple(values.pop("names")), columns=columns, tokens=tokens, **values)
+def _genes(facts: Mapping[str, Any]) -> Genes:
+    columns, tokens = (np.array(facts[name], dtype=np.int64) for name in ("columns", "tokens"))
+    return Genes(tuple(facts["names"]), columns, tokens, facts["missing"], facts["note"])

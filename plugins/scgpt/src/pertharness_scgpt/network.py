@@ -88,6 +88,7 @@ class TokenEncoder(nn.Module):
         self.enc_norm = nn.LayerNorm(sizes.width)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Return the vector of each token."""
         normalised: Tensor = self.enc_norm(self.embedding(tokens))
         return normalised
 
@@ -103,6 +104,7 @@ class ValueEncoder(nn.Module):
         self.dropout = dropout
 
     def forward(self, values: Tensor) -> Tensor:
+        """Return the vector of each value."""
         hidden = F.relu(self.linear1(values.clamp(max=LARGEST_VALUE).unsqueeze(-1)))
         return F.dropout(self.norm(self.linear2(hidden)), self.dropout, self.training)
 
@@ -125,6 +127,7 @@ class Attention(nn.Module):
         nn.init.zeros_(self.in_proj_bias)
 
     def forward(self, x: Tensor, attended: Tensor | None) -> Tensor:
+        """Return what each gene takes from those that are attended to."""
         n_cells, n_genes, width = x.shape
         projected = F.linear(x, self.in_proj_weight, self.in_proj_bias)
         query, key, value = projected.view(n_cells, n_genes, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
@@ -148,6 +151,7 @@ class Layer(nn.Module):
         self.dropout = dropout
 
     def forward(self, x: Tensor, attended: Tensor | None = None) -> Tensor:
+        """Return the rows after the layer."""
         x = self.norm1(x + self._drop(self.self_attn(x, attended)))
         inner = self._drop(F.relu(self.linear1(x)))
         out: Tensor = self.norm2(x + self._drop(self.linear2(inner)))
@@ -165,6 +169,7 @@ class Transformer(nn.Module):
         self.layers = nn.ModuleList(Layer(sizes, dropout) for _ in range(sizes.layers))
 
     def forward(self, x: Tensor, attended: Tensor | None = None) -> Tensor:
+        """Return the rows after all layers."""
         for layer in self.layers:
             x = layer(x, attended)
         return x
@@ -181,6 +186,7 @@ class Decoder(nn.Module):
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the value of each gene."""
         values: Tensor = self.fc(x).squeeze(-1)
         return values
 
@@ -198,6 +204,7 @@ class Classifier(nn.Module):
         self.out_layer = nn.Linear(sizes.width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return a number for each row."""
         for module in self._decoder:
             x = module(x)
         out: Tensor = self.out_layer(x)

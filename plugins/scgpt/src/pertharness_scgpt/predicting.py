@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from pertharness import DataError, make_prediction, targets_of
-from pertharness_foundation.device import autocast, in_batches
+from pertharness_foundation.device import Precision, autocast, in_batches, open_device
 from torch import Tensor
 
 from pertharness_scgpt.batches import gather, to_device
-from pertharness_scgpt.data import check_scale, why_not
+from pertharness_scgpt.data import Genes, check_scale, why_not
 from pertharness_scgpt.fitted import Fitted
 from pertharness_scgpt.network import Network
+from pertharness_scgpt.precision import precision_on
 from pertharness_scgpt.settings import Index0Flag
 
 if TYPE_CHECKING:
@@ -38,22 +40,20 @@ def predict_scgpt(fitted: Fitted, controls: AnnData, queries: Sequence[str], dev
     answered = sorted(query for query in queries if not reasons[query])
     targets = [[positions[target] for target in targets_of(query)] for query in answered]
     rows = predict_all(fitted, expression[:, genes.columns], targets, device, seed)
-    means = {query: _in_columns(row, genes.columns, len(genes.names)) for query, row in zip(answered, rows, strict=True)}
+    of_query = dict(zip(answered, rows, strict=True))
+    means = {query: _in_columns(of_query[query], genes) for query in queries if query in of_query}
     unanswered = {query: reason for query, reason in reasons.items() if reason}
-    in_order = {query: means[query] for query in queries if query in means}
-    return make_prediction(in_order, genes.names, unanswered, genes.missing, notes=fitted.notes)
+    return make_prediction(means, genes.names, unanswered, genes.missing, notes=fitted.notes)
 
 
-def _in_columns(row: np.ndarray, columns: np.ndarray, n_genes: int) -> np.ndarray:
+def _in_columns(row: np.ndarray, genes: Genes) -> np.ndarray:
     """Return the values of the network's genes among those of the data; the others are NaN."""
-    values = np.full(n_genes, np.nan)
-    values[columns] = row
+    values = np.full(len(genes.names), np.nan)
+    values[genes.columns] = row
     return values
 
 
-def predict_all(
-    fitted: Fitted, controls: Any, targets: Sequence[Sequence[int]], device: str, seed: int
-) -> np.ndarray:
+def predict_all(fitted: Fitted, controls: Any, targets: Sequence[Sequence[int]], device: str, seed: int) -> np.ndarray:
     """Return the prediction of each of some perturbations, float64, shape (n_perturbations, n_genes).
 
     Parameters
@@ -68,8 +68,10 @@ def predict_all(
     generator = torch.Generator().manual_seed(seed)
     n_genes = len(fitted.genes.tokens)
     draws = draw_controls(len(targets), controls.shape[0], predicting.pool_size, rng)
-    network = fitted.network.to(device).eval()
-    tokens = to_device(fitted.genes.tokens, device)
+    place = open_device(device)
+    precision = precision_on(place, choices.precision)
+    network = fitted.network.to(place).eval()
+    tokens = to_device(fitted.genes.tokens, place)
     result = np.empty((len(targets), n_genes))
     for row, (drawn, positions) in enumerate(zip(draws, targets, strict=True)):
         flags = flag_targets(positions, n_genes, choices.index0_flag)
@@ -77,7 +79,7 @@ def predict_all(
         if choices.predict_sequence == "chunks":
             sequences = cut_genes(n_genes, fitted.settings.training.max_seq_len, positions, generator)
         values = gather(controls, drawn, np.arange(n_genes))
-        predict = sequence_predictor(network, tokens, flags, device, fitted.precision_on(device))
+        predict = sequence_predictor(network, tokens, flags, place, precision)
         result[row] = predict_mean(predict, values, sequences, predicting.eval_batch_size)
     return result
 
@@ -113,7 +115,9 @@ Predictor = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Returns the prediction for some cells, given values of some genes and which genes these are."""
 
 
-def sequence_predictor(network: Network, tokens: Tensor, flags: np.ndarray, device: str, precision: str) -> Predictor:
+def sequence_predictor(
+    network: Network, tokens: Tensor, flags: np.ndarray, device: torch.device, precision: Precision
+) -> Predictor:
     """Return a function of values, shape (n_cells, n_genes), and genes, which predicts these, float32, same shape."""
     all_flags = to_device(flags, device)
 
@@ -140,10 +144,14 @@ def predict_mean(
     """
     result = np.full(values.shape[1], np.nan)
     for genes in sequences:
-        total = np.zeros(len(genes))
-        columns = values[:, genes]
-        for predicted in in_batches(lambda rows, columns=columns, genes=genes: predict(columns[rows], genes), len(values), batch_size):
-            total += predicted.sum(axis=0, dtype=np.float64)
+        of_genes = values[:, genes]
+        parts = in_batches(len(values), partial(_rows, predict, of_genes, genes), size=batch_size)
+        mean = sum(part.sum(axis=0, dtype=np.float64) for part in parts) / len(values)
         new = np.isnan(result[genes])
-        result[genes[new]] = (total / len(values))[new]
+        result[genes[new]] = mean[new]
     return result
+
+
+def _rows(predict: Predictor, values: np.ndarray, genes: np.ndarray, start: int, stop: int) -> np.ndarray:
+    """Return the prediction for some of the cells."""
+    return predict(values[start:stop], genes)

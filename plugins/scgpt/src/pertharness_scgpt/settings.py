@@ -15,7 +15,7 @@ Pairing = Literal["once", "every_epoch"]
 ValSubset = Literal["random", "fixed"]
 Index0Flag = Literal["sign", "one"]
 CtrlPairs = Literal["identity", "random", "left_out"]
-Precision = Literal["fp16", "bf16", "fp32"]
+Precision = Literal["auto", "float16", "bfloat16", "float32"]
 
 
 class _Strict(BaseModel):
@@ -71,14 +71,14 @@ class Procedure(_Strict):
     ctrl_pairs: CtrlPairs | None = Field(
         None, description="controls in training: paired with themselves, with another control, or left out"
     )
-    precision: Precision | None = Field(None, description="numbers of the layers on a GPU; a CPU has fp32")
+    precision: Precision | None = Field(None, description="numbers of the layers on a GPU; on a CPU float32")
 
 
 @dataclass(frozen=True)
 class Choices:
     """The quirks as they are done, each with a value.
 
-    ``precision`` is that on a GPU; on a CPU it is fp32, as in the published code.
+    ``precision`` is that on a GPU; on a CPU it is float32, as in the published code.
     """
 
     gene_subset: GeneSubset
@@ -95,11 +95,11 @@ class Choices:
 PROCEDURES = {
     "paper": Choices(
         gene_subset="uniform", predict_sequence="all", unknown_genes="padding", decoder_init="fresh", pairing="once",
-        val_subset="random", index0_flag="sign", ctrl_pairs="identity", precision="fp16",
+        val_subset="random", index0_flag="sign", ctrl_pairs="identity", precision="float16",
     ),
     "corrected": Choices(
         gene_subset="with_targets", predict_sequence="chunks", unknown_genes="excluded", decoder_init="checkpoint",
-        pairing="every_epoch", val_subset="fixed", index0_flag="one", ctrl_pairs="random", precision="bf16",
+        pairing="every_epoch", val_subset="fixed", index0_flag="one", ctrl_pairs="random", precision="auto",
     ),
 }  # fmt: skip
 

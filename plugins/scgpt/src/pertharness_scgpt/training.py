@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from pertharness import CONTROL, Skip
-from pertharness_foundation.device import autocast
+from pertharness_foundation.device import Precision, autocast, open_device
 from pertharness_foundation.loop import LoopSettings, fine_tune
 from torch import Tensor
 from torch.nn import functional as F
 
 from pertharness_scgpt.batches import Batch, Batches
 from pertharness_scgpt.data import Cells, Genes, Pairing, Pairs, choose_genes, read_cells, refuse_too_few
-from pertharness_scgpt.fitted import Fitted, precision_on
+from pertharness_scgpt.fitted import Fitted
 from pertharness_scgpt.network import Network
+from pertharness_scgpt.precision import precision_on
 from pertharness_scgpt.settings import Choices, Settings
 from pertharness_scgpt.weights import Published
 
@@ -47,7 +48,7 @@ class Training:
     pairs: Callable[[], Pairs]
     validation: Pairs | None
     choices: Choices
-    precision: str
+    precision: Precision
     generator: torch.Generator
     seed: int
 
@@ -84,12 +85,16 @@ class Training:
         outcome = fine_tune(
             self.network, batches=self.epoch, loss_of=self.loss_of, optimiser=optimiser, generators=generators,
             validate=None if self.validation is None else self.validate,
-            scheduler=torch.optim.lr_scheduler.StepLR(optimiser, 1, options.lr_factor),
+            scheduler=torch.optim.lr_scheduler.StepLR(optimiser, 1, options.lr_factor), scaler=self._scaler(),
             settings=LoopSettings(options.epochs, patience=options.patience, clip_norm=CLIP_NORM),
             folder=workdir, identity=json.dumps([settings.model_dump(), self.seed, self.precision], sort_keys=True),
             autocast=lambda: autocast(self.batches.device, self.precision),
         )  # fmt: skip
         return outcome.note()
+
+    def _scaler(self) -> Any:
+        """Return what scales the loss in float16, as published; None in other precisions."""
+        return torch.amp.GradScaler(self.batches.device.type) if self.precision == "float16" else None
 
 
 def squared_error(network: Network, batch: Batch) -> Tensor:
@@ -109,6 +114,7 @@ def fit_scgpt(
         If there is nothing that it can be trained on.
     """
     notes: list[str] = []
+    place = open_device(device)
     choices = settings.choices()
     genes = choose_genes(
         list(map(str, train.var_names)), train.var.get("ensembl_id"), published.vocabulary, choices.unknown_genes
@@ -116,12 +122,12 @@ def fit_scgpt(
     notes.append(genes.note)
     cells = read_cells(train, genes, notes)
     held_back = _validation_cells(val, genes, notes)
-    with torch.random.fork_rng(devices=_cuda_devices(device)):
+    with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
         torch.manual_seed(seed)
         network = Network(published.sizes, settings.training.dropout)
         notes.append(published.load_into(network, choices.decoder_init).note())
-        network = network.to(device)
-        notes += _train(network, cells, held_back, genes, settings, device, seed, workdir)
+        network = network.to(place)
+        notes += _train(network, cells, held_back, genes, settings, place, seed, workdir)
     return Fitted(network.eval(), genes, settings, tuple(notes))
 
 
@@ -134,13 +140,9 @@ def _validation_cells(val: AnnData | None, genes: Genes, notes: list[str]) -> Ce
     return Cells(cells.expression[perturbed], cells.labels[perturbed]) if len(perturbed) else None
 
 
-def _cuda_devices(device: str) -> list[int]:
-    return [torch.device(device).index or 0] if device.startswith("cuda") else []
-
-
 def _train(
-    network: Network, cells: Cells, held_back: Cells | None, genes: Genes, settings: Settings, device: str, seed: int,
-    workdir: Path,
+    network: Network, cells: Cells, held_back: Cells | None, genes: Genes, settings: Settings, device: torch.device,
+    seed: int, workdir: Path,
 ) -> list[str]:  # fmt: skip
     """Train the network, leave the best weights in it, and return lines for the record."""
     choices, options = settings.choices(), settings.training
@@ -153,9 +155,12 @@ def _train(
     pairing = Pairing(controls, cells, genes, choices.ctrl_pairs, left_out)
     pairs = pairing.draw(rng)
     refuse_too_few(pairs, options.batch_size, left_out)
-    validation = None if held_back is None else Pairing(controls, held_back, genes, choices.ctrl_pairs, left_out).draw(rng)
+    validation = (
+        None if held_back is None else Pairing(controls, held_back, genes, choices.ctrl_pairs, left_out).draw(rng)
+    )
     training = Training(
-        network=network, choices=choices, generator=generator, seed=seed, precision=precision_on(device, choices),
+        network=network, choices=choices, generator=generator, seed=seed,
+        precision=precision_on(device, choices.precision),
         pairs=(lambda: pairing.draw(rng)) if choices.pairing == "every_epoch" else (lambda: pairs),
         validation=validation if validation is not None and len(validation) else None,
         batches=Batches(genes.tokens, options.batch_size, options.max_seq_len, choices.gene_subset, device),
