@@ -190,7 +190,7 @@ def test_too_little_to_train_on_is_a_skip(train, posed):
 
 
 def test_a_loss_that_is_no_number_is_an_error(train):
-    with pytest.raises(DataError, match="loss is (nan|inf) in epoch"):
+    with pytest.raises(DataError, match=r"loss is (nan|inf) in epoch"):
         train(lr=1e30)
 
 
