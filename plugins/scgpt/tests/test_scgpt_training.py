@@ -1,9 +1,11 @@
 """Fine-tuning and predicting on planted data, with a tiny checkpoint: quirks, what is left out, resume after a kill."""
 
 import dataclasses
+import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,11 +13,13 @@ from pertharness import DataError, Skip
 from pertharness.testing import pose
 from pertharness.testing.planted import GENES
 from pertharness_scgpt import MODEL, embed, fit, load_model, predict, save_model
+from pertharness_scgpt.weights import PATHS
 from scipy import sparse
 
 torch = pytest.importorskip("torch", reason="needs the plugin's environment")
 from pertharness_scgpt.batches import Batches, draw_genes, gather, make_flags  # noqa: E402
 from pertharness_scgpt.data import Cells, Pairing, choose_genes, read_cells  # noqa: E402
+from pertharness_scgpt.network import Network, Sizes  # noqa: E402
 from pertharness_scgpt.predicting import cut_genes, flag_targets, predict_mean  # noqa: E402
 from pertharness_scgpt.tiny import write_tiny  # noqa: E402
 from pertharness_scgpt.vocabulary import read_vocabulary  # noqa: E402
@@ -35,9 +39,9 @@ def single_thread():
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """The three files with random weights, by name."""
+    """The parameters that name three files with random weights."""
     files = write_tiny(tmp_path_factory.mktemp("tiny"), [gene for gene in GENES if gene not in UNKNOWN])
-    return {path.name: path for path in (files.checkpoint, files.vocabulary, files.arguments)}
+    return {name: str(getattr(files, name)) for name in PATHS}
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +51,9 @@ def posed():
 
 @pytest.fixture
 def train(tiny, posed, tmp_path_factory):
-    def fitted(posed=posed, files=tiny, workdir=None, **params):
+    def fitted(posed=posed, workdir=None, **params):
         return fit(
-            train=posed.train, val=posed.val, files=files, params={**FAST, **params}, device="cpu", seed=1,
+            train=posed.train, val=posed.val, files={}, params={**FAST, **tiny, **params}, device="cpu", seed=1,
             workdir=workdir or tmp_path_factory.mktemp("job"),
         )  # fmt: skip
 
@@ -116,7 +120,7 @@ def test_a_saved_model_predicts_the_same(train, posed, tmp_path, procedure):
 
 
 KILLED = """
-import os, signal, sys
+import json, os, signal, sys
 from pathlib import Path
 from pertharness.testing import pose
 from pertharness_scgpt import MODEL, fit
@@ -127,16 +131,15 @@ class Log:
     def flush(self): pass
 sys.stderr = Log()
 posed = pose("double", "cells")
-files = {path.name: path for path in Path(sys.argv[1]).iterdir()}
-fit(train=posed.train, val=posed.val, files=files, params={**FAST, "epochs": 4, "procedure": sys.argv[3]},
-    device="cpu", seed=1, workdir=Path(sys.argv[2]))
+params = {**FAST, **json.loads(sys.argv[1]), "epochs": 4, "procedure": sys.argv[3]}
+fit(train=posed.train, val=posed.val, files={}, params=params, device="cpu", seed=1, workdir=Path(sys.argv[2]))
 """
 
 
 @pytest.mark.parametrize("procedure", ["paper", "corrected"])
 def test_a_killed_training_goes_on_to_the_same_weights(train, tiny, tmp_path, procedure):
     (tmp_path / "killed").mkdir()
-    words = [tiny["vocab.json"].parent, tmp_path / "killed", procedure]
+    words = [json.dumps(tiny), tmp_path / "killed", procedure]
     here = {"PYTHONPATH": ":".join([*sys.path, __file__.rpartition("/")[0]]), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", KILLED, *map(str, words)], env=here, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
@@ -195,13 +198,13 @@ def test_a_loss_that_is_no_number_is_an_error(train):
 
 
 def test_the_embedding_has_a_row_for_each_known_gene(tiny):
-    frame = embed(labels=["control", "KLF1", "TP53", "MYC", "<cls>", "KLF1"], files=tiny, params={})
+    frame = embed(labels=["control", "KLF1", "TP53", "MYC", "<cls>", "KLF1"], files={}, params=tiny)
     assert list(frame.index) == ["KLF1", "MYC"]
-    state = torch.load(tiny["best_model.pt"], weights_only=True)
+    state = torch.load(tiny["checkpoint"], weights_only=True)
     table = torch.nn.functional.layer_norm(
         state["encoder.embedding.weight"], (16,), state["encoder.enc_norm.weight"], state["encoder.enc_norm.bias"]
     )
-    rows = read_vocabulary(tiny["vocab.json"]).rows
+    rows = read_vocabulary(Path(tiny["vocabulary"])).rows
     np.testing.assert_allclose(frame.to_numpy(), table[[rows["KLF1"], rows["MYC"]]].numpy(), atol=1e-6)
 
 
@@ -241,7 +244,7 @@ def test_the_first_gene_is_flagged_only_where_the_quirk_is_undone():
 @pytest.fixture(scope="module")
 def paired(posed, tiny):
     """Makes pairs and batches of the planted cells."""
-    genes = choose_genes(list(GENES), None, read_vocabulary(tiny["vocab.json"]), "padding")
+    genes = choose_genes(list(GENES), None, read_vocabulary(Path(tiny["vocabulary"])), "padding")
     cells = read_cells(posed.train, genes, [])
 
     def make(ctrl_pairs):
@@ -301,3 +304,18 @@ def test_chunks_cover_all_genes_and_each_has_the_targets():
     values = np.arange(50.0, dtype=np.float32).reshape(2, 25)
     mean = predict_mean(lambda rows, genes: rows + 1, values, chunks, 1)
     np.testing.assert_array_equal(mean, values.mean(axis=0) + 1)
+
+
+def test_attention_of_few_cells_at_a_time_has_the_same_gradients(monkeypatch):
+    sizes = Sizes(width=16, heads=2, hidden=16, layers=2, class_layers=2, tokens=10, padding=9)
+    gradients = []
+    for most in (2**26, 1, 2 * 5 * 5 * 2):  # all cells, one, two at a time
+        monkeypatch.setattr("pertharness_scgpt.network.MOST_WEIGHTS", most)
+        torch.manual_seed(0)
+        network = Network(sizes, dropout=1e-12).double().train()
+        values = torch.linspace(0, 3, 15, dtype=torch.float64).reshape(3, 5)
+        network(torch.arange(5), values, torch.zeros(3, 5, dtype=torch.int64)).square().sum().backward()
+        gradients.append([parameter.grad for parameter in network.parameters() if parameter.grad is not None])
+    for other in gradients[1:]:
+        for found, expected in zip(other, gradients[0], strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pertharness import Card, EmbeddingOffer, ModelOffer, Needs, hookimpl, read_settings, settings_of
+from pertharness import Card, EmbeddingOffer, ModelOffer, hookimpl, read_settings, settings_of
 
 from pertharness_scgpt.settings import EmbeddingSettings, Settings
-from pertharness_scgpt.weights import DECLARED, PATHS, find_files, read_published
+from pertharness_scgpt.weights import DECLARED, PATHS, REPLACED, find_files, read_published
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,9 +33,9 @@ MODEL = ModelOffer(
     input="cells",
     **settings_of(Settings),
     file_params=tuple(PATHS),
+    replaces_weights=REPLACED,
     uses_validation=True,
     weights=DECLARED,
-    needs=Needs(ram_gb=8, disk_gb=2),
     reference=REFERENCE,
     licence=LICENCE,
     pretraining="33 million human cells of CZ CELLxGENE (census of 2023), none of them perturbed on purpose",
@@ -51,6 +51,7 @@ EMBEDDING = EmbeddingOffer(
     weights=DECLARED,
     **settings_of(EmbeddingSettings),
     file_params=tuple(PATHS),
+    replaces_weights=REPLACED,
     deterministic=True,
 )
 

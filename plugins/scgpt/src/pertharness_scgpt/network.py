@@ -15,6 +15,7 @@ import torch
 from pertharness import DataError
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 FLAGS = 3
 """Rows of the table of flags: 0 not perturbed, 1 perturbed, 2 padding, which is never used."""
@@ -24,6 +25,8 @@ LARGEST_VALUE = 512.0
 BATCH_NORM_EPS = 6.1e-5
 SLOPE = 0.01
 """Of the leaky rectifier in the decoder."""
+MOST_WEIGHTS = 2**26
+"""Attention weights that a training on a CPU has in memory at a time: 256 MB, and a few copies."""
 DROPOUT = 0.2
 """Of the published fine-tuning; what ``args.json`` says is of the pretraining."""
 
@@ -131,11 +134,30 @@ class Attention(nn.Module):
         n_cells, n_genes, width = x.shape
         projected = F.linear(x, self.in_proj_weight, self.in_proj_bias)
         query, key, value = projected.view(n_cells, n_genes, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-        mixed = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=attended, dropout_p=self.dropout if self.training else 0.0
-        )
+        dropout = self.dropout if self.training else 0.0
+        step = _cells_at_once(query) if dropout and x.device.type == "cpu" else n_cells
+        if step < n_cells and attended is None:
+            parts = zip(query.split(step), key.split(step), value.split(step), strict=True)
+            mixed = torch.cat([checkpoint(_attend, *part, dropout, use_reentrant=False) for part in parts])
+        else:
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=attended, dropout_p=dropout)
         out: Tensor = self.out_proj(mixed.transpose(1, 2).reshape(n_cells, n_genes, width))
         return out
+
+
+def _cells_at_once(query: Tensor) -> int:
+    """Return of how many cells the attention weights may be in memory together.
+
+    A CPU has no fused kernel with dropout: the weights of every cell would be kept for the backward pass, 75 MB a cell
+    and layer at the published size. Those of few cells at a time are computed, and computed again.
+    """
+    n_heads, n_genes = int(query.shape[1]), int(query.shape[2])
+    return max(1, MOST_WEIGHTS // (n_heads * n_genes * n_genes))
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+    mixed: Tensor = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+    return mixed
 
 
 class Layer(nn.Module):

@@ -35,6 +35,12 @@ DECLARED = (CHECKPOINT, VOCABULARY, ARGUMENTS)
 """The published files. Optional: parameters may name others."""
 PATHS: dict[str, Any] = FileNames().model_dump()
 """Parameters that name files of the user's; empty: the declared file."""
+REPLACED = {param: (file.wanted,) for param, file in zip(PATHS, DECLARED, strict=True)}
+"""Parameter -> the published file that it replaces."""
+_PUBLISHED = {
+    "width": 512, "heads": 8, "hidden": 512, "layers": 12, "class_layers": 3, "tokens": 60_697, "padding": 60_694,
+}  # fmt: skip
+"""Sizes of the published checkpoint: without a sum, what is known of it."""
 _LOADED = ("encoder.*", "value_encoder.*", "transformer_encoder.*")
 _DECODER = ("decoder.*",)
 _OF_PRETRAINING = ("flag_encoder.*", "mvc_decoder.*")
@@ -43,11 +49,12 @@ _FRESH = ("pert_encoder.*", "bn.*", "cls_decoder.*")
 
 @dataclass(frozen=True)
 class Files:
-    """Where checkpoint, vocabulary and arguments are."""
+    """Where checkpoint, vocabulary and arguments are; ``own`` where a parameter names at least one of them."""
 
     checkpoint: Path
     vocabulary: Path
     arguments: Path
+    own: bool = True
 
 
 def find_files(files: Mapping[str, Path], named: FileNames) -> Files:
@@ -72,7 +79,7 @@ def find_files(files: Mapping[str, Path], named: FileNames) -> Files:
                 f"put it into weights/scgpt/ of the data folder ('pertharness weights list' shows it), or name a file "
                 f"of your own: scgpt[{param}=/PATH/{declared.filename}]"
             )
-    return Files(**paths)
+    return Files(**paths, own=any(named.model_dump().values()))
 
 
 def _named(param: str, text: str) -> Path:
@@ -129,12 +136,13 @@ def read_published(files: Files) -> Published:
     Raises
     ------
     CheckpointError
-        If one is not what it should be, or the vocabulary has another number of tokens than the checkpoint.
+        If one is not what it should be, the vocabulary has another number of tokens than the checkpoint, or files in
+        the place of the published ones are of another size.
     """
     from pertharness_foundation.checkpoint import read_state_dict
     from pertharness_foundation.contents import CheckpointError
 
-    from pertharness_scgpt.network import read_sizes
+    from pertharness_scgpt.network import Sizes, read_sizes
     from pertharness_scgpt.vocabulary import read_json, read_vocabulary
 
     vocabulary = read_vocabulary(files.vocabulary)
@@ -145,5 +153,11 @@ def read_published(files: Files) -> Published:
         raise CheckpointError(
             f"scgpt: {files.vocabulary.name} has {len(vocabulary)} tokens and {files.checkpoint.name} {len(table)}: "
             "the vocabulary is of another version; take both from one folder"
+        )
+    if not files.own and sizes != Sizes(**_PUBLISHED):
+        raise CheckpointError(
+            f"scgpt: {files.checkpoint.name}, {files.vocabulary.name} and {files.arguments.name} are not the published "
+            f"whole-human checkpoint: they have {sizes}, expected {Sizes(**_PUBLISHED)}. Name a checkpoint of your own "
+            "in the parameters checkpoint, vocabulary and arguments"
         )
     return Published(vocabulary, sizes, state, files.checkpoint.name)
