@@ -175,6 +175,21 @@ def test_ensembl_ids_are_refused_with_an_example(train, posed):
         train(dataclasses.replace(posed, train=renamed))
 
 
+def test_other_symbols_are_found_in_a_table(train, posed, tmp_path):
+    path = tmp_path / "hgnc_complete_set.txt"
+    path.write_text("symbol\talias_symbol\tprev_symbol\tensembl_gene_id\nKLF1\tEKLF\t\tENSG00000105610\n")
+    renamed = posed.train.copy()
+    renamed.var_names = ["EKLF" if gene == "KLF1" else gene for gene in renamed.var_names]
+    labels = renamed.obs["perturbation"].astype(str).str.replace("KLF1", "EKLF")
+    renamed = renamed[~labels.str.contains(r"\+").to_numpy()].copy()
+    renamed.obs["perturbation"] = labels[renamed.obs_names].astype("category")
+    task = dataclasses.replace(posed, train=renamed, val=None)
+    model = train(task, gene_table=str(path), procedure="corrected")
+    assert "genes: 38 of 40 are in the model's vocabulary (37 by name, 1 by another symbol)" in model.notes[0]
+    assert "EKLF" in model.genes.positions()
+    assert "EKLF" in train(task, procedure="corrected").genes.missing
+
+
 def test_empty_cells_are_left_out_and_counted(train, posed):
     model = train(changed(posed, lambda x: np.where(np.arange(len(x))[:, None] < 3, 0, x)))
     assert f"3 of {posed.train.n_obs} cells are empty and are left out" in model.notes

@@ -32,7 +32,7 @@ MODEL = ModelOffer(
     tasks=("double", "single"),
     input="cells",
     **settings_of(Settings),
-    file_params=tuple(PATHS),
+    file_params=(*PATHS, "gene_table"),
     replaces_weights=REPLACED,
     uses_validation=True,
     weights=DECLARED,

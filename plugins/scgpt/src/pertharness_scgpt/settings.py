@@ -30,6 +30,14 @@ class FileNames(_Strict):
     arguments: str = Field("", description="args.json of that checkpoint; empty: the one of the card")
 
 
+class Names(_Strict):
+    """How genes of the data are found in the vocabulary."""
+
+    gene_table: str = Field(
+        "", description="hgnc_complete_set.txt of the HGNC, for genes under other symbols or Ensembl ids; empty: none"
+    )
+
+
 class Training(_Strict):
     """The published fine-tuning."""
 
@@ -111,6 +119,7 @@ class Settings(_Strict):
     training: Training = Training()
     predicting: Predicting = Predicting()
     files: FileNames = FileNames()
+    names: Names = Names()
 
     def choices(self) -> Choices:
         """Return what each quirk's parameter says, and for those that say nothing, the procedure."""

@@ -70,7 +70,7 @@ def find_files(files: Mapping[str, Path], named: FileNames) -> Files:
     paths: dict[str, Path] = {}
     for (param, text), declared in zip(named.model_dump().items(), DECLARED, strict=True):
         if text:
-            paths[param] = _named(param, text)
+            paths[param] = named_file(param, text)
         elif declared.wanted in files:
             paths[param] = files[declared.wanted]
         else:
@@ -82,8 +82,14 @@ def find_files(files: Mapping[str, Path], named: FileNames) -> Files:
     return Files(**paths, own=any(named.model_dump().values()))
 
 
-def _named(param: str, text: str) -> Path:
-    """Return the path that a parameter names."""
+def named_file(param: str, text: str) -> Path:
+    """Return the path that a parameter names.
+
+    Raises
+    ------
+    DataError
+        If it is no absolute path of a file.
+    """
     path = Path(text).expanduser()
     if not path.is_absolute() or not path.is_file():
         why = "is not a file" if path.is_absolute() else "is not an absolute path, and jobs work in their own folders"
