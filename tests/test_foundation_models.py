@@ -34,7 +34,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
     environment = folder.current("scgpt")
     assert environment is not None
     path = tmp_path_factory.mktemp("tiny")
-    genes = "\n".join(load_dataset("demo", params=DEMO).var_names[:-UNKNOWN])
+    demo = load_dataset("demo", store=path / "store", progress=False, **DEMO)
+    genes = "\n".join(demo.var_names[:-UNKNOWN])
     subprocess.run([folder.python(environment), "-c", WRITE, path], input=genes, text=True, check=True)
     files = {"checkpoint": "best_model.pt", "vocabulary": "vocab.json", "arguments": "args.json"}
     return ", ".join(f"{name}={path / file}" for name, file in files.items())
@@ -70,4 +71,27 @@ split = {{ kind = "unseen", folds = 5 }}
 
 def board(run: Path, task: str) -> pd.DataFrame:
     rows = pd.read_csv(run / "run" / "leaderboard.csv").query(USUAL)
-    return rows[rows["task"] == task].set_index("model")
+    return rows[rows["task"] == task]
+
+
+def test_both_procedures_predict_beside_the_baselines(run: Path) -> None:
+    doubles = board(run, "double")
+    ours = doubles[doubles["model"] == "scgpt (test weights)"]
+    assert len(ours) == 2
+    answering = pd.concat([ours, doubles[doubles["model"].isin(["no_change", "additive", "mean"])]])
+    assert set(answering["state"]) == {"done"}, list(answering["note"])
+    assert (answering["scored"] == answering["expected"]).all()
+    assert answering["value"].nunique() == 5
+    singles = board(run, "single")
+    done = set(singles.loc[singles["state"] == "done", "model"])
+    assert {"scgpt (test weights)", "linear (test weights)", "mean"} <= done
+
+
+def test_the_record_says_what_was_loaded_and_which_genes_are_known(run: Path) -> None:
+    manifest = json.loads((run / "run" / "manifest.json").read_text(encoding="utf-8"))
+    records = {each["prediction"]: each["model"] for each in manifest["attempts"] if each["model"].startswith("scgpt")}
+    assert len(records) > 2
+    for key in records:
+        status = (run / "store" / "predictions" / key / "status.json").read_text(encoding="utf-8")
+        assert f"genes: {DEMO['n_genes'] - UNKNOWN} of {DEMO['n_genes']} are in the model's vocabulary" in status
+        assert "33 tensors loaded, 10 ignored, 22 fresh" in status or "39 tensors loaded, 4 ignored, 16 fresh" in status
