@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pertharness import DataError, RemoteFile, Skip
+from pertharness import DataError, RemoteFile
 
 from pertharness_scgpt.settings import DecoderInit, FileNames
 
@@ -19,20 +19,17 @@ if TYPE_CHECKING:
     from pertharness_scgpt.vocabulary import Vocabulary
 
 FOLDER = "https://drive.google.com/drive/folders/1oWh_-ZRdhtoGQ2Fw24HP41FgLoomVo-y"
-"""Where the authors publish the whole-human checkpoint."""
+"""Where the authors publish the whole-human checkpoint: a page for browsers, as Drive shows one before a large file."""
 _FILE = "https://drive.google.com/uc?export=download&id="
-# The sums are not known: that of the first file is recorded when it is first used, and checked from then on.
+# The sums are not known: those of the first files are recorded when they are first used, and checked from then on.
 CHECKPOINT = RemoteFile(
-    url=f"{_FILE}14AebJfGOUF047Eg40hk57HCtrb0fyDTm", filename="best_model.pt", size_mb=205.3, optional=True
-)
-VOCABULARY = RemoteFile(
-    url=f"{_FILE}1H3E_MJ-Dl36AQV6jLbna2EdvgPaqvqcC", filename="vocab.json", size_mb=1.32, optional=True
-)
-ARGUMENTS = RemoteFile(
-    url=f"{_FILE}1hh2zGKyWAx3DyovD30GStZ3QlzmSqdk1", filename="args.json", size_mb=0.0013, optional=True
-)
+    url=FOLDER, filename="best_model.pt", size_mb=205.3,
+    by_hand="in the folder whole-human, download best_model.pt (205 MB), and do not rename it",
+)  # fmt: skip
+VOCABULARY = RemoteFile(url=f"{_FILE}1H3E_MJ-Dl36AQV6jLbna2EdvgPaqvqcC", filename="vocab.json", size_mb=1.32)
+ARGUMENTS = RemoteFile(url=f"{_FILE}1hh2zGKyWAx3DyovD30GStZ3QlzmSqdk1", filename="args.json", size_mb=0.0013)
 DECLARED = (CHECKPOINT, VOCABULARY, ARGUMENTS)
-"""The published files. Optional: parameters may name others."""
+"""The published files, in the order of the parameters that name others."""
 PATHS: dict[str, Any] = FileNames().model_dump()
 """Parameters that name files of the user's; empty: the declared file."""
 REPLACED = {param: (file.wanted,) for param, file in zip(PATHS, DECLARED, strict=True)}
@@ -62,23 +59,13 @@ def find_files(files: Mapping[str, Path], named: FileNames) -> Files:
 
     Raises
     ------
-    Skip
-        If a file is not there; the message says where to put it.
     DataError
         If a parameter names no file.
     """
-    paths: dict[str, Path] = {}
-    for (param, text), declared in zip(named.model_dump().items(), DECLARED, strict=True):
-        if text:
-            paths[param] = named_file(param, text)
-        elif declared.wanted in files:
-            paths[param] = files[declared.wanted]
-        else:
-            raise Skip(
-                f"scGPT needs {declared.filename!r}, which is not there: download it in a browser from {FOLDER} and "
-                f"put it into weights/scgpt/ of the data folder ('pertharness weights list' shows it), or name a file "
-                f"of your own: scgpt[{param}=/PATH/{declared.filename}]"
-            )
+    paths = {
+        param: named_file(param, text) if text else files[declared.wanted]
+        for (param, text), declared in zip(named.model_dump().items(), DECLARED, strict=True)
+    }
     return Files(**paths, own=any(named.model_dump().values()))
 
 
