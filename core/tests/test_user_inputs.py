@@ -15,6 +15,7 @@ from pertharness.testing import conformance, planted_cells
 from pertharness.testing.checks import run_check, run_check_job
 from pertharness.testing.model_trial import read_slot
 from pertharness.testing.planted import GENES
+from pertharness.testing.subject import Subject, make_extras
 from pertharness.testing.user_inputs import Allotted, UserInputs, allot
 
 DEMANDING = Path(__file__).parents[2] / "tests" / "demanding"
@@ -119,3 +120,18 @@ def test_a_slot_is_read_from_a_table_or_an_h5ad(folder):
         assert np.array_equal(table.to_numpy(), np.full((len(GENES), 2), 0.25))
     with pytest.raises(ContractError, match=r"expected \.h5ad, \.csv or \.tsv"):
         read_slot(folder / "terms")
+
+
+def test_weights_that_a_parameter_replaces_are_neither_needed_nor_given(tmp_path):
+    file = tmp_path / "w"
+    file.write_text("x")
+    offer = ModelOffer(
+        name="c", weights=(RemoteFile(url="u", filename="w"),), params={"own": ""}, file_params=("own",),
+        replaces_weights={"own": ("w",)}, **USUAL,
+    )  # fmt: skip
+    replaced = offer.model_copy(update={"params": {"own": str(file)}})
+    without, with_file = Subject(REF), Subject(REF, make_extras(files={"w": file}))
+    with pytest.raises(Skip, match="needs the file 'w'"):
+        without.files_of(offer)
+    assert with_file.files_of(offer) == {"w": file}
+    assert without.files_of(replaced) == with_file.files_of(replaced) == {}

@@ -74,7 +74,7 @@ class Subject:
         return implemented(guarded_hooks(job, []) if guarded else load_plugin(job).hook, name, job)
 
     def files_of(self, offer: EmbeddingOffer | ModelOffer) -> dict[str, Path]:
-        """Return the weights and side files of an offer.
+        """Return the weights and side files of an offer, without those that a parameter replaces.
 
         Raises
         ------
@@ -82,13 +82,16 @@ class Subject:
             If a required file is not available.
         """
         there = dict(self.extras.files)
-        for file in offer.weights:
+        given = [names for param, names in offer.replaces_weights.items() if offer.params.get(param)]
+        replaced = {name for names in given for name in names}
+        declared = [file for file in offer.weights if file.wanted not in replaced]
+        for file in declared:
             if not file.optional and file.wanted not in there:
                 raise Skip(
                     f"needs the file {file.wanted!r}: pertharness weights fetch {offer.name}, or --file "
                     f"{file.wanted}=PATH"
                 )
-        return {file.wanted: there[file.wanted] for file in offer.weights if file.wanted in there}
+        return {file.wanted: there[file.wanted] for file in declared if file.wanted in there}
 
     def refusal(self, hook: str, offer: str) -> Refuse:
         """Return a function that makes the exceptions of one hook of an offer."""
