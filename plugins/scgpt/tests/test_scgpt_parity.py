@@ -139,7 +139,7 @@ def test_the_prediction_routine(published, inputs):
     for row in range(len(values)):
         predict = sequence_predictor(network, tokens, flags[row].numpy(), CPU, "float32")
         predicted = predict_mean(predict, zeroed[row : row + 1], [shown], 4)
-        near(np.nan_to_num(predicted), arrays["pred_perturb_batchwise"][row])
+        near(np.nan_to_num(predicted.numpy()), arrays["pred_perturb_batchwise"][row])
 
 
 def test_the_gene_embedding_from_the_checkpoint_file(published):

@@ -192,7 +192,7 @@ def test_other_symbols_are_found_in_a_table(train, posed, tmp_path):
 
 def test_empty_cells_are_left_out_and_counted(train, posed):
     model = train(changed(posed, lambda x: np.where(np.arange(len(x))[:, None] < 3, 0, x)))
-    assert f"3 of {posed.train.n_obs} cells are empty and are left out" in model.notes
+    assert f"3 of {posed.train.n_obs} training cells are empty and are left out" in model.notes
 
 
 def test_too_little_to_train_on_is_a_skip(train, posed):
@@ -317,7 +317,7 @@ def test_chunks_cover_all_genes_and_each_has_the_targets():
     assert set(np.concatenate(chunks)) == set(range(25))
     assert [list(chunk) for chunk in cut_genes(5, 10, [2], generator)] == [[0, 1, 2, 3, 4]]
     values = np.arange(50.0, dtype=np.float32).reshape(2, 25)
-    mean = predict_mean(lambda rows, genes: rows + 1, values, chunks, 1)
+    mean = predict_mean(lambda rows, genes: torch.from_numpy(rows + 1), values, chunks, 1)
     np.testing.assert_array_equal(mean, values.mean(axis=0) + 1)
 
 

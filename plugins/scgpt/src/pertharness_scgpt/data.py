@@ -108,8 +108,15 @@ class Cells:
         return np.flatnonzero(self.labels == CONTROL)
 
 
-def read_cells(adata: AnnData, genes: Genes, notes: list[str]) -> Cells:
+def read_cells(adata: AnnData, genes: Genes, notes: list[str], what: str = "training") -> Cells:
     """Return the cells of which something was measured, with the genes of the network.
+
+    Parameters
+    ----------
+    notes
+        Gets a line if cells are left out.
+    what
+        Which cells these are, for that line.
 
     Raises
     ------
@@ -123,7 +130,7 @@ def read_cells(adata: AnnData, genes: Genes, notes: list[str]) -> Cells:
     filled = np.diff(expression.indptr) > 0
     labels = adata.obs["perturbation"].astype(str).to_numpy(dtype=object)
     if not filled.all():
-        notes.append(f"{int((~filled).sum())} of {len(filled)} cells are empty and are left out")
+        notes.append(f"{int((~filled).sum())} of {len(filled)} {what} cells are empty and are left out")
         expression, labels = expression[filled], labels[filled]
     if len(genes.columns) < expression.shape[1]:
         expression = expression[:, genes.columns]

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from pertharness import DataError, make_prediction, targets_of
+from pertharness import DataError, Skip, make_prediction, targets_of
 from pertharness_foundation.device import Precision, autocast, in_batches, open_device
 from torch import Tensor
 
 from pertharness_scgpt.batches import gather, to_device
-from pertharness_scgpt.data import Genes, check_scale, why_not
+from pertharness_scgpt.data import Genes, read_cells, why_not
 from pertharness_scgpt.fitted import Fitted
 from pertharness_scgpt.network import Network
 from pertharness_scgpt.precision import precision_on
@@ -28,22 +28,22 @@ def predict_scgpt(fitted: Fitted, controls: AnnData, queries: Sequence[str], dev
 
     Controls are drawn for the queries in alphabetical order, so that the order in which they are asked changes nothing.
     """
-    from scipy import sparse
-
     genes = fitted.genes
     if list(map(str, controls.var_names)) != list(genes.names):
         raise DataError("scgpt: the genes of the controls are not those that the model was trained on, in their order")
     positions = genes.positions()
     reasons = {query: why_not(targets_of(query), genes, positions) for query in queries}
-    expression = sparse.csr_matrix(controls.X, dtype=np.float32)
-    check_scale(expression.data)
+    notes = list(fitted.notes)
+    cells = read_cells(controls, genes, notes, "control")
+    if not len(cells.labels):
+        raise Skip("scGPT predicts from control cells, and all of them are empty")
     answered = sorted(query for query in queries if not reasons[query])
     targets = [[positions[target] for target in targets_of(query)] for query in answered]
-    rows = predict_all(fitted, expression[:, genes.columns], targets, device, seed)
+    rows = predict_all(fitted, cells.expression, targets, device, seed)
     of_query = dict(zip(answered, rows, strict=True))
     means = {query: _in_columns(of_query[query], genes) for query in queries if query in of_query}
     unanswered = {query: reason for query, reason in reasons.items() if reason}
-    return make_prediction(means, genes.names, unanswered, genes.missing, notes=fitted.notes)
+    return make_prediction(means, genes.names, unanswered, genes.missing, notes=notes)
 
 
 def _in_columns(row: np.ndarray, genes: Genes) -> np.ndarray:
@@ -72,16 +72,17 @@ def predict_all(fitted: Fitted, controls: Any, targets: Sequence[Sequence[int]],
     precision = precision_on(place, choices.precision)
     network = fitted.network.to(place).eval()
     tokens = to_device(fitted.genes.tokens, place)
-    result = np.empty((len(targets), n_genes))
-    for row, (drawn, positions) in enumerate(zip(draws, targets, strict=True)):
+    rows = []
+    for drawn, positions in zip(draws, targets, strict=True):
         flags = flag_targets(positions, n_genes, choices.index0_flag)
         sequences = [np.arange(n_genes)]
         if choices.predict_sequence == "chunks":
             sequences = cut_genes(n_genes, fitted.settings.training.max_seq_len, positions, generator)
         values = gather(controls, drawn, np.arange(n_genes))
         predict = sequence_predictor(network, tokens, flags, place, precision)
-        result[row] = predict_mean(predict, values, sequences, predicting.eval_batch_size)
-    return result
+        rows.append(predict_mean(predict, values, sequences, predicting.eval_batch_size))
+    # Looked at when all are asked for: a GPU does not wait for the next perturbation.
+    return np.array([row.cpu().numpy() for row in rows]).reshape(len(targets), n_genes)
 
 
 def draw_controls(n_perturbations: int, n_controls: int, pool_size: int, rng: np.random.RandomState) -> np.ndarray:
@@ -111,47 +112,57 @@ def cut_genes(n_genes: int, most: int, positions: Sequence[int], generator: torc
     return [np.concatenate([wanted, others[start : start + step]]) for start in range(0, len(others), step)]
 
 
-Predictor = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Predictor = Callable[[np.ndarray, np.ndarray], Tensor]
 """Returns the prediction for some cells, given values of some genes and which genes these are."""
 
 
 def sequence_predictor(
     network: Network, tokens: Tensor, flags: np.ndarray, device: torch.device, precision: Precision
 ) -> Predictor:
-    """Return a function of values, shape (n_cells, n_genes), and genes, which predicts these, float32, same shape."""
+    """Return a function of values, shape (n_cells, n_genes), and genes, which predicts these, float32, same shape.
+
+    Parameters
+    ----------
+    tokens, flags
+        Of all genes.
+    """
     all_flags = to_device(flags, device)
 
-    def predict(values: np.ndarray, genes: np.ndarray) -> np.ndarray:
+    def predict(values: np.ndarray, genes: np.ndarray) -> Tensor:
         chosen = to_device(genes, device)
         with torch.inference_mode(), autocast(device, precision):
-            predicted = network(tokens[chosen], to_device(values, device), all_flags[chosen])
-        return np.asarray(predicted.float().cpu().numpy())
+            predicted: Tensor = network(tokens[chosen], to_device(values, device), all_flags[chosen])
+        return predicted.float()
 
     return predict
 
 
-def predict_mean(
-    predict: Predictor, values: np.ndarray, sequences: Sequence[np.ndarray], batch_size: int
-) -> np.ndarray:
-    """Return the mean prediction over cells, float64, shape (n_genes,).
+def predict_mean(predict: Predictor, values: np.ndarray, sequences: Sequence[np.ndarray], batch_size: int) -> Tensor:
+    """Return the mean prediction over cells, float64, shape (n_genes,), on the device.
 
     Parameters
     ----------
     values
         Of all genes, shape (n_cells, n_genes).
     sequences
-        Genes that are predicted together; a gene in several of them has the value of the first.
+        Genes that are predicted together; a gene in several of them has the value of the first, and one in none is
+        NaN.
     """
-    result = np.full(values.shape[1], np.nan)
+    n_cells, n_genes = values.shape
+    is_done = np.zeros(n_genes, dtype=bool)
+    parts, places = [], []
     for genes in sequences:
-        of_genes = values[:, genes]
-        parts = in_batches(len(values), partial(_rows, predict, of_genes, genes), size=batch_size)
-        mean = sum(part.sum(axis=0, dtype=np.float64) for part in parts) / len(values)
-        new = np.isnan(result[genes])
-        result[genes[new]] = mean[new]
+        sums = in_batches(n_cells, partial(_sum, predict, values[:, genes], genes), size=batch_size)
+        new = np.flatnonzero(~is_done[genes])
+        is_done[genes] = True
+        total = torch.stack(list(sums)).sum(0)
+        parts.append(total[to_device(new, total.device)] / n_cells)
+        places.append(genes[new])
+    result = torch.full((n_genes,), torch.nan, dtype=torch.float64, device=parts[0].device)
+    result[to_device(np.concatenate(places), result.device)] = torch.cat(parts)
     return result
 
 
-def _rows(predict: Predictor, values: np.ndarray, genes: np.ndarray, start: int, stop: int) -> np.ndarray:
-    """Return the prediction for some of the cells."""
-    return predict(values[start:stop], genes)
+def _sum(predict: Predictor, values: np.ndarray, genes: np.ndarray, start: int, stop: int) -> Tensor:
+    """Return the sum of the predictions for some of the cells, float64, shape (n_genes,)."""
+    return predict(values[start:stop], genes).sum(0, dtype=torch.float64)

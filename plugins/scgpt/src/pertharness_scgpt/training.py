@@ -137,7 +137,7 @@ def _validation_cells(val: AnnData | None, genes: Genes, notes: list[str]) -> Ce
     """Return the perturbed cells of validation; None if there are none."""
     if val is None or not val.n_obs:
         return None
-    cells = read_cells(val, genes, notes)
+    cells = read_cells(val, genes, notes, "validation")
     perturbed = np.flatnonzero(cells.labels != CONTROL)
     return Cells(cells.expression[perturbed], cells.labels[perturbed]) if len(perturbed) else None
 
@@ -157,14 +157,12 @@ def _train(
     pairing = Pairing(controls, cells, genes, choices.ctrl_pairs, left_out)
     pairs = pairing.draw(rng)
     refuse_too_few(pairs, options.batch_size, left_out)
-    validation = (
-        None if held_back is None else Pairing(controls, held_back, genes, choices.ctrl_pairs, left_out).draw(rng)
-    )
+    validation = held_back and Pairing(controls, held_back, genes, choices.ctrl_pairs, left_out).draw(rng)
     training = Training(
         network=network, choices=choices, generator=generator, seed=seed,
         precision=precision_on(device, choices.precision),
         pairs=(lambda: pairing.draw(rng)) if choices.pairing == "every_epoch" else (lambda: pairs),
-        validation=validation if validation is not None and len(validation) else None,
+        validation=validation or None,
         batches=Batches(genes.tokens, options.batch_size, options.max_seq_len, choices.gene_subset, device),
     )  # fmt: skip
     return [*_lines(left_out, training), training.run(settings, {"torch": generator, "numpy": rng}, workdir)]
