@@ -53,6 +53,12 @@ def make_pairs(n_cells: int, n_genes: int) -> Pairs:
     return Pairs(controls, cells, inputs, outputs, targets)
 
 
+def make_values(n_cells: int, n_genes: int, rng: np.random.Generator) -> np.ndarray:
+    """Return made-up expression of cells, float32, most of it 0."""
+    drawn = rng.normal(2, 0.5, (n_cells, n_genes))
+    return np.where(rng.random((n_cells, n_genes)) < 1 / FEW, drawn, 0).astype(np.float32)
+
+
 def plain_forward(network: Network, tokens: torch.Tensor, values: torch.Tensor, flags: torch.Tensor) -> torch.Tensor:
     """Return what the network does, written without its means: every cell by itself, attention as matrices."""
     x = network.encoder(tokens) + network.value_encoder(values) + network.pert_encoder(flags)
@@ -113,9 +119,7 @@ def time_prediction(network: Network, n_genes: int, seconds: float, clock: Clock
     device, rng = clock.device, np.random.default_rng(1)
     tokens = rng.permutation(network.sizes.padding)[:n_genes].astype(np.int64)
     on_device, flags = to_device(tokens, device), flag_targets([3], n_genes, "one")
-    values = np.where(rng.random((1_000, n_genes)) < 1 / FEW, rng.normal(2, 0.5, (1_000, n_genes)), 0).astype(
-        np.float32
-    )
+    values = make_values(1_000, n_genes, rng)
     one = clock.seconds(lambda: predict_plain(network, on_device, values[:1], flags))
     n_cells = 1_000 if device.type == "cuda" else max(2, min(1_000, int(seconds / one)))
     values = values[:n_cells]
@@ -196,7 +200,7 @@ def check_bfloat16(network: Network, n_genes: int, device: torch.device) -> None
     """Compare means of conditions and their changes in bfloat16 with those in float32."""
     rng = np.random.default_rng(3)
     on_device = to_device(rng.permutation(network.sizes.padding)[:n_genes].astype(np.int64), device)
-    values = np.where(rng.random((100, n_genes)) < 1 / FEW, rng.normal(2, 0.5, (100, n_genes)), 0).astype(np.float32)
+    values = make_values(100, n_genes, rng)
     means: dict[str, list[np.ndarray]] = {}
     precisions: tuple[Precision, ...] = ("float32", "bfloat16")
     for precision in precisions:
@@ -259,7 +263,7 @@ def time_long(network: Network, n_genes: int, clock: Clock, precision: Precision
     """Time the paper's prediction of all genes in one sequence."""
     rng, device = np.random.default_rng(4), clock.device
     on_device = to_device(rng.permutation(network.sizes.padding)[:n_genes].astype(np.int64), device)
-    values = np.where(rng.random((100, n_genes)) < 1 / FEW, rng.normal(2, 0.5, (100, n_genes)), 0).astype(np.float32)
+    values = make_values(100, n_genes, rng)
     predict = sequence_predictor(network, on_device, flag_targets([3], n_genes, "one"), device, precision)
     predict_mean(predict, values[:8], [np.arange(n_genes)], BATCH)
     seconds = clock.seconds(lambda: predict_mean(predict, values, [np.arange(n_genes)], BATCH))

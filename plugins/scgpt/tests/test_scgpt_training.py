@@ -334,3 +334,13 @@ def test_attention_of_few_cells_at_a_time_has_the_same_gradients(monkeypatch):
     for other in gradients[1:]:
         for found, expected in zip(other, gradients[0], strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_the_benchmark_compares_equal_predictions():
+    script = Path(__file__).parents[3] / "benchmarks" / "scgpt.py"
+    command = [sys.executable, script, "--small", "--seconds", "0.1", "--genes", "50", "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    lines = {line["what"]: line for line in map(json.loads, done.stdout.splitlines())}
+    assert set(lines) == {"machine", "reading", "loading", "prediction", "bfloat16", "training"}
+    assert lines["prediction"]["largest_difference"] < 1e-4
+    assert lines["prediction"]["ratio_of_time"] > 0
