@@ -13,7 +13,7 @@ from pertharness import DataError, Skip
 from pertharness.testing import pose
 from pertharness.testing.planted import GENES
 from pertharness_scgpt import MODEL, embed, fit, load_model, predict, save_model
-from pertharness_scgpt.weights import PATHS
+from pertharness_scgpt.weights import PATHS, Files, read_published
 from scipy import sparse
 
 torch = pytest.importorskip("torch", reason="needs the plugin's environment")
@@ -21,7 +21,9 @@ from pertharness_scgpt.batches import Batches, draw_genes, gather, make_flags  #
 from pertharness_scgpt.data import Cells, Pairing, choose_genes, read_cells  # noqa: E402
 from pertharness_scgpt.network import Network, Sizes  # noqa: E402
 from pertharness_scgpt.predicting import cut_genes, flag_targets, predict_mean  # noqa: E402
+from pertharness_scgpt.settings import PROCEDURES, Settings  # noqa: E402
 from pertharness_scgpt.tiny import write_tiny  # noqa: E402
+from pertharness_scgpt.training import Training  # noqa: E402
 from pertharness_scgpt.vocabulary import read_vocabulary  # noqa: E402
 
 # TUBB is not in the vocabulary, and neither is TP53, which is perturbed.
@@ -344,3 +346,34 @@ def test_the_benchmark_compares_equal_predictions():
     assert set(lines) == {"machine", "reading", "loading", "prediction", "bfloat16", "training"}
     assert lines["prediction"]["largest_difference"] < 1e-4
     assert lines["prediction"]["ratio_of_time"] > 0
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_a_training_in_half_precision_learns_and_is_not_that_in_float32(paired, tiny, tmp_path, precision):
+    """On a GPU layers are in half precision, and a loss in float16 is scaled; a CPU can do the same."""
+    make, _, genes = paired
+    pairs = make("identity").draw(np.random.RandomState(0))
+    before, losses = {}, {}
+    for each in ("float32", precision):
+        torch.manual_seed(0)
+        published = read_published(Files(*map(Path, tiny.values())))
+        network = Network(published.sizes, dropout=0)
+        published.load_into(network, "fresh")
+        training = Training(
+            network=network, batches=Batches(genes.tokens, 32, 40, "uniform", torch.device("cpu")),
+            pairs=lambda: pairs, validation=pairs, choices=PROCEDURES["paper"], precision=each,
+            generator=torch.Generator().manual_seed(0), seed=1,
+        )  # fmt: skip
+        with torch.no_grad():
+            before[each] = training.validate(0)
+        (tmp_path / each).mkdir()
+        settings = Settings.model_validate({"training": {"epochs": 2, "lr": 1e-2, "batch_size": 32}})
+        training.run(settings, {"torch": training.generator}, tmp_path / each)
+        assert all(parameter.dtype == torch.float32 for parameter in network.parameters())
+        with torch.no_grad():
+            losses[each] = training.validate(0)
+    assert before[precision] == pytest.approx(before["float32"], rel=0.01)
+    # A loss in float16 is scaled until its gradients are numbers; the first steps are left out.
+    assert losses["float32"] < 0.75 * before["float32"]
+    assert losses[precision] < 0.75 * before[precision]
+    assert losses[precision] != losses["float32"]
