@@ -21,6 +21,8 @@ MOST_TARGETS = 2
 CEILING = float(np.log1p(1e4)) + 0.01
 """Largest log1p of counts per 10 000, and a little for rounding."""
 NO_TARGET = -1
+_LEFT_OUT = -2
+"""In the positions of a cell whose perturbation cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,7 @@ def pair_cells(
 
 
 def positions_of(labels: np.ndarray, genes: Genes, left_out: dict[str, str]) -> np.ndarray:
-    """Return the positions of each cell's targets, shape (n_cells, 2); -2 in a row of a label that is left out.
+    """Return the positions of each cell's targets, shape (n_cells, 2); `_LEFT_OUT` for labels that are left out.
 
     Labels that cannot be used are added to `left_out`, with the reason.
     """
@@ -218,9 +220,6 @@ def positions_of(labels: np.ndarray, genes: Genes, left_out: dict[str, str]) -> 
             columns = [positions[target] for target in targets]
             rows[label] = columns + [NO_TARGET] * (MOST_TARGETS - len(columns))
     return np.array([rows[label] for label in labels], dtype=np.int64).reshape(len(labels), MOST_TARGETS)
-
-
-_LEFT_OUT = -2
 
 
 class Pairing:
