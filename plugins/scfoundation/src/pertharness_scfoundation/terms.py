@@ -1,0 +1,86 @@
+"""The genes that can be perturbed and their terms of the Gene Ontology: the nodes of the perturbation graph."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pertharness import DataError, RemoteFile, Skip
+
+GENE2GO = RemoteFile(
+    url="https://dataverse.harvard.edu/api/access/datafile/6153417", filename="gene2go.pkl", optional=True
+)
+OF_DATASET = "gene2go.csv"
+"""Terms that a data set brings for its own genes, with a row per gene and term."""
+
+
+def find_terms(files: Mapping[str, Path], named: str) -> Path:
+    """Return the file of terms: that of the user, or else of the data set, or else the fetched one.
+
+    Raises
+    ------
+    Skip
+        If there is none.
+    """
+    if named:
+        path = Path(named).expanduser()
+        if not path.is_absolute() or not path.is_file():
+            raise DataError(f"scfoundation: gene2go={named!r} is not the absolute path of a file")
+        return path
+    for name in (OF_DATASET, GENE2GO.wanted):
+        if name in files:
+            return files[name]
+    raise Skip(
+        f"scFoundation needs the Gene Ontology terms of genes, {GENE2GO.filename!r}, which is not there: run "
+        f"'pertharness weights fetch scfoundation' ({GENE2GO.url}), or name a file: "
+        "scfoundation[gene2go=/PATH/gene2go.pkl]"
+    )
+
+
+def read_terms(path: Path) -> dict[str, frozenset[str]]:
+    """Return the terms of each gene, sorted by gene, of a pickle or a JSON of a dict, or a CSV of genes and terms.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or is something else; a pickle that would run code is not read.
+    """
+    if path.suffix not in _READERS:
+        raise DataError(f"scfoundation: {path.name!r} ends in none of {', '.join(_READERS)}")
+    content = _READERS[path.suffix](path)
+    if not isinstance(content, Mapping) or not content:
+        raise DataError(f"scfoundation: {path.name} holds a {type(content).__name__}; expected a dict: gene -> terms")
+    for gene, terms in content.items():
+        if not isinstance(gene, str) or not isinstance(terms, (set, frozenset, list, tuple)):
+            raise DataError(f"scfoundation: {path.name} has a {type(terms).__name__} for {gene!r}; expected its terms")
+    return {gene: frozenset(content[gene]) for gene in sorted(content)}
+
+
+def _read_pickle(path: Path) -> Any:
+    from pertharness_foundation.unpickle import read_pickle
+
+    return read_pickle(path)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"scfoundation: {path.name} cannot be read as JSON: {error}") from None
+
+
+def _read_rows(path: Path) -> dict[str, set[str]]:
+    terms: dict[str, set[str]] = {}
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = [row for row in csv.reader(file) if row]
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) != 2:
+            raise DataError(f"scfoundation: {path.name}, row {number}: {row!r}; expected two columns, gene and term")
+        terms.setdefault(row[0], set()).add(row[1])
+    return terms
+
+
+_READERS: dict[str, Callable[[Path], Any]] = {".pkl": _read_pickle, ".json": _read_json, ".csv": _read_rows}
