@@ -115,20 +115,22 @@ def coexpression_graph(expression: Any, device: str = "cpu") -> Graph:
     device
         Where products are computed.
     """
+    import torch
+
     n_genes = expression.shape[1]
     sources, targets, weights = [], [], []
     for start, correlation in _correlations(expression, device):
-        n_kept = min(NEIGHBOURS, n_genes)
-        column = np.argsort(-correlation, axis=1, kind="stable")[:, :n_kept]
-        weight = np.take_along_axis(correlation, column, axis=1)
-        row, position = np.nonzero(weight > CORRELATION)
-        targets.append(row + start)
-        sources.append(column[row, position])
-        weights.append(weight[row, position])
+        above = torch.nonzero(correlation > CORRELATION)  # few: no gene's row has to be sorted
+        weight = correlation[above[:, 0], above[:, 1]].cpu().numpy()
+        target, source = above.cpu().numpy().T
+        kept = _strongest(target, source, weight, np.ones(len(weight), dtype=bool))
+        targets.append(target[kept] + start)
+        sources.append(source[kept])
+        weights.append(weight[kept])
     return Graph(_joined(sources, np.int64), _joined(targets, np.int64), _joined(weights, np.float64), n_genes)
 
 
-def _correlations(expression: Any, device: str) -> Iterator[tuple[int, np.ndarray]]:
+def _correlations(expression: Any, device: str) -> Iterator[tuple[int, Tensor]]:
     """Yield the first gene of a block, and the absolute correlations of the block's genes with all.
 
     Products are float32 within some thousand cells, as the data are, and summed up in float64.
@@ -149,7 +151,7 @@ def _correlations(expression: Any, device: str) -> Iterator[tuple[int, np.ndarra
             rows = torch.from_numpy(expression[first : first + CELLS].toarray()).to(device, torch.float32)
             standard = (rows - shift) * factor
             product += standard[:, start:stop].T @ standard
-        yield start, (product / max(1, n_cells)).abs().cpu().numpy()
+        yield start, (product / max(1, n_cells)).abs()
 
 
 def _joined(parts: list[np.ndarray], kind: type) -> np.ndarray:
