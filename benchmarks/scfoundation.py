@@ -164,45 +164,48 @@ def make_head(embedder: Embedder, n_perturbations: int) -> GraphHead:
 
 
 def time_training(embedder: Embedder, head: GraphHead, expressed: int, clock: Clock) -> None:
-    """Time steps of training, and how much of them is the pretrained network."""
-    n_genes, device = embedder.network.sizes.n_genes, embedder.device
-    n_batches = 20 if device.type == "cuda" else 1
-    cells = make_cells(BATCH_TRAIN * (n_batches + 1), n_genes, expressed)
-    perturbed = perturbed_in([[], [1], [2, 3], [4], [5], [6, 7]]).to(device)
+    """Time steps of training, and how much of them is the pretrained network; on a CPU one step of 2 cells."""
+    device = embedder.device
+    on_gpu = device.type == "cuda"
+    n_batches, size = (20, BATCH_TRAIN) if on_gpu else (1, 2)
+    cells = make_cells(size * n_batches, embedder.network.sizes.n_genes, expressed)
+    perturbed = perturbed_in([[], [1], [2, 3], [4], [5], [6, 7]][:size]).to(device)
     optimiser = torch.optim.Adam(head.parameters(), lr=0.01, weight_decay=5e-4)
-    head.train()
+    embeddings: list[torch.Tensor] = []
+    frozen = 0.0
 
     def step(number: int) -> None:
-        batch = cells.take(np.arange(BATCH_TRAIN * number, BATCH_TRAIN * (number + 1)))
+        nonlocal frozen
+        batch = cells.take(np.arange(size * number, size * (number + 1)))
         expression = torch.from_numpy(batch.expression.toarray()).to(device)
-        predicted = head(embedder.embed(batch), expression, perturbed)
+        frozen += clock.seconds(lambda: embeddings.append(embedder.embed(batch)))
+        predicted = head(embeddings.pop(), expression, perturbed)
         (predicted - expression).pow(4).mean().backward()
         torch.nn.utils.clip_grad_value_(head.parameters(), 1.0)
-        if number % 5 == 4:
+        if number % 5 == 4 or not on_gpu:
             optimiser.step()
             optimiser.zero_grad()
 
-    def embeddings() -> None:
-        for number in range(n_batches):
-            embedder.embed(cells.take(np.arange(BATCH_TRAIN * number, BATCH_TRAIN * (number + 1))))
-
-    step(n_batches)
+    head.train()
+    if on_gpu:
+        step(0)
+    frozen = 0.0
     seconds = clock.seconds(lambda: [step(number) for number in range(n_batches)])
-    frozen = clock.seconds(embeddings)
     head.eval()
-    n_cells = n_batches * BATCH_TRAIN
+    n_cells = n_batches * size
     report(
-        "training", cells=n_cells, precision=embedder.precision, cells_per_s=n_cells / seconds,
+        "training", cells=n_cells, batch=size, precision=embedder.precision, cells_per_s=n_cells / seconds,
         share_of_the_frozen_network=frozen / seconds, epoch_of_81000_cells_h=81_000 * seconds / n_cells / 3600,
         peak_gb=peak_gb(device),
     )  # fmt: skip
 
 
 def time_queries(embedder: Embedder, head: GraphHead, expressed: int, n_queries: int, clock: Clock) -> None:
-    """Time a batch of controls for several queries that share it, beside a batch for each query."""
-    cells = make_cells(BATCH_PREDICT, embedder.network.sizes.n_genes, expressed)
+    """Time a batch of controls for several queries that share it, beside a batch for each query; on a CPU one cell."""
+    size = BATCH_PREDICT if embedder.device.type == "cuda" else 1
+    cells = make_cells(size, embedder.network.sizes.n_genes, expressed)
     expression = torch.from_numpy(cells.expression.toarray()).to(embedder.device)
-    queries = [perturbed_in([[number]] * BATCH_PREDICT).to(embedder.device) for number in range(n_queries)]
+    queries = [perturbed_in([[number]] * size).to(embedder.device) for number in range(n_queries)]
 
     def shared() -> None:
         base, table = head.base(embedder.embed(cells)), head.perturbations()
@@ -216,7 +219,7 @@ def time_queries(embedder: Embedder, head: GraphHead, expressed: int, n_queries:
     with torch.inference_mode():
         times = {name: clock.seconds(work) for name, work in (("shared", shared), ("each", each))}
     report(
-        "controls of a prediction", queries=n_queries, seconds=times["shared"],
+        "controls of a prediction", queries=n_queries, batch=size, seconds=times["shared"],
         ratio_to_own_controls=times["shared"] / times["each"], peak_gb=peak_gb(embedder.device),
     )  # fmt: skip
 

@@ -93,6 +93,15 @@ def test_a_configuration_without_a_size(posed, tiny, run_fit, tmp_path, name):
         run_fit(posed, changed(tiny, tmp_path, change))
 
 
+@pytest.mark.parametrize(("name", "value"), [("module_type", "reversible"), ("norm_first", True)])
+def test_layers_of_another_kind_are_refused(posed, tiny, run_fit, tmp_path, name, value):
+    def change(part):
+        part["config"]["model_config"]["mae_autobin"]["encoder"][name] = value
+
+    with pytest.raises(CheckpointError, match=r"its encoder is .*expected a transformer"):
+        run_fit(posed, changed(tiny, tmp_path, change))
+
+
 def test_values_of_the_data_sets_configuration_win(tiny, tmp_path):
     def change(part):
         part["config"]["model_config"]["mae_autobin"]["bin_num"] = 77

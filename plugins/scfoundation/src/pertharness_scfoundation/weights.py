@@ -126,6 +126,9 @@ def read_dimensions(content: Any, source: str) -> Dimensions:
         config = content[SUB_MODEL]["config"]
         flat = {**config["model_config"][config["model"]], **next(iter(config["dataset_config"].values()))}
         encoder, decoder = flat["encoder"], flat["decoder"]
+        for name, part, kind in (("encoder", encoder, "transformer"), ("decoder", decoder, "performer")):
+            if part.get("module_type", part.get("type", kind)) != kind or part.get("norm_first", False):
+                raise ValueError(f"its {name} is {part}; expected a {kind} with norm_first False")
         return Dimensions(
             n_genes=int(flat["seq_len"]) - EXTRA, bins=int(flat["bin_num"]), bin_alpha=float(flat["bin_alpha"]),
             pad_token=float(flat["pad_token_id"]), mask_token=float(flat["mask_token_id"]),
