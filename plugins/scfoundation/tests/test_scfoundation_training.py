@@ -1,11 +1,11 @@
 """Training beside a plain loop, resuming, and what a prediction depends on."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pertharness import CONTROL
+from pertharness import CONTROL, Skip
 
 torch = pytest.importorskip("torch", reason="torch is not installed: the plugin has its own environment")
 
@@ -185,6 +185,23 @@ def test_a_prediction_is_the_mean_over_drawn_controls_in_small_batches(posed, ti
     assert [len(output) for output in outputs] == [5, 5, 2]
     expected = np.vstack(outputs).astype(np.float64).mean(axis=0)
     np.testing.assert_allclose(means_of(fitted, posed)[query], expected, atol=1e-6)
+
+
+def test_a_batch_that_does_not_fit_is_a_skip_where_its_size_matters_and_halved_where_not(posed, tiny, run_fit):
+    def limited(fitted, most):
+        class Embedder(type(fitted.embedder)):
+            def embed(self, cells):
+                if len(cells.totals) > most:
+                    raise MemoryError("a device without memory")
+                return super().embed(cells)
+
+        embedder = Embedder(*(getattr(fitted.embedder, field.name) for field in fields(fitted.embedder)))
+        return replace(fitted, embedder=embedder)
+
+    with pytest.raises(Skip, match=r"a batch of 5 cells does not fit.*the procedure depends on the size"):
+        means_of(limited(run_fit(posed, tiny), 3), posed)
+    corrected = run_fit(posed, tiny | {"procedure": "corrected"})
+    assert difference(means_of(limited(corrected, 3), posed), means_of(corrected, posed)) < 1e-5
 
 
 def test_answers_do_not_depend_on_the_other_queries(posed, tiny, run_fit):

@@ -138,8 +138,12 @@ def _correlations(expression: Any, device: str) -> Iterator[tuple[int, Tensor]]:
     import torch
 
     n_cells, n_genes = expression.shape
-    mean = np.asarray(expression.mean(axis=0, dtype=np.float64)).ravel()
-    square = np.asarray(expression.multiply(expression).mean(axis=0, dtype=np.float64)).ravel()
+    mean, square = np.zeros((2, n_genes))
+    for first in range(0, n_cells, CELLS):
+        part = expression[first : first + CELLS].astype(np.float64)
+        mean += np.asarray(part.sum(axis=0)).ravel() / n_cells
+        part.data **= 2
+        square += np.asarray(part.sum(axis=0)).ravel() / n_cells
     variance = square - mean**2
     varies = variance > 1e-12 * np.maximum(square, 1e-300)  # rounding leaves constant genes a little
     scale = np.where(varies, 1 / np.sqrt(np.where(varies, variance, 1.0)), 0.0)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from pertharness import CONTROL, Skip, targets_of
+from pertharness_foundation.loop import log_line
 
 from pertharness_scfoundation.cells import Cells
 
@@ -25,7 +26,7 @@ def choose_rows(cells: Cells, vocabulary: Mapping[str, int]) -> tuple[np.ndarray
     reasons = {label: why_not(label, vocabulary) for label in labels}
     left_out = [label for label in labels if reasons[label]]
     for label in left_out:
-        print(f"scfoundation: {label} is left out: {reasons[label]}", flush=True)
+        log_line(f"{label} is left out: {reasons[label]}")
     notes = []
     if left_out:
         first = left_out[0]
