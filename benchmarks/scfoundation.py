@@ -160,7 +160,7 @@ def make_head(embedder: Embedder, n_perturbations: int) -> GraphHead:
         sizes.n_genes, n_perturbations, sizes.decoder_width, coexpression=ring(sizes.n_genes),
         ontology=ring(n_perturbations), smooth_all=True,
     )  # fmt: skip
-    return head.to(embedder.device)
+    return head.to(embedder.device).eval()
 
 
 def time_training(embedder: Embedder, head: GraphHead, expressed: int, clock: Clock) -> None:
