@@ -1,5 +1,8 @@
 """Training beside a plain loop, resuming, and what a prediction depends on."""
 
+import json
+import subprocess
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -210,3 +213,13 @@ def test_answers_do_not_depend_on_the_other_queries(posed, tiny, run_fit):
         together = means_of(fitted, posed)
         alone = means_of(fitted, posed, [posed.queries[1]])
         np.testing.assert_allclose(alone[posed.queries[1]], together[posed.queries[1]], atol=1e-7)
+
+
+def test_the_benchmark_computes_what_the_plain_form_does():
+    script = Path(__file__).parents[3] / "benchmarks" / "scfoundation.py"
+    command = [sys.executable, str(script), "--small", "--seconds", "0.1", "--check"]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    figures = {line["what"]: line for line in map(json.loads, printed.splitlines())}
+    assert figures["gene embeddings"]["largest_difference"] < 1e-5
+    assert figures["controls of a prediction"]["ratio_to_own_controls"] > 0
+    assert {"tokenising", "graph of shared terms", "graph of co-expression", "training"} <= figures.keys()
