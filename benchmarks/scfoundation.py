@@ -12,14 +12,12 @@ predictions in bfloat16 with those in float32. A figure is a line of JSON.
 from __future__ import annotations
 
 import argparse
-import json
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+from device_clock import Clock, report
 from pertharness_foundation.device import Precision
 from pertharness_foundation.tiny import random_state
 from pertharness_scfoundation.cells import Cells, extend, tokenise
@@ -85,31 +83,6 @@ def plain_embedding(network: ScFoundation, values: np.ndarray, device: torch.dev
         x = x + fn.to_out(attended.transpose(0, 1).reshape(len(x), -1))
         x = x + feed_forward.fn.fn(feed_forward.norm(x))
     return network.norm(network.decoder.norm(x))[: network.sizes.n_genes]
-
-
-class Clock:
-    """Times what is computed on a device: wall time, and on a CPU processor time."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-
-    def seconds(self, work: Callable[[], Any]) -> float:
-        """Return the time that some work takes, until the device has done it."""
-        started = self._now()
-        work()
-        return self._now() - started
-
-    def _now(self) -> float:
-        if self.device.type != "cuda":
-            return time.process_time()
-        torch.cuda.synchronize(self.device)
-        return time.perf_counter()
-
-
-def report(what: str, **figures: object) -> None:
-    """Print a figure."""
-    rounded = {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in figures.items()}
-    print(json.dumps({"what": what, **rounded}), flush=True)
 
 
 def peak_gb(device: torch.device) -> float | None:

@@ -11,16 +11,13 @@ genes embedded again, values from an array). On a CPU as many cells as the plain
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import time
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import torch
+from device_clock import Clock, report
 from pertharness_foundation.device import Precision, autocast
 from pertharness_foundation.tiny import random_state
 from pertharness_scgpt.batches import Batches, to_device
@@ -76,31 +73,6 @@ def plain_forward(network: Network, tokens: torch.Tensor, values: torch.Tensor, 
         x = layer.norm2(x + F.dropout(layer.linear2(inner), layer.dropout, layer.training))
     predicted: torch.Tensor = network.decoder.fc(x).squeeze(-1)
     return predicted
-
-
-class Clock:
-    """Times what is computed on a device: wall time, and on a CPU processor time."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-
-    def seconds(self, work: Callable[[], Any]) -> float:
-        """Return the time that some work takes, until the device has done it."""
-        started = self._now()
-        work()
-        return self._now() - started
-
-    def _now(self) -> float:
-        if self.device.type != "cuda":
-            return time.process_time()
-        torch.cuda.synchronize(self.device)
-        return time.perf_counter()
-
-
-def report(what: str, **figures: object) -> None:
-    """Print a figure."""
-    rounded = {name: round(value, 4) if isinstance(value, float) else value for name, value in figures.items()}
-    print(json.dumps({"what": what, **rounded}), flush=True)
 
 
 def predict_plain(network: Network, tokens: torch.Tensor, values: np.ndarray, flags: np.ndarray) -> np.ndarray:
