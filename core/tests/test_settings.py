@@ -108,10 +108,8 @@ def test_former_names_of_a_parameter_are_on_the_card():
     class Renamed(BaseModel):
         procedure: str = Field("paper", json_schema_extra={"formerly": ["protocol", "mode"]})
         seed: int = Field(1, json_schema_extra={"other": 3})
-        rate: float = Field(0.5, json_schema_extra=lambda schema: None)
 
     assert settings_of(Renamed)["params_help"] == {
         "procedure": {"type": "text", "help": "", "formerly": ["protocol", "mode"]},
         "seed": {"type": "integer", "help": ""},
-        "rate": {"type": "number", "help": ""},
     }
