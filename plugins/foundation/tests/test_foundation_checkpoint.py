@@ -229,3 +229,17 @@ def test_nothing_in_a_pickle_is_run(tmp_path):
     with pytest.raises(CheckpointError, match="can run any code, and is not opened"):
         read_checkpoint(tmp_path / "t.pt")
     assert not mark.exists()
+
+
+def test_a_torch_file_that_is_damaged_anywhere_is_an_error_that_says_so(tmp_path, published):
+    whole, damaged = tmp_path / "whole.pt", tmp_path / "damaged.pt"
+    write_torch(whole, published)
+    with zipfile.ZipFile(whole) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    [listing] = [name for name in members if name.endswith("data.pkl")]
+    for end in range(len(members[listing])):
+        with zipfile.ZipFile(damaged, "w") as archive:
+            for name, content in members.items():
+                archive.writestr(name, content[:end] if name == listing else content)
+        with pytest.raises(CheckpointError, match="damaged.pt .*fetch it again"):
+            read_checkpoint(damaged)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -46,7 +47,9 @@ def read_checkpoint(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=kind == "torch")
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refusal(path.name, str(error))) from None
-    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except (SafetensorError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, OSError,
+            ArithmeticError, MemoryError, struct.error) as error:  # fmt: skip
+        # A torch file whose list of tensors was damaged ends in any of these.
         raise CheckpointError(
             f"{path.name} cannot be read as weights: {_first_line(str(error))}; its download may not have finished, or "
             "it is another file of that name; fetch it again"
