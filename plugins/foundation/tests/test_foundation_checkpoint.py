@@ -241,5 +241,5 @@ def test_a_torch_file_that_is_damaged_anywhere_is_an_error_that_says_so(tmp_path
         with zipfile.ZipFile(damaged, "w") as archive:
             for name, content in members.items():
                 archive.writestr(name, content[:end] if name == listing else content)
-        with pytest.raises(CheckpointError, match="damaged.pt .*fetch it again"):
+        with pytest.raises(CheckpointError, match=r"damaged.pt .*fetch it again"):
             read_checkpoint(damaged)

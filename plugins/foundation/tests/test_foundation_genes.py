@@ -35,13 +35,16 @@ def test_a_table_of_the_hgnc_is_read(table):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("symbol,alias\n", "no column 'symbol' .* with tabs"), ("symbol\tx\n", "no column 'alias_symbol'")],
-)
+    [
+        ("symbol,alias\n", "no column 'symbol' .* with tabs"), ("symbol\tx\n", "no column 'alias_symbol'"),
+        ("<html>Not found</html>", "genes.txt is a web page"),
+    ],
+)  # fmt: skip
 def test_another_table_is_an_error(tmp_path, content, message):
     (tmp_path / "genes.txt").write_text(content)
     with pytest.raises(DataError, match=message):
         read_hgnc(tmp_path / "genes.txt")
-    with pytest.raises(DataError, match="cannot be read as a table of genes"):
+    with pytest.raises(DataError, match=r"absent\.txt: No such file"):
         read_hgnc(tmp_path / "absent.txt")
 
 

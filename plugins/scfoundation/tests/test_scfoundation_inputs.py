@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed: the plugin 
 
 from pertharness_foundation.checkpoint import CheckpointError  # noqa: E402
 from pertharness_scfoundation import MODEL, describe, embed, load_model, predict, save_model  # noqa: E402
+from pertharness_scfoundation.terms import read_terms  # noqa: E402
 from pertharness_scfoundation.tiny import write_tiny  # noqa: E402
 from pertharness_scfoundation.weights import CHECKPOINT, GENE_LIST, read_gene_list, read_pretrained  # noqa: E402
 
@@ -93,6 +94,35 @@ def test_a_configuration_without_a_size(posed, tiny, run_fit, tmp_path, name):
         run_fit(posed, changed(tiny, tmp_path, change))
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"encoder": {"heads": 5}}, "width 16 is no multiple of its 5 heads"),
+        ({"encoder": {"heads": 0}}, "encoder_heads is 0; expected at least 1"),
+        ({"decoder": {"hidden_dim": -3}}, "decoder_width is -3"),
+        ({"encoder": "transformer"}, "has no complete configuration"),
+        ({"bin_num": float("inf")}, "has no complete configuration"),
+    ],
+)
+def test_a_configuration_that_makes_no_network(posed, tiny, run_fit, tmp_path, changes, message):
+    def change(part):
+        config = part["config"]["model_config"]["mae_autobin"]
+        part["config"]["dataset_config"]["rnaseq"] = {}
+        for name, value in changes.items():
+            config[name] = {**config[name], **value} if isinstance(value, dict) else value
+
+    with pytest.raises(CheckpointError, match=message):
+        run_fit(posed, changed(tiny, tmp_path, change))
+
+
+def test_a_configuration_of_another_layout(posed, tiny, run_fit, tmp_path):
+    def change(part):
+        part["config"]["dataset_config"] = ["rnaseq"]
+
+    with pytest.raises(CheckpointError, match="has no complete configuration"):
+        run_fit(posed, changed(tiny, tmp_path, change))
+
+
 @pytest.mark.parametrize(("name", "value"), [("module_type", "reversible"), ("norm_first", True)])
 def test_layers_of_another_kind_are_refused(posed, tiny, run_fit, tmp_path, name, value):
     def change(part):
@@ -120,6 +150,7 @@ def test_a_gene_list_of_another_version(posed, tiny, run_fit, tmp_path):
     ("text", "message"),
     [
         ("gene,index\nA,0\n", "has the columns gene,index; expected gene_name and index"),
+        ("<!DOCTYPE html><html>Sign in</html>", "genes.tsv is a web page, not the file"),
         ("gene_name\tindex\nA\t0\nB\t2\n", "row 3: gene 'B', index '2'"),
         ("gene_name\tindex\nA\t0\nA\t1\n", "row 3: gene 'A', index '1'; expected each gene once"),
     ],
@@ -187,6 +218,34 @@ def test_empty_cells_are_left_out_and_counted(posed, tiny, run_fit):
     train.X = sparse.csr_matrix(values)
     fitted = run_fit(replace(posed, train=train), tiny)
     assert f"3 of {train.n_obs} training cells have no counts and are left out" in fitted.notes
+
+
+@pytest.mark.parametrize("procedure", ["paper", "corrected"])
+def test_controls_that_are_all_empty_are_a_skip(posed, tiny, run_fit, procedure):
+    fitted = run_fit(posed, tiny | {"procedure": procedure})
+    controls = posed.controls.copy()
+    controls.X = sparse.csr_matrix(controls.shape, dtype=np.float32)
+    with pytest.raises(Skip, match="all of them are empty"):
+        predict(model=fitted, controls=controls, queries=posed.queries, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("terms.json", b"<!DOCTYPE html>", "terms.json is a web page"),
+        ("terms.csv", b"<html><body>", "terms.csv is a web page"),
+        ("terms.pkl", b"<html><body>", "terms.pkl is a web page"),
+        ("terms.csv", b"gene,term\nA,\xff\n", "terms.csv is no text in UTF-8"),
+        ("terms.csv", b"gene,term\n", "terms.csv holds no gene"),
+        ("terms.json", b"[1]", "terms.json holds a list"),
+        ("terms.json", b'{"A": [["GO:1"]]}', r"has the term \['GO:1'\] of 'A'; expected a text"),
+        ("terms.txt", b"A GO:1", "'terms.txt' ends in none of"),
+    ],
+)
+def test_a_file_that_has_no_terms(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read_terms(tmp_path / name)
 
 
 def test_totals_are_recovered_where_they_are_not_given(posed, tiny, run_fit):

@@ -64,6 +64,25 @@ def _ends_as_pickle(path: Path) -> bool:
         return file.read() == pickle.STOP
 
 
+def read_text(path: Path) -> str:
+    """Return the text of a table or a vocabulary that is published with a checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        If it is absent, a web page, a pointer of git, or no text in UTF-8.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path.name}: {error.strerror or error}; expected a file at {str(path)!r}") from None
+    check_no_page(path.name, content[:_HEAD])
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"{path.name} is no text in UTF-8 ({error}): is it another file?") from None
+
+
 def check_no_page(name: str, head: bytes) -> None:
     """Raise CheckpointError if a file begins as a web page or as a pointer of git."""
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()

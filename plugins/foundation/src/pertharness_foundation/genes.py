@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -13,6 +14,8 @@ from typing import Literal
 
 import numpy as np
 from pertharness import DataError
+
+from pertharness_foundation.contents import read_text
 
 _ENSEMBL = re.compile(r"(ENS[A-Z]{0,6}G\d{6,})(\.\d+)?(_PAR_Y)?")
 _COLUMNS = ("symbol", "alias_symbol", "prev_symbol", "ensembl_gene_id")
@@ -54,16 +57,15 @@ def read_hgnc(path: Path) -> GeneTable:
         If the file cannot be read, or lacks a column.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter="\t")
-            header = reader.fieldnames or []
-            if absent := [name for name in _COLUMNS if name not in header]:
-                raise DataError(
-                    f"{path.name} has no column {absent[0]!r} (columns: {', '.join(header[:6])}); expected the file "
-                    "hgnc_complete_set.txt of the HGNC, with tabs between the columns"
-                )
-            rows = [{name: row[name] or "" for name in _COLUMNS} for row in reader if row["symbol"]]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reader = csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter="\t")
+        header = reader.fieldnames or []
+        if absent := [name for name in _COLUMNS if name not in header]:
+            raise DataError(
+                f"{path.name} has no column {absent[0]!r} (columns: {', '.join(header[:6])}); expected the file "
+                "hgnc_complete_set.txt of the HGNC, with tabs between the columns"
+            )
+        rows = [{name: row[name] or "" for name in _COLUMNS} for row in reader if row["symbol"]]
+    except csv.Error as error:
         raise DataError(f"{path.name} cannot be read as a table of genes: {error}") from None
     names: dict[str, str] = {}
     for column in ("alias_symbol", "prev_symbol"):

@@ -33,6 +33,8 @@ def predict_queries(fitted: Fitted, controls: AnnData, queries: Sequence[str], s
     cells = read_cells(controls, fitted.columns)
     # The totals are whole numbers in predictions, as published.
     cells = Cells(cells.expression, np.trunc(cells.totals), cells.labels)
+    if not len(cells.labels):
+        raise Skip("scFoundation predicts from control cells, and all of them are empty")
     columns = fitted.columns.positions(controls.var_names)
     means = {}
     for asked, rows in _draws(fitted, len(cells.totals), answered, seed):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -52,10 +53,13 @@ def read_terms(path: Path) -> dict[str, frozenset[str]]:
         raise DataError(f"scfoundation: {path.name!r} ends in none of {', '.join(_READERS)}")
     content = _READERS[path.suffix](path)
     if not isinstance(content, Mapping) or not content:
-        raise DataError(f"scfoundation: {path.name} holds a {type(content).__name__}; expected a dict: gene -> terms")
+        held = "no gene" if content == {} else f"a {type(content).__name__}"
+        raise DataError(f"scfoundation: {path.name} holds {held}; expected a dict: gene -> terms")
     for gene, terms in content.items():
         if not isinstance(gene, str) or not isinstance(terms, (set, frozenset, list, tuple)):
             raise DataError(f"scfoundation: {path.name} has a {type(terms).__name__} for {gene!r}; expected its terms")
+        if other := [term for term in terms if not isinstance(term, str)]:
+            raise DataError(f"scfoundation: {path.name} has the term {other[0]!r} of {gene!r}; expected a text")
     return {gene: frozenset(content[gene]) for gene in sorted(content)}
 
 
@@ -66,16 +70,20 @@ def _read_pickle(path: Path) -> Any:
 
 
 def _read_json(path: Path) -> Any:
+    from pertharness_foundation.contents import read_text
+
+    text = read_text(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(text)
     except ValueError as error:
         raise DataError(f"scfoundation: {path.name} cannot be read as JSON: {error}") from None
 
 
 def _read_rows(path: Path) -> dict[str, set[str]]:
+    from pertharness_foundation.contents import read_text
+
     terms: dict[str, set[str]] = {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = [row for row in csv.reader(file) if row]
+    rows = [row for row in csv.reader(io.StringIO(read_text(path), newline="")) if row]
     for number, row in enumerate(rows[1:], start=2):
         if len(row) != 2:
             raise DataError(f"scfoundation: {path.name}, row {number}: {row!r}; expected two columns, gene and term")

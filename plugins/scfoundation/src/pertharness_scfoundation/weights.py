@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,16 +89,17 @@ def read_gene_list(path: Path) -> tuple[str, ...]:
     DataError
         If it is no table with the columns ``gene_name`` and ``index``, or is not in the order of the index.
     """
+    from pertharness_foundation.contents import read_text
+
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter="\t")
-            if not {"gene_name", "index"} <= set(reader.fieldnames or ()):
-                raise DataError(
-                    f"scfoundation: {path.name} has the columns {', '.join(reader.fieldnames or ()) or 'none'}; "
-                    "expected gene_name and index, with tabs between them"
-                )
-            rows = [(row["gene_name"], row["index"]) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reader = csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter="\t")
+        if not {"gene_name", "index"} <= set(reader.fieldnames or ()):
+            raise DataError(
+                f"scfoundation: {path.name} has the columns {', '.join(reader.fieldnames or ()) or 'none'}; "
+                "expected gene_name and index, with tabs between them"
+            )
+        rows = [(row["gene_name"], row["index"]) for row in reader]
+    except csv.Error as error:
         raise DataError(f"scfoundation: {path.name} cannot be read as a gene list: {error}") from None
     seen: set[str] = set()
     for number, (gene, index) in enumerate(rows):
@@ -125,11 +127,11 @@ def read_dimensions(content: Any, source: str) -> Dimensions:
     try:
         config = content[SUB_MODEL]["config"]
         flat = {**config["model_config"][config["model"]], **next(iter(config["dataset_config"].values()))}
-        encoder, decoder = flat["encoder"], flat["decoder"]
+        encoder, decoder = dict(flat["encoder"]), dict(flat["decoder"])
         for name, part, kind in (("encoder", encoder, "transformer"), ("decoder", decoder, "performer")):
             if part.get("module_type", part.get("type", kind)) != kind or part.get("norm_first", False):
                 raise ValueError(f"its {name} is {part}; expected a {kind} with norm_first False")
-        return Dimensions(
+        sizes = Dimensions(
             n_genes=int(flat["seq_len"]) - EXTRA, bins=int(flat["bin_num"]), bin_alpha=float(flat["bin_alpha"]),
             pad_token=float(flat["pad_token_id"]), mask_token=float(flat["mask_token_id"]),
             encoder_width=int(encoder["hidden_dim"]), encoder_depth=int(encoder["depth"]),
@@ -137,11 +139,22 @@ def read_dimensions(content: Any, source: str) -> Dimensions:
             decoder_depth=int(decoder["depth"]), decoder_heads=int(decoder["heads"]),
             decoder_head_width=int(decoder["dim_head"]),
         )  # fmt: skip
-    except (KeyError, TypeError, ValueError, StopIteration) as error:
+        _check_sizes(sizes)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, StopIteration) as error:
         raise CheckpointError(
             f"{source} is not the published layout: its {SUB_MODEL!r} has no complete configuration "
             f"({type(error).__name__}: {error}); expected models.ckpt with 'config' and 'state_dict' of each sub-model"
         ) from None
+    return sizes
+
+
+def _check_sizes(sizes: Dimensions) -> None:
+    """Raise ValueError if a network cannot have these sizes."""
+    for name, value in asdict(sizes).items():
+        if isinstance(value, int) and value < 1:
+            raise ValueError(f"{name} is {value}; expected at least 1")
+    if sizes.encoder_width % sizes.encoder_heads:
+        raise ValueError(f"the encoder's width {sizes.encoder_width} is no multiple of its {sizes.encoder_heads} heads")
 
 
 def key_rules() -> KeyRules:

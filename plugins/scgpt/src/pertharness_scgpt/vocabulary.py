@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pertharness_foundation.contents import CheckpointError
+from pertharness_foundation.contents import CheckpointError, read_text
 
 PADDING = "<pad>"
 SPECIALS = (PADDING, "<cls>", "<eoc>")
@@ -41,16 +41,13 @@ def read_json(path: Path) -> dict[str, object]:
     CheckpointError
         If it is something else, such as the web page that a drive answers with.
     """
+    text = read_text(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
         content = json.loads(text)
-    except OSError as error:
-        raise CheckpointError(f"scgpt: {path.name} cannot be read: {error.strerror}; expected a file there") from None
     except ValueError:
-        page = path.read_bytes()[:200].lstrip().lower().startswith((b"<!doctype", b"<html"))
-        what = "is a web page: the drive asked for a confirmation" if page else "is no JSON, or only its beginning"
         raise CheckpointError(
-            f"scgpt: {path.name} {what}; open its link in a browser, press Download, and put the file in its place"
+            f"scgpt: {path.name} is no JSON, or only its beginning; open its link in a browser, press Download, and "
+            "put the file in its place"
         ) from None
     if not isinstance(content, dict):
         raise CheckpointError(f"scgpt: {path.name} holds a {type(content).__name__}; expected an object, name -> value")
