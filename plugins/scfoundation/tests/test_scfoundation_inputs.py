@@ -297,8 +297,9 @@ def test_files_that_are_not_there_are_a_skip_that_says_which_and_from_where(pose
             run_fit(posed, {key: value for key, value in tiny.items() if key != param})
     with pytest.raises(Skip, match=r"gene2go\.pkl.*weights fetch scfoundation"):
         run_fit(posed, {key: value for key, value in tiny.items() if key != "gene2go"})
-    with pytest.raises(DataError, match=r"checkpoint='models\.ckpt' is not an absolute path"):
-        run_fit(posed, tiny | {"checkpoint": "models.ckpt"})
+    for param in ("checkpoint", "gene_list", "gene2go", "gene_table"):
+        with pytest.raises(DataError, match=rf"scfoundation: {param}='own\.file' is not an absolute path"):
+            run_fit(posed, tiny | {param: "own.file"})
 
 
 def test_the_card_names_the_published_files():

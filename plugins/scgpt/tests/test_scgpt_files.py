@@ -76,6 +76,10 @@ def test_keys_that_are_unknown_missing_or_misshapen_are_named(tiny):
             "'encoder.more' .*which the model",
         ),
         (lambda state: state.update({"head.weight": torch.zeros(3)}), r"'head.weight' \[3\]"),
+        (
+            lambda state: state.update({"encoder.embedding.weight": torch.tensor(1.0)}),
+            r"'encoder.embedding.weight' \[\] in place of \[43, 16\]",
+        ),
         (lambda state: state.pop("value_encoder.norm.bias"), r"lacks 'value_encoder.norm.bias' \[16\]"),
         (
             lambda state: state.update({"value_encoder.norm.bias": torch.zeros(8)}),

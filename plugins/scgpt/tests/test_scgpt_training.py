@@ -166,7 +166,7 @@ def changed(posed, change):
 
 
 def test_raw_counts_are_refused(train, posed):
-    with pytest.raises(DataError, match=r"values reach from .*expected log1p of counts per 10 000.*--normalise"):
+    with pytest.raises(DataError, match=r"log1p of counts per 10 000 .*raw counts\? .*--scale counts --normalise"):
         train(changed(posed, lambda x: np.expm1(x)))
 
 
@@ -197,6 +197,16 @@ def test_empty_cells_are_left_out_and_counted(train, posed):
     assert f"3 of {posed.train.n_obs} training cells are empty and are left out" in model.notes
 
 
+def test_cells_of_stored_zeros_are_empty_and_the_data_keep_them(train, posed):
+    stored = posed.train.copy()
+    stored.X = sparse.csr_matrix(stored.X, dtype=np.float32)
+    stored.X.data[: stored.X.indptr[3]] = 0
+    n_stored = stored.X.nnz
+    model = train(dataclasses.replace(posed, train=stored))
+    assert f"3 of {posed.train.n_obs} training cells are empty and are left out" in model.notes
+    assert stored.X.nnz == n_stored
+
+
 def test_too_little_to_train_on_is_a_skip(train, posed):
     labels = posed.train.obs["perturbation"].astype(str).to_numpy()
     for chosen, message in (
@@ -223,6 +233,11 @@ def test_the_embedding_has_a_row_for_each_known_gene(tiny):
     )
     rows = read_vocabulary(Path(tiny["vocabulary"])).rows
     np.testing.assert_allclose(frame.to_numpy(), table[[rows["KLF1"], rows["MYC"]]].numpy(), atol=1e-6)
+
+
+def test_an_embedding_of_no_known_gene_is_a_skip_with_an_example_of_both(tiny):
+    with pytest.raises(Skip, match=r"none of the 1 genes \(first: 'ENSG00000105610'\) .*such as 'ACTB'.*by symbol"):
+        embed(labels=["ENSG00000105610"], files={}, params=tiny)
 
 
 # What a step sees.

@@ -64,6 +64,21 @@ def _ends_as_pickle(path: Path) -> bool:
         return file.read() == pickle.STOP
 
 
+def named_file(model: str, param: str, text: str) -> Path:
+    """Return the path that a parameter of a model names.
+
+    Raises
+    ------
+    DataError
+        If it is no absolute path of a file.
+    """
+    path = Path(text).expanduser()
+    if not path.is_absolute() or not path.is_file():
+        why = "is not a file" if path.is_absolute() else "is not an absolute path, and jobs work in their own folders"
+        raise DataError(f"{model}: {param}={text!r} {why}; expected the absolute path of a file")
+    return path
+
+
 def read_text(path: Path) -> str:
     """Return the text of a table or a vocabulary that is published with a checkpoint.
 

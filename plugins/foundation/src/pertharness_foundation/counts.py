@@ -33,7 +33,7 @@ def check_log_values(values: Any) -> None:
     if high > CEILING:
         raise DataError(
             f"the expression has the value {high:g}; log1p of counts per 10 000 is at most {np.log1p(TOTAL):.2f}: are "
-            "these raw counts? load the data with --normalise"
+            "these raw counts? load the data with --scale counts --normalise"
         )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pertharness_foundation.contents import named_file
 from pertharness_foundation.device import choose_precision, open_device
 from pertharness_foundation.genes import read_hgnc
 
@@ -37,7 +38,7 @@ def fit_model(
     checkpoint = find_file(files, CHECKPOINT, named.checkpoint, "checkpoint")
     genes = read_gene_list(find_file(files, GENE_LIST, named.gene_list, "gene_list"))
     terms_file = find_terms(files, named.gene2go)
-    table = read_hgnc(Path(named.gene_table).expanduser()) if named.gene_table else None
+    table = read_hgnc(named_file("scfoundation", "gene_table", named.gene_table)) if named.gene_table else None
     columns = match_columns(train, genes, table)
     device = open_device(device_name)
     precision = choose_precision(device, settings.predicting.precision, proven=False)

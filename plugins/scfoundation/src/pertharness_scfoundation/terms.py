@@ -27,10 +27,9 @@ def find_terms(files: Mapping[str, Path], named: str) -> Path:
         If there is none.
     """
     if named:
-        path = Path(named).expanduser()
-        if not path.is_absolute() or not path.is_file():
-            raise DataError(f"scfoundation: gene2go={named!r} is not the absolute path of a file")
-        return path
+        from pertharness_foundation.contents import named_file
+
+        return named_file("scfoundation", "gene2go", named)
     for name in (OF_DATASET, GENE2GO.wanted):
         if name in files:
             return files[name]

@@ -66,11 +66,9 @@ def find_file(files: Mapping[str, Path], card: RemoteFile, named: str, param: st
         If the parameter names no file.
     """
     if named:
-        path = Path(named).expanduser()
-        if not path.is_absolute() or not path.is_file():
-            why = "is not a file" if path.is_absolute() else "is not an absolute path, and jobs work in own folders"
-            raise DataError(f"scfoundation: {param}={named!r} {why}; expected the absolute path of a file")
-        return path
+        from pertharness_foundation.contents import named_file
+
+        return named_file("scfoundation", param, named)
     if card.wanted in files:
         return files[card.wanted]
     how = f"open {card.url} in a browser, {card.by_hand}, and put it" if card.by_hand else f"put {card.url}"

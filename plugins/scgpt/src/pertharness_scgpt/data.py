@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pertharness import CONTROL, DataError, Skip, targets_of
+from pertharness import CONTROL, Skip, targets_of
+from pertharness_foundation.counts import check_log_values
 from pertharness_foundation.genes import GeneMatch, GeneTable, match_genes
 
 from pertharness_scgpt.settings import CtrlPairs, UnknownGenes
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 MOST_TARGETS = 2
 """The published procedure knows single and double perturbations."""
-CEILING = float(np.log1p(1e4)) + 0.01
-"""Largest log1p of counts per 10 000, and a little for rounding."""
 NO_TARGET = -1
 _LEFT_OUT = -2
 """In the positions of a cell whose perturbation cannot be used."""
@@ -128,7 +127,10 @@ def read_cells(adata: AnnData, genes: Genes, notes: list[str], what: str = "trai
     from scipy import sparse
 
     expression = sparse.csr_matrix(adata.X, dtype=np.float32)
-    check_scale(expression.data)
+    check_log_values(expression)
+    if not expression.data.all():  # zeros that are stored
+        expression = expression.copy()  # else those of the data set would go, too
+        expression.eliminate_zeros()
     filled = np.diff(expression.indptr) > 0
     labels = adata.obs["perturbation"].astype(str).to_numpy(dtype=object)
     if not filled.all():
@@ -137,18 +139,6 @@ def read_cells(adata: AnnData, genes: Genes, notes: list[str], what: str = "trai
     if len(genes.columns) < expression.shape[1]:
         expression = expression[:, genes.columns]
     return Cells(expression, labels)
-
-
-def check_scale(values: np.ndarray) -> None:
-    """Raise DataError if values are not log1p of counts per 10 000."""
-    if not len(values):
-        return
-    low, high = float(values.min()), float(values.max())
-    if not (low >= 0 and high <= CEILING):  # also where one is NaN
-        raise DataError(
-            f"scgpt: values reach from {low:.4g} to {high:.4g}; expected log1p of counts per 10 000, 0 to 9.21. Load "
-            "raw counts with --scale counts --normalise"
-        )
 
 
 @dataclass(frozen=True)

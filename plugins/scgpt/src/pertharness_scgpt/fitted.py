@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pertharness_foundation.device import open_device
 from pertharness_foundation.saved import load_weights, save_weights
 
 from pertharness_scgpt.data import Genes
@@ -50,7 +51,7 @@ def load_fitted(folder: Path, device: str) -> Fitted:
     settings = Settings.model_validate(facts["settings"])
     network = Network(Sizes(**facts["sizes"]), settings.training.dropout)
     network.load_state_dict(tensors)
-    return Fitted(network.to(device).eval(), _genes(facts["genes"]), settings, tuple(facts["notes"]))
+    return Fitted(network.to(open_device(device)).eval(), _genes(facts["genes"]), settings, tuple(facts["notes"]))
 
 
 def _genes(facts: Mapping[str, Any]) -> Genes:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from pertharness import CONTROL, Skip
+from pertharness_foundation.contents import named_file
 from pertharness_foundation.device import Precision, autocast, open_device
 from pertharness_foundation.genes import read_hgnc
 from pertharness_foundation.loop import LoopSettings, fine_tune
@@ -23,7 +24,7 @@ from pertharness_scgpt.fitted import Fitted
 from pertharness_scgpt.network import Network
 from pertharness_scgpt.precision import precision_on
 from pertharness_scgpt.settings import Choices, Settings
-from pertharness_scgpt.weights import Published, named_file
+from pertharness_scgpt.weights import Published
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -117,7 +118,7 @@ def fit_scgpt(
     notes: list[str] = []
     place = open_device(device)
     choices = settings.choices()
-    table = read_hgnc(named_file("gene_table", settings.names.gene_table)) if settings.names.gene_table else None
+    table = read_hgnc(named_file("scgpt", "gene_table", named)) if (named := settings.names.gene_table) else None
     genes = choose_genes(
         list(map(str, train.var_names)), train.var.get("ensembl_id"), published.vocabulary, choices.unknown_genes, table
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pertharness import DataError, RemoteFile
+from pertharness import RemoteFile
 
 from pertharness_scgpt.settings import DecoderInit, FileNames
 
@@ -62,26 +62,13 @@ def find_files(files: Mapping[str, Path], named: FileNames) -> Files:
     DataError
         If a parameter names no file.
     """
+    from pertharness_foundation.contents import named_file
+
     paths = {
-        param: named_file(param, text) if text else files[declared.wanted]
+        param: named_file("scgpt", param, text) if text else files[declared.wanted]
         for (param, text), declared in zip(named.model_dump().items(), DECLARED, strict=True)
     }
     return Files(**paths, own=any(named.model_dump().values()))
-
-
-def named_file(param: str, text: str) -> Path:
-    """Return the path that a parameter names.
-
-    Raises
-    ------
-    DataError
-        If it is no absolute path of a file.
-    """
-    path = Path(text).expanduser()
-    if not path.is_absolute() or not path.is_file():
-        why = "is not a file" if path.is_absolute() else "is not an absolute path, and jobs work in their own folders"
-        raise DataError(f"scgpt: {param}={text!r} {why}; expected the path of a file")
-    return path
 
 
 def rules_of(decoder: DecoderInit) -> KeyRules:
@@ -142,7 +129,7 @@ def read_published(files: Files) -> Published:
     sizes = read_sizes(read_json(files.arguments), tokens=len(vocabulary), padding=vocabulary.padding)
     state = read_state_dict(files.checkpoint)
     table = state.get("encoder.embedding.weight")
-    if table is not None and len(table) != len(vocabulary):
+    if table is not None and table.ndim and len(table) != len(vocabulary):
         raise CheckpointError(
             f"scgpt: {files.vocabulary.name} has {len(vocabulary)} tokens and {files.checkpoint.name} {len(table)}: "
             "the vocabulary is of another version; take both from one folder"
