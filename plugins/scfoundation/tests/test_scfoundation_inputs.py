@@ -204,6 +204,32 @@ def test_ensembl_ids_are_mapped_by_a_table(posed, tiny, run_fit, tmp_path):
     assert "missing_genes" not in prediction.uns
 
 
+def test_perturbed_genes_under_earlier_symbols_are_found_in_a_table(posed, tiny, run_fit, tmp_path):
+    table = tmp_path / "hgnc.txt"
+    table.write_text("symbol\talias_symbol\tprev_symbol\tensembl_gene_id\nKLF1\tEKLF\t\tENSG00000105610\n")
+    parts = {name: getattr(posed, name).copy() for name in ("train", "val", "controls")}
+    for adata in parts.values():
+        adata.var_names = ["EKLF" if gene == "KLF1" else gene for gene in adata.var_names]
+        labels = [_renamed(label) for label in adata.obs["perturbation"]]
+        adata.obs["perturbation"] = pd.Categorical(labels)
+    task = replace(posed, **parts)
+    fitted = run_fit(task, tiny | {"gene_table": str(table)})
+    assert not any("left out" in note for note in fitted.notes)
+    (tmp_path / "saved").mkdir()
+    save_model(model=fitted, folder=tmp_path / "saved")
+    queries = [_renamed(query) for query in posed.queries]
+    assert any("EKLF" in query for query in [*queries, *parts["train"].obs["perturbation"]])
+    for model in (fitted, load_model(folder=tmp_path / "saved", files={}, device="cpu")):
+        prediction = predict(model=model, controls=parts["controls"], queries=["EKLF", *queries], seed=1)
+        assert prediction.uns["unanswered"] == {}
+        assert np.isfinite(prediction.X).all()
+
+
+def _renamed(label):
+    """Return a label with KLF1 under an earlier symbol."""
+    return "+".join(sorted("EKLF" if gene == "KLF1" else gene for gene in label.split("+")))
+
+
 def test_raw_counts_are_refused(posed, tiny, run_fit):
     train = posed.train.copy()
     train.X = train.layers["counts"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +29,13 @@ class Columns:
         For each gene of the list the name that it has in the data, in the order of the list.
     note
         How they were matched, a line for the record.
+    listed
+        Name in the data -> name in the list, where they differ.
     """
 
     genes: tuple[str, ...]
     note: str
+    listed: Mapping[str, str]
 
     def positions(self, names: Sequence[str]) -> np.ndarray:
         """Return the columns of the genes in data with these gene names, shape (n_genes,).
@@ -69,7 +72,8 @@ def match_columns(train: AnnData, genes: Sequence[str], table: GeneTable | None)
             f"scFoundation needs all {len(genes)} genes of its list, and the data have {len(genes) - len(absent)} of "
             f"them ({len(names)} genes in all); {len(absent)} are absent, such as {', '.join(absent[:3])}"
         )
-    return Columns(tuple(in_data[gene] for gene in genes), match.note())
+    listed = {name: gene for gene, name in in_data.items() if name != gene}
+    return Columns(tuple(in_data[gene] for gene in genes), match.note(), listed)
 
 
 @dataclass(frozen=True)

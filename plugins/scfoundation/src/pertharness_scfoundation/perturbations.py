@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from pertharness import CONTROL, Skip, targets_of
 from pertharness_foundation.loop import log_line
 
 from pertharness_scfoundation.cells import Cells
+
+
+def number_genes(terms: Collection[str], listed: Mapping[str, str]) -> dict[str, int]:
+    """Return the number of each gene that can be perturbed, by its name in the terms and by that in the data.
+
+    Parameters
+    ----------
+    terms
+        Genes that have terms, in the order of the nodes of their graph.
+    listed
+        Name in the data -> name in the gene list, where they differ.
+    """
+    numbers = {gene: number for number, gene in enumerate(terms)}
+    return {name: numbers[gene] for name, gene in listed.items() if gene in numbers} | numbers
 
 
 def why_not(perturbation: str, vocabulary: Mapping[str, int]) -> str:

@@ -37,7 +37,7 @@ def save_fitted(fitted: Fitted, folder: Path) -> None:
         tensors |= {f"network.{key}": value for key, value in fitted.embedder.network.state_dict().items()}
     facts = {
         "settings": settings.model_dump(mode="json"), "columns": asdict(fitted.columns),
-        "vocabulary": list(fitted.vocabulary),
+        "vocabulary": fitted.vocabulary,
         "key_maxima": list(fitted.embedder.key_maxima), "sizes": asdict(fitted.embedder.network.sizes),
         "notes": list(fitted.notes),
     }  # fmt: skip
@@ -54,13 +54,13 @@ def load_fitted(folder: Path, files: Mapping[str, Path], device_name: str) -> Fi
     """
     tensors, facts = load_weights(folder)
     settings = Settings.model_validate(facts["settings"])
-    columns = Columns(tuple(facts["columns"]["genes"]), facts["columns"]["note"])
+    columns = Columns(**{**facts["columns"], "genes": tuple(facts["columns"]["genes"])})
     device = open_device(device_name)
     network = _network(tensors, facts, files, columns)
     precision = choose_precision(device, settings.predicting.precision, proven=False)
     embedder = make_embedder(network, device, precision).with_maxima(facts["key_maxima"])
-    vocabulary = {gene: number for number, gene in enumerate(facts["vocabulary"])}
-    n_nodes = dict(zip(_GRAPHS, (network.sizes.n_genes, len(vocabulary)), strict=True))
+    vocabulary = facts["vocabulary"]
+    n_nodes = dict(zip(_GRAPHS, (network.sizes.n_genes, len(tensors["head.pert_emb.weight"])), strict=True))
     coexpression, ontology = (_graph(_below(tensors, f"{name}."), n_nodes[name]) for name in _GRAPHS)
     head = make_head(embedder, (coexpression, ontology), settings.choices(), seed=0)
     head.load_state_dict(_below(tensors, "head."))

@@ -18,7 +18,7 @@ from pertharness_scfoundation.graphs import Graph, coexpression_graph, ontology_
 from pertharness_scfoundation.head import GraphHead, Perturbed, perturbed_in
 from pertharness_scfoundation.loss import perturbation_loss
 from pertharness_scfoundation.pairs import Batch, Screen, Validation, make_screen, make_validation, moments
-from pertharness_scfoundation.perturbations import check_enough, choose_rows, expressed_genes, genes_of
+from pertharness_scfoundation.perturbations import check_enough, choose_rows, expressed_genes, genes_of, number_genes
 from pertharness_scfoundation.settings import Choices, Settings
 
 CLIP = 1.0
@@ -36,7 +36,7 @@ class Fitted:
     columns
         Which gene of the data is which of the gene list.
     vocabulary
-        Gene that can be perturbed -> its number.
+        Gene that can be perturbed, by each name that it may have in a query -> its number.
     graphs
         Co-expression and ontology.
     """
@@ -62,7 +62,7 @@ def fit_head(
         If too few cells are left to train on.
     """
     choices, device = settings.choices(), embedder.device
-    vocabulary = {gene: number for number, gene in enumerate(terms)}
+    vocabulary = number_genes(terms, columns.listed)
     rows, left_out = choose_rows(train, vocabulary)
     train = train.take(rows)
     check_enough(train, settings.training.batch_size)
