@@ -70,9 +70,10 @@ def test_published_keys_are_renamed(published):
         (lambda p: p.pop("encoder.bias"), r"model.pt lacks 'encoder.bias' \[2\], which the model loads"),
         (lambda p: p.update({"encoder.bias": torch.ones(3)}), r"'encoder.bias' \[3\] in place of \[2\]; .*other size"),
         (lambda p: p.update({"encoder.bias": torch.ones(2).long()}), "of torch.int64 in place of torch.float32"),
+        (lambda p: p.update({"encoder.bias": torch.tensor([1, torch.nan])}), "no finite number in 'encoder.bias'"),
         (lambda p: p.update({"encoder.gain": torch.ones(2)}), r"'encoder.gain' \(as 'encoder.gain'\), which"),
     ],
-    ids=["outside the lists", "missing", "misshapen", "of another kind", "not in the model"],
+    ids=["outside the lists", "missing", "misshapen", "of another kind", "not finite", "not in the model"],
 )  # fmt: skip
 def test_a_key_that_does_not_fit_is_named_and_nothing_is_loaded(published, change, message):
     change(published)

@@ -157,8 +157,8 @@ def load_state(
     Raises
     ------
     CheckpointError
-        If the file has a key outside the rules, lacks one that is to be loaded, or has one of another shape or kind;
-        the model is unchanged then.
+        If the file has a key outside the rules, lacks one that is to be loaded, or has one of another shape or kind
+        or with values that are no finite number; the model is unchanged then.
     ValueError
         If the rules contradict themselves: a key of the model is loaded and fresh.
     """
@@ -206,7 +206,7 @@ def _sort_keys(state: Mapping[str, Tensor], rules: KeyRules, source: str) -> tup
 
 
 def _check_fit(pairs: Mapping[str, tuple[Tensor, Tensor]], source: str, *, same_type: bool) -> None:
-    """Raise CheckpointError if a tensor has not the shape, or holds another kind of number, than the model's."""
+    """Raise CheckpointError if a tensor has another shape or kind of number than the model's, or is not finite."""
     wrong = [
         f"{key!r} {_shape(value)} in place of {_shape(target)}"
         for key, (value, target) in pairs.items()
@@ -221,6 +221,8 @@ def _check_fit(pairs: Mapping[str, tuple[Tensor, Tensor]], source: str, *, same_
     ]
     if wrong:
         raise CheckpointError(f"{source} has {_shown(wrong, quote=False)}; it is a checkpoint of another version")
+    if wrong := [key for key, (value, _) in pairs.items() if not (value.is_meta or value.isfinite().all())]:
+        raise CheckpointError(f"{source} has values that are no finite number in {_shown(wrong)}; fetch it again")
 
 
 def _refusal(name: str, complaint: str) -> str:
