@@ -1,4 +1,7 @@
-"""Models of three environments on one leaderboard: the baselines here, GEARS and CPA each with its own lock."""
+"""Models of five environments on one leaderboard: baselines here, GEARS, CPA and foundation models with their locks.
+
+The foundation models have checkpoints of random weights in the published layout: what they predict means nothing.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from packaging.utils import canonicalize_name
+from pertharness import load_dataset
 from pertharness.data.canonical import open_stored, read
+from pertharness.host.environments.folder import open_folder
 from pertharness.worker.landlock import abi_version
 
 ROOT = Path(__file__).parents[1]
@@ -24,15 +29,26 @@ SCREENS = sorted((SHARED / "data").glob("*.h5ad"))
 PERTHARNESS = shutil.which("pertharness", path=str(Path(sys.executable).parent)) or "pertharness is not installed"
 USUAL = "metric == 'l2' and variant == 'default' and stratum == 'all'"
 # Training is cut short: what it is worth is another question.
-BASELINES = '"no_change", "additive", "mean", "linear", '
+BASELINES = ("no_change", "additive", "mean", "linear")
 GEARS, CPA = "gears[epochs=1, hidden_size=16]", "cpa[max_epochs=5]"
+DEMO = {"n_genes": 200, "n_cells": 20}
+UNKNOWN = 3
+"""Genes of the demo that are not in the vocabulary of the tiny scGPT."""
+TESTED = ("scgpt (test weights)", "scfoundation (test weights)")
+FILES = {
+    "scgpt": {"checkpoint": "best_model.pt", "vocabulary": "vocab.json", "arguments": "args.json"},
+    "scfoundation": {"checkpoint": "models.ckpt", "gene_list": "OS_scRNA_gene_index.19264.tsv"},
+}
+WRITE = "import sys; from pathlib import Path; from pertharness_{name}.tiny import write_tiny; "
+WRITE += "write_tiny(Path(sys.argv[1]), sys.stdin.read().split())"
+NAMES = ("gears", "cpa", *FILES)
 RECIPE = f"""
 name = "together"
 seeds = [1]
-models = [{BASELINES}"{GEARS}", "{CPA}"]
+models = MODELS
 scorers = ["l2", "pearson_delta"]
-environments = {{ gears = "{ROOT}/plugins/gears", cpa = "{ROOT}/plugins/cpa" }}
-datasets.demo.params = {{ n_genes = 400, n_cells = 20 }}
+environments = {{ {", ".join(f'{name} = "{ROOT}/plugins/{name}"' for name in NAMES)} }}
+datasets.demo.params = {{ n_genes = {DEMO["n_genes"]}, n_cells = {DEMO["n_cells"]} }}
 [[tasks]]
 split = {{ kind = "double" }}
 [[tasks]]
@@ -49,36 +65,105 @@ class Run:
     printed: str
 
 
-def run_in(folder: Path, *words: str) -> Run:
-    command = [PERTHARNESS, "run", *words, "--store", "store", "--out", "run"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+def call(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([PERTHARNESS, *words], cwd=cwd, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def run_in(folder: Path, *words: str) -> Run:
+    done = call("run", *words, "--store", "store", "--out", "run", cwd=folder)
     manifest = json.loads((folder / "run" / "manifest.json").read_text(encoding="utf-8"))
     return Run(manifest, pd.read_csv(folder / "run" / "leaderboard.csv").query(USUAL), done.stdout)
 
 
 @pytest.fixture(scope="module")
-def together(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Of each foundation model the parameters that name a tiny checkpoint, written in the plugin's environment."""
+    path = tmp_path_factory.mktemp("tiny")
+    demo = load_dataset("demo", store=path / "store", progress=False, **DEMO)
+    genes = {"scgpt": demo.var_names[:-UNKNOWN], "scfoundation": demo.var_names}
+    params = {}
+    for name, files in FILES.items():
+        call("env", "build", f"{ROOT}/plugins/{name}")
+        folder = open_folder()
+        environment = folder.current(name)
+        assert environment is not None
+        command = [folder.python(environment), "-c", WRITE.format(name=name), path / name]
+        (path / name).mkdir()
+        subprocess.run(command, input="\n".join(genes[name]), text=True, check=True)
+        params[name] = ", ".join(f"{param}={path / name / file}" for param, file in files.items())
+    return params
+
+
+@pytest.fixture(scope="module")
+def trained(tiny: dict[str, str]) -> list[str]:
+    """The models with an environment, as a recipe names them: the foundation models in both procedures."""
+    scgpt, scfoundation = f"scgpt[{tiny['scgpt']}, epochs=1, lr=0.01", f"scfoundation[{tiny['scfoundation']}, epochs=1"
+    return [
+        GEARS, CPA, f"{scgpt}]", f"{scgpt}, procedure=corrected, max_seq_len=100]", f"{scfoundation}]",
+        f"{scfoundation}, procedure=corrected]",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def together(tiny: dict[str, str], trained: list[str], tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("together")
-    (folder / "together.toml").write_text(RECIPE, encoding="utf-8")
-    return run_in(folder, "together.toml", "--build")
+    embeddings = [f"linear[G=embed:{name}[{tiny[name]}]]" for name in FILES]
+    recipe = RECIPE.replace("MODELS", json.dumps([*BASELINES, *trained, *embeddings]))
+    (folder / "together.toml").write_text(recipe, encoding="utf-8")
+    return run_in(folder, "together.toml", "--build", "--keep-models")
 
 
-def test_one_run_scores_the_models_of_three_environments(together: Run) -> None:
-    doubles = together.board[together.board["task"] == "double"].set_index("model")
-    assert set(doubles.index) == {"no_change", "additive", "mean", "linear", "gears", "cpa"}
-    answering = ["no_change", "additive", "mean", "gears", "cpa"]
-    for model in answering:
-        assert doubles.loc[model, "state"] == "done"
-        assert doubles.loc[model, "scored"] == doubles.loc[model, "expected"] > 0
-    assert doubles.loc[answering, "value"].nunique() == 5
+def test_one_leaderboard_has_the_models_of_five_environments(together: Run) -> None:
+    doubles = together.board[together.board["task"] == "double"]
+    assert set(doubles["model"]) == {*BASELINES, "gears", "cpa", *TESTED, "linear (test weights)"}
+    answering = doubles[doubles["model"].isin(["no_change", "additive", "mean", "gears", "cpa", *TESTED])]
+    assert set(answering["state"]) == {"done"}, list(answering["note"])
+    assert (answering["scored"] == answering["expected"]).all()
+    assert (answering["expected"] > 0).all()
+    assert answering["value"].nunique() == len(answering) == 9
     singles = together.board[together.board["task"] == "single"].set_index("model")
     assert singles.loc["gears", "scored"] == singles.loc["gears", "expected"] > 0
     assert singles.loc["cpa", "state"] == "skipped"
     assert "does not predict singles (its card: double)" in singles.loc["cpa", "note"]
 
 
-@pytest.mark.parametrize(("name", "python"), [("gears", "3.11."), ("cpa", "3.10.")])
+@pytest.mark.parametrize(("task", "with_embeddings"), [("double", 0), ("single", 2)])
+def test_test_weights_are_named_and_have_no_verdict(together: Run, task: str, with_embeddings: int) -> None:
+    rows = together.board.query(f"task == '{task}' and state == 'done'")
+    tested = rows[rows["model"].str.endswith("(test weights)")]
+    counts = tested["model"].value_counts()
+    assert (counts.get("linear (test weights)", 0), *counts[list(TESTED)]) == (with_embeddings, 2, 2)
+    assert tested[["rank", "verdict"]].isna().all(axis=None)
+    assert (tested["scored"] == tested["expected"]).all()
+    others = rows[~rows["model"].str.endswith("(test weights)")]
+    assert others["rank"].notna().all()
+
+
+def test_records_say_what_was_loaded_and_which_genes_are_known_and_have_the_model(together: Run) -> None:
+    loaded = {
+        "scgpt": ("33 tensors loaded, 10 ignored, 22 fresh", "39 tensors loaded, 4 ignored, 16 fresh"),
+        "scfoundation": ("48 tensors loaded, 0 ignored, 0 fresh",),
+    }
+    known = {"scgpt": DEMO["n_genes"] - UNKNOWN, "scfoundation": DEMO["n_genes"]}
+    store = Path(together.manifest["store"])
+    seen = []
+    for attempt in together.manifest["attempts"]:
+        name = attempt["model"].partition("[")[0].partition(" ")[0]
+        if name in loaded:
+            record = store / "predictions" / attempt["prediction"]
+            status = (record / "status.json").read_text(encoding="utf-8")
+            assert any(words in status for words in loaded[name])
+            assert f"genes: {known[name]} of {DEMO['n_genes']} are in the model's vocabulary" in status
+            assert (record / "model.zip").is_file()
+            seen.append(name)
+    assert min(seen.count(name) for name in loaded) > 2
+
+
+@pytest.mark.parametrize(
+    ("name", "python"), [("gears", "3.11."), ("cpa", "3.10."), ("scgpt", "3.11."), ("scfoundation", "3.11.")]
+)
 def test_the_manifest_has_the_versions_of_each_lock(together: Run, name: str, python: str) -> None:
     plugin = together.manifest["plugins"][name]
     assert plugin["python_version"].startswith(python)
@@ -86,17 +171,17 @@ def test_the_manifest_has_the_versions_of_each_lock(together: Run, name: str, py
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     locked = {canonicalize_name(line.split("==")[0]): line.split("==")[1] for line in lines}
     # Where the package is from, as in torch's 2.13.0+cpu, is not in a lock.
-    found = {canonicalize_name(package): version.split("+")[0] for package, version in plugin["packages"].items()}
-    assert found.items() >= locked.items()
-    assert set(found) - set(locked) == {"pertharness", f"pertharness-{name}"}
+    installed = {canonicalize_name(package): version.split("+")[0] for package, version in plugin["packages"].items()}
+    assert installed.items() >= locked.items()
+    assert set(installed) - set(locked) == {"pertharness", f"pertharness-{name}"}
     here = together.manifest["plugins"]["baselines"]
     assert here["python_version"] == ".".join(map(str, sys.version_info[:3]))
     assert here["packages"]["numpy"] != plugin["packages"]["numpy"]
 
 
 @pytest.mark.skipif(not abi_version(), reason="this kernel has no Landlock")
-def test_the_sandbox_changes_no_number(together: Run, tmp_path: Path) -> None:
-    recipe = RECIPE.replace(BASELINES, "").partition('[[tasks]]\nsplit = { kind = "unseen"')[0]
+def test_the_sandbox_changes_no_number(together: Run, trained: list[str], tmp_path: Path) -> None:
+    recipe = RECIPE.replace("MODELS", json.dumps(trained)).partition('[[tasks]]\nsplit = { kind = "unseen"')[0]
     (tmp_path / "open.toml").write_text(recipe, encoding="utf-8")
     run = run_in(tmp_path, "open.toml", "--isolation", "none")
     stores = Path(together.manifest["store"]), tmp_path / "store"
@@ -110,7 +195,7 @@ def test_the_sandbox_changes_no_number(together: Run, tmp_path: Path) -> None:
         pd.testing.assert_index_equal(inside.obs_names, outside.obs_names)
         np.testing.assert_array_equal(inside.X, outside.X)  # to the bit
         compared.append(attempt["model"])
-    assert compared == ["gears", "cpa"]
+    assert len(compared) == len(trained)
 
 
 @pytest.mark.reference
