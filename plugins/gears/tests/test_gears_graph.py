@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from pertharness import DataError, Skip
 from pertharness_gears.embedding import embed_edges, spectral
-from pertharness_gears.files import OF_DATASET, PATHS, SideFiles, find_files, read_gene2go, read_genes, read_pickle
+from pertharness_gears.files import OF_DATASET, PATHS, SideFiles, find_files, read_genes
 from pertharness_gears.graph import make_edges, open_ontology, read_edges, strongest
 from scipy import sparse
 
@@ -73,11 +73,6 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["gene2go.json", "gene2go.csv", "gene2go.pkl"])
-def test_gene2go_is_read_from_each_format(folder, name):
-    assert read_gene2go(folder / name) == TERMS
-
-
 def test_without_a_graph_one_is_made_for_the_genes_of_the_data(folder):
     ontology = open_ontology(SideFiles(folder / "gene2go.pkl", None, None), ["B", "unknown", "A", "A"])
     assert ontology.genes == ["A", "B"]
@@ -104,28 +99,37 @@ class _Harm:
 
 
 def test_a_pickle_of_anything_but_plain_containers_is_refused_and_not_run(tmp_path):
-    path = tmp_path / "gene2go.pkl"
-    path.write_bytes(pickle.dumps({"A": _Harm(tmp_path / "harm")}))
-    with pytest.raises(DataError, match=r"gene2go.pkl cannot be read as a pickle: it names .*open"):
-        read_pickle(path)
+    for name, content in (("gene2go.pkl", {"A": _Harm(tmp_path / "harm")}), ("genes.pkl", [_Harm(tmp_path / "harm")])):
+        (tmp_path / name).write_bytes(pickle.dumps(content))
+    with pytest.raises(DataError, match=r"gene2go.pkl cannot be read as a pickle .*: it names .*open"):
+        open_ontology(SideFiles(tmp_path / "gene2go.pkl", None, None), ["A"])
+    with pytest.raises(DataError, match=r"genes.pkl cannot be read as a pickle .*: it names .*open"):
+        read_genes(tmp_path / "genes.pkl")
     assert not (tmp_path / "harm").exists()
 
 
-@pytest.mark.parametrize("content", [b"", pickle.dumps(TERMS)[:30], b"<html>not found</html>"])
-def test_half_a_pickle_is_refused(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "cannot be read"), (pickle.dumps(TERMS)[:30], "cannot be read"), (b"<html>not found</html>", "web page")],
+)
+def test_half_a_pickle_and_a_web_page_are_refused(tmp_path, content, message):
     path = tmp_path / "gene2go.pkl"
     path.write_bytes(content)
-    with pytest.raises(DataError, match="cannot be read as a pickle"):
-        read_gene2go(path)
+    with pytest.raises(DataError, match=message):
+        open_ontology(SideFiles(path, None, None), ["A"])
 
 
-def test_other_content_is_refused(folder):
-    (folder / "list.json").write_text('["A"]')
-    (folder / "number.json").write_text('{"A": 3}')
-    with pytest.raises(DataError, match="expected a dict"):
-        read_gene2go(folder / "list.json")
-    with pytest.raises(DataError, match="gives 'A' a int"):
-        read_gene2go(folder / "number.json")
+def test_genes_that_a_file_numbers_get_their_symbols(tmp_path):
+    (tmp_path / "gene2go").write_text(
+        "#tax_id\tGeneID\tGO_ID\tEvidence\tQualifier\n9606\t7\tt1\tIDA\tenables\n9606\t8\tt1\tIDA\tenables\n"
+    )
+    table = tmp_path / "hgnc_complete_set.txt"
+    table.write_text("symbol\tentrez_id\nA\t7\nB\t8\n")
+    side = find_files({}, {**PATHS, "gene2go": str(tmp_path / "gene2go"), "gene_table": str(table)})
+    assert _rows(open_ontology(side, ["A", "B"]).edges) == [(a, b, 1.0) for a in "AB" for b in "AB"]
+
+
+def test_a_list_of_genes_that_is_none_is_refused(folder):
     with pytest.raises(DataError, match="expected a list of gene symbols"):
         read_genes(folder / "gene2go.json")
     with pytest.raises(DataError, match=r"ends in none of \.pkl, \.json, \.csv"):

@@ -15,7 +15,6 @@ torch = pytest.importorskip("torch", reason="torch is not installed: the plugin 
 
 from pertharness_foundation.checkpoint import CheckpointError  # noqa: E402
 from pertharness_scfoundation import MODEL, describe, embed, load_model, predict, save_model  # noqa: E402
-from pertharness_scfoundation.terms import read_terms  # noqa: E402
 from pertharness_scfoundation.tiny import write_tiny  # noqa: E402
 from pertharness_scfoundation.weights import CHECKPOINT, GENE_LIST, read_gene_list, read_pretrained  # noqa: E402
 
@@ -255,23 +254,10 @@ def test_controls_that_are_all_empty_are_a_skip(posed, tiny, run_fit, procedure)
         predict(model=fitted, controls=controls, queries=posed.queries, seed=1)
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("terms.json", b"<!DOCTYPE html>", "terms.json is a web page"),
-        ("terms.csv", b"<html><body>", "terms.csv is a web page"),
-        ("terms.pkl", b"<html><body>", "terms.pkl is a web page"),
-        ("terms.csv", b"gene,term\nA,\xff\n", "terms.csv is no text in UTF-8"),
-        ("terms.csv", b"gene,term\n", "terms.csv holds no gene"),
-        ("terms.json", b"[1]", "terms.json holds a list"),
-        ("terms.json", b'{"A": [["GO:1"]]}', r"has the term \['GO:1'\] of 'A'; expected a text"),
-        ("terms.txt", b"A GO:1", "'terms.txt' ends in none of"),
-    ],
-)
-def test_a_file_that_has_no_terms(tmp_path, name, content, message):
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match=message):
-        read_terms(tmp_path / name)
+def test_a_file_without_terms_is_refused_before_weights_are_read(posed, tiny, run_fit, tmp_path):
+    (tmp_path / "terms.csv").write_text("gene,term\n")
+    with pytest.raises(DataError, match=r"terms.csv holds no gene; expected a dict: gene -> terms"):
+        run_fit(posed, tiny | {"gene2go": str(tmp_path / "terms.csv")})
 
 
 def test_totals_are_recovered_where_they_are_not_given(posed, tiny, run_fit):

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from pertharness import DataError
+from pertharness_foundation.terms import read_terms
 
-from pertharness_gears.files import SideFiles, read_gene2go, read_genes
+from pertharness_gears.files import SideFiles, read_genes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +66,7 @@ def open_ontology(side: SideFiles, of_data: Iterable[str]) -> Ontology:
         candidates: Iterable[str] = read_genes(side.pert_genes)
     else:
         candidates = of_data if edges is None else [*edges["source"], *edges["target"]]
-    return make_ontology(read_gene2go(side.gene2go), candidates, edges)
+    return make_ontology(read_terms(side.gene2go, side.gene_table), candidates, edges)
 
 
 def make_ontology(

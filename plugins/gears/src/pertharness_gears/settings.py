@@ -17,6 +17,9 @@ class FileNames(_Strict):
     gene2go: str = Field("", description="file of the terms of each gene; empty: the data set's or the fetched one")
     pert_genes: str = Field("", description="file of the genes of the graph; empty: the fetched one, or all genes")
     graph: str = Field("", description="CSV of edges source,target,importance; empty: fetched, or made of the terms")
+    gene_table: str = Field(
+        "", description="hgnc_complete_set.txt of the HGNC, needed for gene2go.gz of the NCBI; empty: none"
+    )
 
 
 class Network(_Strict):

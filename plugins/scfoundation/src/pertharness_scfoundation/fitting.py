@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from pertharness_foundation.contents import named_file
 from pertharness_foundation.device import choose_precision, open_device
 from pertharness_foundation.genes import read_hgnc
+from pertharness_foundation.terms import read_terms
 
 from pertharness_scfoundation.cells import match_columns, read_cells
 from pertharness_scfoundation.embedder import make_embedder
 from pertharness_scfoundation.settings import Settings
-from pertharness_scfoundation.terms import OF_DATASET, find_terms, read_terms
+from pertharness_scfoundation.terms import OF_DATASET, find_terms
 from pertharness_scfoundation.training import Fitted, fit_head
 from pertharness_scfoundation.weights import CHECKPOINT, GENE_LIST, find_file, read_gene_list, read_pretrained
 
@@ -38,7 +39,9 @@ def fit_model(
     checkpoint = find_file(files, CHECKPOINT, named.checkpoint, "checkpoint")
     genes = read_gene_list(find_file(files, GENE_LIST, named.gene_list, "gene_list"))
     terms_file = find_terms(files, named.gene2go)
-    table = read_hgnc(named_file("scfoundation", "gene_table", named.gene_table)) if named.gene_table else None
+    gene_table = named_file("scfoundation", "gene_table", named.gene_table) if named.gene_table else None
+    table = None if gene_table is None else read_hgnc(gene_table)
+    terms = read_terms(terms_file, gene_table)
     columns = match_columns(train, genes, table)
     device = open_device(device_name)
     precision = choose_precision(device, settings.predicting.precision, proven=False)
@@ -52,5 +55,4 @@ def fit_model(
     if empty:
         notes.append(f"{empty} of {train.n_obs} training cells have no counts and are left out")
     embedder = make_embedder(pretrained.network, device, precision)
-    terms = read_terms(terms_file)
     return fit_head(cells, validation, columns, terms, embedder, settings, seed, workdir, tuple(notes))
