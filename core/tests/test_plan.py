@@ -722,6 +722,20 @@ def test_a_file_that_a_parameter_names_enters_the_key_by_its_content(tmp_path: P
         plan_of(tmp_path, registry, models=["reader[terms=terms.csv]"])
 
 
+def test_a_file_is_named_without_its_folder_and_two_of_one_name_are_refused(tmp_path: Path) -> None:
+    registry = make_registry()
+    registry.models["reader"] = Offered(MINE, model("reader", params={"terms": ""}, file_params=("terms",)))
+    paths = [tmp_path / name for name in ("a/terms.csv", "b/terms.csv", "b/more.csv")]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("a")
+    first, same_name, other = (f"reader[terms={path}]" for path in paths)
+    plan = plan_of(tmp_path, registry, models=[first, other], seeds=[1])
+    assert [attempt.label for attempt in plan.attempts] == ["reader[terms=terms.csv]", "reader[terms=more.csv]"]
+    with pytest.raises(RecipeError, match=r"duplicate model 'reader\[terms=terms.csv\]': .*two files of the same name"):
+        plan_of(tmp_path, registry, models=[first, same_name])
+
+
 def test_weights_enter_the_key_by_their_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PERTHARNESS_DATA", str(tmp_path / "data"))
     file = {"url": "http://127.0.0.1:9/w", "filename": "w.bin", "licence": "MIT"}

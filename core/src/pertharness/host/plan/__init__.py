@@ -96,7 +96,7 @@ def _check_names(planner: Planner) -> None:
     if duplicates:
         raise RecipeError(
             f"models: duplicate model {duplicates[0]!r}: two spellings of one model, or two tasks of the same name, "
-            "or two grids over the same parameters; name each once"
+            "or two grids over the same parameters, or with two files of the same name; name each once"
         )
     names = {attempt.label for attempt in attempts} | {entry.name for entry in planner.recipe.predictions}
     names |= set(planner.registry.models)

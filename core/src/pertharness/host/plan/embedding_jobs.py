@@ -83,10 +83,9 @@ def shown_slots(registry: Registry, spec: ModelSpec) -> dict[str, EmbeddingSpec]
 
 
 def shown_files(offer: ModelOffer | EmbeddingOffer, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters as the leaderboard shows them: files in the place of published weights by name alone."""
+    """Return parameters as the leaderboard shows them: files by name alone, as their content is in the record."""
     return {
-        name: Path(str(value)).name if value and name in offer.replaces_weights else value
-        for name, value in params.items()
+        name: Path(str(value)).name if value and name in offer.file_params else value for name, value in params.items()
     }
 
 
