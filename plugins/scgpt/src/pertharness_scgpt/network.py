@@ -255,6 +255,13 @@ class Network(nn.Module):
         self.decoder = Decoder(sizes.width)
         self.cls_decoder = Classifier(sizes)
 
+    def bytes_of_cell(self, n_genes: int) -> int:
+        """Return about how much memory a cell takes in a forward pass without gradients, in float32.
+
+        The rows, their sum with a layer's result, query, key, value and what is mixed of them, and the hidden layer.
+        """
+        return 4 * n_genes * (6 * self.sizes.width + self.sizes.hidden)
+
     def embed(self, tokens: Tensor, values: Tensor, flags: Tensor) -> Tensor:
         """Return the rows that enter the transformer, shape (n_cells, n_genes, width)."""
         summed = self.encoder(tokens) + self.value_encoder(values) + self.pert_encoder(flags)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from pertharness import DataError, Skip, make_prediction, targets_of
-from pertharness_foundation.device import Precision, autocast, in_batches, open_device
+from pertharness_foundation.device import Precision, autocast, first_size, in_batches, open_device
 from torch import Tensor
 
 from pertharness_scgpt.batches import gather, to_device
@@ -80,7 +80,9 @@ def predict_all(fitted: Fitted, controls: Any, targets: Sequence[Sequence[int]],
             sequences = cut_genes(n_genes, fitted.settings.training.max_seq_len, positions, generator)
         values = gather(controls, drawn, np.arange(n_genes))
         predict = sequence_predictor(network, tokens, flags, place, precision)
-        rows.append(predict_mean(predict, values, sequences, predicting.eval_batch_size))
+        bytes_each = network.bytes_of_cell(max(map(len, sequences)))
+        batch_size = first_size(place, bytes_each, most=predicting.eval_batch_size)
+        rows.append(predict_mean(predict, values, sequences, batch_size))
     # Looked at when all are asked for: a GPU does not wait for the next perturbation.
     return np.array([row.cpu().numpy() for row in rows]).reshape(len(targets), n_genes)
 

@@ -54,7 +54,7 @@ class Predicting(_Strict):
     """How a prediction is made."""
 
     pool_size: int = Field(100, ge=1, description="control cells, drawn with replacement, that a prediction averages")
-    eval_batch_size: int = Field(64, ge=1, description="cells predicted at a time; changes no number")
+    eval_batch_size: int = Field(64, ge=1, description="most cells predicted at a time; changes no number")
 
 
 class Procedure(_Strict):
