@@ -15,6 +15,7 @@ from pertharness_scorers.detection import VARIANTS, detect
 from pertharness_scorers.interaction_offer import OFFER
 from pertharness_scorers.interaction_scorer import score_interactions
 from pertharness_scorers.interactions import Call, Thresholds
+from pertharness_scorers.locfdr import locfdr
 
 N_GENES, N_SINGLES = 60, 8
 AREAS = ["auprc", "auroc", "average_precision"]
@@ -253,6 +254,16 @@ def test_screen_without_a_tail_has_no_tail_threshold_and_says_that_the_local_one
         assert np.isnan(_values(scores, metric)["tail"])
 
 
+def test_the_call_has_where_its_fdr_falls_to_a_fifth():
+    doubles = [label for label in SCREEN.obs["perturbation"] if "+" in label]
+    row_of = dict(zip(SCREEN.obs["perturbation"], SCREEN.X, strict=True))
+    additive = _additive(held=doubles)
+    null = locfdr(np.concatenate([row_of[label] - additive[label] for label in doubles]))
+    row = _score(_noisy()).artefacts["interaction_call"].iloc[0]
+    np.testing.assert_allclose([row["z2_lower"], row["z2_upper"]], null.z2)
+    assert row["lower"] < row["z2_lower"] < row["delta"] < row["z2_upper"] < row["upper"]  # fdr is 0.05 further out
+
+
 def test_stacking_counts_every_copy():
     single, stacked = (_score(_noisy(), stack=n).artefacts["interaction_call"].iloc[0] for n in (1, 3))
     assert stacked["n_values"] == 3 * single["n_values"]
@@ -266,7 +277,7 @@ def test_parameter_out_of_its_range_is_refused(param):
 
 def test_split_without_interactions_is_undefined():
     nowhere = Thresholds(np.nan, np.nan, np.nan, np.nan, 0, 0, False, False)
-    call = Call({"local": nowhere, "tail": nowhere}, 0.0, 1.0, 1.0, 500, np.ones(500), ())
+    call = Call({"local": nowhere, "tail": nowhere}, 0.0, 1.0, 1.0, (np.nan, np.nan), 500, np.ones(500), ())
     found = detect(np.array([0.1, -0.2, 0.0]), np.array([0.1, 0.2, 0.3]), call)
     assert all(np.isnan(value).all() for values in found.values() for value in values.values())
 
@@ -299,7 +310,7 @@ def test_sign_of_all_deviations_has_no_say(seed):
 
 def _symmetric_call():
     thresholds = Thresholds(0.5, -0.5, 0.05, 0.05, 1, 1, True, True)
-    return Call({"local": thresholds, "tail": thresholds}, 0.0, 1.0, 1.0, 500, np.ones(500), ())
+    return Call({"local": thresholds, "tail": thresholds}, 0.0, 1.0, 1.0, (np.nan, np.nan), 500, np.ones(500), ())
 
 
 def test_the_card_names_the_variants_that_there_are() -> None:

@@ -225,6 +225,19 @@ def test_crossings_are_where_fdr_falls_to_a_fifth():
     assert np.isnan(level_crossings(x, fdr.clip(0.25))).all()
 
 
+def test_bins_of_one_fdr_count_at_the_mean_of_their_x():
+    x = np.array([-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0])
+    fdr = np.array([0.1, 1.0, 1.0, 1.0, 1.0, 0.3, 0.1, 0.1])
+    # The maximum is the last 1, at x = 1. Left of it, the four bins of 1 are one point at (-2 - 1 + 0 + 1) / 4 = -0.5:
+    # from (0.1, -3) to (1, -0.5), 0.2 is at -3 + 2.5 (0.2 - 0.1) / (1 - 0.1) = -3 + 2.5 / 9.
+    # Right of it, the two bins of 0.1 are one point at 3.5: from (0.1, 3.5) to (0.3, 2), 0.2 is at 2.75.
+    np.testing.assert_allclose(level_crossings(x, fdr), (-3 + 2.5 / 9, 2.75))
+
+
+def test_an_fdr_that_never_reaches_a_fifth_does_not_cross_it():
+    assert np.isnan(level_crossings(np.arange(3.0), np.array([0.05, 0.15, 0.1]))).all()
+
+
 def test_distribution_of_fdr_counts_what_is_below():
     cdf = non_null_distribution(np.array([0.005, 0.5, 0.991]), np.array([1.0, 3.0, 5.0]))
     assert (cdf[0, 1], cdf[48, 1], cdf[49, 1], cdf[98, 1]) == (0.25, 0.25, 1.0, 1.0)  # 1 of 4, and all of 4

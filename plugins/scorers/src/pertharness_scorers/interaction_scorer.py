@@ -141,8 +141,9 @@ def _call_row(threshold: str, call: Call, doubles: Doubles) -> dict[str, Any]:
     n_doubles, n_genes = doubles.deviation.shape
     return {
         "threshold": threshold, **asdict(call.thresholds[threshold]), "delta": call.delta, "sigma": call.sigma,
-        "p0": call.p0, "n_values": call.n, "n_doubles": n_doubles, "n_genes": n_genes,
-        "n_left_out": len(doubles.left_out), "warnings": "; ".join(call.warnings),
+        "p0": call.p0, "z2_lower": call.z2[0], "z2_upper": call.z2[1], "n_values": call.n,
+        "n_doubles": n_doubles, "n_genes": n_genes, "n_left_out": len(doubles.left_out),
+        "warnings": "; ".join(call.warnings),
     }  # fmt: skip
 
 

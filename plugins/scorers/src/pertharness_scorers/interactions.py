@@ -24,6 +24,8 @@ class Call:
     ----------
     delta, sigma, p0
         Mean, standard deviation and share of the null.
+    z2
+        Where its local false discovery rate falls to 0.2, below and above.
     n
         Number of values that it was estimated on.
     fdr
@@ -36,6 +38,7 @@ class Call:
     delta: float
     sigma: float
     p0: float
+    z2: tuple[float, float]
     n: int
     fdr: np.ndarray
     warnings: tuple[str, ...]
@@ -65,7 +68,9 @@ def call_interactions(deviation: np.ndarray, *, stack: int = 1, level: float = 0
     values = np.tile(deviation.ravel(), stack)
     null = locfdr(values)
     local, tail = nearest_thresholds(values, null.fdr, level), tail_thresholds(null, values, level)
-    return Call({"local": local, "tail": tail}, null.delta, null.sigma, null.p0, len(values), null.fdr, null.warnings)
+    return Call(
+        {"local": local, "tail": tail}, null.delta, null.sigma, null.p0, null.z2, len(values), null.fdr, null.warnings
+    )
 
 
 def is_called(deviation: np.ndarray, lower: float, upper: float) -> np.ndarray:

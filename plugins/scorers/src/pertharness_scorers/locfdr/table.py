@@ -93,7 +93,20 @@ def _expected_rates(
 
 
 def level_crossings(x: np.ndarray, fdr: np.ndarray) -> tuple[float, float]:
-    """Return where fdr falls to 0.2, left and right of its maximum; NaN where the end bin is not below."""
+    """Return where fdr falls to 0.2, left and right of its maximum: R's ``z.2``.
+
+    On each side x is taken as a function of fdr, linear between neighbouring values of fdr. Bins of the same fdr count
+    as one point at the mean of their x, as in R's ``approx``; most often those with fdr = 1.
+
+    Parameters
+    ----------
+    x, fdr
+        Bin centres in ascending order and their local fdr, shape (n_bins,). The maximum is the last bin that has it.
+
+    Returns
+    -------
+    NaN on a side whose end bin is not below 0.2, or where fdr does not reach 0.2.
+    """
     top = len(fdr) - 1 - int(np.argmax(fdr[::-1]))
     left, right = slice(None, top + 1), slice(top, None)
     return (
@@ -103,9 +116,10 @@ def level_crossings(x: np.ndarray, fdr: np.ndarray) -> tuple[float, float]:
 
 
 def _crossing(x: np.ndarray, fdr: np.ndarray) -> float:
-    """Return x as a function of fdr at 0.2, linear between the bins in the order of their fdr."""
-    order = np.argsort(fdr, kind="stable")
-    return float(np.interp(Z2_LEVEL, fdr[order], x[order]))
+    """Return x at fdr = 0.2, linear between the distinct values of fdr, each at the mean x of its bins."""
+    levels, level_of, n_bins = np.unique(fdr, return_inverse=True, return_counts=True)
+    means = np.bincount(level_of, weights=x) / n_bins
+    return float(np.interp(Z2_LEVEL, levels, means, right=np.nan))
 
 
 def non_null_distribution(fdr: np.ndarray, f1: np.ndarray) -> np.ndarray:
