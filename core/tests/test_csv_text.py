@@ -56,7 +56,7 @@ def test_free_text_in_the_tables_of_scorers_is_made_plain_and_labels_are_not(tmp
 
 
 def test_reasons_beside_published_numbers_are_no_formulas(tmp_path):
-    row = Row("a", "1", "demo", "share", "", -1.0, None, None, "not measured", "=cmd()", "Fig. 1")
+    row = Row("a", "1", "demo", "share", "", -1.0, None, None, "not measured", "", "=cmd()", "Fig. 1")
     write_rows([row], tmp_path, "title")
     assert pd.read_csv(tmp_path / "reproduction.csv").loc[0, ["published", "reason"]].tolist() == [-1.0, "'=cmd()"]
     write_results([SheetResult("a.xlsx", "-b", "l2", 1, 0, None, None, "@x\x00")], tmp_path / "source_data.csv")

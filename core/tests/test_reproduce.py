@@ -13,10 +13,10 @@ from pertharness.host.packages.sources import Sources
 from pertharness.host.plugins.registry import Offered, Plugin, Registry
 from pertharness.host.recipe import make_recipe, write_recipe
 from pertharness.host.reproduce.benchmarks import find_benchmark, find_recipe, is_name
-from pertharness.host.reproduce.measure import QUANTITIES, measure
+from pertharness.host.reproduce.measure import BASES, QUANTITIES
 from pertharness.host.reproduce.published import Number
 from pertharness.host.reproduce.run_files import NotMeasured, RunFiles
-from pertharness.host.reproduce.side_by_side import compare, title_of, write_rows
+from pertharness.host.reproduce.side_by_side import agreeing_digits, compare, title_of, write_rows
 
 ROOT = Path(__file__).parents[2]
 HEADER = "id,recipe,dataset,figure,quantity,column,value,unit,tolerance,source\n"
@@ -113,22 +113,29 @@ def test_an_unknown_benchmark_is_named_with_what_there_is(tmp_path):
 
 
 MODELS = ("additive", "deep")
+DOUBLES = {1: {"train": ["A", "B", "C"], "test": ["A+B"], "val": ["A+C"]},
+           2: {"train": ["A", "B", "C"], "test": ["B+C"], "val": ["A+B", "A+D"]}}  # fmt: skip
+LABELS = ("control", "A", "B", "C", "A+B", "A+C", "B+C", "A+D")
 
 
-def make_run(folder, *, answers=("A+B", "A+C"), silent=(), dataset_state="done"):
-    """A run of two splits of a dataset of 3 singles and 4 doubles; `deep` answers only some of the doubles."""
+def make_run(
+    folder, *, held=DOUBLES, labels=LABELS, answers=("A+B", "A+C"), refused=(), silent=(), dataset_state="done",
+    **common_sets,
+):  # fmt: skip
+    """A run of two splits of a dataset of 3 singles and 4 doubles; `deep` answers only some of the held-out ones.
+
+    `refused`: a seed and one of the answers, which it does not answer there.
+    """
     run, store = folder / "runs" / "small", folder / "store"
-    held = {1: {"test": ["A+B"], "val": ["A+C"]}, 2: {"test": ["B+C"], "val": ["A+B", "A+D"]}}
-    labels = ["control", "A", "B", "C", "A+B", "A+C", "B+C", "A+D"]
     (store / "datasets" / "d").mkdir(parents=True)
     pd.DataFrame({"perturbation": labels}).to_csv(store / "datasets" / "d" / "perturbations.csv", index=False)
     for seed, parts in held.items():
         (store / "splits" / f"s{seed}").mkdir(parents=True)
         (store / "splits" / f"s{seed}" / "split.json").write_text(json.dumps(parts))
     task = {"split": {"kind": "double"}, "score_on": ["test", "val"], "common_set": list(MODELS)}
-    data = {"name": "small", "seeds": [1, 2], "datasets": {"norman": {"offer": "demo"}}, "tasks": [task]}
+    data = {"name": "small", "seeds": list(held), "datasets": {"norman": {"offer": "demo"}}, "tasks": [task]}
     write_recipe(make_recipe(data), run / "recipe.toml")
-    states = {"d": dataset_state, "s1": "done", "s2": "done", "p": "skipped" if silent else "done"}
+    states = {"d": dataset_state, **{f"s{seed}": "done" for seed in held}, "p": "skipped" if silent else "done"}
     records = {key: {"title": f"job {key}", "state": state, "message": "no file" * (state != "done")}
                for key, state in states.items()}  # fmt: skip
     attempts = [
@@ -141,9 +148,9 @@ def make_run(folder, *, answers=("A+B", "A+C"), silent=(), dataset_state="done")
     rows = [
         {"dataset": "norman", "task": "double", "seed": seed, "model": model, "params": "", "perturbation": label,
          "gene": "", "metric": "l2", "variant": "default", "coordinate": "",
-         "value": seed if model == "additive" or label in answers else ""}
+         "value": seed if model == "additive" or (label in answers and (seed, label) not in refused) else ""}
         for seed, parts in held.items() for model in MODELS if model not in silent
-        for labels in parts.values() for label in labels
+        for part in ("test", "val") for label in parts[part]
     ]  # fmt: skip
     pd.DataFrame(rows).to_csv(run / "scores.csv.gz", index=False)
     (run / "tables").mkdir()
@@ -152,7 +159,7 @@ def make_run(folder, *, answers=("A+B", "A+C"), silent=(), dataset_state="done")
     classes = {"dataset": "norman", "threshold": "local", "class": ["additive", "buffering", "opposite"]}
     shares = {"count": [195, 5, 0], "share": [0.975, 0.025, 0.0]}
     pd.DataFrame(classes | shares).to_csv(run / "tables" / "class_composition.csv", index=False)
-    return RunFiles(run)
+    return RunFiles(run, common_sets)
 
 
 def number(quantity, column="", value=0.0, **fields):
@@ -160,20 +167,94 @@ def number(quantity, column="", value=0.0, **fields):
     return Number(quantity=quantity, column=column, value=value, **given)
 
 
+def measured(run, quantity, column=""):
+    return QUANTITIES[quantity](run, number(quantity, column))
+
+
 @pytest.mark.parametrize(
     ("quantity", "column", "expected"),
     [
         ("singles", "", 3), ("doubles", "", 4), ("splits", "", 2),
         ("held_out", "", 2.5),  # 2 and 3
-        ("held_out_common", "", 1.5),  # A+B and A+C of the first, A+B of the second
-        ("answered_by_all", "", 3),  # the three singles: none was held out, so none was refused
+        ("held_out_common", "", 3),  # A+B and A+C of the first, A+B of the second
+        ("answered_by_all", "", 0),  # of no single
+        ("split_size", "train", 3), ("split_size", "val", 0),  # the singles; those held out are doubles
         ("call", "upper", 0.25), ("call", "sigma", 0.1),
         ("interactions", "", 5), ("entries", "", 200),
         ("class_count", "opposite", 0), ("class_share", "buffering", 2.5),
     ],
 )  # fmt: skip
 def test_each_quantity_is_measured_from_the_files_of_the_run(quantity, column, expected, tmp_path):
-    assert measure(make_run(tmp_path), number(quantity, column)) == pytest.approx(expected)
+    labels = [label for label in LABELS if "+" in label] if quantity == "answered_by_all" else LABELS
+    assert measured(make_run(tmp_path, labels=labels), quantity, column) == pytest.approx(expected)
+
+
+def names(n):
+    return [f"G{i:04d}" for i in range(n)]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "common", "published"),
+    [((54, 6, 21), (11, 13), 24), ((733, 82, 272), (70, 64), 134), ((1035, 115, 384), (109, 101), 210)],
+)
+def test_planted_counts_of_each_split_give_the_published_held_out_singles(sizes, common, published, tmp_path):
+    labels, n_val, n_held = names(sum(sizes)), sizes[1], sum(sizes[1:])
+    held = {1: labels[:n_held], 2: labels[n_held : 2 * n_held]}
+    splits = {
+        seed: {"train": [x for x in labels if x not in set(part)], "val": part[:n_val], "test": part[n_val:]}
+        for seed, part in held.items()
+    }
+    answers = [name for part, n in zip(held.values(), common, strict=True) for name in part[:n]]
+    run = make_run(tmp_path, held=splits, labels=("control", *labels), answers=answers)
+    assert [measured(run, "split_size", part) for part in ("train", "val", "test")] == list(sizes)
+    first, second = compare(run, [number("held_out_common", value=published)])
+    assert (first.quantity, first.measured, first.agrees) == ("held_out_common, sum", published, "yes")
+    assert (second.quantity, second.measured, second.agrees) == ("held_out_common, mean", published / 2, "other basis")
+    # A third of the singles is held out in no split: what would be answered of them is between none and all.
+    n_unknown = sum(sizes) - 2 * n_held
+    bounds = f"between {2 * published} and {2 * (published + n_unknown)}: {n_unknown} of {sum(sizes)} singles"
+    with pytest.raises(NotMeasured, match=bounds):
+        measured(run, "answered_by_all")
+
+
+@pytest.mark.parametrize(("n_each", "n_once", "published"), [(36, 1, 73), (199, 0, 398), (314, 1, 629)])
+def test_planted_counts_of_each_split_give_the_published_common_singles(n_each, n_once, published, tmp_path):
+    answered, single, refused = names(n_each), [f"H{i}" for i in range(n_once)], [f"R{i}" for i in range(9)]
+    half = n_each // 2
+    # Each single is held out in one split and trained on in the other; the last ones are held out in both.
+    splits = {
+        1: {"train": answered[half:], "val": refused, "test": [*answered[:half], *single]},
+        2: {"train": [*answered[:half], *refused], "val": answered[half:], "test": single},
+    }
+    run = make_run(
+        tmp_path, held=splits, labels=("control", *answered, *single, *refused), answers=[*answered, *single],
+        refused=[(2, name) for name in single],
+    )  # fmt: skip
+    first, second = compare(run, [number("answered_by_all", value=published)])
+    # An answered single counts in both splits, held out or not; one that is refused in the second counts once.
+    assert (first.measured, first.agrees) == (2 * n_each + n_once, "yes")
+    assert (second.quantity, second.measured, second.agrees) == ("answered_by_all, once", n_each, "other basis")
+
+
+def test_the_published_common_set_counts_where_some_models_were_chosen(tmp_path):
+    run = make_run(tmp_path, norman=("additive", "deep", "gears"))
+    with pytest.raises(NotMeasured, match=r"needs answers of gears; there is none .gears: not among the models"):
+        measured(run, "held_out_common")
+
+
+@pytest.mark.parametrize(
+    ("published", "other", "digits"),
+    [
+        (0.0067689466, 0.0067689466, "8 of 8"),
+        (0.0067689466, 0.00676895, "6 of 8"),  # 3.4e-9 apart: half a unit of the 6th digit is 5e-9, of the 7th 5e-10
+        (0.1948448, 0.1948, "4 of 7"),  # 4.5e-5 apart
+        (-0.2049325, -0.2054325, "3 of 7"),  # 5e-4 apart: half a unit of the 3rd digit counts
+        (2.3, 2.34, "2 of 2"), (2.3, 2.36, "1 of 2"), (0.6, -0.6, "0 of 1"),
+        (124000.0, 124000.0, "6 of 6"), (20095.0, 20100.0, "4 of 5"), (5035.0, 12.0, "0 of 4"), (0.0, 0.0, ""),
+    ],
+)  # fmt: skip
+def test_digits_that_agree_are_counted(published, other, digits):
+    assert agreeing_digits(published, other) == digits
 
 
 def test_every_quantity_is_tested_and_documented():
@@ -183,6 +264,11 @@ def test_every_quantity_is_tested_and_documented():
     section = page.split("| quantity | measured as |")[1].split("\n\n")[0]
     described = [name for row in section.splitlines() for name in re.findall(r"`(\w+)`", row.split(" | ")[0])]
     assert described == list(QUANTITIES)
+    bases = {quantity: {basis.words for basis in pair} for quantity, pair in BASES.items()}
+    assert bases == {"held_out_common": {"sum", "mean"}, "answered_by_all": {"sum", "once"}}
+    for quantity, words in bases.items():
+        row = next(line for line in section.splitlines() if line.startswith(f"| `{quantity}` |"))
+        assert all(f"*{word}*" in row for word in words)
 
 
 @pytest.mark.parametrize(
@@ -195,11 +281,13 @@ def test_every_quantity_is_tested_and_documented():
         ({}, number("held_out", dataset="adamson"), "no task for the dataset 'adamson'"),
         ({}, number("call", "delta"), "no column 'delta'; it has dataset, threshold, upper, sigma"),
         ({}, number("class_share", "synergistic"), "0 values of 'share' where one was expected"),
+        ({}, number("split_size", "training"), "no part 'training'; it has train, test, val"),
+        ({}, number("answered_by_all"), "between 0 and 6: 3 of 3 singles are held out in no split"),
     ],
 )
 def test_what_cannot_be_measured_says_why(made, asked, reason, tmp_path):
     with pytest.raises(NotMeasured, match=reason):
-        measure(make_run(tmp_path, **made), asked)
+        QUANTITIES[asked.quantity](make_run(tmp_path, **made), asked)
 
 
 def test_the_table_says_of_every_number_what_it_is_or_why_not(tmp_path):
@@ -211,18 +299,20 @@ def test_the_table_says_of_every_number_what_it_is_or_why_not(tmp_path):
         number("held_out_common", value=24), number("call", "upper", 0.2),
     ]  # fmt: skip
     rows = compare(run, asked)
-    assert [row.agrees for row in rows] == ["yes", "no", "yes", "not measured", "not measured"]
+    assert [row.agrees for row in rows] == ["yes", "no", "yes", *["not measured"] * 3]
     assert [row.difference for row in rows[:3]] == [0, -1, pytest.approx(0.04)]
     assert all(row.reason for row in rows[3:])
     write_rows(rows, run.folder, "A title")
     table = pd.read_csv(run.folder / "reproduction.csv")
-    assert list(table["published"]) == [3, 5, 2.46, 24, 0.2]
+    assert list(table["published"]) == [3, 5, 2.46, 24, 24, 0.2]
     page = (run.folder / "reproduction.md").read_text(encoding="utf-8")
-    assert "| Fig. 1 | norman | doubles | 5 | 4 | -1 | a test |" in page
-    assert "| Fig. 1 | norman | class_share buffering | 2.46% | 2.5% | +0.04% | a test |" in page
+    assert "| Fig. 1 | norman | doubles | 5 | 4 | -1 | 0 of 1 | a test |" in page
+    assert "| Fig. 1 | norman | class_share buffering | 2.46% | 2.5% | +0.04% | 2 of 3 | a test |" in page
+    assert "held_out_common: the source does not say what is counted" in page
     assert "- norman call upper not measured: the run has no table 'interaction_call'" in page
 
 
 def test_the_title_says_that_the_demo_cannot_agree():
     assert title_of(OFFER, "x", demo=True).startswith("DEMO, simulated data")
     assert title_of(OFFER, "x", demo=False) == "A small one 2026 (doi 10.1/small), x: published beside measured"
+    assert title_of(OFFER, "x", demo=False, models="gears[epochs=1]").endswith(", models gears[epochs=1]")

@@ -23,7 +23,10 @@ class Number(BaseModel):
     quantity, column
         Name of a quantity of `pertharness.host.reproduce.measure`, and what of a table it is of.
     tolerance
-        Largest difference that rounding explains: half a unit of the last published digit, 0 for a count.
+        Largest difference that does not matter: half a unit of the last published digit or, where that is more, what
+        the rounding of means to float32 moves the number by; 0 for a count of perturbations.
+    source
+        Where it was published, in words; it begins with ``inferred`` if what it counts is not published with it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

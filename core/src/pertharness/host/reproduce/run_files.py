@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,9 +25,17 @@ class NotMeasured(PertharnessError):
 
 @dataclass(frozen=True)
 class RunFiles:
-    """The folder of a run, and the records in its manifest."""
+    """The folder of a run, and the records in its manifest.
+
+    Attributes
+    ----------
+    common_sets
+        Dataset -> the models of the published common set, where the run has only some of them; by default the
+        ``common_set`` of the run's own tasks.
+    """
 
     folder: Path
+    common_sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
@@ -87,8 +96,8 @@ class RunFiles:
         path = self.record("datasets", key, PERTURBATIONS)
         return list(pd.read_csv(path, dtype=str, keep_default_na=False)["perturbation"])
 
-    def held_out(self, dataset: str) -> dict[int, list[str]]:
-        """Return the held-out and scored perturbations of a dataset, by split seed."""
+    def splits(self, dataset: str) -> dict[int, dict[str, list[str]]]:
+        """Return the splits of a dataset, by seed: part -> perturbations."""
         task = self.task(dataset)
         mine = [
             attempt
@@ -96,11 +105,16 @@ class RunFiles:
             if (attempt["dataset"], attempt["task"]) == (dataset, task.name)
         ]
         parts = {attempt["seed"]: self.record("splits", attempt["split"], SPLIT) for attempt in mine}
-        read = {seed: json.loads(path.read_text(encoding="utf-8")) for seed, path in parts.items()}
-        return {seed: [name for part in task.score_on for name in split[part]] for seed, split in read.items()}
+        return {seed: json.loads(path.read_text(encoding="utf-8")) for seed, path in parts.items()}
+
+    def held_out(self, dataset: str) -> dict[int, list[str]]:
+        """Return the held-out and scored perturbations of a dataset, by split seed."""
+        scored = self.task(dataset).score_on
+        splits = self.splits(dataset)
+        return {seed: [name for part in scored for name in split[part]] for seed, split in splits.items()}
 
     def answered(self, dataset: str) -> dict[int, set[str]]:
-        """Return, by split seed, the perturbations that every model of the task's common set answered.
+        """Return, by split seed, the perturbations that every model of the common set answered.
 
         Raises
         ------
@@ -112,11 +126,12 @@ class RunFiles:
         mine = self.scores[(self.scores["dataset"] == dataset) & (self.scores["task"] == task.name)]
         mine = mine[(mine["metric"] == "l2") & (mine["variant"] == "default")]
         answers = mine.groupby(["label", "seed"])["perturbation"].agg(set).to_dict()
-        silent = [name for name in task.common_set if not any((name, seed) in answers for seed in held)]
+        common_set = self.common_sets.get(dataset, task.common_set)
+        silent = [name for name in common_set if not any((name, seed) in answers for seed in held)]
         if silent:
             raise NotMeasured(f"needs answers of {', '.join(silent)}; there is none ({self._why(silent[0])})")
         return {
-            seed: set(names).intersection(*(answers.get((label, seed), set()) for label in task.common_set))
+            seed: set(names).intersection(*(answers.get((label, seed), set()) for label in common_set))
             for seed, names in held.items()
         }
 
