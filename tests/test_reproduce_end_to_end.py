@@ -105,6 +105,24 @@ def test_no_number_is_blank_without_a_reason(reproduced: Reproduced) -> None:
     assert "Source Data, point by point: not compared: none of 41592_2025_2772_MOESM3_ESM.xlsx" in reproduced.said
 
 
+def test_chosen_models_run_with_other_parameters_beside_the_reference(reproduced: Reproduced) -> None:
+    chosen = "no_change,linear[k=3],linear[G=embed:scgpt]"
+    call = ("reproduce", "ahlmann-eltze-2025", "--demo", "--seeds", "1", "--models", chosen, "--store", "store")
+    said = pertharness(*call, "--out", "chosen", cwd=reproduced.folder).stdout
+    labels = {}
+    for short, run in RUNS.items():
+        board = pd.read_csv(reproduced.folder / "chosen" / run / "leaderboard.csv", keep_default_na=False)
+        labels[short] = {f"{m}[{p}]" for m, p in zip(board["model"], board["params"], strict=True)}
+    assert labels["double"] == {"no_change[]", "additive[]"}
+    assert labels["single"] == {
+        "no_change[]", "mean[]", "linear[k=3]", "linear[G=embed:scgpt]", "linear[G=embed:scfoundation, k=3]",
+        "linear[P=embed:gears, k=3]", "linear[P=transfer:replogle_k562, k=3]", "linear[P=transfer:replogle_rpe1, k=3]",
+        "cpa[]", "scfoundation[]",  # left out
+    }  # fmt: skip
+    assert "needs answers of gears, scgpt, uce, scbert, geneformer, linear" in said
+    assert f"published beside measured, models {chosen}" in said
+
+
 def test_source_data_are_compared_point_by_point(reproduced: Reproduced) -> None:
     openpyxl = pytest.importorskip("openpyxl", reason="the optional extra 'reproduce' is not installed")
     scores = pd.read_csv(reproduced.folder / "runs" / RUNS["double"] / "scores.csv.gz", keep_default_na=False)
@@ -126,6 +144,7 @@ def test_mistakes_are_usage_errors(tmp_path: Path) -> None:
         "ahlmann-eltze-2024": "did you mean 'ahlmann-eltze-2025'?",
         "ahlmann-eltze-2025 --only doubles": "did you mean 'double'?",
         "ahlmann-eltze-2025 --demo --seeds 5-1": "expected a range upwards",
+        "ahlmann-eltze-2025 --demo --models gaers": "the benchmark has no such model; did you mean 'gears'?",
         "ahlmann-eltze-2025 --demo --source-data nowhere": "41592_2025_2772_MOESM3_ESM.xlsx",
     }.items():
         assert said in pertharness("reproduce", *wrong.split(), cwd=tmp_path, status=2).stderr

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 @click.option("--demo", is_flag=True, help="Use the embedded demo data instead of the published screens.")
 @click.option("--only", help="One of the benchmark's recipes by its short name, such as double.")
 @click.option("--seeds", help="Split seeds other than the published ones: 1-5 or 1,3,7.")
+@click.option(
+    "--models",
+    help="Only these of the benchmark's models, with other parameters if need be: gears,scgpt[epochs=1].",
+)
 @click.option("--source-data", type=FILE, help="Folder of the article's Source Data files. [PERTHARNESS_DATA]")
 @click.option("--out", type=FILE, default=Path("runs"), show_default=True, help="Folder that gets a folder per run.")
 @output_options
@@ -32,6 +36,7 @@ def reproduce(
     benchmark: str,
     demo: bool,
     only: str | None,
+    models: str | None,
     source_data: Path | None,
     store: Path | None,
     out: Path,
@@ -47,6 +52,7 @@ def reproduce(
     from pertharness.host.cli.run import carry_out_run, choices_of, choose, end_run
     from pertharness.host.plugins.registry import open_registry
     from pertharness.host.reproduce.benchmarks import find_benchmark
+    from pertharness.host.reproduce.chosen_models import choose_models, common_sets_of
     from pertharness.host.reproduce.run_files import RunFiles
     from pertharness.host.reproduce.side_by_side import compare, title_of, write_rows
     from pertharness.host.reproduce.source_data import find_source_data
@@ -60,13 +66,15 @@ def reproduce(
     loud = loudness(options)
     chosen = choices_of({**options, "demo": demo})
     recipes = {short: choose(path, chosen) for short, path in published.recipes.items() if only in (None, short)}
+    wanted = choose_models(recipes, models)
     finished, runs = [], []
-    for recipe in recipes.values():
-        finished.append(carry_out_run(recipe, store, out / run_name(recipe), retry, **loud))
-        runs.append(RunFiles(out / run_name(recipe)))
+    for short, recipe in recipes.items():
+        folder = out / run_name(recipe)
+        finished.append(carry_out_run(wanted[short], store, folder, retry, **loud))
+        runs.append(RunFiles(folder, common_sets_of(recipe)))
     for (short, recipe), run in zip(recipes.items(), runs, strict=True):
         rows = compare(run, [number for number in published.numbers if number.recipe == short])
-        title = title_of(published.offer, run_name(recipe), demo=demo)
+        title = title_of(published.offer, run_name(recipe), demo=demo, models=models)
         write_rows(rows, run.folder, title)
         print_rows(rows, title, run.folder)
     if missing:
@@ -83,15 +91,19 @@ def print_rows(rows: Sequence[Row], title: str, folder: Path) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from pertharness.host.reproduce.side_by_side import HEADER, cells, not_measured
+    from pertharness.host.reproduce.side_by_side import HEADER, cells, not_measured, note_on_bases
 
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for position, name in enumerate(HEADER):
-        grid.add_column(Text(name), justify="left" if position < HEADER.index("published") else "right")
+        grid.add_column(
+            Text(name), overflow="fold", justify="left" if position < HEADER.index("published") else "right"
+        )
     for row in rows:
         grid.add_row(*map(Text, cells(row)))
     echo(f"\n{title}")
     Console().print(grid)
+    if note := note_on_bases(rows):
+        echo(note)
     for reason, names in not_measured(rows).items():
         echo(f"not measured: {', '.join(names)}: {reason}")
     echo(f"written to {folder / 'reproduction.csv'} and reproduction.md, with the source of each number")
