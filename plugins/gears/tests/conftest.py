@@ -17,3 +17,11 @@ def gears(tmp_path_factory):
         except Skip as skip:
             pytest.skip(str(skip))
     return importlib.import_module("gears")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print how far the predictions are from the reference, and which of its two tolerances held."""
+    for report in [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]:
+        for name, value in getattr(report, "user_properties", ()):
+            if name == "parity" and report.when == "call":
+                terminalreporter.write_line(f"GEARS beside its reference, {value}")
