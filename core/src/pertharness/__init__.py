@@ -2,7 +2,7 @@
 
 For users: ``run``, ``load_run``, ``load_dataset``, ``make_split``, ``predict``, ``score``, ``compare`` and
 ``list_models``; see ``docs/python.md``. For plugin authors: ``hookimpl``, the parts of a card, ``settings_of`` and
-``read_settings``, ``make_prediction``, ``Scores`` with its ``COLUMNS``, and ``Skip``.
+``read_settings``, ``make_prediction``, ``read_gene_list``, ``Scores`` with its ``COLUMNS``, and ``Skip``.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from pertharness.contract.settings import read_settings as read_settings
     from pertharness.contract.settings import settings_of as settings_of
     from pertharness.data.canonical import control_mean as control_mean
+    from pertharness.data.gene_list import read_gene_list as read_gene_list
     from pertharness.host.api.comparison import compare as compare
     from pertharness.host.api.data import load_dataset as load_dataset
     from pertharness.host.api.data import make_split as make_split
@@ -71,6 +72,7 @@ _HOME = {
     "targets_of": "contract.labels", "make_prediction": "contract.predictions", "COLUMNS": "contract.scores",
     "COMMON_GENES": "contract.scores", "Scores": "contract.scores", "read_settings": "contract.settings",
     "settings_of": "contract.settings", "control_mean": "data.canonical",
+    "read_gene_list": "data.gene_list",
 }  # fmt: skip
 __all__ = sorted(_HOME)
 
