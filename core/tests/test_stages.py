@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
-from pertharness import DatasetOffer, EmbeddingOffer, MetricOffer, ModelOffer, ScorerOffer
+from pertharness import DatasetOffer, EmbeddingOffer, MetricOffer, ModelOffer, RemoteFile, ScorerOffer
 from pertharness.contract.jobs import PluginRef, Status
 from pertharness.data import canonical
 from pertharness.data.expression import layers_of
@@ -71,12 +72,17 @@ def fit(name, train, val, embeddings, task, workdir):
     return task
 
 @p.hookimpl
-def predict(name, model, controls, queries, task, workdir):
+def predict(name, model, controls, queries, oracle, task, workdir):
     y0 = p.control_mean(controls)
+    if oracle is not None:
+        oracle.X.data[:2] += int(name == "seeing_and_changing")
+        print("oracle", list(oracle.obs), oracle.shape, len(oracle.X.data), sorted(set(oracle.obs["perturbation"])))
+    elif name.startswith("seeing"):
+        raise ValueError("no oracle")
     if name != "partial":
         if name.startswith("spy"):
             import spy
-            spy.report(controls, queries, task, workdir)
+            spy.report(controls, queries, oracle, task, workdir)
         return p.make_prediction({query: y0 for query in queries}, controls.var_names)
     y0[-1] = np.nan
     prediction = p.make_prediction({"A+B": y0}, controls.var_names, {"C": "never saw C"})
@@ -191,6 +197,16 @@ def make_registry(folder: Path) -> Registry:
         ModelOffer(name="spy_means", input="pseudobulk", **usual),
         ModelOffer(name="spy_grid", input="pseudobulk", params={"level": 0}, **usual),
     ]
+    usual |= {"information": "oracle", "oracle": "target_expression", "input": "pseudobulk"}
+    weights = (RemoteFile(url="https://example.org/genes.txt", filename="genes.txt"),)
+    models += [
+        ModelOffer(name="seeing", **usual),
+        ModelOffer(name="seeing_and_changing", **usual),
+        ModelOffer(
+            name="seeing_listed", weights=weights, gene_list="genes.txt", params={"genes": ""}, file_params=("genes",),
+            replaces_weights={"genes": ("genes.txt",)}, **usual,
+        ),
+    ]  # fmt: skip
     gap = MetricOffer(id="gap", direction="lower", best=0.0)
     return Registry(
         plugins={"toy": toy, "datasets": toy},
@@ -269,6 +285,16 @@ def carry_out(folder: Path, adata: AnnData, models: tuple[str, ...]) -> Run:
     runner = Runner(store, executor)
     outcomes = runner.run(plan.nodes.values())
     return Run(store, plan, runner.run(plan_selected(plan, outcomes, store)))
+
+
+@pytest.fixture(scope="module")
+def seeing_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run with models that are given an oracle, and with two spies that are not."""
+    folder = tmp_path_factory.mktemp("seeing")
+    (folder / "genes.txt").write_text("B\nX\nD\n")
+    listed = f"seeing_listed[genes={folder / 'genes.txt'}]"
+    models = ("seeing", "seeing_and_changing", listed, "spy_cells", "spy_means")
+    return carry_out(folder, make_cells(), models)
 
 
 def read_log(folder: Path) -> list[str]:
@@ -491,3 +517,105 @@ def test_no_file_that_a_job_names_holds_a_held_out_value_in_any_byte(run: Run, m
             for code in ("<f", "<d"):
                 assert not [role for role, data in content.items() if struct.pack(code, number) in data]
     assert (struct.pack("<f", SEEN) in content["train"]) == (model == "spy_cells")
+
+
+def test_a_model_that_declares_an_oracle_is_given_the_targets_of_held_out_cells(seeing_run: Run) -> None:
+    n_cells = HELD_OUT["C"][0] + HELD_OUT["A+B"][0]
+    facts = ["total", "smallest", "detected"]
+    for model, columns in (
+        ("seeing", facts), ("seeing_listed (test weights)", [*facts, *(f"{name}_listed" for name in facts)]),
+    ):  # fmt: skip
+        assert seeing_run.status(model).state == "done"
+        [line] = [line for line in read_log(seeing_run.record(model)) if line.startswith("oracle")]
+        # Each cell of C stores one value, each of A+B two.
+        n_values = HELD_OUT["C"][0] + 2 * HELD_OUT["A+B"][0]
+        assert line == f"oracle {['perturbation', *columns]} {(n_cells, 3)} {n_values} {['A+B', 'C']}"
+
+
+def oracle_of(run: Run, model: str) -> AnnData:
+    """Return the oracle that the job of a model names."""
+    job = json.loads((run.record(model) / "job.json").read_text())
+    return canonical.read(Path(job["inputs"]["oracle"]))
+
+
+def test_totals_are_computed_over_all_genes_and_those_of_the_list(seeing_run: Run) -> None:
+    oracle = oracle_of(seeing_run, "seeing_listed (test weights)")
+    assert oracle.uns["pertharness"]["level"] == "cells"
+    for label in ("C", "A+B"):
+        value = np.float64(np.float32(HELD_OUT[label][1]))
+        rows = oracle.obs[oracle.obs["perturbation"] == label]
+        for suffix, n_genes in (("", 5), ("_listed", 2)):  # of the list B and D are measured
+            assert rows[f"total{suffix}"].to_numpy() == pytest.approx(n_genes * np.expm1(value), rel=1e-14)
+            assert set(rows[f"smallest{suffix}"]) == {np.float32(value)}
+            assert set(rows[f"detected{suffix}"]) == {n_genes}
+
+
+def test_a_model_that_changes_its_oracle_is_invalid(seeing_run: Run) -> None:
+    attempt = seeing_run.attempt("seeing_and_changing")
+    outcome = seeing_run.outcomes[attempt.prediction]
+    assert (outcome.state, "changed 'oracle'; work on a copy" in outcome.message) == ("invalid", True), outcome.message
+
+
+def test_the_record_of_a_model_has_the_sum_of_its_oracle(seeing_run: Run) -> None:
+    job = json.loads((seeing_run.record("seeing") / "job.json").read_text())
+    assert seeing_run.status("seeing").inputs["oracle"] == sha256_file(Path(job["inputs"]["oracle"]))
+    assert Path(job["inputs"]["oracle"]).parent.name == job["key_parts"]["inputs"]["oracle"]
+
+
+def test_the_oracle_is_the_only_file_of_a_models_job_with_anything_of_held_out_cells(seeing_run: Run) -> None:
+    secrets = [float(np.float32(row[1])) for row in HELD_OUT.values()]
+    secrets += [float(number) for row in HELD_OUT.values() for number in (row[0], row[2], row[3])]
+    secrets += [5 * math.expm1(np.float32(row[1])) for row in HELD_OUT.values()]
+    seen, told = set(), 0
+    for node in seeing_run.plan.nodes.values():
+        if node.stage not in ("predictions", "embeddings") or node.job.plugin.name != "toy":
+            continue
+        for role, path in node.job.inputs_by_role().items():
+            numbers = numbers_in(path)
+            hits = [secret for secret in secrets if np.isclose(numbers, secret, rtol=1e-6).any()]
+            assert not hits or (role == "oracle" and node.job.name.startswith("seeing")), (node.title, role, hits)
+            seen.add(role)
+            told += bool(hits)
+    assert seen >= {"train", "split", "oracle"}
+    assert told == 3  # so the search finds what is there
+
+
+def numbers_in(path: Path) -> np.ndarray:
+    """Return every number in a file, and the sizes of its arrays."""
+    if path.suffix != ".h5ad":
+        return np.array([float(word) for word in re.findall(r"\d+\.?\d*", path.read_text())])
+    numbers: list[Any] = [[]]
+
+    def look(_: str, element: Any) -> None:
+        if isinstance(element, h5py.Dataset) and element.dtype.kind in "fiu":
+            numbers.extend([np.ravel(element[()]), element.shape])
+
+    with h5py.File(path) as file:
+        file.visititems(look)
+    return np.unique(np.concatenate([np.asarray(each, dtype=float) for each in numbers]))
+
+
+def test_no_job_but_those_of_models_that_declare_it_names_an_oracle(seeing_run: Run, run: Run) -> None:
+    readers = set()
+    for each in (seeing_run, run):
+        for node in each.plan.nodes.values():
+            if any(path.name == "oracle.h5ad" for path in node.job.inputs_by_role().values()):
+                readers.add((node.stage, node.job.name))
+    assert readers == {("predictions", name) for name in ("seeing", "seeing_and_changing", "seeing_listed")}
+
+
+def test_spies_beside_models_with_an_oracle_find_nothing_of_it(seeing_run: Run) -> None:
+    for model in ("spy_cells", "spy_means"):
+        numbers, files = found_by(read_log(seeing_run.record(model)))
+        assert not [
+            secret for secret in held_out_numbers() if any(math.isclose(x, secret, rel_tol=1e-5) for x in numbers)
+        ]
+        assert not [file for file in files if "oracle" in file]
+
+
+def test_models_with_one_gene_list_share_an_oracle(seeing_run: Run) -> None:
+    used = {
+        model: json.loads((seeing_run.record(model) / "job.json").read_text())["inputs"]["oracle"]
+        for model in ("seeing", "seeing_and_changing", "seeing_listed (test weights)")
+    }
+    assert used["seeing"] == used["seeing_and_changing"] != used["seeing_listed (test weights)"]

@@ -196,7 +196,37 @@ class ModelOffer(ComputedOffer):
     """Whether the pretraining corpus includes data of the task."""
     information: Literal["controls", "training", "prior knowledge", "same gene in another context", "oracle"]
     oracle: Literal["target_expression"] | None = None
+    """What ``predict`` is given of the held-out cells, where the published protocol needs it: the expression of their
+    target genes. Then `information` is ``"oracle"``, and every table marks the model."""
+    gene_list: str | None = None
+    """For a model with an oracle, the file that lists the genes that it knows: the name of one of its weights, or of
+    what a parameter of `replaces_weights` puts in its place. The oracle then has totals over these genes, too."""
     reviewed_by: str | None = None
+
+    @model_validator(mode="after")
+    def _declares_its_oracle(self) -> ModelOffer:
+        if (self.oracle is None) == (self.information == "oracle"):
+            raise ValueError(
+                f"{self.name!r} has oracle={self.oracle!r} and information={self.information!r}; a model that is given "
+                "observed values of held-out cells says both: oracle='target_expression', information='oracle'"
+            )
+        if self.gene_list is None:
+            return self
+        if self.oracle is None:
+            raise ValueError(f"{self.name!r} has gene_list={self.gene_list!r} and no oracle, which alone reads it")
+        needed = [file.wanted for file in self.weights if not file.optional]
+        if self.gene_list not in needed:
+            raise ValueError(
+                f"{self.name!r} has gene_list={self.gene_list!r}, which is none of the weights that it needs: "
+                f"{', '.join(map(repr, sorted(needed))) or 'it has none'}"
+            )
+        for parameter, names in self.replaces_weights.items():
+            if self.gene_list in names and len(names) > 1:
+                raise ValueError(
+                    f"{self.name!r}: replaces_weights[{parameter!r}] has the gene list {self.gene_list!r} among "
+                    "others; give the list a parameter of its own"
+                )
+        return self
 
 
 class MetricOffer(_Strict):

@@ -53,7 +53,8 @@ controls
 queries
     the perturbations to predict: labels only, `KLF1` or `CEBPE+KLF1`
 oracle
-    None; reserved for models that use observed values
+    None, unless the card says `oracle`: then observed values of the held-out cells' target genes, an AnnData with a row
+    per cell of the queries (see `pertharness.data.oracle.observe_targets`)
 truth
     AnnData of means, a row per query
 prediction

@@ -17,6 +17,8 @@ CLAIM, LOG = "result.json", "log.txt"
 """Files in `OUT`."""
 WEIGHTS, REFERENCE, SLOT = "weights/", "reference ", "slot "
 """Before the name of a file, a dataset or a slot: its role among all that a job reads."""
+ORACLE_ROLE, GENE_LIST = "oracle", "gene_list"
+"""Roles of observed values of held-out cells, and of the genes that a model knows."""
 State = Literal["done", "skipped", "failed", "invalid", "timeout", "crashed"]
 
 

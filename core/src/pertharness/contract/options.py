@@ -64,6 +64,13 @@ class QueryOptions(_Options):
     """Key of the record whose model predicts; empty where a model is fitted."""
 
 
+class OracleOptions(_Options):
+    """Of the stage ``oracles``."""
+
+    score_on: tuple[str, ...]
+    """Parts of the split whose cells are observed: those whose perturbations a model is asked to predict."""
+
+
 class ExternalOptions(_Options):
     """Of the stage ``predictions``, where a file of predictions that were made elsewhere is read."""
 

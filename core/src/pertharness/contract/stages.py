@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-Stage = Literal["cards", "datasets", "splits", "halves", "embeddings", "predictions", "scores", "checks", "side_files"]
+Stage = Literal[
+    "cards", "datasets", "splits", "halves", "oracles", "embeddings", "predictions", "scores", "checks", "side_files"
+]
 
 STAGE_VERSIONS: Mapping[Stage, int] = MappingProxyType(
     {
@@ -20,6 +22,7 @@ STAGE_VERSIONS: Mapping[Stage, int] = MappingProxyType(
         "datasets": 3,
         "splits": 1,
         "halves": 1,
+        "oracles": 1,
         "embeddings": 1,
         "predictions": 1,
         "scores": 1,
@@ -42,6 +45,7 @@ CARD = "card.json"
 DATASET, PSEUDOBULK, PERTURBATIONS, FACTS = "dataset.h5ad", "pseudobulk.h5ad", "perturbations.csv", "facts.json"
 SPLIT, TRAIN, VAL = "split.json", "train.h5ad", "val.h5ad"
 HALVES = "halves.h5ad"
+ORACLE = "oracle.h5ad"
 EMBEDDING = "embedding.h5ad"
 PREDICTION, MODEL = "prediction.h5ad", "model.zip"
 SCORES = "scores.csv"
@@ -77,6 +81,7 @@ ARTEFACTS: Mapping[Stage, Artefacts] = MappingProxyType(
         "datasets": Artefacts((DATASET, PSEUDOBULK, PERTURBATIONS, FACTS)),
         "splits": Artefacts((SPLIT,), (TRAIN, VAL)),
         "halves": Artefacts((HALVES,)),
+        "oracles": Artefacts((ORACLE,)),
         "embeddings": Artefacts((EMBEDDING,)),
         "predictions": Artefacts((PREDICTION,), (MODEL,)),
         "scores": Artefacts((SCORES,), tables=True),

@@ -35,9 +35,9 @@ def run(
     split: str | Path | Split | None = None, demo: bool = False, seeds: str | int | Sequence[int] | None = None,
     models: str | Sequence[str] | None = None, scorers: str | Sequence[str] | None = None, calibrate: bool = False,
     name: str | None = None, store: str | Path | None = None, out: str | Path | None = None, build: bool = False,
-    keep_models: bool = False, retry: str | Sequence[str] = (), jobs: int | None = None, threads: int | None = None,
-    timeout_s: float | None = None, memory_mb: float | None = None, device: str | None = None,
-    isolation: str | None = None, progress: bool = True, **params: Any,
+    keep_models: bool = False, no_oracle: bool = False, retry: str | Sequence[str] = (), jobs: int | None = None,
+    threads: int | None = None, timeout_s: float | None = None, memory_mb: float | None = None,
+    device: str | None = None, isolation: str | None = None, progress: bool = True, **params: Any,
 ) -> Run:  # fmt: skip
     """Carry out a recipe, or every installed model on your data, and write the leaderboard to the run's folder.
 
@@ -74,6 +74,8 @@ def run(
         Build the environments that are missing, broken or outdated.
     keep_models
         Keep each fitted model in its record, if its plugin can save it; `predict` with ``model_record`` uses it again.
+    no_oracle
+        Skip models that are given observed values of held-out cells.
     retry
         States of records to make again: ``failed``, ``invalid``, ``timeout``, ``crashed``, ``skipped``.
     jobs
@@ -117,7 +119,7 @@ def run(
         split=None if split is None else split_file(split, inputs), params=params,
         own_params=own_params(named), demo=demo, name=name,
         seeds=several(seeds), models=as_texts("models", models),
-        scorers=as_texts("scorers", scorers), calibrate=calibrate, keep_models=keep_models,
+        scorers=as_texts("scorers", scorers), calibrate=calibrate, keep_models=keep_models, no_oracle=no_oracle,
         resources=chosen_resources(
             jobs=jobs, threads=threads, timeout_s=timeout_s, memory_mb=memory_mb, device=device, isolation=isolation
         ),

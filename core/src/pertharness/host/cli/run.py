@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     click.option(
         "--keep-models", is_flag=True, help="Keep each fitted model in its record, for predict --model-record."
     ),
+    click.option("--no-oracle", is_flag=True, help="Skip models that are given observed values of held-out cells."),
 )
 @running_options
 @store_option
@@ -111,7 +112,7 @@ def choices_of(options: dict[str, Any], **more: Any) -> Choices:
     """Return the choices that the options of a command make, beside a recipe or in its place."""
     from pertharness.host.run.recipes import Choices
 
-    names = ("demo", "name", "seeds", "models", "scorers", "calibrate", "keep_models")
+    names = ("demo", "name", "seeds", "models", "scorers", "calibrate", "keep_models", "no_oracle")
     chosen = {name: options[name] for name in names if options.get(name) is not None}
     return Choices(params=data_params(options), resources=running_resources(options), **chosen, **more)
 

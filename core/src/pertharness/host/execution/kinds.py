@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from pertharness.contract.jobs import ORACLE_ROLE
 from pertharness.host.execution.batch import Mechanism, uses_gpu
 from pertharness.host.execution.nodes import Node
 
@@ -24,11 +25,13 @@ def kind_of(node: Node) -> tuple[object, ...]:
     """Return what jobs have in common that may be forked from one warm worker; the job's own key for other jobs.
 
     Jobs of a model share a warm worker only on the same split, because another split trains on what this one holds out,
-    and a score job reads the truth. Neither may have passed through a process from which a model's job is forked.
+    and only with the same oracle or without any. A score job reads the truth. Nothing of this may have passed through a
+    process from which a model's job is forked.
     """
     job = node.job
     if not node.cheap:
         return (node.key,)
-    split = str(job.inputs.get("split")) if job.stage in ("predictions", "embeddings") else None
+    is_model = job.stage in ("predictions", "embeddings")
+    split = (str(job.inputs.get("split")), str(job.inputs.get(ORACLE_ROLE))) if is_model else None
     confined = (job.plugin.name, job.plugin.module) if job.stage != "scores" else (job.plugin.name, "scores")
     return str(node.python), *confined, job.threads, job.device, job.stage, split, node.gpu_gb, node.shares_process

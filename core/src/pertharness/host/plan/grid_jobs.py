@@ -12,7 +12,7 @@ from pertharness.contract.cards import ModelOffer
 from pertharness.contract.errors import RecipeError
 from pertharness.host.plan.calibration import half_scores
 from pertharness.host.plan.data_jobs import plan_split
-from pertharness.host.plan.embedding_jobs import by_chance, shown_files, shown_slots, why_not
+from pertharness.host.plan.embedding_jobs import by_chance, shown_files, shown_slots
 from pertharness.host.plan.metric_choice import selecting_metric
 from pertharness.host.plan.plan import Attempt, Candidate, Selection
 from pertharness.host.plan.planner import Planner, Scorers, add_attempt, params_text
@@ -22,6 +22,7 @@ from pertharness.host.plan.prediction_jobs import (
     plan_model,
     plan_prediction,
     shown_model,
+    why_not_planned,
 )
 from pertharness.host.plan.score_jobs import plan_scores
 from pertharness.host.plugins.registry import Offered, Registry
@@ -79,7 +80,7 @@ def _plan_candidate(
     split: str, selecting: Scorers,
 ) -> Candidate:  # fmt: skip
     """Add the jobs that fit a candidate and score it on val; its parameters are left to the caller."""
-    if reason := why_not(planner, task, model):
+    if reason := why_not_planned(planner, task, model, offered.offer):
         return Candidate("", reason=reason)
     options = model_options(planner, tuple(dict.fromkeys((*task.score_on, "val"))))
     prediction = plan_prediction(planner, task, seed, training_seed, model, offered, split, options, selects=True)

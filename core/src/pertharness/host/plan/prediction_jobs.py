@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
 from pertharness.contract.cards import ModelOffer
 from pertharness.contract.jobs import REFERENCE, SLOT, State
 from pertharness.contract.options import ExternalOptions, ModelOptions, QueryOptions
-from pertharness.contract.stages import DATASET, EMBEDDING, FACTS, PSEUDOBULK, SPLIT, TRAIN, VAL
+from pertharness.contract.stages import DATASET, EMBEDDING, PSEUDOBULK, SPLIT, TRAIN, VAL
 from pertharness.host.leaderboard.comparison import with_test_weights
 from pertharness.host.plan.data_jobs import plan_split
 from pertharness.host.plan.embedding_jobs import (
@@ -21,6 +20,7 @@ from pertharness.host.plan.embedding_jobs import (
     with_other_weights,
 )
 from pertharness.host.plan.needed_files import OfferFiles, files_of_params, gpu_memory, missing_here, plan_files
+from pertharness.host.plan.oracle_jobs import facts_of, plan_oracle, why_denied, why_no_oracle
 from pertharness.host.plan.planner import Planner, Scorers, add_attempt, job_task, with_defaults
 from pertharness.host.plan.score_jobs import plan_scores
 from pertharness.host.plan.split_jobs import queries_of
@@ -43,7 +43,7 @@ def plan_model(planner: Planner, task: Task, seed: int, spec: ModelSpec, scorers
         reason, state = _why_absent(planner.registry, spec, shown)
         shown, plugin, seeds = replace(spec, slots=shown.slots), spec.plugin or "", planner.recipe.training_seeds
     else:
-        reason, state, plugin = why_not(planner, task, spec), "skipped", offered.plugin.ref.name
+        reason, state, plugin = why_not_planned(planner, task, spec, offered.offer), "skipped", offered.plugin.ref.name
         seeds = planner.recipe.training_seeds[: None if by_chance(planner.registry, offered.offer, spec) else 1]
     for training_seed in seeds:
         if offered is None or reason:
@@ -57,6 +57,11 @@ def plan_model(planner: Planner, task: Task, seed: int, spec: ModelSpec, scorers
             uses_validation=offered.offer.uses_validation, constant=offered.offer.constant,
             copies_training=offered.offer.copies_training,
         )  # fmt: skip
+
+
+def why_not_planned(planner: Planner, task: Task, spec: ModelSpec, offer: ModelOffer) -> str:
+    """Return why the recipe rules out a model on a task, whatever the data hold; empty if it does not."""
+    return why_denied(planner, offer) or why_not(planner, task, spec)
 
 
 def model_options(planner: Planner, score_on: tuple[str, ...]) -> ModelOptions:
@@ -93,18 +98,22 @@ def plan_prediction(
     model is a candidate of a grid, for which val must not be empty.
     """
     offer, queries = offered.offer, options.queries if isinstance(options, QueryOptions) else ()
+    means_split = split
     if offer.input == "cells":
         split = plan_split(planner, task, seed, "cells")
     params = with_defaults(offer, spec.params, spec.text())
     weights = plan_files(planner, offered, str(task.dataset), params)
     level = DATASET if offer.input == "cells" else PSEUDOBULK
+    files = files_of_params(planner, offer, params, spec.text())
     inputs = [
         planner.from_record("train", "splits", split, TRAIN, key_role="split"),
         *([planner.from_record("val", "splits", split, VAL, key_role="split")] if offer.uses_validation else ()),
         planner.from_record("split", "splits", split, SPLIT),
         *weights.inputs(),
-        *files_of_params(planner, offer, params, spec.text()),
+        *files,
     ]
+    if isinstance(options, ModelOptions):
+        inputs += plan_oracle(planner, task, means_split, offer, params, weights, files, options.score_on)
     inputs += [
         planner.from_record(REFERENCE + name, "datasets", planner.plan.datasets[name], level)
         for name in task.references
@@ -197,9 +206,9 @@ def _preflight(
     """Return a function that returns why a model cannot do a task here, or None; `queries`: those of a user."""
 
     def reason() -> str | None:
-        if offer.oracle:
-            return "needs values of the held-out cells (an oracle), which this version does not provide"
-        if offer.input == "cells" and _facts(planner, str(task.dataset)).get("level") != "cells":
+        if blind := why_no_oracle(planner, offer, str(task.dataset), queries):
+            return blind
+        if offer.input == "cells" and facts_of(planner, str(task.dataset)).get("level") != "cells":
             return "needs cells; the dataset has only one mean per perturbation"
         kinds = {
             "single" if "+" not in query else "double"
@@ -215,10 +224,3 @@ def _preflight(
         return missing_here(planner, offer.needs, weights)
 
     return reason
-
-
-def _facts(planner: Planner, dataset: str) -> dict[str, Any]:
-    """Return the facts in a dataset's record on its size and level."""
-    path = planner.store.record("datasets", planner.plan.datasets[dataset]) / FACTS
-    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return facts

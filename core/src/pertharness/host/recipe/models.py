@@ -268,6 +268,7 @@ class Recipe(_Part):
     environments: dict[Name, EnvironmentChoice] = {}
     comparison: ComparisonChoice = ComparisonChoice()
     keep_models: bool = False
+    oracle: bool = True
     resources: Resources = Resources()
 
     @model_validator(mode="before")

@@ -38,6 +38,8 @@ class Choices:
         As texts such as ``1-5`` and ``mean,linear[k=4]``, or as lists.
     keep_models
         The records keep the fitted models.
+    no_oracle
+        Models that are given observed values of held-out cells are skipped.
     resources
         Of the recipe's ``resources``, those that are chosen.
     """
@@ -54,6 +56,7 @@ class Choices:
     scorers: str | Sequence[str] | None = None
     calibrate: bool = False
     keep_models: bool = False
+    no_oracle: bool = False
     resources: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -135,6 +138,8 @@ def _with_choices(recipe: Recipe, choices: Choices) -> Recipe:
         data["comparison"]["calibrate"] = True
     if choices.keep_models:
         data["keep_models"] = True
+    if choices.no_oracle:
+        data["oracle"] = False
     if "models" in chosen:  # models that are not chosen this time cannot narrow the comparison of the others
         absent = {spec.text() for spec in recipe.models or ()} - {spec.text() for spec in chosen["models"]}
         for task in data["tasks"]:

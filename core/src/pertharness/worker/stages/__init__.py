@@ -13,6 +13,7 @@ from pertharness.contract.stages import Stage
 from pertharness.worker.stages.cards import write_card
 from pertharness.worker.stages.datasets import write_dataset
 from pertharness.worker.stages.embeddings import write_embedding_of_split
+from pertharness.worker.stages.oracles import write_oracle
 from pertharness.worker.stages.predictions import write_prediction
 from pertharness.worker.stages.result import Result
 from pertharness.worker.stages.scores import write_scores
@@ -25,6 +26,7 @@ STAGES: Mapping[Stage, Callable[[Job, Path, list[Phase]], Result] | str] = Mappi
         "datasets": write_dataset,
         "splits": write_parts,
         "halves": write_halves,
+        "oracles": write_oracle,
         "embeddings": write_embedding_of_split,
         "predictions": write_prediction,
         "scores": write_scores,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pertharness.contract.jobs import SCRATCH
+from pertharness.contract.jobs import ORACLE_ROLE, SCRATCH
 from pertharness.worker.hooks import implemented
 from pertharness.worker.stages.job_data import describe_task, read_references
 
@@ -47,7 +47,14 @@ def predict_with(
 ) -> AnnData:  # fmt: skip
     """Return the prediction of a model."""
     prediction: AnnData = implemented(hooks, "predict", job)(
-        name=job.name, model=model, controls=data.controls, queries=list(queries), oracle=None,
+        name=job.name, model=model, controls=data.controls, queries=list(queries), oracle=_read_oracle(job),
         task=describe_task(job, data.train), device=job.device, seed=job.seed, workdir=folder.parent / SCRATCH,
     )  # fmt: skip
     return prediction
+
+
+def _read_oracle(job: Job) -> AnnData | None:
+    """Return the observed values of held-out cells, which only the job of a model that declares it names."""
+    from pertharness.data import canonical
+
+    return canonical.read(job.inputs[ORACLE_ROLE]) if ORACLE_ROLE in job.inputs else None
