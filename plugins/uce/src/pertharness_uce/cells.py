@@ -1,0 +1,182 @@
+"""The cells of a condition: control cells with observed values of its target genes written over their counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pertharness import Skip
+from pertharness_foundation.counts import check_log_values, recover_counts, whole_counts
+from scipy import sparse
+
+from pertharness_uce.settings import ControlDraws, CountRounding, Filtering, PastedValues
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Values of the target genes in the cells of a condition.
+
+    Attributes
+    ----------
+    columns
+        Of the targets in the data, shape (n_targets,).
+    values
+        log1p CP10k, float32, shape (n_cells, n_targets).
+    smallest
+        Smallest value above 0 of each cell over all genes, float32, shape (n_cells,).
+    """
+
+    columns: np.ndarray
+    values: np.ndarray
+    smallest: np.ndarray
+
+    def counts(self) -> np.ndarray:
+        """Return the counts of the targets, float64, by the rule of `pertharness_foundation.counts.recover_counts`."""
+        rates, one = (np.expm1(logs).astype(np.float64) for logs in (self.values, self.smallest[:, None]))
+        counts: np.ndarray = rates / one
+        return counts
+
+
+def read_cells(adata: AnnData, notes: list[str], what: str) -> tuple[Any, np.ndarray]:
+    """Return expression, CSR float32, and labels of the cells of which something was measured.
+
+    Parameters
+    ----------
+    notes
+        Gets a line if cells are left out.
+    what
+        Which cells these are, for that line.
+
+    Raises
+    ------
+    DataError
+        If values are no log1p of counts per 10 000.
+    """
+    expression = sparse.csr_matrix(adata.X, dtype=np.float32)
+    check_log_values(expression)
+    if not expression.data.all():  # zeros that are stored
+        expression = expression.copy()  # else those of the data set would go, too
+        expression.eliminate_zeros()
+    filled = np.diff(expression.indptr) > 0
+    labels = adata.obs["perturbation"].astype(str).to_numpy(dtype=object)
+    if not filled.all():
+        notes.append(f"{int((~filled).sum())} of {len(filled)} {what} cells are empty and are left out")
+        expression, labels = expression[filled], labels[filled]
+    return expression, labels
+
+
+def observe(expression: Any, columns: np.ndarray) -> Observed:
+    """Return the values of some genes in cells of which something was measured; `expression` as of `read_cells`."""
+    smallest = np.minimum.reduceat(expression.data, expression.indptr[:-1])
+    return Observed(columns, expression[:, columns].toarray(), smallest)
+
+
+def draw_pool(controls: Any, size: int, draws: ControlDraws, rng: np.random.RandomState) -> Any:
+    """Return the counts of the control cells that all conditions are made of, CSR float64, shape (n_pool, n_genes).
+
+    Parameters
+    ----------
+    controls
+        As `read_cells` returns them.
+    draws
+        ``replacement``: `size` cells, some of them several times; ``distinct``: each once, fewer if there are fewer.
+
+    Raises
+    ------
+    Skip
+        If there is no control cell.
+    """
+    n_controls = controls.shape[0]
+    if not n_controls:
+        raise Skip("UCE makes the cells of a condition of control cells, and all of them are empty")
+    if draws == "replacement":
+        rows = rng.choice(n_controls, size)
+    else:
+        rows = rng.choice(n_controls, min(size, n_controls), replace=False)
+    return recover_counts(controls[rows])
+
+
+def paste(pool: Any, observed: Observed, pasted: PastedValues, rng: np.random.RandomState) -> Any:
+    """Return the counts of the pool with values of drawn cells of the condition in the columns of its targets.
+
+    The targets of a cell get the values of one cell. The published code writes log values in the place of counts
+    [quirk], so that a gene with many counts seems to have 1 to 5.
+    """
+    rows = rng.choice(len(observed.values), pool.shape[0])
+    values = observed.values if pasted == "log" else observed.counts()
+    kept = pool.copy()
+    kept.data[np.isin(kept.indices, observed.columns)] = 0
+    kept.eliminate_zeros()
+    n_targets = len(observed.columns)
+    places = np.repeat(np.arange(pool.shape[0]), n_targets), np.tile(observed.columns, pool.shape[0])
+    written = sparse.csr_matrix((values[rows].astype(np.float64).ravel(), places), shape=pool.shape)
+    return sparse.csr_matrix(kept + written)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How counts become what sentences are drawn from.
+
+    Attributes
+    ----------
+    columns
+        Columns of the genes that the network knows.
+    """
+
+    columns: np.ndarray
+    filtering: Filtering
+    rounding: CountRounding
+    min_cells: int
+    min_genes: int
+
+
+@dataclass(frozen=True)
+class Left:
+    """How many cells were made, and why some of them are left out."""
+
+    made: int = 0
+    poor: int = 0
+    silent: int = 0
+
+    def __add__(self, other: Left) -> Left:
+        return Left(self.made + other.made, self.poor + other.poor, self.silent + other.silent)
+
+    def note(self, min_genes: int) -> str:
+        """Return a line for the record; empty if no cell is left out."""
+        reasons = {
+            f"have fewer than {min_genes} expressed genes": self.poor,
+            "no gene with a token": self.silent,
+        }
+        parts = [f"{number} {reason}" for reason, number in reasons.items() if number]
+        return f"cells: of {self.made} made, {' and '.join(parts)}, and are left out" if parts else ""
+
+
+def prepare(counts: Any, how: Preparation) -> tuple[Any, Left]:
+    """Return whole counts of the genes that the network knows, CSR int64, and how many cells are left out.
+
+    With ``filtering = "sampled"``, genes expressed in few of these cells go first, then cells with few of the genes
+    that are left, as published [quirk]: a target that few of the cells express is taken away.
+    """
+    left = Left(made=counts.shape[0])
+    if how.filtering == "sampled":
+        expressed = np.bincount(counts.indices[counts.data > 0], minlength=counts.shape[1])
+        common = sparse.csr_matrix(counts.multiply(expressed >= how.min_cells))
+        common.eliminate_zeros()
+        rich = np.diff(common.indptr) >= how.min_genes
+        left = replace(left, poor=int((~rich).sum()))
+        counts = common[rich]
+    whole = whole_counts(sparse.csr_matrix(counts[:, how.columns]), how.rounding)
+    whole.eliminate_zeros()
+    whole.sort_indices()
+    heard = np.diff(whole.indptr) > 0
+    return whole[heard], replace(left, silent=int((~heard).sum()))
+
+
+def columns_of(targets: Sequence[str], column_of: dict[str, int]) -> np.ndarray:
+    """Return the columns of targets, all of which are genes of the data."""
+    return np.array([column_of[target] for target in targets], dtype=np.int64)
