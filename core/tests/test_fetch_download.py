@@ -16,7 +16,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from hashlib import sha256
+from hashlib import md5, sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -358,6 +358,15 @@ def test_pinned_file_is_checked(site: Site, tmp_path: Path) -> None:
     ):
         fetch(source, name="m", folder=tmp_path / "bad", patience=QUICK)
     assert names(tmp_path / "bad" / "m") == []
+
+
+def test_a_file_with_another_md5_is_not_kept(site: Site, tmp_path: Path) -> None:
+    url, _ = site.serve("/a")
+    right, wrong = (RemoteFile(url=url, filename="a.bin", md5=md5(body).hexdigest()) for body in (BODY, OTHER))
+    with pytest.raises(FetchError, match=f"the file from {url} is not the expected file: its md5 is {right.md5}"):
+        fetch(wrong, name="m", folder=tmp_path, patience=QUICK)
+    assert names(tmp_path / "m") == []
+    assert fetch(right, name="m", folder=tmp_path, patience=QUICK).read_bytes() == BODY
 
 
 def test_published_file_that_changed_is_refused_until_accepted(site: Site, tmp_path: Path) -> None:

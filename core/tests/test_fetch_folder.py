@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import zipfile
-from hashlib import sha256
+from hashlib import md5, sha256
 from pathlib import Path
 
 import pytest
@@ -79,6 +79,19 @@ def test_pinned_sum_holds_for_files_put_there_by_hand(tmp_path: Path) -> None:
         fetch(source, name="m", folder=tmp_path)
     path.write_bytes(b"right")
     assert fetch(source, name="m", folder=tmp_path) == path
+
+
+def test_a_published_md5_holds_for_the_first_file_and_not_for_what_is_unpacked(tmp_path: Path) -> None:
+    path = put(tmp_path / "m" / "a.bin", b"wrong")
+    source = RemoteFile(url=NOWHERE, filename="a.bin", md5=md5(b"right").hexdigest().upper())
+    with pytest.raises(FetchError, match=f"{path} is not the expected file: its md5 is {md5(b'wrong').hexdigest()}"):
+        fetch(source, name="m", folder=tmp_path)
+    assert not (tmp_path / "checksums.json").exists()
+    path.write_bytes(b"right")
+    assert fetch(source, name="m", folder=tmp_path) == path
+    archive = ZIP.model_copy(update={"md5": md5(b"").hexdigest()})
+    unpacked = put(tmp_path / "n" / archive.wanted, H5AD)
+    assert fetch(archive, name="n", folder=tmp_path) == unpacked
 
 
 def test_new_pin_outweighs_an_old_record(tmp_path: Path) -> None:

@@ -38,6 +38,9 @@ class RemoteFile(_Strict):
     and download best_model.pt"``. The harness shows these steps, and fetches nothing."""
     sha256: str | None = None
     """Checksum of the published file. None: unknown; recorded at the first download, and checked from then on."""
+    md5: str | None = None
+    """Where no sha256 is published: checked before the sha256 is recorded. It finds other and damaged files, and does
+    not protect against forged ones."""
     member: str | None = None
     """Name of the needed file inside an archive, in any folder there."""
     size_mb: float | None = None

@@ -29,7 +29,15 @@ def sha256_file(path: Path) -> str:
     """Return the sha256 of a file's content, or of all names and contents of a folder; files are read by 1 MiB."""
     if path.is_dir():
         return _sha256_folder(path)
-    digest = hashlib.sha256()
+    return _digest_of(path, hashlib.sha256())
+
+
+def md5_file(path: Path) -> str:
+    """Return the md5 of a file's content, for files of which nothing better is published."""
+    return _digest_of(path, hashlib.md5(usedforsecurity=False))
+
+
+def _digest_of(path: Path, digest: hashlib._Hash) -> str:
     with path.open("rb") as file:
         while piece := file.read(1 << 20):
             digest.update(piece)

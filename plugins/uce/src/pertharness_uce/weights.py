@@ -20,18 +20,25 @@ if TYPE_CHECKING:
 
 _FILES = "https://figshare.com/ndownloader/files/"
 LICENCE = "CC-BY-4.0 as reported; see the page of the files"
-# No sha256 is published: those of the first files are recorded when they are first used, and checked from then on. The
-# md5 sums that re-runs of the benchmark pinned stand in README.md.
-CHECKPOINT = RemoteFile(url=f"{_FILES}42706576", filename="4layer_model.torch", size_mb=3403.5, licence=LICENCE)
+# No sha256 is published. The md5 sums are those that re-runs of the benchmark pinned.
+CHECKPOINT = RemoteFile(
+    url=f"{_FILES}42706576", filename="4layer_model.torch", size_mb=3403.5, licence=LICENCE,
+    md5="3e2f59d6da6eaa5396aa297edfcec08f",
+)  # fmt: skip
 LARGE_CHECKPOINT = RemoteFile(
-    url=f"{_FILES}43423236", filename="33l_8ep_1024t_1280.torch", size_mb=5700, licence=LICENCE
-)
+    url=f"{_FILES}43423236", filename="33l_8ep_1024t_1280.torch", size_mb=5700, licence=LICENCE,
+    md5="eed62d4fe51873c87bcf9660faa07707",
+)  # fmt: skip
 SYMBOLS = RemoteFile(
     url=f"{_FILES}42715213", filename="protein_embeddings.tar.gz", size_mb=2700, licence=LICENCE,
-    member="Homo_sapiens.GRCh38.gene_symbol_to_embedding_ESM2.pt",
+    member="Homo_sapiens.GRCh38.gene_symbol_to_embedding_ESM2.pt", md5="6756d7fa8348e0f70b5e5b11e324f023",
 )  # fmt: skip
-CHROMOSOMES = RemoteFile(url=f"{_FILES}42706558", filename="species_chrom.csv", licence=LICENCE)
-OFFSETS = RemoteFile(url=f"{_FILES}42706555", filename="species_offsets.pkl", licence=LICENCE)
+CHROMOSOMES = RemoteFile(
+    url=f"{_FILES}42706558", filename="species_chrom.csv", licence=LICENCE, md5="42a9b5871b1ed955fd05414b3ab89081"
+)
+OFFSETS = RemoteFile(
+    url=f"{_FILES}42706555", filename="species_offsets.pkl", licence=LICENCE, md5="ddf9143508857e62607f323b338ff383"
+)
 PATHS: dict[str, Any] = FileNames().model_dump()
 """Parameters that name files of the user's; empty: the declared file."""
 MODELS = {"uce": CHECKPOINT, "uce_33l": LARGE_CHECKPOINT}

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pertharness.contract.errors import FetchError
-from pertharness.files.whole import write_text
+from pertharness.files.whole import md5_file, write_text
 from pertharness.host.fetch.lock import locked
 
 FILE_NAME = "checksums.json"
@@ -71,6 +71,18 @@ def record(path: Path, folder: Path, *, sha256: str, url: str) -> None:
         files = {**checksums.files, key: entry}
         text = checksums.model_copy(update={"files": dict(sorted(files.items()))}).model_dump_json(indent=2)
         write_text(folder / FILE_NAME, text + "\n")
+
+
+def check_md5(path: Path, *, subject: str, md5: str, advice: str) -> None:
+    """Compare a file with the md5 that was published for it; `subject` names the file in the message.
+
+    Raises
+    ------
+    FetchError
+        The sums differ.
+    """
+    if (digest := md5_file(path)) != md5.lower():
+        raise FetchError(f"{subject} is not the expected file: its md5 is {digest}, expected {md5.lower()}; {advice}")
 
 
 def check(digest: str, *, subject: str, name: str, command: str, pinned: str | None, entry: FirstUse | None) -> None:

@@ -14,7 +14,7 @@ from pertharness.contract.errors import FetchError
 from pertharness.files.full_disk import is_disk_full
 from pertharness.files.whole import sha256_file
 from pertharness.host.fetch.archive import extract_member
-from pertharness.host.fetch.checksums import FirstUse, check, record, recorded
+from pertharness.host.fetch.checksums import FirstUse, check, check_md5, record, recorded
 from pertharness.host.fetch.download import PATIENCE, Patience, Progress, SourceError, download, take
 from pertharness.host.fetch.kinds import check_kind, check_size, check_whole
 from pertharness.host.fetch.lock import locked
@@ -202,6 +202,8 @@ def _check_file(place: Place, path: Path, *, subject: str, entry: FirstUse | Non
     check_kind(path, subject=subject, suffix=suffix, advice=advice)
     if entry is not None or (place.source.sha256 is not None and not is_member):
         return
+    if not is_member and place.source.md5 is not None:
+        check_md5(path, subject=subject, md5=place.source.md5, advice=advice)
     if not is_member:
         check_size(path, subject=subject, size_mb=place.source.size_mb, advice=advice)
     if is_member or place.wanted == place.download:  # an archive is checked when it is unpacked
