@@ -74,6 +74,19 @@ def test_only_the_published_maximum_makes_a_cell_depend_on_its_batch():
         assert torch.allclose(module(x), alone, atol=1e-9) is not depends
 
 
+@pytest.mark.parametrize("maximum", ["batch", "cell", EXTENDED])
+def test_repeated_rows_are_those_of_the_sequence_written_out(maximum):
+    module = small(key_maximum=maximum)
+    rows = torch.randn(4, 12, dtype=torch.float64)
+    rows[3] *= 50  # that of a token which no cell has: its keys would be the largest
+    repeats = torch.tensor([[3, 1, 2, 0], [0, 5, 1, 0]])
+    written = torch.stack([rows.repeat_interleave(counts, dim=0) for counts in repeats])
+    short = module(rows.expand(2, 4, 12), repeats)
+    for cell, counts in enumerate(repeats):
+        expected = module(written)[cell]
+        torch.testing.assert_close(short[cell].repeat_interleave(counts, dim=0), expected, rtol=1e-10, atol=1e-12)
+
+
 def test_features_are_orthogonal_in_blocks_and_drawn_from_the_generator():
     matrix = draw_projection(20, 8, torch.Generator().manual_seed(3))
     unit = matrix / matrix.norm(dim=1, keepdim=True)

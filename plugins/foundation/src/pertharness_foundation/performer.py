@@ -32,12 +32,14 @@ class RandomFeatures(nn.Module):
         super().__init__()
         self.register_buffer("projection_matrix", draw_projection(n_features, dim_head))
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, key_maximum: KeyMaximum) -> Tensor:
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, key_maximum: KeyMaximum, repeats: Tensor | None = None
+    ) -> Tensor:
         """Return the attention, shape (n_cells, n_heads, length, dim_head), of queries, keys and values of that shape.
 
         The factor m^(-1/2) of the features is left out, as it cancels.
         """
-        features = _features(key, self.projection_matrix, key_maximum)
+        features = _features(key, self.projection_matrix, key_maximum, repeats)
         context = features.transpose(-1, -2) @ value
         total = features.sum(dim=-2).unsqueeze(-1)
         del features
@@ -45,10 +47,19 @@ class RandomFeatures(nn.Module):
         return (features @ context) / (features @ total)
 
 
-def _features(x: Tensor, projection: Tensor, key_maximum: KeyMaximum | None) -> Tensor:
-    """Return the features exp(u - n - maximum) + epsilon of queries (their own maxima; None) or of keys."""
+def _features(x: Tensor, projection: Tensor, key_maximum: KeyMaximum | None, repeats: Tensor | None = None) -> Tensor:
+    """Return the features exp(u - n - maximum) + epsilon of queries (their own maxima; None) or of keys.
+
+    Parameters
+    ----------
+    repeats
+        How often each key stands in the sequence, shape (n_cells, length): its features are multiplied by it, and one
+        that stands there no time has no part in a maximum.
+    """
     scale = x.shape[-1] ** -0.25
     u = x @ (projection * scale).to(x.dtype).T
+    if repeats is not None:
+        u = u.masked_fill((repeats == 0)[:, None, :, None], -math.inf)
     if key_maximum is None:
         maximum = u.amax(dim=-1, keepdim=True)
     elif key_maximum == "batch":
@@ -59,8 +70,10 @@ def _features(x: Tensor, projection: Tensor, key_maximum: KeyMaximum | None) -> 
         maximum = torch.as_tensor(key_maximum, dtype=u.dtype, device=u.device)
     shift = x.square().sum(dim=-1, keepdim=True) * (scale * scale / 2) + maximum
     if u.requires_grad:
-        return torch.exp(u - shift) + EPSILON
-    return u.sub_(shift).exp_().add_(EPSILON)  # in place: at published size, u is the largest array of all
+        features = torch.exp(u - shift) + EPSILON
+    else:
+        features = u.sub_(shift).exp_().add_(EPSILON)  # in place: at published size, u is the largest array of all
+    return features if repeats is None else features * repeats[:, None, :, None].to(features.dtype)
 
 
 def draw_projection(n_features: int, dim_head: int, generator: torch.Generator | None = None) -> Tensor:
@@ -99,12 +112,12 @@ class Attention(nn.Module):
         self.to_v = nn.Linear(dim, inner, bias=bias)
         self.to_out = nn.Linear(inner, dim)
 
-    def forward(self, x: Tensor, key_maximum: KeyMaximum) -> Tensor:
+    def forward(self, x: Tensor, key_maximum: KeyMaximum, repeats: Tensor | None = None) -> Tensor:
         """Return the attention within each row of `x`, shape (n_cells, length, dim)."""
         query, key, value = (
             layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for layer in (self.to_q, self.to_k, self.to_v)
         )
-        attended = self.fast_attention(query, key, value, key_maximum)
+        attended = self.fast_attention(query, key, value, key_maximum, repeats)
         return self.to_out(attended.transpose(1, 2).flatten(2))
 
 
@@ -179,12 +192,19 @@ class Performer(nn.Module):
         ])  # fmt: skip
         self.register_buffer("calls_since_last_redraw", torch.tensor(0))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the output of the last layer, shape (n_cells, length, dim); no norm follows."""
+    def forward(self, x: Tensor, repeats: Tensor | None = None) -> Tensor:
+        """Return the output of the last layer, shape (n_cells, length, dim); no norm follows.
+
+        Parameters
+        ----------
+        repeats
+            How often each row of `x` stands in the sequence, shape (n_cells, length): rows that are equal, as those of
+            equal tokens are where there are no positions, then stand in `x` once. None: once each.
+        """
         if self.training:
             self._count_call()
         for attention, feed_forward in self.net.layers:
-            x = x + attention.fn(attention.norm(x), self.key_maximum)
+            x = x + attention.fn(attention.norm(x), self.key_maximum, repeats)
             x = x + feed_forward.fn.fn(feed_forward.norm(x))
         return x
 
