@@ -69,10 +69,8 @@ def _features(x: Tensor, projection: Tensor, key_maximum: KeyMaximum | None, rep
     else:
         maximum = torch.as_tensor(key_maximum, dtype=u.dtype, device=u.device)
     shift = x.square().sum(dim=-1, keepdim=True) * (scale * scale / 2) + maximum
-    if u.requires_grad:
-        features = torch.exp(u - shift) + EPSILON
-    else:
-        features = u.sub_(shift).exp_().add_(EPSILON)  # in place: at published size, u is the largest array of all
+    # In place where no gradient needs it: at published size, u is the largest array of all.
+    features = torch.exp(u - shift) + EPSILON if u.requires_grad else u.sub_(shift).exp_().add_(EPSILON)
     return features if repeats is None else features * repeats[:, None, :, None].to(features.dtype)
 
 
