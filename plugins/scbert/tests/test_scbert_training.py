@@ -75,7 +75,9 @@ def test_fine_tuning_is_that_of_a_plain_loop(posed, tiny, run_fit, accumulation)
         network.eval()
         asked = drawn.test[rng.randint(0, len(drawn.test), len(drawn.test))]
         with torch.no_grad():
-            found = torch.cat([network(tokens[asked[start : start + 3]]).argmax(1) for start in range(0, len(asked), 3)])
+            found = torch.cat(
+                [network(tokens[asked[start : start + 3]]).argmax(1) for start in range(0, len(asked), 3)]
+            )
         wrong.append(float((found != classes[asked]).float().mean()))
         states.append({key: value.clone() for key, value in network.state_dict().items()})
     assert int(np.argmin(wrong)) > 0
@@ -168,9 +170,7 @@ def test_at_most_so_many_cells_are_drawn_each_once():
 
 def test_equal_remainders_are_decided_by_the_draw():
     classes = np.repeat(np.arange(4), 6)  # 1.2 each of 24; 5 are left aside
-    counts = {
-        tuple(np.bincount(classes[split_classes(classes, np.random.RandomState(seed))[1]])) for seed in range(40)
-    }
+    counts = {tuple(np.bincount(classes[split_classes(classes, np.random.RandomState(seed))[1]])) for seed in range(40)}
     assert counts == {(2, 1, 1, 1), (1, 2, 1, 1), (1, 1, 2, 1), (1, 1, 1, 2)}
 
 

@@ -1,4 +1,4 @@
-"""Cells as the network takes them: the genes of its list in order, log2 of 1 + counts per 10 000, and tokens of these."""
+"""Cells as the network takes them: genes in the order of its list, log2 of 1 + counts per 10 000, and their tokens."""
 
 from __future__ import annotations
 
@@ -173,7 +173,8 @@ def log2_scaled(scaled: np.ndarray) -> np.ndarray:
 
 def token_of(logs: np.ndarray, n_tokens: int) -> np.ndarray:
     """Return the token of values: cut off to whole numbers, at most the last but one token; uint8, of their shape."""
-    return np.minimum(logs, n_tokens - 2).astype(np.uint8)
+    tokens: np.ndarray = np.minimum(logs, n_tokens - 2).astype(np.uint8)
+    return tokens
 
 
 def tokenise(logs: sparse.csr_matrix, n_tokens: int) -> np.ndarray:

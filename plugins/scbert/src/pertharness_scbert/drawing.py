@@ -110,9 +110,7 @@ def split_classes(classes: np.ndarray, rng: np.random.RandomState) -> tuple[np.n
     return rng.permutation(np.concatenate(training)), rng.permutation(np.concatenate(test))
 
 
-def batches_of(
-    rows: np.ndarray, size: int, rng: np.random.RandomState, *, replacement: bool
-) -> Iterator[np.ndarray]:
+def batches_of(rows: np.ndarray, size: int, rng: np.random.RandomState, *, replacement: bool) -> Iterator[np.ndarray]:
     """Yield batches of as many rows as there are: each drawn from all of them, as published, or each once, shuffled."""
     order = rows[rng.randint(0, len(rows), len(rows))] if replacement else rng.permutation(rows)
     for start in range(0, len(order), size):

@@ -157,7 +157,7 @@ class Pool:
         ndarray or None
             uint8, shape (n_cells, length). None: the condition has no cell to take values from.
         """
-        tokens = self.tokens[:n_cells].copy()
+        tokens: np.ndarray = self.tokens[:n_cells].copy()
         if label == CONTROL:
             return tokens
         cells, targets = source.cells_of(label), targets_of(label)

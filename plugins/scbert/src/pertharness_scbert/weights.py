@@ -137,7 +137,9 @@ def check_genes(genes: Sequence[str], sizes: Sizes, source: str, *, must_be_know
             f"{SYMBOLS_SHA256[:12]}... is known: other genes, or another order, would give each gene the vector of "
             "another one. If the list is the var_names of the authors' own file, set any_order = true"
         )
-    return f"gene list: the sha256 of its {len(genes)} symbols, {digest[:12]}..., is not that known for the published one"
+    return (
+        f"gene list: the sha256 of its {len(genes)} symbols, {digest[:12]}..., is not that known for the published one"
+    )
 
 
 def read_sizes(state: Mapping[str, Tensor], source: str) -> Sizes:
@@ -163,8 +165,12 @@ def read_sizes(state: Mapping[str, Tensor], source: str) -> Sizes:
             f"{source} is not the published layout ({error}): expected the keys of scBERT's PerformerLM, below "
             f"{INSIDE!r}"
         ) from None
-    depth = 1 + max(int(found.group(1)) for key in state if (found := _LAYER.match(key)))
-    if inner % dim_head or n_tokens < 3 or not dim or not n_features or length <= EXTRA:
+    layers = {int(found.group(1)) for key in state if (found := _LAYER.match(key))}
+    if (depth := len(layers)) <= max(layers):
+        raise CheckpointError(
+            f"{source} has {depth} layers, and one is number {max(layers)}; expected 0 to {depth - 1}"
+        )
+    if inner % dim_head or not 3 <= n_tokens <= 256 or not dim or not n_features or length <= EXTRA:
         raise CheckpointError(
             f"{source} has {n_tokens} tokens, {length} positions, and queries of {inner} numbers with heads of "
             f"{dim_head}: no network has these sizes"
