@@ -124,7 +124,7 @@ def test_no_other_column_and_no_row_is_altered() -> None:
     before = board()
     after = add_model_facts(before, {key("deep"): facts(LANDLOCK, alike=True, n_predicted=20)})
 
-    pd.testing.assert_frame_equal(after.drop(columns=["tells", "coverage", "isolation"]), before)
+    pd.testing.assert_frame_equal(after.drop(columns=list(COLUMNS)), before)
     deep, rest = after[after["model"] == "deep"], after[after["model"] != "deep"]
     assert deep[["tells", "coverage", "isolation"]].drop_duplicates().values.tolist() == [
         ["all alike", 0.5, "landlock"]
@@ -335,3 +335,40 @@ def test_every_badge_and_column_is_documented() -> None:
     for name in (*COLUMNS, *SUSPECT, CONSTANT, COPIES_BY_DESIGN):
         assert f"`{name}`" in page
     assert str(NAME_WIDTH) in page
+
+
+# --- observed values of held-out cells
+
+ORACLE_MEANS = "*: was given observed values of the held-out cells, the expression of their target genes"
+
+
+def test_a_model_with_an_oracle_is_marked_on_every_table_with_the_words(tmp_path: Path) -> None:
+    scores = pd.concat([scores_of(VALUES), scores_of({**VALUES, "additive": [1, 2, 3, 4]}, "pearson")])
+    scores["params"] = np.where(scores["model"] == "mean", "k=*", "")  # a grid is no oracle
+    known = {key("deep"): facts(LANDLOCK, declared={"oracle": True}), key("additive"): facts(LANDLOCK)}
+    frame = add_model_facts(board(scores), known)
+    assert dict(zip(frame["model"], frame["oracle"], strict=True)) == {"additive": "", "deep": "yes", "mean": ""}
+    report = in_report(tmp_path, frame, [])
+    for text in (on_terminal(frame), as_markdown(tables_of(frame)).replace("\\*", "*"), report):
+        assert flat(text).count(ORACLE_MEANS) == 1
+        assert re.search(r"\bdeep\*", text)
+        assert not re.search(r"\bdeep\b(?!\*)", text)
+        assert "additive*" not in text
+        assert "mean[k=*]*" not in text
+    assert "deep*" in json.dumps([line.model for table in tables_of(frame) for line in table.lines])
+
+
+def test_without_an_oracle_no_table_speaks_of_it(tmp_path: Path) -> None:
+    frame = add_model_facts(board(), {key("deep"): facts(LANDLOCK)})
+    for text in (on_terminal(frame), as_markdown(tables_of(frame)), in_report(tmp_path, frame, [])):
+        assert "*:" not in text.replace("\\", "")
+        assert "deep*" not in text.replace("\\", "")
+        assert "observed values" not in text
+
+
+def test_signs_of_a_name_stand_side_by_side() -> None:
+    scores = scores_of(VALUES)
+    scores.loc[scores["model"] == "deep", "selected_on_scored"] = True
+    known = {key("deep"): facts(LANDLOCK, declared={"oracle": True}, alike=True)}
+    [first, *_] = tables_of(add_model_facts(board(scores), known))
+    assert "deep*^!" in [line.model for line in first.lines]

@@ -256,3 +256,24 @@ def test_tables_of_an_earlier_run_go_and_an_empty_folder_with_them(tmp_path):
     assert (tmp_path / "tables" / "curves.csv").read_text() == "metric,mean\nroc,0.30000000000000004\n"
     assert write_tables({}, {"curves": ("Mean", curves[:0])}, tmp_path / "tables", {}) == ({}, {})
     assert not (tmp_path / "tables").exists()
+
+
+def test_the_sign_of_a_mean_over_other_predictions_fits_those_who_answered_less_and_more(scores):
+    metrics = {**METRICS, "auprc": MetricOffer(id="auprc", direction="higher", best=1.0, level="task")}
+    whole = scores[scores["perturbation"].eq("P0") & scores["metric"].eq("l2")].assign(metric="auprc", perturbation="")
+    additive = scores["model"] == "additive"
+    scores.loc[additive & scores["perturbation"].eq("P7"), ["value", "state"]] = [np.nan, "unanswered"]
+    settings = {("demo", "double"): TaskSettings("additive", ("additive", "mean"))}
+    strata = pd.DataFrame({"dataset": [], "perturbation": [], "effect": [], "on_target": []}, dtype=object)
+    frame = build_leaderboard(pd.concat([scores, whole]), metrics, settings, COMPARISON, strata, {})
+    costs = summarise_costs(make_costs(scores))
+    tables = make_tables(frame, metrics, settings, COMPARISON, costs)
+    [shown_whole] = [table for table in tables if table.metric == "auprc" and table.stratum == "all"]
+    marked = {line.model.partition("[")[0]: "#" in line.value for line in shown_whole.lines if line.value != "skipped"}
+    # The common set is what additive and mean answered: no_change and other answered P7, too.
+    assert marked == {"additive": False, "mean": True, "no_change": True, "other": True}
+    words = "#: not ranked, as its mean is over other predictions than the common set: over a part of these or,"
+    for text in (shown(tables, width=200), as_markdown(tables)):
+        assert words in " ".join(text.split())
+        assert "where a split has one value, perhaps over more." in " ".join(text.split())
+    assert words not in as_markdown([table for table in tables if table.metric != "auprc"])

@@ -764,8 +764,13 @@ def test_weights_enter_the_key_by_their_content(tmp_path: Path, monkeypatch: pyt
 def test_an_attempt_knows_what_its_models_card_says_of_it(tmp_path: Path) -> None:
     registry = make_registry()
     registry.models["mean"] = Offered(MINE, model("mean", constant=True, copies_training=True))
-    attempts = plan_of(tmp_path, registry).attempts
-    assert {attempt.model: (attempt.constant, attempt.copies_training) for attempt in attempts} == {
-        "mean": (True, True),
-        "ridge": (False, False),
-    }
+    seeing = model("seeing", information="oracle", oracle="target_expression", params={"k": 1})
+    registry.models["seeing"] = Offered(MINE, seeing)
+    for oracle in (True, False):
+        attempts = plan_of(
+            tmp_path, registry, models=["mean", "ridge", "seeing", "seeing[k=1|2]"], oracle=oracle
+        ).attempts
+        assert {attempt.label: (attempt.constant, attempt.copies_training, attempt.oracle) for attempt in attempts} == {
+            "mean": (True, True, False), "ridge": (False, False, False), "seeing": (False, False, True),
+            "seeing[k=*]": (False, False, True),
+        }  # fmt: skip

@@ -61,7 +61,10 @@ def join_facts(plan: Plan, outcomes: Mapping[str, Outcome], store: Store) -> dic
     joined: dict[Key, ModelFacts] = {}
     for attempt in plan.attempts:
         key = (attempt.dataset, attempt.task.name, attempt.plugin, attempt.model, attempt.params)
-        model_facts = joined.get(key, ModelFacts(constant=attempt.constant, copies_training=attempt.copies_training))
+        declared = ModelFacts(
+            constant=attempt.constant, copies_training=attempt.copies_training, oracle=attempt.oracle
+        )  # fmt: skip
+        model_facts = joined.get(key, declared)
         isolations = tuple(_isolations(plan, attempt, outcomes))
         joined[key] = model_facts.with_prediction(described.get(attempt.prediction), isolations)
     return joined

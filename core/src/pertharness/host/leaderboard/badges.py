@@ -13,6 +13,12 @@ SIGN = "!"
 """Follows a score that is too good, and the name of a model with another badge of `SUSPECT`."""
 PARTIAL_SIGN = "~"
 """Follows a score of a model that does not predict all genes."""
+ORACLE_SIGN = "*"
+"""Follows the name of a model that is given observed values of held-out cells."""
+SELECTED_SIGN = "^"
+"""Follows the name of a model that is selected on data that is scored."""
+OTHERS_SIGN = "#"
+"""Follows a mean over other predictions than those of the common set: fewer, or, of whole splits, also more."""
 _SEPARATOR = "; "
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from pertharness.host.leaderboard.badges import PARTIAL_SIGN, SIGN, SUSPECT
+from pertharness.host.leaderboard.badges import ORACLE_SIGN, OTHERS_SIGN, PARTIAL_SIGN, SELECTED_SIGN, SIGN, SUSPECT
 from pertharness.host.leaderboard.number_text import NONE
 from pertharness.host.leaderboard.tables import Line, Note, Table
 from pertharness.host.text.printable import printable
@@ -16,8 +16,15 @@ LEGEND = (
 _COSTS = " time: median of the jobs. memory: peak of their processes."
 _VERDICTS = " better, worse: than the reference, beyond chance; undecided: neither is shown."
 _ERRORS = " ±: standard error over splits."
-_PART = " *: mean over a part of the common set, not ranked."
-_SELECTED = " ^: selected on data that is scored here."
+_OTHERS = (
+    f" {OTHERS_SIGN}: not ranked, as its mean is over other predictions than the common set: over a part of these or, "
+    "where a split has one value, perhaps over more."
+)
+_ORACLE = (
+    f" {ORACLE_SIGN}: was given observed values of the held-out cells, the expression of their target genes, which the "
+    "other models have to predict."
+)
+_SELECTED = f" {SELECTED_SIGN}: selected on data that is scored here."
 _GREYED = (
     " Greyed, in italics: not ranked, as one half of the cells predicts the other half no better than the reference "
     "does."
@@ -49,7 +56,8 @@ def legend(tables: Iterable[Table], *, full: bool = True) -> str:
         _COSTS: full,
         _VERDICTS: any(line.verdict in ("better", "worse", "undecided") for line in lines),
         _ERRORS: full and any(table.whole_splits and not table.silent for table in shown),
-        _PART: any("*" in line.value for line in lines), _SELECTED: any("^" in line.model for line in lines),
+        _OTHERS: any(OTHERS_SIGN in line.value for line in lines), _ORACLE: any(line.oracle for line in lines),
+        _SELECTED: any(SELECTED_SIGN in line.model for line in lines),
         _GREYED: any(table.greyed for table in shown), _PARTIAL: any(table.partial for table in shown),
         _SUSPECT: any(line.suspect for table in shown for line in table.lines),
         _BY_DESIGN: any({*line.badges} - {*SUSPECT} for table in shown for line in table.lines),

@@ -31,7 +31,7 @@ from pertharness.host.leaderboard.tables import Note, shortened, table_name, tit
 Key = tuple[str, str, str, str, str]
 """dataset, task, plugin, model, params."""
 _KEY = ["dataset", "task", "plugin", "model", "params"]
-COLUMNS = ("tells", "coverage", "isolation")
+COLUMNS = ("tells", "coverage", "isolation", "oracle")
 """Columns that follow those of the leaderboard."""
 
 
@@ -47,8 +47,8 @@ class ModelFacts:
 
     Attributes
     ----------
-    constant, copies_training
-        What its card declares.
+    constant, copies_training, oracle
+        What its card declares; `oracle`: it is given observed values of held-out cells.
     n, n_alike
         Number of predictions, and of those with the same answer to all queries.
     n_answers, n_copies, example
@@ -63,6 +63,7 @@ class ModelFacts:
 
     constant: bool = False
     copies_training: bool = False
+    oracle: bool = False
     n: int = 0
     n_alike: int = 0
     n_answers: int = 0
@@ -125,6 +126,7 @@ def add_model_facts(leaderboard: pd.DataFrame, facts: Mapping[Key, ModelFacts]) 
         tells=[join_badges(names) for names in badges],
         coverage=[float(f"{model.coverage:.9g}") for model in row_facts],
         isolation=[model.isolation for model in row_facts],
+        oracle=["yes" if model.oracle else "" for model in row_facts],
     )
 
 

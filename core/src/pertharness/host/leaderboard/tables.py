@@ -15,7 +15,16 @@ import pandas as pd
 
 from pertharness.contract.cards import MetricOffer
 from pertharness.contract.scores import COMMON_GENES
-from pertharness.host.leaderboard.badges import PARTIAL_SIGN, SIGN, SUSPECT, TOO_GOOD, split_badges
+from pertharness.host.leaderboard.badges import (
+    ORACLE_SIGN,
+    OTHERS_SIGN,
+    PARTIAL_SIGN,
+    SELECTED_SIGN,
+    SIGN,
+    SUSPECT,
+    TOO_GOOD,
+    split_badges,
+)
 from pertharness.host.leaderboard.calibrate import own_note
 from pertharness.host.leaderboard.captions import caption
 from pertharness.host.leaderboard.comparison import Comparison, TaskSettings, model_label
@@ -71,6 +80,8 @@ class Line:
     """Share of the genes that the model predicts, over all of its answers."""
     isolation: str = ""
     """Isolation of the model's processes; empty for predictions that were read from a file."""
+    oracle: bool = False
+    """Whether the model is given observed values of held-out cells."""
 
     @property
     def suspect(self) -> bool:
@@ -237,7 +248,7 @@ def _line(row: Row, decimals: int) -> Line:
 
     badges = split_badges(row.get("tells"))
     filled_in = _lacks_genes(row) and row["variant"] != COMMON_GENES
-    signs = SIGN * (TOO_GOOD in badges) + PARTIAL_SIGN * filled_in + "*" * (row["set"] == "own")
+    signs = SIGN * (TOO_GOOD in badges) + PARTIAL_SIGN * filled_in + OTHERS_SIGN * (row["set"] == "own")
     around = "" if pd.isna(row["se"]) else f" ± {number('se')}"
     missing = row["state"] if row["state"] != "done" else "not scored"
     filled: str = (
@@ -264,13 +275,17 @@ def _line(row: Row, decimals: int) -> Line:
         badges=badges,
         coverage=share_text(row.get("coverage", math.nan)),
         isolation=clean(row.get("isolation", "")),
+        oracle=row.get("oracle") == "yes",
     )
 
 
 def _marked_name(row: Row, badges: tuple[str, ...]) -> str:
     """Return the name of a row's model, followed by its signs."""
     is_suspect = any(badge in SUSPECT and badge != TOO_GOOD for badge in badges)
-    return clean(_label(row)) + ("^" if row["selected_on_scored"] else "") + (SIGN if is_suspect else "")
+    signs = {
+        ORACLE_SIGN: row.get("oracle") == "yes", SELECTED_SIGN: bool(row["selected_on_scored"]), SIGN: is_suspect,
+    }  # fmt: skip
+    return clean(_label(row)) + "".join(sign for sign, is_due in signs.items() if is_due)
 
 
 def _lacks_genes(row: Row) -> bool:

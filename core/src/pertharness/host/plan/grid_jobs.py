@@ -14,6 +14,7 @@ from pertharness.host.plan.calibration import half_scores
 from pertharness.host.plan.data_jobs import plan_split
 from pertharness.host.plan.embedding_jobs import by_chance, shown_files, shown_slots
 from pertharness.host.plan.metric_choice import selecting_metric
+from pertharness.host.plan.oracle_jobs import has_oracle
 from pertharness.host.plan.plan import Attempt, Candidate, Selection
 from pertharness.host.plan.planner import Planner, Scorers, add_attempt, params_text
 from pertharness.host.plan.prediction_jobs import (
@@ -72,6 +73,7 @@ def plan_grid(planner: Planner, task: Task, seed: int, spec: ModelSpec, scorers:
         add_attempt(
             planner, task, seed, training_seed, offered.plugin.ref.name, shown, split, uses_validation=True,
             constant=offered.offer.constant, copies_training=offered.offer.copies_training,
+            oracle=has_oracle(offered.offer),
         )  # fmt: skip
 
 

@@ -25,16 +25,21 @@ NO_TRUTH = (
 )
 
 
+def has_oracle(offer: ModelOffer) -> bool:
+    """Return whether a model is given observed values of held-out cells."""
+    return offer.oracle is not None
+
+
 def why_denied(planner: Planner, offer: ModelOffer) -> str:
     """Return why a recipe leaves out a model with an oracle; empty if it does not."""
-    if offer.oracle is None or planner.recipe.oracle:
+    if planner.recipe.oracle or not has_oracle(offer):
         return ""
     return "is given observed values of held-out cells (an oracle), which oracle = false denies"
 
 
 def why_no_oracle(planner: Planner, offer: ModelOffer, dataset: str, queries: Sequence[str]) -> str | None:
     """Return why a model cannot have its oracle, or None; `queries`: those of a user, if these are what it predicts."""
-    if offer.oracle is None:
+    if not has_oracle(offer):
         return None
     if queries:
         return NO_TRUTH
@@ -58,7 +63,7 @@ def plan_oracle(
     score_on
         Parts of the split whose perturbations the model is asked to predict.
     """
-    if offer.oracle is None:
+    if not has_oracle(offer):
         return []
     dataset = str(task.dataset)
     inputs = [

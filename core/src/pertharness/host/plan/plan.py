@@ -52,6 +52,8 @@ class Attempt:
     """From the model's card."""
     copies_training: bool = False
     """From the model's card."""
+    oracle: bool = False
+    """Whether the model is given observed values of held-out cells, from its card."""
 
     @property
     def label(self) -> str:

@@ -20,7 +20,7 @@ from pertharness.host.plan.embedding_jobs import (
     with_other_weights,
 )
 from pertharness.host.plan.needed_files import OfferFiles, files_of_params, gpu_memory, missing_here, plan_files
-from pertharness.host.plan.oracle_jobs import facts_of, plan_oracle, why_denied, why_no_oracle
+from pertharness.host.plan.oracle_jobs import facts_of, has_oracle, plan_oracle, why_denied, why_no_oracle
 from pertharness.host.plan.planner import Planner, Scorers, add_attempt, job_task, with_defaults
 from pertharness.host.plan.score_jobs import plan_scores
 from pertharness.host.plan.split_jobs import queries_of
@@ -47,7 +47,10 @@ def plan_model(planner: Planner, task: Task, seed: int, spec: ModelSpec, scorers
         seeds = planner.recipe.training_seeds[: None if by_chance(planner.registry, offered.offer, spec) else 1]
     for training_seed in seeds:
         if offered is None or reason:
-            add_attempt(planner, task, seed, training_seed, plugin, shown, split, reason=reason, state=state)
+            add_attempt(
+                planner, task, seed, training_seed, plugin, shown, split, reason=reason, state=state,
+                oracle=offered is not None and has_oracle(offered.offer),
+            )  # fmt: skip
             continue
         options = model_options(planner, task.score_on)
         prediction = plan_prediction(planner, task, seed, training_seed, spec, offered, split, options)
@@ -55,7 +58,7 @@ def plan_model(planner: Planner, task: Task, seed: int, spec: ModelSpec, scorers
             planner, task, seed, training_seed, plugin, shown, split, prediction=prediction,
             scores=plan_scores(planner, task, seed, split, prediction, shown.text(), scorers),
             uses_validation=offered.offer.uses_validation, constant=offered.offer.constant,
-            copies_training=offered.offer.copies_training,
+            copies_training=offered.offer.copies_training, oracle=has_oracle(offered.offer),
         )  # fmt: skip
 
 

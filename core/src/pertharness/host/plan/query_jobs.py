@@ -14,7 +14,7 @@ from pertharness.host.plan.data_jobs import plan_split
 from pertharness.host.plan.embedding_jobs import why_not
 from pertharness.host.plan.inputs import Input
 from pertharness.host.plan.needed_files import OfferFiles, gpu_memory, missing_here
-from pertharness.host.plan.oracle_jobs import NO_TRUTH
+from pertharness.host.plan.oracle_jobs import NO_TRUTH, has_oracle
 from pertharness.host.plan.planner import Planner
 from pertharness.host.plan.prediction_jobs import label_of, plan_prediction
 from pertharness.host.plugins.registry import Offered
@@ -79,6 +79,6 @@ def plan_kept(planner: Planner, kept: KeptFiles, offered: Offered[ModelOffer], q
         "predictions", offered.plugin, inputs, name=job.name, params=job.params, seed=job.seed, task=job.task,
         options=options.written(), title=f"{job.name} of record {kept.key[:12]}", cheap=offer.cheap,
         preload=offer.preload,
-        preflight=lambda: NO_TRUTH if offer.oracle else missing_here(planner, offer.needs, OfferFiles(())),
+        preflight=lambda: NO_TRUTH if has_oracle(offer) else missing_here(planner, offer.needs, OfferFiles(())),
         gpu_gb=gpu_memory(planner, offer),
     )  # fmt: skip
