@@ -1,13 +1,8 @@
 """A small checkpoint for the planted genes, read as the published one is, and what an oracle says of held-out cells."""
 
-import numpy as np
-import pandas as pd
 import pytest
-from anndata import AnnData
-from pertharness import targets_of
-from pertharness.data.canonical import select
+from pertharness.data.oracle import observe_targets
 from pertharness.testing.planted import GENES, planted_cells, pose
-from scipy import sparse
 
 
 @pytest.fixture(scope="session")
@@ -34,25 +29,7 @@ def make_oracle():
     """Return what the harness gives of held-out cells: values of their own targets, and totals over a gene list."""
 
     def make(queries, listed=GENES, cells=None):
-        cells = select(planted_cells() if cells is None else cells, list(queries))
-        genes = [str(gene) for gene in cells.var_names]
-        dense = sparse.csr_matrix(cells.X).toarray()
-        labels = cells.obs["perturbation"].astype(str).to_numpy()
-        targets = sorted({target for query in queries for target in targets_of(query)} & set(genes))
-        stored = [[targets.index(target) for target in targets_of(label) if target in targets] for label in labels]
-        rows = np.repeat(np.arange(len(labels)), [len(columns) for columns in stored])
-        columns = np.concatenate(stored).astype(int)
-        values = dense[rows, [genes.index(targets[column]) for column in columns]]
-        obs = pd.DataFrame(index=cells.obs_names)
-        obs["perturbation"] = pd.Categorical(labels)
-        for suffix, kept in (("", genes), ("_listed", [gene for gene in genes if gene in set(listed)])):
-            part = dense[:, [genes.index(gene) for gene in kept]]
-            obs[f"total{suffix}"] = np.expm1(part.astype(np.float64)).sum(axis=1)
-            obs[f"smallest{suffix}"] = np.where(part > 0, part, np.inf).min(axis=1).astype(np.float32)
-            obs[f"detected{suffix}"] = (part > 0).sum(axis=1)
-        shape = (len(labels), len(targets))
-        matrix = sparse.csr_matrix((values.astype(np.float32), (rows, columns)), shape=shape)
-        return AnnData(X=matrix, obs=obs, var=pd.DataFrame(index=targets))
+        return observe_targets(planted_cells() if cells is None else cells, queries, listed)
 
     return make
 

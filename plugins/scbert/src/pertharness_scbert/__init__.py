@@ -44,6 +44,7 @@ MODEL = ModelOffer(
     pretraining_overlap="unknown",
     information="oracle",
     oracle="target_expression",
+    gene_list=GENE_LIST.wanted,
 )
 EMBEDDING = EmbeddingOffer(
     name="scbert",
