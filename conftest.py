@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from pathlib import Path
 
@@ -78,6 +79,9 @@ SLOW = SLOW_VERSIONS | frozenset({
     "tests/test_third_party.py",
     "tests/test_weights_end_to_end.py",
 })  # fmt: skip
+ON_REQUEST = ("docs", "models")
+"""Markers of tests that build environments, for minutes: they run only where ``-m`` names the marker, whatever other
+markers they have."""
 
 
 class FailuresAtOnce:
@@ -118,11 +122,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their markers
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is slow."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what is slow, and leave out what runs only when its marker is named."""
     for item in items:
         name = item.path.relative_to(ROOT).as_posix() if item.path.is_relative_to(ROOT) else ""
         if name in SLOW or item.get_closest_marker("docs") or item.get_closest_marker("models"):
             item.add_marker(pytest.mark.slow)
         if name in SLOW_VERSIONS:
             item.add_marker(pytest.mark.versions)
+    named = re.findall(r"\w+", config.option.markexpr)
+    not_named = [name for name in ON_REQUEST if name not in named]
+    left_out = {item for item in items if any(map(item.get_closest_marker, not_named))}
+    if left_out:
+        config.hook.pytest_deselected(items=[*left_out])
+        items[:] = [item for item in items if item not in left_out]

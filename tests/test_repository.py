@@ -78,3 +78,13 @@ def test_the_slow_files_are_there() -> None:
     listed = re.findall(r'"(\S+\.py)"', text)
     assert listed
     assert [name for name in listed if not (ROOT / name).is_file()] == []
+
+
+@pytest.mark.parametrize(
+    ("choice", "runs"), [("reference", False), ("slow", False), ("not docs", False), ("models", True)]
+)  # fmt: skip
+def test_tests_that_build_environments_run_only_where_their_marker_is_named(choice: str, runs: bool) -> None:
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-m", choice]
+    done = subprocess.run([*command, "tests/test_models_together.py"], cwd=ROOT, capture_output=True, text=True)
+    assert ("::test_" in done.stdout) == runs, done.stdout + done.stderr
+    assert done.returncode == (0 if runs else 5), done.stderr
