@@ -22,7 +22,7 @@ from pertharness import CONTROL, Card, ModelOffer, hookimpl, make_prediction, ta
 {imports}
 @hookimpl
 def describe():
-    return Card(models=(ModelOffer(name="m", summary="s", tasks=("single",), input="{input}", information="training",
+    return Card(models=(ModelOffer(name="m", summary="s", tasks=("single",), input="{input}", {card}
         cheap=True, params={{"k": 1}}, slots={slots}, deterministic={deterministic},
         uses_validation={uses_validation}),))
 
@@ -35,7 +35,7 @@ def fit(train, val, params, seed, workdir, embeddings):
     return model
 
 @hookimpl
-def predict(model, controls, queries, seed):
+def predict(model, controls, queries, seed, oracle):
     means = {{query: model for query in queries}}
     genes, unanswered = list(controls.var_names), {{}}
     {predict}
@@ -64,6 +64,7 @@ NOISE = "model = model + np.random.default_rng(seed).normal(0, 0.01, len(model))
 LOUD_NOISE = "model = abs(model + np.random.default_rng(seed).normal(0, 0.35, len(model)))"
 PLAIN = {
     "imports": "",
+    "card": "information='training',",
     "input": "pseudobulk",
     "slots": {},
     "deterministic": True,
@@ -72,8 +73,21 @@ PLAIN = {
     "predict": "",
     "hooks": "",
 }
+SEEING = {"card": "information='oracle', oracle='target_expression',"}
+REQUIRED = "assert oracle is not None, 'it has no oracle'; "
 MODEL_FAULTS = {
     "none": ({}, set()),
+    "given_none": ({"predict": "assert oracle is None"}, set()),
+    "given_its_oracle": (
+        {
+            **SEEING,
+            "predict": f"{REQUIRED}assert {{*oracle.obs['perturbation']}} == {{'KLF1', 'CEBPE'}}.intersection(queries)",
+        },
+        set(),
+    ),
+    "answers_without_its_oracle": (SEEING, {"without_oracle"}),
+    "breaks_without_its_oracle": ({**SEEING, "predict": "oracle.obs"}, {"without_oracle"}),
+    "mutates_oracle": ({**SEEING, "predict": f"{REQUIRED}oracle.X.data += 1"}, {"inputs_unchanged"}),
     "cells": ({"input": "cells", "fit": "assert train.n_obs > 100 and 'counts' in train.layers"}, set()),
     "slots": ({"slots": {"G": "gene", "P": "perturbation"}, "fit": "assert sorted(embeddings) == ['G', 'P']"}, set()),
     "raises": ({"fit": "raise ValueError('no')"}, {"answers"}),
@@ -392,6 +406,23 @@ def test_a_fault_of_a_model_is_found_by_its_check_alone(fault, tmp_path, monkeyp
     module = write(MODEL.format(**{**PLAIN, **changes}), f"faulty_model_{fault}", tmp_path, monkeypatch)
     found = failing(module, monkeypatch, tmp_path)
     assert found == {name if name.startswith("card") else f"m-single-{name}" for name in expected}
+
+
+def test_the_oracle_of_a_model_with_a_gene_list_counts_its_genes(tmp_path, monkeypatch):
+    weights = "weights=(RemoteFile(url='https://example.org/g', filename='genes.txt'),), gene_list='genes.txt',"
+    changes = {
+        "imports": "from pertharness import RemoteFile",
+        "card": f"{SEEING['card']} {weights}",
+        "predict": f"{REQUIRED}assert oracle.obs['detected_listed'].max() == 1 < oracle.obs['detected'].max()",
+    }
+    module = write(MODEL.format(**{**PLAIN, **changes}), "faulty_model_listed", tmp_path, monkeypatch)
+    (tmp_path / "genes.txt").write_text("ACTB\nunknown\n")
+    monkeypatch.chdir(tmp_path)
+    ref = PluginRef(name="x", module=module, version="0")
+    with pytest.raises(Skip, match=r"needs the file 'genes\.txt'"):
+        run_check("m-single-answers", ref)
+    for check in ("answers", "without_oracle"):
+        run_check(f"m-single-{check}", ref, {"genes.txt": tmp_path / "genes.txt"})
 
 
 @pytest.mark.parametrize("fault", SCORER_FAULTS)

@@ -8,7 +8,7 @@ import os
 import re
 import struct
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
-from pertharness import DatasetOffer, EmbeddingOffer, MetricOffer, ModelOffer, RemoteFile, ScorerOffer
+from pertharness import Card, DatasetOffer, EmbeddingOffer, MetricOffer, ModelOffer, RemoteFile, ScorerOffer
 from pertharness.contract.jobs import PluginRef, Status
 from pertharness.data import canonical
 from pertharness.data.expression import layers_of
@@ -47,6 +47,10 @@ import os, pathlib
 import numpy as np, pandas as pd, pertharness as p
 from pertharness.data import canonical
 from pertharness.contract.scores import COLUMNS
+
+@p.hookimpl
+def describe():
+    return p.Card.model_validate_json(pathlib.Path(__file__).with_name("card.json").read_text())
 
 @p.hookimpl
 def load_dataset(name, source, params):
@@ -207,6 +211,7 @@ def make_registry(folder: Path) -> Registry:
             replaces_weights={"genes": ("genes.txt",)}, **usual,
         ),
     ]  # fmt: skip
+    (folder / "card.json").write_text(Card(models=tuple(models)).model_dump_json())
     gap = MetricOffer(id="gap", direction="lower", best=0.0)
     return Registry(
         plugins={"toy": toy, "datasets": toy},
@@ -619,3 +624,15 @@ def test_models_with_one_gene_list_share_an_oracle(seeing_run: Run) -> None:
         for model in ("seeing", "seeing_and_changing", "seeing_listed (test weights)")
     }
     assert used["seeing"] == used["seeing_and_changing"] != used["seeing_listed (test weights)"]
+
+
+def test_a_job_that_names_an_oracle_for_a_model_that_declares_none_is_invalid(seeing_run: Run) -> None:
+    nodes = seeing_run.plan.nodes
+    honest, seeing = (nodes[seeing_run.attempt(model).prediction] for model in ("spy_means", "seeing"))
+    inputs = {**honest.job.inputs, "oracle": seeing.job.inputs["oracle"]}
+    job = honest.job.model_copy(update={"key": "f" * 64, "inputs": inputs})
+    runner = Runner(seeing_run.store, local_executor(seeing_run.store.root, isolation="none"))
+    ended = runner.run([replace(honest, job=job, needs=(), preflight=None)])[job.key]
+    assert ended.state == "invalid"
+    assert "the card of 'spy_means' declares no oracle" in ended.message
+    assert not [line for line in read_log(seeing_run.store.record("predictions", job.key)) if line.startswith("oracle")]

@@ -59,6 +59,19 @@ def test_a_hook_gets_what_it_takes_and_the_defaults_are_a_planted_task():
     assert call_predict(both, fitted, queries=["KLF1"]).shape == (1, len(GENES))
 
 
+def test_a_model_that_declares_an_oracle_gets_that_of_the_planted_cells_and_no_other_gets_one():
+    def predict(model, controls, queries, oracle):
+        model.append(oracle)
+        return make_prediction(dict.fromkeys(queries, controls.X[0]), controls.var_names)
+
+    seen = []
+    for card in ({}, {"information": "oracle", "oracle": "target_expression"}):
+        call_predict(plugin(predict, **model(**card)), seen)
+    assert seen[0] is None
+    assert set(seen[1].obs["perturbation"]) == set(DOUBLES[4:])
+    assert set(seen[1].var_names) == {target for label in DOUBLES[4:] for target in label.split("+")}
+
+
 def test_what_is_given_is_handed_over_as_it_is(tmp_path):
     def fit(train, val, references, files, seed, device, workdir):
         return train, val, references, files, seed, device, workdir

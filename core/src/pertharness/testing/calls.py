@@ -16,6 +16,7 @@ from pertharness.contract import hookspecs
 from pertharness.contract.cards import Card, EmbeddingOffer, ModelOffer, ScorerOffer
 from pertharness.contract.jobs import Task
 from pertharness.contract.protocol import PROJECT
+from pertharness.data.oracle import observe_targets
 from pertharness.testing.model_trial import planted_slots
 from pertharness.testing.planted import planted_task, pose
 
@@ -101,7 +102,8 @@ def call_predict(
     name, task, device, seed, workdir
         As for `call_fit`.
     oracle
-        Passed on to the hook.
+        Observed values of the queries' cells; by default those of the planted task, without a gene list, if the card
+        declares an oracle.
 
     Returns
     -------
@@ -118,6 +120,7 @@ def call_predict(
         posed = pose(offer.tasks[0], offer.input)
         controls = posed.controls if controls is None else controls
         queries = posed.queries if queries is None else queries
+        oracle = observe_targets(posed.cells, queries) if oracle is None and offer.oracle else oracle
     prediction: AnnData = _call(
         plugin, "predict", name=offer.name, model=model, controls=controls, queries=list(queries), oracle=oracle,
         task=task or _task_of(offer),

@@ -69,7 +69,8 @@ def list_checks(card: Card) -> list[Check]:
         for kind in embedding.kinds:
             checks += _of_offer("embeddings", embedding.name, kind, EMBEDDING_CHECKS)
     for model in card.models:
-        chosen = {name: f for name, f in MODEL_CHECKS.items() if name != "without_val" or model.uses_validation}
+        applies = {"without_val": model.uses_validation, "without_oracle": model.oracle is not None}
+        chosen = {name: function for name, function in MODEL_CHECKS.items() if applies.get(name, True)}
         for task in model.tasks:
             checks += _of_offer("models", model.name, task, chosen)
     for scorer in card.scorers:

@@ -183,11 +183,30 @@ def check_without_val(trial: ModelTrial) -> None:
     trial.answer(val=False)
 
 
+def check_without_oracle(trial: ModelTrial) -> None:
+    """Without its oracle, the model raises an error that names it: it neither needs nothing nor breaks in silence."""
+    trial.sound()
+    try:
+        trial.answer(with_oracle=False)
+    except ContractError:
+        raise
+    except Exception as error:
+        if "oracle" not in str(error):
+            raise ContractError(
+                f"without an oracle it raises {type(error).__name__}: {error}; raise an error that names the argument "
+                "'oracle', or pertharness.Skip"
+            ) from error
+        return
+    raise ContractError(
+        "it answers without its oracle, as with it; remove 'oracle' from the card, or raise an error if it is None"
+    )
+
+
 MODEL_CHECKS: dict[str, Callable[[ModelTrial], None]] = {
     "answers": check_answers, "queries": check_queries, "genes": check_genes, "finite": check_finite,
     "inputs_unchanged": check_inputs_unchanged, "scale": check_scale, "same_seed": check_same_seed,
     "another_seed": check_another_seed, "no_state": check_no_state, "shuffled_cells": check_shuffled_cells,
     "gene_order": check_gene_order, "one_query": check_one_query, "query_order": check_query_order,
     "unseen_gene": check_unseen_gene, "own_folder": check_own_folder, "without_val": check_without_val,
-    "saved_model": check_saved_model,
+    "saved_model": check_saved_model, "without_oracle": check_without_oracle,
 }  # fmt: skip

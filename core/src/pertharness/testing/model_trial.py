@@ -63,10 +63,12 @@ class ModelTrial:
     def answer(
         self, posed: Posed | None = None, *, seed: int = SEED, guarded: bool = True, queries: list[str] | None = None,
         val: bool = True, params: Mapping[str, Any] | None = None, restore: Callable[[Any, Path], Any] | None = None,
+        with_oracle: bool = True,
     ) -> Answer:  # fmt: skip
         """Fit and predict, on the planted data or on `posed`, and return the answer.
 
-        `restore` gets the fitted model and the folder of the job, and returns the model that predicts.
+        `restore` gets the fitted model and the folder of the job, and returns the model that predicts. Only a model
+        whose card declares an oracle gets one, unless `with_oracle` is False.
         """
         from pertharness.data.canonical import select
 
@@ -80,16 +82,29 @@ class ModelTrial:
             "files": self.subject.files_of(self.offer), "params": copy.deepcopy(dict(params or self.offer.params)),
         }  # fmt: skip
         requested = list(posed.queries if queries is None else queries)
-        to_predict = {"controls": select(to_fit["train"], [CONTROL]), "queries": list(requested)}
+        to_predict = {
+            "controls": select(to_fit["train"], [CONTROL]), "queries": list(requested),
+            "oracle": self._oracle(posed, requested, to_fit) if with_oracle else None,
+        }  # fmt: skip
         before = digest_arguments(to_fit | to_predict)
         with working_folder() as workdir:
             model = fit(workdir=workdir, **to_fit, **common)
             if restore is not None:
                 model = restore(model, workdir)
-            prediction = predict(model=model, oracle=None, workdir=workdir, **to_predict, **common)
+            prediction = predict(model=model, workdir=workdir, **to_predict, **common)
         prediction_checks.check_form(prediction, self.refuse)
         changed = tuple(changed_arguments(before, to_fit | to_predict))
         return Answer(prediction, select(posed.train, [CONTROL]), requested, changed)
+
+    def _oracle(self, posed: Posed, requested: list[str], given: Mapping[str, Any]) -> AnnData | None:
+        """Return the observed targets of the planted cells of the queries, if the model's card declares an oracle."""
+        from pertharness.data.gene_list import read_gene_list
+        from pertharness.data.oracle import observe_targets
+
+        if self.offer.oracle is None:
+            return None
+        listed = self.offer.gene_list and gene_list_of(self.offer, given["params"], given["files"])
+        return observe_targets(posed.cells, requested, read_gene_list(listed) if listed else None)
 
     def _slots_given(self) -> dict[str, pd.DataFrame]:
         """Return the embeddings for slots that the user gave."""
@@ -136,6 +151,12 @@ class ModelTrial:
             raise ContractError(f"{change}: answers differ by up to {difference:.2g}, allowed {allowance}")
 
 
+def gene_list_of(offer: ModelOffer, params: Mapping[str, Any], files: Mapping[str, Path]) -> Path:
+    """Return the file of a model's gene list: the one that a parameter puts in its place, or its own."""
+    given = [params[name] for name, names in offer.replaces_weights.items() if offer.gene_list in names]
+    return next((Path(path) for path in given if path), None) or files[str(offer.gene_list)]
+
+
 def refuse_other_queries(
     first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray], queries: list[str], change: str
 ) -> None:
@@ -173,6 +194,7 @@ def permute_genes(posed: Posed) -> Posed:
     return replace(
         posed, train=permute(posed.train), val=permute(posed.val), controls=permute(posed.controls),
         references={name: permute(adata) for name, adata in posed.references.items()}, truth=permute(posed.truth),
+        cells=permute(posed.cells),
     )  # fmt: skip
 
 

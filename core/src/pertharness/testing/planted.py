@@ -48,7 +48,8 @@ TARGET_SHIFT, EFFECT_SD, INTERACTION = 1.2, 0.5, 0.6
 class Posed:
     """A task on planted data, with the truth, which models do not receive.
 
-    ``train``, ``val``, ``controls`` and ``references`` have the chosen level; ``truth`` is a pseudobulk.
+    ``train``, ``val``, ``controls`` and ``references`` have the chosen level; ``truth`` is a pseudobulk. ``cells`` are
+    all cells of the screen, of which a model with an oracle is given the values of its targets.
     """
 
     task: Task
@@ -58,6 +59,7 @@ class Posed:
     queries: list[str]
     references: Mapping[str, AnnData]
     truth: AnnData
+    cells: AnnData
 
 
 def planted_cells(seed: int = 0, context: str = "planted_a") -> AnnData:
@@ -151,7 +153,7 @@ def pose(kind: str, level: str, seed: int = 0) -> Posed:
     seed
         Seed of the counts.
     """
-    from pertharness.data.canonical import select
+    from pertharness.data.canonical import pseudobulk, select
 
     held_out, val = (DOUBLES[4:], DOUBLES[3:4]) if kind == "double" else (SINGLES[:2], SINGLES[2:3])
     outside = {*held_out, *val}
@@ -160,11 +162,12 @@ def pose(kind: str, level: str, seed: int = 0) -> Posed:
         if label not in outside and (kind == "double" or not outside & {*targets_of(label)})
     ]  # fmt: skip
     make: Any = planted_cells if level == "cells" else planted_means
-    adata = make(seed)
+    cells = planted_cells(seed)
+    adata = cells if level == "cells" else pseudobulk(cells)
     train = select(adata, [CONTROL, *training])
     return Posed(
         task=planted_task(kind), train=train, val=select(adata, list(val)), controls=select(train, [CONTROL]),
         queries=list(held_out),
         references={"planted_b": make(seed, context="planted_b")} if kind == "transfer" else {},
-        truth=select(planted_means(seed), list(held_out)),
+        truth=select(pseudobulk(cells), list(held_out)), cells=cells,
     )  # fmt: skip

@@ -145,8 +145,6 @@ def _lacks(card: Card, check: Check, machine: Machine) -> str | None:
     offer = next((offer for offer in offers.get(check.kind, ()) if offer.name == check.offer), None)
     if offer is None:
         return None
-    if isinstance(offer, ModelOffer) and offer.oracle:
-        return "needs values of the held-out cells (an oracle), which this version does not provide"
     return missing_hardware(offer.needs, "cpu", machine)
 
 

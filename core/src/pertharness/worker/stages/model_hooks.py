@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pertharness.contract.errors import ContractError
 from pertharness.contract.jobs import ORACLE_ROLE, SCRATCH
 from pertharness.worker.hooks import implemented
 from pertharness.worker.stages.job_data import describe_task, read_references
@@ -47,14 +48,28 @@ def predict_with(
 ) -> AnnData:  # fmt: skip
     """Return the prediction of a model."""
     prediction: AnnData = implemented(hooks, "predict", job)(
-        name=job.name, model=model, controls=data.controls, queries=list(queries), oracle=_read_oracle(job),
+        name=job.name, model=model, controls=data.controls, queries=list(queries), oracle=_read_oracle(job, hooks),
         task=describe_task(job, data.train), device=job.device, seed=job.seed, workdir=folder.parent / SCRATCH,
     )  # fmt: skip
     return prediction
 
 
-def _read_oracle(job: Job) -> AnnData | None:
-    """Return the observed values of held-out cells, which only the job of a model that declares it names."""
+def _read_oracle(job: Job, hooks: Any) -> AnnData | None:
+    """Return the observed values of held-out cells that a job names, if the model's card declares that it uses them.
+
+    Raises
+    ------
+    ContractError
+        If it does not; the harness plans no such job.
+    """
     from pertharness.data import canonical
 
-    return canonical.read(job.inputs[ORACLE_ROLE]) if ORACLE_ROLE in job.inputs else None
+    if ORACLE_ROLE not in job.inputs:
+        return None
+    offer = next((offer for offer in implemented(hooks, "describe", job)().models if offer.name == job.name), None)
+    if offer is None or offer.oracle is None:
+        raise ContractError(
+            f"the job {job.key!r} names observed values of held-out cells, and the card of {job.name!r} declares no "
+            "oracle; install the same version of the plugin on both sides"
+        )
+    return canonical.read(job.inputs[ORACLE_ROLE])
