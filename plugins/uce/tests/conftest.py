@@ -2,48 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pandas as pd
 import pytest
-from anndata import AnnData
-from pertharness import targets_of
-from pertharness.data.canonical import select
+from pertharness.data.oracle import observe_targets
 from pertharness.testing.planted import GENES, planted_cells, pose
-from scipy import sparse
 
 FILES = ("checkpoint", "symbols", "chromosomes", "offsets")
-
-
-def oracle_of(cells, queries):
-    """Return what `predict` is given of held-out cells: the values of each cell's own targets, stored where they are 0.
-
-    With the total, the smallest value and the number of genes above 0.
-    """
-    held_out = cells[cells.obs["perturbation"].isin(queries).to_numpy()]
-    expression = sparse.csr_matrix(held_out.X)
-    names = [str(name) for name in cells.var_names]
-    labels = held_out.obs["perturbation"].astype(str).to_numpy()
-    targets = sorted({target for query in queries for target in targets_of(query)} & set(names))
-    rows, columns, values = [], [], []
-    for row, label in enumerate(labels):
-        for target in sorted(set(targets_of(label)) & set(targets)):
-            rows.append(row)
-            columns.append(targets.index(target))
-            values.append(expression[row, names.index(target)])
-    shape = (len(labels), len(targets))
-    x = sparse.csr_matrix((np.array(values, dtype=np.float32), (rows, columns)), shape=shape)
-    dense = expression.toarray()
-    above = np.where(dense > 0, dense, np.inf)
-    smallest = above.min(axis=1, initial=np.inf).astype(np.float32)
-    obs = pd.DataFrame(
-        {
-            "perturbation": pd.Categorical(labels), "total": np.expm1(dense.astype(np.float64)).sum(axis=1),
-            "smallest": np.where(np.isfinite(smallest), smallest, np.nan).astype(np.float32),
-            "detected": (dense > 0).sum(axis=1).astype(np.int64),
-        },
-        index=held_out.obs_names,
-    )  # fmt: skip
-    return AnnData(X=x, obs=obs, var=pd.DataFrame(index=targets))
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +28,7 @@ def posed():
 @pytest.fixture
 def held_out(posed):
     """Observed values of the queries of `posed`."""
-    return oracle_of(select(planted_cells(), ["control", *posed.queries]), posed.queries)
+    return observe_targets(planted_cells(), posed.queries)
 
 
 @pytest.fixture

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pertharness import Skip
-from pertharness_foundation.counts import check_log_values, recover_counts, whole_counts
+from pertharness_foundation.counts import TOTAL, check_log_values, recover_counts, whole_counts
 from scipy import sparse
 
 from pertharness_uce.settings import ControlDraws, CountRounding, Filtering, PastedValues
@@ -37,7 +37,7 @@ class Observed:
 
     def counts(self) -> np.ndarray:
         """Return the counts of the targets, float64, by the rule of `pertharness_foundation.counts.recover_counts`."""
-        rates, one = (np.expm1(logs).astype(np.float64) for logs in (self.values, self.smallest[:, None]))
+        rates, one = (np.expm1(logs).astype(np.float64) / TOTAL for logs in (self.values, self.smallest[:, None]))
         counts: np.ndarray = rates / one
         return counts
 
@@ -150,10 +150,10 @@ class Left:
         """Return a line for the record; empty if no cell is left out."""
         reasons = {
             f"have fewer than {min_genes} expressed genes": self.poor,
-            "no gene with a token": self.silent,
+            "have no gene with a token": self.silent,
         }
         parts = [f"{number} {reason}" for reason, number in reasons.items() if number]
-        return f"cells: of {self.made} made, {' and '.join(parts)}, and are left out" if parts else ""
+        return f"of {self.made} made, {' and '.join(parts)}, and are left out" if parts else ""
 
 
 def prepare(counts: Any, how: Preparation) -> tuple[Any, Left]:
@@ -162,19 +162,26 @@ def prepare(counts: Any, how: Preparation) -> tuple[Any, Left]:
     With ``filtering = "sampled"``, genes expressed in few of these cells go first, then cells with few of the genes
     that are left, as published [quirk]: a target that few of the cells express is taken away.
     """
-    left = Left(made=counts.shape[0])
+    n_cells, n_genes = counts.shape
+    counts = counts if counts.has_sorted_indices else counts.sorted_indices()
+    rows = np.repeat(np.arange(n_cells), np.diff(counts.indptr))
+    kept = counts.data > 0
+    poor = np.zeros(n_cells, dtype=bool)
     if how.filtering == "sampled":
-        expressed = np.bincount(counts.indices[counts.data > 0], minlength=counts.shape[1])
-        common = sparse.csr_matrix(counts.multiply(expressed >= how.min_cells))
-        common.eliminate_zeros()
-        rich = np.diff(common.indptr) >= how.min_genes
-        left = replace(left, poor=int((~rich).sum()))
-        counts = common[rich]
-    whole = whole_counts(sparse.csr_matrix(counts[:, how.columns]), how.rounding)
-    whole.eliminate_zeros()
-    whole.sort_indices()
-    heard = np.diff(whole.indptr) > 0
-    return whole[heard], replace(left, silent=int((~heard).sum()))
+        expressed = np.bincount(counts.indices[kept], minlength=n_genes)
+        kept &= (expressed >= how.min_cells)[counts.indices]
+        poor = np.bincount(rows[kept], minlength=n_cells) < how.min_genes
+        kept &= ~poor[rows]
+    positions = np.full(n_genes, -1)
+    positions[how.columns] = np.arange(len(how.columns))
+    whole = whole_counts(counts.data, how.rounding)
+    kept &= (whole > 0) & (positions >= 0)[counts.indices]
+    sizes = np.bincount(rows[kept], minlength=n_cells)
+    heard = sizes > 0
+    bounds = np.concatenate([[0], sizes[heard].cumsum()])
+    shape = (int(heard.sum()), len(how.columns))
+    made = sparse.csr_matrix((whole[kept], positions[counts.indices[kept]], bounds), shape=shape)
+    return made, Left(n_cells, int(poor.sum()), int((~heard & ~poor).sum()))
 
 
 def columns_of(targets: Sequence[str], column_of: dict[str, int]) -> np.ndarray:

@@ -69,9 +69,12 @@ def fit_model(
             cells_of[label] = partial(paste, pool, observed, pasted)
     embedded = embed_conditions(embedder, genes, settings, seed, cells_of)
     if note := embedded.left.note(settings.sampling.min_genes):
-        notes.append(f"training {note}")
+        notes.append(f"training cells: {note}")
     if CONTROL not in embedded.vectors:
-        raise Skip(f"UCE cannot embed the control: {note}; it needs data of more genes, or filtering=off")
+        raise Skip(
+            f"UCE cannot embed the control: none of its cells is usable ({note}); it needs data of more genes, or the "
+            "parameter filtering=off"
+        )
     return Fitted(embedder, genes, Conditions.of(train, embedded.vectors), settings, tuple(notes))
 
 

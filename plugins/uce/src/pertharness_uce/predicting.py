@@ -48,7 +48,7 @@ def predict_queries(
             cells_of[query] = partial(paste, pool, observed, settings.choices().pasted_values)
     embedded = embed_conditions(fitted.embedder, genes, settings, seed, cells_of)
     if note := embedded.left.note(settings.sampling.min_genes):
-        notes.append(f"query {note}")
+        notes.append(f"query cells: {note}")
     for query in cells_of.keys() - embedded.vectors.keys():
         reasons[query] = "none of the cells that were made for it can be given to UCE (see the notes)"
     decoded = decode(fitted.conditions, embedded.vectors, queries, settings.decoding, seed)

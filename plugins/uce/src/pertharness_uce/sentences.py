@@ -122,7 +122,7 @@ def _assemble(
     n_cells, size = drawn.shape
     numbers = np.array([len(order) for order in orders], dtype=np.int64)
     lengths = 1 + size + 2 * numbers
-    longest = int(lengths.max(initial=0))
+    longest = int(lengths.max(initial=1))
     if longest > positions:
         raise CheckpointError(
             f"uce: a cell has genes on {int(numbers.max())} chromosomes, so that its sentence has {longest} tokens; "

@@ -15,9 +15,8 @@ from pertharness_uce.vocabulary import FIRST_GENE, SPECIES
 from pertharness_uce.weights import CHECKPOINT, CHROMOSOMES, OFFSETS, SYMBOLS, TABLE, Files
 
 TINY = Sizes(token_width=24, width=40, heads=HEADS, hidden=48, layers=2, inner=32, output=40, positions=1536)
-_OTHERS = 3
-"""Genes of another species, whose tokens come before the human ones."""
-_CHROMOSOMES = ("1", "2", "X", "MT")
+HUMAN, MOUSE = ("1", "2", "X", "MT"), ("1", "2", "X")
+"""Chromosomes of the two species in the files."""
 
 
 def other_shapes(sizes: Sizes, n_tokens: int) -> dict[str, tuple[int, ...]]:
@@ -41,24 +40,28 @@ def tiny_state(sizes: Sizes, n_tokens: int, seed: int) -> dict[str, torch.Tensor
     return random_state(network, seed) | others
 
 
-def write_tiny(folder: Path, genes: Sequence[str], seed: int = 0, *, sizes: Sizes = TINY) -> Files:
+def write_tiny(folder: Path, genes: Sequence[str], seed: int = 0, *, sizes: Sizes = TINY, n_others: int = 3) -> Files:
     """Write a checkpoint of random weights for some genes, and the three files beside it; return their paths.
 
-    Their tokens follow those of another species; the genes lie on four chromosomes, in their order.
+    The genes lie on four chromosomes, in their order.
+
+    Parameters
+    ----------
+    n_others
+        Genes of another species, whose tokens come before the human ones.
     """
     genes = list(dict.fromkeys(genes))
-    first = FIRST_GENE + _OTHERS
-    rows = [f"{SPECIES},{gene},{_CHROMOSOMES[number % len(_CHROMOSOMES)]},{1000 + 10 * number}"
-            for number, gene in enumerate(genes)]  # fmt: skip
-    rows += [f"mouse,Gene{number},{number + 1},{number}" for number in range(_OTHERS)]
-    n_chromosomes = len({(row.split(",")[0], row.split(",")[2]) for row in rows})
-    folder.mkdir(parents=True, exist_ok=True)
+    first = FIRST_GENE + n_others
     files = Files(
         folder / CHECKPOINT.filename, folder / SYMBOLS.wanted, folder / CHROMOSOMES.filename, folder / OFFSETS.filename
     )
+    rows = [(SPECIES, gene, HUMAN[number % len(HUMAN)], 1000 + 10 * number) for number, gene in enumerate(genes)]
+    rows += [("mouse", f"Gene{number}", MOUSE[number % len(MOUSE)], number) for number in range(n_others)]
+    n_chromosomes = len({(species, chromosome) for species, _, chromosome, _ in rows})
     write_torch(files.checkpoint, tiny_state(sizes, first + len(genes) + n_chromosomes, seed))
     write_torch(files.symbols, {gene: torch.zeros(sizes.token_width) for gene in genes})
-    files.chromosomes.write_text("\n".join([",species,gene_symbol,chromosome,start", *(f"{number},{row}" for number, row
-                                 in enumerate(rows))]) + "\n", encoding="utf-8")  # fmt: skip
+    lines = [",".join(map(str, (number, *row))) for number, row in enumerate(rows)]
+    text = "\n".join([",species,gene_symbol,chromosome,start", *lines])
+    files.chromosomes.write_text(text + "\n", encoding="utf-8")
     files.offsets.write_bytes(pickle.dumps({"mouse": FIRST_GENE, SPECIES: first}))
     return files

@@ -90,7 +90,8 @@ def read_offset(path: Path) -> tuple[int, int | None]:
     content = read_pickle(path)
     if not isinstance(content, dict) or not all(isinstance(value, int) for value in content.values()):
         raise CheckpointError(
-            f"uce: {path.name} holds a {type(content).__name__}; expected a dict: species -> first token"
+            f"uce: {path.name} holds a {type(content).__name__}, or values of another kind; expected a dict of "
+            "numbers: species -> first token"
         )
     if SPECIES not in content:
         known = ", ".join(map(repr, list(content)[:5])) or "none"
