@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,13 @@ def test_the_readme_names_every_module():
     modules = {path.stem for path in (ROOT / "plugins/foundation/src/pertharness_foundation").glob("[a-z]*.py")}
     rows = re.findall(r"^\| (`.*?) \|", README.read_text(encoding="utf-8"), re.MULTILINE)
     assert set(re.findall(r"`(\w+)`", " ".join(rows))) == modules
+
+
+def test_parameters_of_the_decoder_are_read_without_scipy():
+    """Settings of a model name them, and a card is read often."""
+    code = "import sys, pertharness_foundation.decoder; print('scipy' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
 
 
 @pytest.mark.parametrize("name", ["requirements.lock", "requirements-cuda.lock"])

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from pertharness import DataError
-from scipy import linalg
 
 ALPHA = 1.0
 """Penalty of the published scripts, the default of scikit-learn's Ridge."""
@@ -53,6 +52,8 @@ def fit_ridge(embedding: np.ndarray, targets: np.ndarray, alpha: float = ALPHA) 
     DataError
         If there is no row, or an entry that is no number.
     """
+    from scipy import linalg  # not at the top: a card is read without it
+
     x, y = np.asarray(embedding, dtype=np.float64), np.asarray(targets, dtype=np.float64)
     if alpha <= 0:
         raise DataError(f"the penalty of the ridge decoder is {alpha!r}; expected a number above 0")
