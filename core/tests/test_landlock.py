@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from pertharness.worker.landlock import (
     handled_rights,
     restrict,
 )
+from pertharness.worker.proc import OWN_PROC, PROC, THREADS, hold_entries
 
 ABI = abi_version()
 needs_landlock = pytest.mark.skipif(ABI == 0, reason="no Landlock on this machine")
@@ -205,3 +207,28 @@ def test_a_kernel_that_refuses_is_an_error_with_words() -> None:
             restrict(Grants(), ABI)
 
     in_a_child(check)
+
+
+DROP = "read line; echo 2 > /proc/sys/vm/drop_caches; echo done"
+"""Has Linux forget the entries of /proc that nobody has open, as it does when memory is short."""
+
+
+@needs_landlock
+@pytest.mark.skipif(not os.access("/proc/sys/vm/drop_caches", os.W_OK), reason="only root can have memory freed")
+def test_own_entries_stay_readable_when_memory_is_freed() -> None:
+    def read() -> None:
+        restrict(Grants(read=(*RUNTIME, *PROC, *OWN_PROC), listing=(THREADS,)), ABI)
+        assert len(hold_entries()) > len(OWN_PROC)
+        dropper.stdin.write(b"\n")
+        dropper.stdin.flush()
+        assert dropper.stdout.readline() == b"done\n"
+        for path in ("/proc/self/statm", "/proc/self/maps", "/proc/meminfo", "/proc/sys/kernel/ostype"):
+            assert Path(path).read_bytes()
+        assert list(Path("/proc/self/fd").iterdir())
+        assert list(Path(THREADS).iterdir())
+        assert refused(lambda: Path("/proc/1/stat").read_bytes())
+
+    with subprocess.Popen(["sh", "-c", DROP], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as dropper:
+        assert dropper.stdin is not None
+        assert dropper.stdout is not None
+        in_a_child(read)

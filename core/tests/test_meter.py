@@ -106,3 +106,12 @@ def test_every_hook_that_costs_something_is_a_phase(plugin: object, hook: str, p
     assert measured.name == phase
     assert measured.peak_rss_mb > 1
     assert measured.peak_gpu_mb is None  # no plugin imported PyTorch
+
+
+def test_memory_that_cannot_be_read_ends_no_hook(plugin: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: psutil.Process) -> None:
+        raise psutil.AccessDenied(self.pid)
+
+    monkeypatch.setattr(psutil.Process, "memory_info", refuse)
+    phase = measure(plugin, "sleeps")
+    assert (phase.name, phase.peak_rss_mb) == ("fit", 0)

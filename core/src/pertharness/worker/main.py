@@ -10,10 +10,12 @@ import time
 from pathlib import Path
 
 from pertharness.worker.job_run import USAGE, run_job
+from pertharness.worker.proc import hold_entries
 
 
 def main(arguments: list[str]) -> int:
     """Run the jobs in order, or with ``--warm`` fork a process for each requested job; return the exit status."""
+    hold_entries()
     if arguments[:1] == ["--warm"] and len(arguments) == 2:
         from pertharness.worker.warm import serve
 

@@ -5,6 +5,7 @@ The watcher measures the cost of the whole job, including all its processes, fro
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import sys
 import threading
@@ -85,23 +86,25 @@ class _Peak:
 
     def __init__(self) -> None:
         self.process = psutil.Process()
-        self.rss = self._now()
+        self.rss = 0
+        self._take_sample()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
 
-    def _now(self) -> int:
-        return int(self.process.memory_info().rss)
+    def _take_sample(self) -> None:
+        with contextlib.suppress(psutil.Error, OSError):  # a measurement that fails must not end a training
+            self.rss = max(self.rss, int(self.process.memory_info().rss))
 
     def _sample(self) -> None:
         while not self._done.wait(INTERVAL_S):
-            self.rss = max(self.rss, self._now())
+            self._take_sample()
 
     def stop(self) -> None:
         """Take a last sample and stop."""
         self._done.set()
         self._thread.join()
-        self.rss = max(self.rss, self._now())
+        self._take_sample()
 
 
 def _cpu_s() -> float:

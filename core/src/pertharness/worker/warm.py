@@ -26,6 +26,7 @@ from pertharness.contract.cards import PRELOADED
 from pertharness.contract.jobs import Job
 from pertharness.worker.job_run import run_job
 from pertharness.worker.landlock import Grants, restrict
+from pertharness.worker.proc import hold_entries
 from pertharness.worker.seccomp import close_calls
 
 SET_PARENT_DEATH_SIGNAL = 1
@@ -232,6 +233,7 @@ def _run_as_child(request: Request, control: socket.socket, descriptors: list[in
             os.closerange(3, 4096)  # includes the watcher's socket
         if request.layer is not None:
             request.layer.apply()
+            hold_entries()
         if request.filtered:
             close_calls()
         status = answer_requests(socket.socket(fileno=descriptors[0])) if request.job is None else run_job(request.job)

@@ -16,20 +16,10 @@ from pertharness.contract.jobs import HOME, OUT, SCRATCH
 from pertharness.host.execution.batch import Launch, Mechanism
 from pertharness.worker import seccomp
 from pertharness.worker.landlock import Grants, abi_version
+from pertharness.worker.proc import OWN_PROC, PROC, THREADS
 
 SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc", "/sys", "/nix/store", "/gnu/store")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
-PROC = tuple(
-    f"/proc/{name}" for name in ("cpuinfo", "meminfo", "stat", "loadavg", "uptime", "version", "filesystems", "sys",
-                                 "driver", "devices")
-)  # fmt: skip
-OWN_PROC = tuple(
-    f"/proc/self/{name}"
-    for name in ("auxv", "cgroup", "cmdline", "comm", "environ", "fd", "fdinfo", "io", "limits", "maps", "mountinfo",
-                 "mounts", "oom_score", "oom_score_adj", "smaps", "smaps_rollup", "stat", "statm", "status")
-)  # fmt: skip
-"""All below ``/proc/self`` except ``net`` (also in ``task``), which lists the sockets of other processes with their
-paths, and except links: a rule on ``root`` would apply to the whole file system."""
 GPU = ("/dev/dri", "/dev/kfd")
 """GPU devices of other makers; those of NVIDIA are found by their names."""
 SHARED_MEMORY = "/dev/shm"
@@ -86,9 +76,7 @@ def job_grants(launch: Launch, base: Grants, *, cuda: bool, shared_memory: bool)
     """
     folder = launch.folder
     written = [folder / name for name in (OUT, SCRATCH, HOME)] + ([launch.temporary] if launch.temporary else [])
-    own = Grants(
-        read=(str(folder), *OWN_PROC), listing=("/proc/self/task",), write=tuple(map(str, written)), devices=DEVICES
-    )
+    own = Grants(read=(str(folder), *OWN_PROC), listing=(THREADS,), write=tuple(map(str, written)), devices=DEVICES)
     if not launch.reads_everything:
         grants = base + own + Grants(read=tuple(str(file.path.resolve()) for file in launch.inputs))
     else:

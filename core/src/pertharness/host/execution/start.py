@@ -21,11 +21,12 @@ from pertharness.contract.jobs import HOME
 from pertharness.host.execution.batch import Batch, Launch, Mechanism
 from pertharness.host.execution.bwrap import bwrap_command
 from pertharness.host.execution.caches import OF_THE_USER, cache_variables
-from pertharness.host.execution.sandbox import OWN_PROC, SHARED_MEMORY, base_grants, find_mechanism, job_grants
+from pertharness.host.execution.sandbox import SHARED_MEMORY, base_grants, find_mechanism, job_grants
 from pertharness.host.execution.tree import children_of, die_with_parent
 from pertharness.worker import seccomp
 from pertharness.worker.job_run import THREAD_VARIABLES
 from pertharness.worker.landlock import Grants, abi_version, restrict
+from pertharness.worker.proc import OWN_PROC
 
 _OF_THE_CALLER = frozenset({"PWD", "OLDPWD", "_", "VIRTUAL_ENV", "CONDA_PREFIX", "__PYVENV_LAUNCHER__"})
 """Variables that show where the command was called, or from which environment."""
