@@ -404,6 +404,32 @@ def test_a_metric_of_whole_splits_ranks_only_models_that_answered_the_same():
     assert of(narrow, "good", metric="auprc")["set"] == "own"
 
 
+def test_a_metric_of_doubles_ranks_models_that_answered_the_same_doubles_whatever_else_they_answered():
+    asked = {"A+B": 1.0, "A+Z": 2.0, "B": 3.0}  # Z is not measured: no double of it has an expectation
+    measured = pd.DataFrame(
+        {"dataset": "demo", "perturbation": ["control", "A", "B", "A+B", "A+Z"], "effect": 1.0, "on_target": ""}
+    )
+    scores = (
+        rows("additive", {"A+B": 1.0, "A+Z": None, "B": 3.0}) + areas("additive", [None])
+        + rows("more", asked) + areas("more", [0.4])
+        + rows("less", {"A+B": 1.0, "A+Z": None, "B": None}) + areas("less", [0.3])
+        + rows("other", {"A+B": None, "A+Z": 2.0, "B": 3.0}) + areas("other", [0.9])
+    )  # fmt: skip
+    tasks = {("demo", "double"): TaskSettings("additive", ("additive",))}
+
+    def ranks(covers, strata):
+        offers = {**METRICS, "auprc": METRICS["auprc"].model_copy(update={"covers": covers})}
+        frame = build_leaderboard(pd.DataFrame(scores), offers, tasks, Comparison("l2", resamples=50), strata, {})
+        found = {name: of(frame, name, metric="auprc")["rank"] for name in ("more", "less", "other")}
+        return {name: None if pd.isna(rank) else int(rank) for name, rank in found.items()}
+
+    # The area of each is over A+B alone, but for that of `other`, which did not answer it.
+    assert ranks("doubles", measured) == {"more": 1, "less": 2, "other": None}
+    # A value over all that was answered is not comparable, and neither is one where the singles are unknown.
+    for unknown in (("answers", measured), ("doubles", NO_STRATA)):
+        assert ranks(*unknown) == {"more": None, "less": None, "other": None}
+
+
 def test_a_variant_whose_values_are_no_match_has_neither_rank_nor_verdict():
     scores = rows("additive", dict.fromkeys("ABCDEF", 5.0)) + rows("partial", dict.fromkeys("ABCDEF", 1.0))
     for row in scores:

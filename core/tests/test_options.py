@@ -27,7 +27,11 @@ def test_only_what_was_given_is_written() -> None:
     given = ExternalOptions(score_on=("test",), reading=3, prediction_kind=None)
     assert given.written() == {"score_on": ["test"], "reading": 3, "prediction_kind": None}
     written = ScoreOptions(score_on=("test",), offer=OFFER).written()
-    assert written == {"score_on": ["test"], "offer": OFFER.model_dump(mode="json", exclude={"params_help"})}
+    # What the leaderboard alone reads of a metric enters no key: one that covers doubles is scored as any other.
+    left_out: Any = {"params_help": True, "metrics": {"__all__": {"covers"}}}
+    assert written == {"score_on": ["test"], "offer": OFFER.model_dump(mode="json", exclude=left_out)}
+    doubles = OFFER.model_copy(update={"metrics": (OFFER.metrics[0].model_copy(update={"covers": "doubles"}),)})
+    assert ScoreOptions(score_on=("test",), offer=doubles).written() == written
     assert options_of(job("scores", **written), ScoreOptions).offer == OFFER
 
 

@@ -243,6 +243,9 @@ class MetricOffer(_Strict):
     """Best value; None if a better one is always possible."""
     chance: float | None = None
     variants: tuple[str, ...] = ("default",)
+    covers: Literal["answers", "doubles"] = "answers"
+    """Which answers a value of a whole split covers: all, or those to doubles of which the data have both singles.
+    Models are ranked if they gave the same of these. Not part of keys."""
     unranked: tuple[str, ...] = ()
     """Variants that cannot be compared between models, such as sums over the genes that a model predicts."""
     summary: str = ""

@@ -107,8 +107,8 @@ class ScoreOptions(_Options):
 
     @field_serializer("offer")
     def _without_help(self, offer: ScorerOffer) -> dict[str, Any]:
-        """Leave out texts for users, which change no score and so no key."""
-        return offer.model_dump(mode="json", exclude={"params_help"})
+        """Leave out texts for users, and what the leaderboard alone reads: they change no score and so no key."""
+        return offer.model_dump(mode="json", exclude={"params_help": True, "metrics": {"__all__": {"covers"}}})
 
 
 Options = TypeVar("Options", bound=_Options)

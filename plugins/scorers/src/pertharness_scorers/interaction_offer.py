@@ -36,7 +36,7 @@ OFFER = ScorerOffer(
     metrics=tuple(
         MetricOffer(
             id=name, level=level, direction="higher", best=1.0, chance=chance, variants=VARIANTS,
-            summary=summary, reference=_REFERENCE,
+            covers="doubles", summary=summary, reference=_REFERENCE,
         )
         for name, level, chance, summary in _METRICS
     ),

@@ -6,7 +6,7 @@ one dataset, task, metric, variant and stratum, as arrays with one entry per mod
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -85,8 +85,9 @@ def build_leaderboard(
         task = settings.get((cube.dataset, cube.task), TaskSettings())
         model_keys = [(cube.dataset, cube.task, model.label) for model in cube.models]
         model_reasons = [reasons.get((*model_key, cube.metric), reasons.get(model_key, "")) for model_key in model_keys]
+        measured = set(strata.loc[strata["dataset"] == cube.dataset, "perturbation"])
         for stratum, inside in each_stratum(cube, strata):
-            compared = _compare(cube, inside, task, comparison, bootstrap, model_reasons)
+            compared = _compare(cube, inside, task, comparison, bootstrap, model_reasons, measured)
             compared |= {"stratum": [stratum] * len(cube.models)}
             for name, column in columns.items():
                 column.extend(compared[name])
@@ -130,6 +131,7 @@ def _compare(
     comparison: Comparison,
     bootstrap: Bootstrap,
     model_reasons: list[str],
+    measured: Collection[str],
 ) -> Columns:
     """Return all columns except the stratum, for the rows `inside`."""
     answers = cube.answers()
@@ -145,7 +147,7 @@ def _compare(
     for name in ("dataset", "task", "metric", "variant", "direction"):
         columns[name] = [getattr(cube, name)] * len(labels)
     columns |= _counts(cube, inside)
-    columns |= _own_values(cube, answers, common, cube.alike(named))
+    columns |= _own_values(cube, answers, common, cube.alike(named, measured))
     sets = columns.pop("sets")
     columns |= _intervals(answers, sets, units, bootstrap)
     # Whether models with test weights are in the run changes nothing for the others.

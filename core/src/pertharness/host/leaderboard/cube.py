@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ import pandas as pd
 
 from pertharness.contract.cards import MetricOffer
 from pertharness.contract.errors import DataError
+from pertharness.contract.labels import SEPARATOR
 from pertharness.host.leaderboard.coded import Coded, code, combine
 from pertharness.host.leaderboard.comparison import model_label
 
@@ -61,6 +62,10 @@ class Cube:
         empty if no metric scores single predictions.
     behind : np.ndarray
         The row of each of these predictions.
+    asked : np.ndarray
+        The perturbation of each of these predictions.
+    covers : str
+        Which of these predictions a value covers, from the metric's card.
     """
 
     dataset: str
@@ -79,19 +84,36 @@ class Cube:
     whole_splits: bool = False
     answered: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=bool))
     behind: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
+    asked: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=object))
+    covers: str = "answers"
 
-    def alike(self, named: np.ndarray) -> np.ndarray:
+    def alike(self, named: np.ndarray, measured: Collection[str] = ()) -> np.ndarray:
         """Return, per model, whether it answered in each split exactly what all models of the common set answered.
 
         The value of a whole split covers what a model answered there, so values over different predictions cannot be
-        compared. ``named`` marks the models of the common set; if it marks none, all held-out predictions form it.
+        compared. A metric that covers doubles alone is not changed by other answers.
+
+        Parameters
+        ----------
+        named
+            Which models form the common set; if none does, all held-out predictions form it.
+        measured
+            Perturbations of the dataset; empty if they are unknown.
         """
         if not self.answered.size:
             return np.ones(len(self.models), dtype=bool)
+        covered = self._covered(measured)
         common_answers = self.answered[named & self.answered.any(axis=1)].all(axis=0)
         scored = np.isfinite(self.answers())[:, self.behind]
-        same: np.ndarray = ((self.answered == common_answers) | ~scored).all(axis=1)
+        same: np.ndarray = ((self.answered == common_answers) | ~scored | ~covered).all(axis=1)
         return same
+
+    def _covered(self, measured: Collection[str]) -> np.ndarray:
+        """Return which of the predictions behind the rows a value covers, shape (n_predictions,)."""
+        if self.covers != "doubles" or not len(measured):
+            return np.ones(len(self.asked), dtype=bool)
+        targets = [str(label).split(SEPARATOR) for label in self.asked]
+        return np.array([len(each) == 2 and all(target in measured for target in each) for each in targets], dtype=bool)
 
     def answers(self) -> np.ndarray:
         """Return one value per model and row: the mean over the training seeds with a value, else NaN."""
@@ -148,8 +170,8 @@ class _RowFacts(NamedTuple):
     selected: np.ndarray
 
 
-Answered = dict[tuple[str, str], tuple[np.ndarray, np.ndarray, int]]
-"""(dataset, task) -> `Cube.answered`, `Cube.behind`, and the number of splits."""
+Answered = dict[tuple[str, str], tuple[np.ndarray, np.ndarray, np.ndarray, int]]
+"""(dataset, task) -> `Cube.answered`, `Cube.behind`, `Cube.asked`, and the number of splits."""
 
 
 def build_cubes(scores: pd.DataFrame, metrics: Mapping[str, MetricOffer]) -> Iterator[Cube]:
@@ -174,9 +196,11 @@ def build_cubes(scores: pd.DataFrame, metrics: Mapping[str, MetricOffer]) -> Ite
     named = table.perturbation.codes != table.perturbation.find("")
     answered = _answered(table, np.flatnonzero(single & named), len(models)) if len(whole) else {}
     for cube in _cubes_of(table, whole, metrics, models):
-        was_answered, behind, n_splits = answered.get((cube.dataset, cube.task), (cube.answered, cube.behind, -1))
+        nothing = cube.answered, cube.behind, cube.asked, -1
+        was_answered, behind, asked, n_splits = answered.get((cube.dataset, cube.task), nothing)
         # If the numbers differ, some split has no metric of single predictions.
-        yield replace(cube, answered=was_answered, behind=behind) if n_splits == len(cube.split) else cube
+        is_known = n_splits == len(cube.split)
+        yield replace(cube, answered=was_answered, behind=behind, asked=asked) if is_known else cube
 
 
 def _read(scores: pd.DataFrame, metric: Coded, state: Coded) -> tuple[_Scores, tuple[Model, ...]]:
@@ -228,7 +252,8 @@ def _answered(table: _Scores, rows: np.ndarray, n_models: int) -> Answered:
         chosen = is_answer[here]
         mask[table.model[here][chosen], positions[chosen]] = True
         splits, behind = np.unique(keys // table.perturbation.size, return_inverse=True)
-        answered[dataset, task] = mask, behind, len(splits)
+        asked = table.perturbation.values[keys % table.perturbation.size].astype(object)
+        answered[dataset, task] = mask, behind, asked, len(splits)
     return answered
 
 
@@ -254,6 +279,7 @@ def _cubes_of(
             yield Cube(
                 dataset, task, *names, offer.direction, models, np.where(np.isfinite(values), values, np.nan),
                 states, **row_facts._asdict(), unranked=names[1] in offer.unranked, whole_splits=offer.level == "task",
+                covers=offer.covers,
             )  # fmt: skip
 
 
