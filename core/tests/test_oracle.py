@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,16 @@ from pertharness.contract.cards import RemoteFile
 from pertharness.data import canonical, oracle, streaming
 from pertharness.data.oracle import observe_targets
 from pertharness.files.whole import sha256_file
-from pertharness.host.plan import Plan
-from pertharness.host.plan.oracle_jobs import NO_CELLS
+from pertharness.host.execution.local import local_executor
+from pertharness.host.plan import Plan, Source
+from pertharness.host.plan.data_jobs import plan_dataset
+from pertharness.host.plan.oracle_jobs import NO_CELLS, NO_TRUTH
+from pertharness.host.plan.planner import Planner
+from pertharness.host.plan.query_jobs import KeptFiles, plan_kept, plan_queries
 from pertharness.host.plugins.registry import Offered, Registry
-from pertharness.host.recipe import Recipe, parse_recipe, recipe_text
+from pertharness.host.recipe import Recipe, parse_model, parse_recipe, recipe_text
 from pertharness.host.run.recipes import Choices, choose_recipe
+from pertharness.host.store.records import Store
 from scipy import sparse
 from test_plan import MINE, keys, make_registry, model, nodes, plan_of
 
@@ -263,3 +269,24 @@ def test_a_recipe_allows_the_oracle_unless_it_says_otherwise() -> None:
 def test_a_card_that_contradicts_itself_on_the_oracle_is_refused(fields: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=re.escape(problem)):
         model("odd", **fields)
+
+
+def test_a_users_queries_are_skipped_for_there_is_nothing_to_observe(tmp_path: Path) -> None:
+    store, registry = Store.open(tmp_path / "store"), seeing_registry()
+    recipe = Recipe.model_validate({"datasets": {"demo": {}}})
+    planner = Planner(recipe, registry, store, local_executor(store.root), Plan())
+    planner.plan.datasets["demo"] = plan_dataset(planner, "demo", Source())
+    offered = registry.models["seeing"]
+    key = plan_queries(planner, "demo", parse_model("seeing"), offered, ["A"])
+    with_facts(planner.plan, tmp_path, "cells")
+    node = planner.plan.nodes[key]
+    assert not nodes(planner.plan, "oracles")
+    assert "oracle" not in node.job.inputs
+    assert node.preflight
+    assert node.preflight() == NO_TRUTH
+    kept = KeptFiles(key, node.job, (tmp_path / "model.zip", "sum"), (tmp_path / "train.h5ad", "sum"))
+    again = planner.plan.nodes[plan_kept(planner, kept, offered, ["A"])]
+    assert again.preflight
+    assert again.preflight() == NO_TRUTH
+    denied = replace(planner, recipe=recipe.model_copy(update={"oracle": False}))
+    assert plan_queries(denied, "demo", parse_model("mean"), registry.models["mean"], ["A"])
