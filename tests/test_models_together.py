@@ -1,4 +1,4 @@
-"""All models of the paper on one leaderboard: baselines here, GEARS, CPA and foundation models with their locks.
+"""Both recipes of the paper on small demos: all its models, each in the environment of its lock, on one leaderboard.
 
 The foundation models have checkpoints of random weights in the published layout: what they predict means nothing.
 """
@@ -10,15 +10,15 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pertharness as ph
 import pytest
+import tomllib
 from packaging.utils import canonicalize_name
-from pertharness import load_dataset
 from pertharness.data.canonical import open_stored, read
 from pertharness.host.environments.folder import open_folder
 from pertharness.worker.landlock import abi_version
@@ -26,14 +26,19 @@ from pertharness.worker.landlock import abi_version
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("PERTHARNESS_SHARED") or ROOT.parent / "shared")
 SCREENS = sorted((SHARED / "data").glob("*.h5ad"))
+PUBLISHED = ROOT / "plugins" / "scorers" / "src" / "pertharness_scorers" / "published"
 PERTHARNESS = shutil.which("pertharness", path=str(Path(sys.executable).parent)) or "pertharness is not installed"
 USUAL = "metric == 'l2' and variant == 'default' and stratum == 'all'"
-# Training is cut short: what it is worth is another question.
-BASELINES = ("no_change", "additive", "mean", "linear")
-GEARS, CPA = "gears[epochs=1, hidden_size=16]", "cpa[max_epochs=5]"
 DEMO = {"n_genes": 200, "n_cells": 20}
 UNKNOWN = 3
 """Genes of the demo that are not in the vocabulary of the tiny scGPT."""
+# Training is cut short: what it is worth is another question.
+SHORT = {
+    "gears": "epochs=1, hidden_size=16", "cpa": "max_epochs=5", "scgpt": "epochs=1, lr=0.01",
+    "scfoundation": "epochs=1",
+    "uce": "pool_size=20, sample_size=48", "scbert": "epochs=1, min_genes=10, control_cells=8",
+    "geneformer": "epochs=1, pool_size=20",
+}  # fmt: skip
 FILES = {
     "scgpt": {"checkpoint": "best_model.pt", "vocabulary": "vocab.json", "arguments": "args.json"},
     "scfoundation": {"checkpoint": "models.ckpt", "gene_list": "OS_scRNA_gene_index.19264.tsv"},
@@ -52,63 +57,38 @@ FILES = {
         "mapping": "ensembl_mapping_dict_gc95M.pkl",
     },
 }
-SHORT = {
-    "scgpt": "epochs=1, lr=0.01",
-    "scfoundation": "epochs=1",
-    "uce": "pool_size=20, sample_size=48",
-    "scbert": "epochs=1, min_genes=10, control_cells=8",
-    "geneformer": "epochs=1, pool_size=20",
+LOADED = {
+    "scgpt": ("33 tensors loaded, 10 ignored, 22 fresh", "39 tensors loaded, 4 ignored, 16 fresh"),
+    "scfoundation": ("48 tensors loaded, 0 ignored, 0 fresh",),
 }
-CORRECTED = {"scgpt": "max_seq_len=100"}
-TESTED = tuple(f"{name} (test weights)" for name in FILES)
-EMBEDDED = ("scgpt", "scfoundation", "uce", "geneformer")
-"""Foundation models whose plugins offer an embedding of genes."""
+TESTED = {
+    "double": {f"{name} (test weights)" for name in FILES},
+    "single": {f"{name} (test weights)" for name in FILES if name != "scfoundation"},
+}
+ORACLE = ("uce (test weights)", "scbert (test weights)")
 WRITE = "import sys; from pathlib import Path; from pertharness_{name}.tiny import write_tiny; "
 WRITE += "write_tiny(Path(sys.argv[1]), sys.stdin.read().split())"
-NAMES = ("gears", "cpa", *FILES)
-RECIPE = f"""
-name = "together"
-seeds = [1]
-models = MODELS
-scorers = ["l2", "pearson_delta"]
-environments = {{ {", ".join(f'{name} = "{ROOT}/plugins/{name}"' for name in NAMES)} }}
-datasets.demo.params = {{ n_genes = {DEMO["n_genes"]}, n_cells = {DEMO["n_cells"]} }}
-[[tasks]]
-split = {{ kind = "double" }}
-[[tasks]]
-split = {{ kind = "unseen", folds = 5 }}
-"""
 
 pytestmark = [pytest.mark.models, pytest.mark.timeout(1800)]
 
 
-@dataclass(frozen=True)
-class Run:
-    manifest: dict[str, Any]
-    board: pd.DataFrame
-    printed: str
-
-
-def call(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([PERTHARNESS, *words], cwd=cwd, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done
-
-
-def run_in(folder: Path, *words: str) -> Run:
-    done = call("run", *words, "--store", "store", "--out", "run", cwd=folder)
-    manifest = json.loads((folder / "run" / "manifest.json").read_text(encoding="utf-8"))
-    return Run(manifest, pd.read_csv(folder / "run" / "leaderboard.csv").query(USUAL), done.stdout)
+@pytest.fixture(scope="module")
+def environments() -> dict[str, str]:
+    """The plugins with an environment, each built from its lock."""
+    folders = {name: f"{ROOT}/plugins/{name}" for name in SHORT}
+    for folder in folders.values():
+        done = subprocess.run([PERTHARNESS, "env", "build", folder], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folders
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def tiny(environments: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Of each foundation model the parameters that name a tiny checkpoint, written in the plugin's environment."""
     path = tmp_path_factory.mktemp("tiny")
-    demo = load_dataset("demo", store=path / "store", progress=False, **DEMO)
+    demo = ph.load_dataset("demo", store=path / "store", progress=False, **DEMO)
     params = {}
     for name, files in FILES.items():
-        call("env", "build", f"{ROOT}/plugins/{name}")
         folder = open_folder()
         environment = folder.current(name)
         assert environment is not None
@@ -120,85 +100,120 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return params
 
 
-@pytest.fixture(scope="module")
-def trained(tiny: dict[str, str]) -> list[str]:
-    """The models with an environment, as a recipe names them: the foundation models in both procedures."""
-    models = [GEARS, CPA]
-    for name in FILES:
-        short = f"{name}[{tiny[name]}, {SHORT[name]}"
-        more = ", ".join(filter(None, ["procedure=corrected", CORRECTED.get(name)]))
-        models += [f"{short}]", f"{short}, {more}]"]
-    return models
+def shortened(name: str, tiny: dict[str, str]) -> str:
+    """Return a model of a published recipe with tiny weights and a short training; baselines as they are."""
+    linear, _, embedding = name.removesuffix("]").partition("=embed:")
+    if embedding in tiny:
+        return f"{linear}=embed:{embedding}[{tiny[embedding]}]]"
+    if name not in SHORT:
+        return name
+    return f"{name}[{', '.join(filter(None, [tiny.get(name), SHORT[name]]))}]"
 
 
-@pytest.fixture(scope="module")
-def together(tiny: dict[str, str], trained: list[str], tmp_path_factory: pytest.TempPathFactory) -> Run:
-    folder = tmp_path_factory.mktemp("together")
-    embeddings = [f"linear[G=embed:{name}[{_of_embedding(name, tiny)}]]" for name in EMBEDDED]
-    recipe = RECIPE.replace("MODELS", json.dumps([*BASELINES, *trained, *embeddings]))
-    (folder / "together.toml").write_text(recipe, encoding="utf-8")
-    return run_in(folder, "together.toml", "--build", "--keep-models")
-
-
-def _of_embedding(name: str, tiny: dict[str, str]) -> str:
-    """Return the files that an embedding needs: no median expression, and no arguments of training."""
-    return ", ".join(each for each in tiny[name].split(", ") if not each.startswith("medians="))
-
-
-def test_one_leaderboard_has_the_models_of_all_environments(together: Run) -> None:
-    doubles = together.board[together.board["task"] == "double"]
-    assert set(doubles["model"]) == {*BASELINES, "gears", "cpa", *TESTED, "linear (test weights)"}
-    answering = doubles[doubles["model"].isin(["no_change", "additive", "mean", "gears", "cpa", *TESTED])]
-    assert set(answering["state"]) == {"done"}, list(answering["note"])
-    assert (answering["scored"] == answering["expected"]).all()
-    assert (answering["expected"] > 0).all()
-    assert answering["value"].nunique() == len(answering) == 5 + 2 * len(TESTED)
-    singles = together.board[together.board["task"] == "single"].set_index("model")
-    assert singles.loc["gears", "scored"] == singles.loc["gears", "expected"] > 0
-    assert singles.loc["cpa", "state"] == "skipped"
-    assert "does not predict singles (its card: double)" in singles.loc["cpa", "note"]
-
-
-@pytest.mark.parametrize(("task", "with_embeddings"), [("double", 0), ("single", len(EMBEDDED))])
-def test_test_weights_are_named_and_have_no_verdict(together: Run, task: str, with_embeddings: int) -> None:
-    rows = together.board.query(f"task == '{task}' and state == 'done'")
-    tested = rows[rows["model"].str.endswith("(test weights)")]
-    counts = tested["model"].value_counts()
-    assert counts.get("linear (test weights)", 0) == with_embeddings
-    assert set(counts[list(TESTED)]) == {2}
-    assert tested[["rank", "verdict"]].isna().all(axis=None)
-    assert (tested["scored"] == tested["expected"]).all()
-    others = rows[~rows["model"].str.endswith("(test weights)")]
-    assert others["rank"].notna().all()
-
-
-def test_records_say_what_was_loaded_and_which_genes_are_known_and_have_the_model(together: Run) -> None:
-    loaded = {
-        "scgpt": ("33 tensors loaded, 10 ignored, 22 fresh", "39 tensors loaded, 4 ignored, 16 fresh"),
-        "scfoundation": ("48 tensors loaded, 0 ignored, 0 fresh",),
-        "uce": ("tensors loaded",),
-        "scbert": ("tensors loaded",),
-        "geneformer": ("tensors loaded",),
+def recipe_of(short: str, tiny: dict[str, str], environments: dict[str, str]) -> dict[str, Any]:
+    """Return a published recipe with one seed and small demos; test weights cannot be part of a common set."""
+    recipe = tomllib.loads((PUBLISHED / f"ahlmann-eltze-2025-{short}.toml").read_text(encoding="utf-8"))
+    doubles = {} if short == "double" else {"n_doubles": 0}
+    datasets = {
+        name: {"offer": "demo", "params": DEMO | doubles | {"replicate": number}}
+        for number, name in enumerate(recipe["datasets"])
     }
-    known = {name: DEMO["n_genes"] - (UNKNOWN if name == "scgpt" else 0) for name in FILES}
-    store = Path(together.manifest["store"])
-    seen = []
-    for attempt in together.manifest["attempts"]:
-        name = attempt["model"].partition("[")[0].partition(" ")[0]
-        if name in loaded:
-            record = store / "predictions" / attempt["prediction"]
-            status = (record / "status.json").read_text(encoding="utf-8")
-            assert any(words in status for words in loaded[name])
-            assert f"genes: {known[name]} of {DEMO['n_genes']} are in the model's vocabulary" in status
-            assert (record / "model.zip").is_file()
-            seen.append(name)
-    assert min(seen.count(name) for name in loaded) > 2
+    tasks = [
+        task | {"common_set": [shortened(name, tiny) for name in task["common_set"] if name not in FILES]}
+        for task in recipe["tasks"]
+    ]
+    models = [shortened(name, tiny) for name in recipe["models"]]
+    return recipe | {
+        "seeds": [1], "models": models, "datasets": datasets, "tasks": tasks, "environments": environments,
+    }  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "python"), [(name, "3.10." if name == "cpa" else "3.11.") for name in NAMES])
-def test_the_manifest_has_the_versions_of_each_lock(together: Run, name: str, python: str) -> None:
-    plugin = together.manifest["plugins"][name]
-    assert plugin["python_version"].startswith(python)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("together")
+
+
+@pytest.fixture(scope="module")
+def double(tiny: dict[str, str], environments: dict[str, str], folder: Path) -> ph.Run:
+    recipe = recipe_of("double", tiny, environments)
+    return ph.run(recipe, store=folder / "store", out=folder / "double", keep_models=True, progress=False)
+
+
+@pytest.fixture(scope="module")
+def single(tiny: dict[str, str], environments: dict[str, str], folder: Path) -> ph.Run:
+    return ph.run(
+        recipe_of("single", tiny, environments), store=folder / "store", out=folder / "single", progress=False
+    )
+
+
+def store_of(run: ph.Run) -> Path:
+    return Path(run.manifest["store"])
+
+
+def board_of(run: ph.Run) -> pd.DataFrame:
+    return pd.read_csv(run.folder / "leaderboard.csv", keep_default_na=False).query(USUAL)
+
+
+def test_one_leaderboard_has_the_models_of_all_environments(double: ph.Run) -> None:
+    board = board_of(double)
+    assert sorted(board["model"]) == sorted(["no_change", "additive", "mean", "gears", "cpa", *TESTED["double"]])
+    assert set(board["state"]) == {"done"}, dict(zip(board["model"], board["note"], strict=True))
+    assert (board["scored"].astype(int) == board["expected"].astype(int)).all()
+    assert (board["expected"].astype(int) > 0).all()
+    assert board["value"].nunique() == len(board)
+
+
+def test_of_the_singles_those_are_left_out_that_the_article_leaves_out(single: ph.Run) -> None:
+    board = board_of(single)
+    assert board["dataset"].nunique() == 3
+    skipped = board[board["state"] != "done"]
+    assert set(skipped["model"]) == {"cpa", "scfoundation", "linear"}
+    # Replogle K562's own screen cannot be what is transferred from to it, and so for RPE1: in no figure.
+    transferred = skipped[skipped["model"] == "linear"]
+    assert set(transferred["params"]) == {"P=transfer:replogle_k562", "P=transfer:replogle_rpe1"}
+    assert transferred["note"].str.contains("is the task's own screen").all()
+    assert skipped.loc[skipped["model"] != "linear", "note"].str.contains("left out: in the article on").all()
+    done = set(board.loc[board["state"] == "done", "model"])
+    assert done == {"gears", "mean", "no_change", "linear", "linear (test weights)", *TESTED["single"]}
+
+
+@pytest.mark.parametrize("short", ["double", "single"])
+def test_test_weights_are_named_and_have_no_verdict(short: str, request: pytest.FixtureRequest) -> None:
+    board = board_of(request.getfixturevalue(short)).query("state == 'done'")
+    is_tested = board["model"].str.endswith("(test weights)")
+    tested, others = board[is_tested], board[~is_tested]
+    assert set(tested["model"]) - {"linear (test weights)"} == TESTED[short]
+    assert (tested[["rank", "verdict"]] == "").all(axis=None)
+    assert (others.query("set == 'common'")["rank"] != "").all()
+
+
+def test_models_with_an_oracle_are_marked_and_no_other_has_one(double: ph.Run) -> None:
+    board = board_of(double)
+    assert set(board.loc[board["oracle"] == "yes", "model"]) == set(ORACLE)
+    page = (double.folder / "leaderboard.md").read_text(encoding="utf-8")
+    assert all(f"{name} *" in page.replace("\\", "") for name in ORACLE)
+    has_oracle = {}
+    for attempt in double.manifest["attempts"]:
+        job = store_of(double) / "predictions" / attempt["prediction"] / "job.json"
+        has_oracle[attempt["model"]] = "oracle" in json.loads(job.read_bytes())["inputs"]
+    assert {name for name, has in has_oracle.items() if has} == set(ORACLE)
+
+
+def test_records_say_what_was_loaded_and_which_genes_are_known_and_have_the_model(double: ph.Run) -> None:
+    for name in FILES:
+        [attempt] = [each for each in double.manifest["attempts"] if each["model"] == f"{name} (test weights)"]
+        record = store_of(double) / "predictions" / attempt["prediction"]
+        status = (record / "status.json").read_text(encoding="utf-8")
+        assert any(words in status for words in LOADED.get(name, ("tensors loaded",)))
+        known = DEMO["n_genes"] - (UNKNOWN if name == "scgpt" else 0)
+        assert f"genes: {known} of {DEMO['n_genes']} are in the model's vocabulary" in status, status
+        assert (record / "model.zip").is_file()
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_the_manifest_has_the_versions_of_each_lock(double: ph.Run, name: str) -> None:
+    plugin = double.manifest["plugins"][name]
+    assert plugin["python_version"].startswith("3.10." if name == "cpa" else "3.11.")
     text = (ROOT / "plugins" / name / "src" / f"pertharness_{name}" / "requirements.lock").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     locked = {canonicalize_name(line.split("==")[0]): line.split("==")[1] for line in lines}
@@ -206,25 +221,30 @@ def test_the_manifest_has_the_versions_of_each_lock(together: Run, name: str, py
     installed = {canonicalize_name(package): version.split("+")[0] for package, version in plugin["packages"].items()}
     assert installed.items() >= locked.items()
     assert set(installed) - set(locked) == {"pertharness", f"pertharness-{name}"}
-    here = together.manifest["plugins"]["baselines"]
-    assert here["python_version"] == ".".join(map(str, sys.version_info[:3]))
 
 
-def test_the_models_of_one_run_have_their_own_versions_of_a_library(together: Run) -> None:
-    plugins = together.manifest["plugins"]
+def test_the_models_of_one_run_have_their_own_versions_of_a_library(double: ph.Run) -> None:
+    plugins = double.manifest["plugins"]
+    assert plugins["baselines"]["python_version"] == ".".join(map(str, sys.version_info[:3]))
     versions = {name: plugins[name]["packages"]["numpy"] for name in ("baselines", "gears", "cpa")}
     assert len(set(versions.values())) == 3, versions
 
 
 @pytest.mark.skipif(not abi_version(), reason="this kernel has no Landlock")
-def test_the_sandbox_changes_no_number(together: Run, trained: list[str], tmp_path: Path) -> None:
-    recipe = RECIPE.replace("MODELS", json.dumps(trained)).partition('[[tasks]]\nsplit = { kind = "unseen"')[0]
-    (tmp_path / "open.toml").write_text(recipe, encoding="utf-8")
-    run = run_in(tmp_path, "open.toml", "--isolation", "none")
-    stores = Path(together.manifest["store"]), tmp_path / "store"
+def test_the_sandbox_changes_no_number(
+    double: ph.Run, tiny: dict[str, str], environments: dict[str, str], tmp_path: Path
+) -> None:
+    recipe = recipe_of("double", tiny, environments)
+    models = [name for name in recipe["models"] if name.partition("[")[0] in SHORT]
+    run = ph.run(
+        recipe, models=models, scorers="l2", store=tmp_path / "store", out=tmp_path / "run", isolation="none",
+        progress=False,
+    )  # fmt: skip
     compared = []
     for attempt in run.manifest["attempts"]:
-        records = [store / "predictions" / attempt["prediction"] for store in stores]
+        if attempt["model"].partition(" ")[0] not in SHORT:
+            continue
+        records = [store_of(each) / "predictions" / attempt["prediction"] for each in (double, run)]
         made = [json.loads((record / "status.json").read_bytes())["isolation"] for record in records]
         assert [isolation["mechanism"] for isolation in made] == ["landlock", "none"]
         assert [what for what in made[0]["partial"] if not what.startswith("/dev/shm")] == []
@@ -232,20 +252,25 @@ def test_the_sandbox_changes_no_number(together: Run, trained: list[str], tmp_pa
         pd.testing.assert_index_equal(inside.obs_names, outside.obs_names)
         np.testing.assert_array_equal(inside.X, outside.X)  # to the bit
         compared.append(attempt["model"])
-    assert len(compared) == len(trained)
+    assert len(compared) == len(SHORT)
 
 
 @pytest.mark.reference
 @pytest.mark.skipif(not SCREENS, reason=f"no screens in {SHARED / 'data'}; name the folder in PERTHARNESS_SHARED")
 @pytest.mark.parametrize("path", SCREENS, ids=lambda path: path.stem)
-def test_doubles_of_a_real_screen_are_predicted_or_the_skip_says_why(path: Path, together: Run, tmp_path: Path) -> None:
-    options = ("--task", "double", "--seeds", "1", "--models", f"additive,mean,{CPA}", "--scorers", "l2")
-    run = run_in(tmp_path, "--data", str(path), *options)
-    row = run.board.set_index("model").loc["cpa"]
+def test_doubles_of_a_real_screen_are_predicted_or_the_skip_says_why(
+    path: Path, environments: dict[str, str], tmp_path: Path
+) -> None:
+    models = ["additive", "mean", f"cpa[{SHORT['cpa']}]"]
+    run = ph.run(
+        data=path, tasks="double", seeds=1, models=models, scorers="l2", store=tmp_path / "store", out=tmp_path / "run",
+        progress=False,
+    )  # fmt: skip
+    row = board_of(run).set_index("model").loc["cpa"]
     (dataset,) = (tmp_path / "store" / "datasets").glob("*/dataset.h5ad")
     if open_stored(dataset).uns["pertharness"]["level"] == "cells":
         assert row["state"] == "done" or "CPA needs counts" in row["note"]
-        assert row["state"] != "done" or 0 < row["scored"] <= row["expected"]
+        assert row["state"] != "done" or 0 < int(row["scored"]) <= int(row["expected"])
     else:
         assert row["state"] == "skipped"
         assert "cells" in row["note"]
