@@ -25,6 +25,6 @@ def test_the_table_of_models_is_that_of_the_cards() -> None:
 def test_every_plugin_with_a_model_has_a_row_and_its_costs() -> None:
     plugins = {path.name for path in (ROOT / "plugins").iterdir() if (path / "pyproject.toml").is_file()}
     table, _, costs = PAGE.partition("## Costs")
-    named = set(re.findall(r"^\| \[`(\w+)`\]", table, re.MULTILINE))
+    named = set(re.findall(r"^\| \[?`(\w+)`", table, re.MULTILINE))
     assert named >= plugins - {"baselines", "foundation", "scorers"}
     assert {name for line in costs.splitlines() for name in re.findall(r"`(\w+)`", line.split(" | ")[0])} >= named

@@ -42,14 +42,19 @@ def table() -> str:
 
 def cells(plugin: str, offer: ModelOffer) -> tuple[str, ...]:
     """Return the cells of a model."""
-    page = FOLDER / f"{offer.name}.md"
-    other = "../baselines.md" if plugin == "baselines" else f"../../plugins/{plugin}/README.md"
     overlap = "none" if offer.pretraining == "none" else f"{offer.pretraining}; {OVERLAPS[offer.pretraining_overlap]}"
     oracle = "observed expression of the perturbed genes of held-out cells: `*`" if offer.oracle else "no"
     return (
-        f"[`{offer.name}`]({page.name if page.exists() else other})", ", ".join(offer.tasks), offer.input,
-        offer.information, oracle, overlap, offer.licence, files(offer) or "none",
+        linked(plugin, offer.name), ", ".join(offer.tasks), offer.input, offer.information, oracle, overlap,
+        offer.licence, files(offer) or "none",
     )  # fmt: skip
+
+
+def linked(plugin: str, model: str) -> str:
+    """Return the name of a model, with a link to its page or that of its plugin."""
+    pages = [f"{model}.md", f"{plugin}.md", f"../{plugin}.md", f"../../plugins/{plugin}/README.md"]
+    page = next((page for page in pages if (FOLDER / page).exists()), "")
+    return f"[`{model}`]({page})" if page else f"`{model}`"
 
 
 def files(offer: ModelOffer) -> str:
