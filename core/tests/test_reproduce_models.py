@@ -66,9 +66,9 @@ def test_models_that_are_left_out_or_changed_do_not_narrow_the_comparison():
 @pytest.mark.parametrize(
     ("models", "message"),
     [
-        ("liner", "--models liner: the benchmark has no such model; did you mean 'linear'"),
-        ("other/deep", "--models other/deep: the benchmark has no such model"),
-        ("linear[G=embed:other]", "the benchmark has no such model; did you mean 'linear"),
+        ("liner", "--models liner: the recipe 'single' has no such model; did you mean 'linear'"),
+        ("other/deep", "--models other/deep: the recipe 'single' has no such model"),
+        ("linear[G=embed:other]", "the recipe 'single' has no such model; did you mean 'linear"),
         ("linear[k=3|4]", r"--models linear\[k=3\|4\]: expected one value of 'k'"),
         ("", "is not a model"),
     ],
@@ -76,3 +76,5 @@ def test_models_that_are_left_out_or_changed_do_not_narrow_the_comparison():
 def test_a_choice_that_means_nothing_is_refused(models, message):
     with pytest.raises(RecipeError, match=message):
         choose_models({"single": recipe()}, models)
+    with pytest.raises(RecipeError, match=message.replace("the recipe 'single'", "the benchmark")):
+        choose_models({"single": recipe(), "double": recipe()}, models)

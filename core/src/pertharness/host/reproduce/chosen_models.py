@@ -41,7 +41,8 @@ def choose_models(recipes: Mapping[str, Recipe], models: str | None) -> dict[str
         if choice.grid:
             raise RecipeError(f"--models {name}: expected one value of {next(iter(choice.grid))!r}")
         if not any(_is_meant(parse_model(text), choice) for text in known):
-            raise RecipeError(f"--models {name}: the benchmark has no such model; {expected(name, known)}")
+            where = "the benchmark" if len(recipes) > 1 else f"the recipe {next(iter(recipes))!r}"
+            raise RecipeError(f"--models {name}: {where} has no such model; {expected(name, known)}")
     return {short: _with_models(recipe, chosen) for short, recipe in recipes.items()}
 
 
