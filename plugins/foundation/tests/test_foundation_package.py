@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -41,8 +42,9 @@ def test_the_readme_names_every_module():
 def test_parameters_of_the_decoder_are_read_without_scipy():
     """Settings of a model name them, and a card is read often."""
     code = "import sys, pertharness_foundation.decoder; print('scipy' in sys.modules)"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "False"
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    assert done.stdout.strip() == "False"
 
 
 @pytest.mark.parametrize("name", ["requirements.lock", "requirements-cuda.lock"])
