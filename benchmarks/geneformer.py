@@ -74,12 +74,16 @@ def time_tokens(n_cells: int, n_genes: int, expressed: int) -> None:
 
 def plain_states(network: Any, cell: np.ndarray) -> torch.Tensor:
     """Return the last hidden states of a cell, written without the library's means: attention as matrices."""
-    bert, heads = network.bert, network.config.num_attention_heads
+    bert, heads, rate = network.bert, network.config.num_attention_heads, network.config.hidden_dropout_prob
     device = bert.embeddings.word_embeddings.weight.device
     ids = torch.tensor(cell[None].astype(np.int64), device=device)
+
+    def dropped(values: torch.Tensor) -> torch.Tensor:
+        return F.dropout(values, rate, network.training)
+
     embeddings = bert.embeddings
     x = embeddings.word_embeddings(ids) + embeddings.position_embeddings.weight[: ids.shape[1]]
-    x = embeddings.LayerNorm(x + embeddings.token_type_embeddings.weight[0])
+    x = dropped(embeddings.LayerNorm(x + embeddings.token_type_embeddings.weight[0]))
     for layer in bert.encoder.layer:
         attention = layer.attention
         n_cells, length, width = x.shape
@@ -87,10 +91,10 @@ def plain_states(network: Any, cell: np.ndarray) -> torch.Tensor:
             getattr(attention.self, name)(x).view(n_cells, length, heads, -1).transpose(1, 2)
             for name in ("query", "key", "value")
         )
-        weights = torch.softmax(query @ key.transpose(-2, -1) / math.sqrt(width // heads), dim=-1)
+        weights = dropped(torch.softmax(query @ key.transpose(-2, -1) / math.sqrt(width // heads), dim=-1))
         mixed = (weights @ value).transpose(1, 2).reshape(n_cells, length, width)
-        x = attention.output.LayerNorm(x + attention.output.dense(mixed))
-        x = layer.output.LayerNorm(x + layer.output.dense(F.relu(layer.intermediate.dense(x))))
+        x = attention.output.LayerNorm(x + dropped(attention.output.dense(mixed)))
+        x = layer.output.LayerNorm(x + dropped(layer.output.dense(F.relu(layer.intermediate.dense(x)))))
     states: torch.Tensor = x
     return states
 
@@ -171,7 +175,7 @@ def time_training(network: Any, n_tokens: int, n_batches: int, clock: Clock, pre
         classes = torch.from_numpy(part.classes).to(device)
         for start in range(0, len(cells), size):
             for row in range(start, start + size):
-                pooled = network.bert.pooler(plain_states(network, cells[row]))
+                pooled = network.dropout(network.bert.pooler(plain_states(network, cells[row])))
                 (F.cross_entropy(network.classifier(pooled), classes[row : row + 1]) / size).backward()
             finish()
 
