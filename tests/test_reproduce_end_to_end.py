@@ -116,7 +116,7 @@ def test_chosen_models_run_with_other_parameters_beside_the_reference(reproduced
     assert labels["double"] == {"no_change[]", "additive[]"}
     assert labels["single"] == {
         "no_change[]", "mean[]", "linear[k=3]", "linear[G=embed:scgpt]", "linear[G=embed:scfoundation, k=3]",
-        "linear[P=embed:gears, k=3]", "linear[P=transfer:replogle_k562, k=3]", "linear[P=transfer:replogle_rpe1, k=3]",
+        "linear[P=embed:go, k=3]", "linear[P=transfer:replogle_k562, k=3]", "linear[P=transfer:replogle_rpe1, k=3]",
         "cpa[]", "scfoundation[]",  # left out
     }  # fmt: skip
     assert "needs answers of gears, scgpt, uce, scbert, geneformer, linear" in said
