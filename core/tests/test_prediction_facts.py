@@ -110,6 +110,19 @@ def test_files_are_read_as_the_harness_writes_them(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("as_categories", [False, True])
+def test_a_prediction_without_an_answer_is_read(tmp_path: Path, as_categories: bool) -> None:
+    prediction = make_prediction({}, GENES, {"A+B": "unknown"})
+    if as_categories:
+        prediction.obs["perturbation"] = prediction.obs["perturbation"].astype("category")
+    write(prediction, tmp_path / "prediction.h5ad")
+
+    with open_means(tmp_path / "prediction.h5ad") as opened:
+        facts = describe_prediction(opened, means(TRAIN), lambda: means(TRUTH))
+
+    assert (facts.n_answers, facts.n_values) == (0, 0)
+
+
 @pytest.mark.parametrize("content", [b"", b"no HDF5 at all"])
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "prediction.h5ad"

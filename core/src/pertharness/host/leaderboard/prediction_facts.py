@@ -187,8 +187,11 @@ def _weights(n_genes: int) -> np.ndarray:
 
 
 def _labels(column: Any) -> list[str]:
-    """Return the labels of a column of ``obs``: categorical, or an array of texts."""
+    """Return the labels of a column of ``obs``: categorical, or an array of texts; without rows, of any type."""
+    codes = column["codes"][:] if hasattr(column, "keys") else column[:]
+    if not len(codes):
+        return []
     if hasattr(column, "keys"):
         names = column["categories"].asstr()[:]
-        return [str(names[code]) for code in column["codes"][:]]
+        return [str(names[code]) for code in codes]
     return [str(label) for label in column.asstr()[:]]
