@@ -117,7 +117,7 @@ def test_the_graph_equals_make_go():
 
 
 def test_the_graph_equals_that_of_the_fixture():
-    terms = {gene: set(one) for gene, one in json.loads((FIXTURE / "gene2go.json").read_text()).items()}
+    terms = {gene: set(listed) for gene, listed in json.loads((FIXTURE / "gene2go.json").read_text()).items()}
     expected = pd.read_csv(FIXTURE / "go_essential_all.csv", converters=EXACT)
     assert _edges_of(make_edges(terms, sorted(terms))) == _edges_of(expected)
 

@@ -166,7 +166,7 @@ def _plain_script(posed, gene2go, folder, seed):
     import gears
     import torch
 
-    terms = {gene: set(one) for gene, one in json.loads(gene2go.read_text()).items()}
+    terms = {gene: set(listed) for gene, listed in json.loads(gene2go.read_text()).items()}
     rows = [(a, b, len(terms[a] & terms[b]) / len(terms[a] | terms[b])) for a in sorted(terms) for b in sorted(terms)]
     home = folder / "plain"
     (home / "go_essential_all").mkdir(parents=True)

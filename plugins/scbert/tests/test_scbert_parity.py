@@ -99,7 +99,8 @@ def test_classes(expected, facts):
     path = FIXTURE / "head_state_dict.pt"
     state = read_state_dict(path)
     head = facts["head"]
-    dim, n_features = state["token_emb.weight"].shape[1], facts["nb_features"]
+    dim = state["token_emb.weight"].shape[1]
+    n_features = len(state["performer.net.layers.0.0.fn.fast_attention.projection_matrix"])
     sizes = Sizes(head["n_genes"], facts["num_tokens"], dim, head["depth"], head["heads"], head["dim_head"], n_features)
     network = ScBert(sizes, head["n_classes"]).eval()
     load_state(network, state, key_rules(classifier=False), source=path.name)

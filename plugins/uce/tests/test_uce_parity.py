@@ -107,10 +107,11 @@ def test_each_cell_alone_is_drawn_from_the_same_stream(expected, facts, network,
     rng = np.random.RandomState(facts["sampling_seed"])
     ours = embedder(network, state)
     for counts, alone in zip(expected["counts"], expected["cell_embedding_batch_of_one"], strict=True):
-        one = draw_sentences(
-            sparse.csr_matrix(counts[None]), places, rng, sample_size=facts["sample_size"], positions=1536
-        )
-        np.testing.assert_allclose(ours.embed(one)[0], alone, atol=TOLERANCE, rtol=0)
+        sentence = draw_sentences(
+            sparse.csr_matrix(counts[None]), places, rng, sample_size=facts["sample_size"],
+            positions=facts["pad_length"],
+        )  # fmt: skip
+        np.testing.assert_allclose(ours.embed(sentence)[0], alone, atol=TOLERANCE, rtol=0)
 
 
 def test_the_fixture_has_no_array_that_is_not_tested(expected):

@@ -42,8 +42,8 @@ class Targets:
 
     def token(self, target: str) -> int | None:
         """Return the token of a target; None if it has none."""
-        found = self.tokens.get(target)
-        return self.tokens.get(target.upper()) if found is None and self.any_case else found
+        token = self.tokens.get(target)
+        return self.tokens.get(target.upper()) if token is None and self.any_case else token
 
     def why_not(self, label: str) -> str:
         """Return why a perturbation cannot be made; empty if it can."""

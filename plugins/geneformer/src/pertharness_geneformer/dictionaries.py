@@ -37,8 +37,8 @@ class Dictionaries:
 
     def id_of(self, name: str) -> str | None:
         """Return the Ensembl id, of those with a token, of a symbol or an earlier id; None if it has none."""
-        found = self.mapping.get(name)
-        return found if found in self.tokens else None
+        identifier = self.mapping.get(name)
+        return identifier if identifier in self.tokens else None
 
     def id_of_symbol(self, symbol: str, symbols: Symbols) -> str | None:
         """Return the Ensembl id of the symbol of a gene of the data; None if it has none.

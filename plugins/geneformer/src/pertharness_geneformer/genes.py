@@ -66,15 +66,15 @@ def match_genes(
     DataError
         If no gene has a token, or one has no median.
     """
-    found, ways = [], {"id": 0, "symbol": 0}
+    identifiers, ways = [], {"id": 0, "symbol": 0}
     stated = [""] * len(names) if ensembl_ids is None else list(map(str, ensembl_ids))
     for name, text in zip(names, stated, strict=True):
         identifier = ensembl_id(text.upper()) or ensembl_id(name.upper())
         known = dictionaries.id_of(identifier) if identifier else dictionaries.id_of_symbol(name, symbols)
-        found.append(known)
+        identifiers.append(known)
         if known is not None:
             ways["id" if identifier else "symbol"] += 1
-    ids = tuple(dict.fromkeys(known for known in found if known is not None))
+    ids = tuple(dict.fromkeys(known for known in identifiers if known is not None))
     if not ids:
         raise DataError(_no_match(names, dictionaries, symbols))
     if absent := [known for known in ids if known not in dictionaries.medians]:
@@ -83,7 +83,7 @@ def match_genes(
             "data that have a token: tokens and medians are of different versions; take both from one"
         )
     number = {known: position for position, known in enumerate(ids)}
-    of_column = np.array([UNKNOWN if known is None else number[known] for known in found], dtype=np.int64)
+    of_column = np.array([UNKNOWN if known is None else number[known] for known in identifiers], dtype=np.int64)
     tokens = np.array([dictionaries.tokens[known] for known in ids], dtype=np.int64)
     medians = np.array([dictionaries.medians[known] for known in ids], dtype=np.float64)
     return Genes(tuple(names), of_column, ids, tokens, medians, _note(names, of_column, ids, ways))

@@ -165,7 +165,7 @@ def read_sizes(state: Mapping[str, Tensor], source: str) -> Sizes:
             f"{source} is not the published layout ({error}): expected the keys of scBERT's PerformerLM, below "
             f"{INSIDE!r}"
         ) from None
-    layers = {int(found.group(1)) for key in state if (found := _LAYER.match(key))}
+    layers = {int(number.group(1)) for key in state if (number := _LAYER.match(key))}
     if (depth := len(layers)) <= max(layers):
         raise CheckpointError(
             f"{source} has {depth} layers, and one is number {max(layers)}; expected 0 to {depth - 1}"

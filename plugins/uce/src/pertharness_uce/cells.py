@@ -37,8 +37,8 @@ class Observed:
 
     def counts(self) -> np.ndarray:
         """Return the counts of the targets, float64, by the rule of `pertharness_foundation.counts.recover_counts`."""
-        rates, one = (np.expm1(logs).astype(np.float64) / TOTAL for logs in (self.values, self.smallest[:, None]))
-        counts: np.ndarray = rates / one
+        rates, smallest = (np.expm1(logs).astype(np.float64) / TOTAL for logs in (self.values, self.smallest[:, None]))
+        counts: np.ndarray = rates / smallest
         return counts
 
 
