@@ -181,7 +181,20 @@ def test_targets_that_are_not_measured_or_not_known(posed, tiny, run_fit, run_pr
         assert "KLF1 is not among the genes of the data" in prediction.uns["unanswered"]["KLF1"]
         if procedure == "corrected":
             assert "NEWKLF1 has no protein embedding" in prediction.uns["unanswered"]["NEWKLF1"]
-    assert "39 of 40 are in the model's vocabulary" in "\n".join(prediction.uns["notes"])
+    notes = "\n".join(prediction.uns["notes"])
+    assert "39 of 40 are in the model's vocabulary" in notes
+    assert "training perturbations have no embedding (first: 'CEBPE+KLF1': KLF1 is not among the genes of the" in notes
+    posed.train.var_names = posed.train.var_names.str.lower()
+    with pytest.raises(Skip, match=r"at least one training perturbation .*: 11 training .* is not among the genes"):
+        run_fit(posed.train, tiny)
+
+
+def test_a_training_target_that_no_cell_expresses_is_in_the_record(posed, tiny, run_fit):
+    values = posed.train.X.tolil()
+    values[:, GENES.index("KLF1")] = 0
+    posed.train.X = sparse.csr_matrix(values)
+    notes = run_fit(posed.train, tiny).notes
+    assert "targets that no training cell of their condition expresses, pasted as 0: KLF1" in notes
 
 
 def oracle(cells, targets):
@@ -200,7 +213,11 @@ def oracle(cells, targets):
 def test_a_target_that_no_cell_expresses_and_queries_without_cells(fitted, posed, held_out, run_predict):
     silent = held_out.copy()
     silent.X = sparse.csr_matrix(silent.X.shape, dtype=np.float32)
-    assert np.isfinite(run_predict(fitted, posed, silent).X).all()
+    prediction = run_predict(fitted, posed, silent)
+    assert np.isfinite(prediction.X).all()
+    line = "targets that no held-out cell of their condition expresses, pasted as 0: FOS, GATA1, KLF1, MYC"
+    assert line in list(prediction.uns["notes"])
+    assert not any("pasted as 0" in note for note in run_predict(fitted, posed, held_out).uns["notes"])
     first = posed.queries[0]
     rest = run_predict(fitted, posed, held_out[held_out.obs["perturbation"] != first].copy())
     assert list(rest.obs["perturbation"]) == posed.queries[1:]
@@ -276,6 +293,11 @@ def test_data_with_ensembl_ids_need_a_table(posed, tiny, run_fit, tmp_path):
     rows = [f"{gene}\t\t\t{stem}" for gene, stem in zip(GENES, ids, strict=True)]
     table.write_text("\n".join(["symbol\talias_symbol\tprev_symbol\tensembl_gene_id", *rows]) + "\n")
     posed.train.var_names = ids
+    id_of = dict(zip(GENES, ids, strict=True))
+    labels = posed.train.obs["perturbation"].astype(str)
+    posed.train.obs["perturbation"] = [
+        "+".join(sorted(id_of.get(name, name) for name in label.split("+"))) for label in labels
+    ]
     del posed.train.var["ensembl_id"]
     with pytest.raises(DataError, match="the data have Ensembl ids, and the model knows symbols"):
         run_fit(posed.train, tiny)

@@ -41,6 +41,11 @@ class Observed:
         counts: np.ndarray = rates / smallest
         return counts
 
+    def silent(self) -> list[int]:
+        """Return the columns of the targets that none of the cells expresses."""
+        columns: list[int] = self.columns[~self.values.any(axis=0)].tolist()
+        return columns
+
 
 def read_cells(adata: AnnData, notes: list[str], what: str) -> tuple[Any, np.ndarray]:
     """Return expression, CSR float32, and labels of the cells of which something was measured.
@@ -93,7 +98,7 @@ def draw_pool(controls: Any, size: int, draws: ControlDraws, rng: np.random.Rand
     """
     n_controls = controls.shape[0]
     if not n_controls:
-        raise Skip("UCE makes the cells of a condition of control cells, and all of them are empty")
+        raise Skip("UCE makes the cells of a condition of control cells, and there are none, or all of them are empty")
     if draws == "replacement":
         rows = rng.choice(n_controls, size)
     else:

@@ -50,7 +50,7 @@ def fit_model(
     Raises
     ------
     Skip
-        If there is no usable control cell.
+        If there is no usable control cell, or no training perturbation can have an embedding.
     """
     device = open_device(device_name)
     published = read_published(name, find_files(name, files, settings.files))
@@ -61,12 +61,7 @@ def fit_model(
     expression, labels = read_cells(train, notes, "training")
     pool = draw_controls(expression[labels == CONTROL], settings, seed)
     cells_of: dict[str, Callable[[np.random.RandomState], Any]] = {CONTROL: lambda rng: pool}
-    column_of = genes.column_of()
-    pasted = settings.choices().pasted_values
-    for label in sorted(set(labels) - {CONTROL}):
-        if not why_not(label, genes, settings):
-            observed = observe(expression[labels == label], columns_of(targets_of(label), column_of))
-            cells_of[label] = partial(paste, pool, observed, pasted)
+    cells_of |= _perturbed_cells(expression, labels, pool, genes, settings, notes)
     embedded = embed_conditions(embedder, genes, settings, seed, cells_of)
     if note := embedded.left.note(settings.sampling.min_genes):
         notes.append(f"training cells: {note}")
@@ -76,6 +71,42 @@ def fit_model(
             "parameter filtering=off"
         )
     return Fitted(embedder, genes, Conditions.of(train, embedded.vectors), settings, tuple(notes))
+
+
+def _perturbed_cells(
+    expression: Any, labels: np.ndarray, pool: Any, genes: Genes, settings: Settings, notes: list[str]
+) -> dict[str, Callable[[np.random.RandomState], Any]]:
+    """Return for each training perturbation that can have an embedding the function that makes its cells.
+
+    Parameters
+    ----------
+    notes
+        Gets lines on perturbations that can have none, and on targets that no cell expresses.
+
+    Raises
+    ------
+    Skip
+        If no perturbation can have one; the message has the reason of the first.
+    """
+    column_of, pasted = genes.column_of(), settings.choices().pasted_values
+    cells_of: dict[str, Callable[[np.random.RandomState], Any]] = {}
+    reasons: dict[str, str] = {}
+    silent: list[int] = []
+    for label in sorted(set(labels) - {CONTROL}):
+        if reason := why_not(label, genes, settings):
+            reasons[label] = reason
+            continue
+        observed = observe(expression[labels == label], columns_of(targets_of(label), column_of))
+        silent += observed.silent()
+        cells_of[label] = partial(paste, pool, observed, pasted)
+    if reasons:
+        first, reason = next(iter(reasons.items()))
+        text = f"{len(reasons)} training perturbations have no embedding (first: {first!r}: {reason})"
+        if not cells_of:
+            raise Skip(f"UCE needs at least one training perturbation beside the control: {text}")
+        notes.append(text)
+    notes += genes.silent_note(silent, "training")
+    return cells_of
 
 
 def _genes(name: str, train: AnnData, published: Published, settings: Settings) -> Genes:

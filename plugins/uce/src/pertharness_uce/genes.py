@@ -12,6 +12,9 @@ from pertharness_foundation.genes import GeneTable, match_genes
 from pertharness_uce.sentences import Places
 from pertharness_uce.vocabulary import Vocabulary
 
+SHOWN = 5
+"""Genes that a line of the record names; of more, the number."""
+
 
 @dataclass(frozen=True)
 class Genes:
@@ -37,6 +40,23 @@ class Genes:
     def column_of(self) -> dict[str, int]:
         """Return the column of each gene of the data."""
         return {name: column for column, name in enumerate(self.names)}
+
+    def silent_note(self, columns: Sequence[int], which: str) -> list[str]:
+        """Return a line for the record on targets that no cell of their condition expresses; none if there are none.
+
+        Parameters
+        ----------
+        columns
+            Of these targets.
+        which
+            Which cells these are, for that line.
+        """
+        names = sorted({self.names[column] for column in columns})
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        text = (
+            f"targets that no {which} cell of their condition expresses, pasted as 0: {', '.join(names[:SHOWN])}{more}"
+        )
+        return [text] if names else []
 
 
 def choose_genes(

@@ -40,12 +40,15 @@ def predict_queries(
     reasons = {query: why_not(query, genes, settings) for query in queries}
     pool = draw_controls(read_cells(controls, notes, "control")[0], settings, seed)
     cells_of: dict[str, Callable[[np.random.RandomState], Any]] = {}
+    silent: list[int] = []
     for query in sorted(query for query in queries if not reasons[query]):
         observed = observe_query(oracle, query, genes)
         if observed is None:
             reasons[query] = "no held-out cell of it has observed values"
         else:
+            silent += observed.silent()
             cells_of[query] = partial(paste, pool, observed, settings.choices().pasted_values)
+    notes += genes.silent_note(silent, "held-out")
     embedded = embed_conditions(fitted.embedder, genes, settings, seed, cells_of)
     if note := embedded.left.note(settings.sampling.min_genes):
         notes.append(f"query cells: {note}")
