@@ -129,6 +129,22 @@ def test_a_target_that_no_control_expresses(train, posed):
     model = train(absent_target="no_op", control_embedding="own", **as_knock_out(posed))
     vectors, _ = model.pool_of(sparse.csr_matrix(controls.X), "cpu").embed(["KLF1", CONTROL])
     np.testing.assert_array_equal(vectors["KLF1"], vectors[CONTROL])
+    answer = predict(model=model, controls=controls, queries=["KLF1", "MYC"], device="cpu", seed=1)
+    line = "1 perturbations (first: 'KLF1') have targets that no control cell expresses: none is deleted"
+    assert line in list(answer.uns["notes"])
+
+
+def test_an_edit_of_another_gene_than_the_target_stands_in_the_record():
+    from pertharness_geneformer.conditions import Pool, Targets
+    from pertharness_geneformer.settings import PROCEDURES
+
+    targets = Targets({"KLF1": 900, "MYC": 5}, any_case=False)
+    cells = [np.arange(120), np.arange(110)]
+    paper, corrected = (Pool(cells, None, targets, "delete", PROCEDURES[name], 200) for name in PROCEDURES)
+    (line,) = paper.edits_note(["KLF1", "KLF1+MYC", "MYC", CONTROL])
+    assert line.startswith("1 perturbations (first: 'KLF1') have targets that no control cell expresses")
+    assert "the token at place 100 from the end is deleted, as published" in line
+    assert corrected.edits_note(["KLF1"]) == paper.edits_note(["MYC"]) == []
 
 
 def test_the_control_is_zeros_or_its_own_cells(train):

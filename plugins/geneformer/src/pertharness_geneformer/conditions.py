@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,6 +93,30 @@ class Pool:
                 else:
                     vectors[label] = self.embedder.mean(perturbed)
         return vectors, reasons
+
+    def edits_note(self, labels: Iterable[str]) -> list[str]:
+        """Return a line for the record on answers that rest on edits of other genes than the targets, if there are any.
+
+        Parameters
+        ----------
+        labels
+            Those that have a vector.
+        """
+        if self.mode != "delete" or self.choices.absent_target == "skip_cell":
+            return []
+        present = set(np.concatenate(self.cells).tolist())
+        without = [label for label in labels if label != CONTROL and present.isdisjoint(self.targets.of(label))]
+        if not without:
+            return []
+        instead = (
+            "none is deleted"
+            if self.choices.absent_target == "no_op"
+            else (f"the token at place {FROM_THE_END} from the end is deleted, as published")
+        )
+        return [
+            f"{len(without)} perturbations (first: {without[0]!r}) have targets that no control cell expresses: "
+            f"{instead}"
+        ]
 
     def _control(self) -> np.ndarray:
         """Return the embedding of the control; published are zeros."""

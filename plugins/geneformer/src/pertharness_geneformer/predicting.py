@@ -29,6 +29,8 @@ def predict_geneformer(fitted: Fitted, controls: AnnData, queries: Sequence[str]
     cells = read_cells(controls, fitted.genes, notes, "control")
     if not cells.expression.shape[0]:
         raise Skip("Geneformer perturbs control cells, and none has a gene that it knows")
-    vectors, reasons = fitted.pool_of(cells.expression, device).embed(queries)
+    pool = fitted.pool_of(cells.expression, device)
+    vectors, reasons = pool.embed(queries)
+    notes += pool.edits_note(vectors)
     decoded = decode(fitted.conditions, vectors, queries, fitted.settings.decoding, seed)
     return make_prediction(decoded.means, fitted.genes.names, reasons, notes=[*notes, *decoded.notes])
