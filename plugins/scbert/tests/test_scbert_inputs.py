@@ -177,8 +177,11 @@ def test_cells_with_too_few_genes_are_left_out_and_counted(posed, quick, run_fit
 
 
 def test_no_control_cell_with_enough_genes_is_a_skip(posed, quick, run_fit):
-    with pytest.raises(Skip, match=r"no control cell expresses enough genes of its list \(\d+ cells were left out"):
+    with pytest.raises(Skip, match=r"there are none \(172 cells express too few genes of its list; see min_genes\)"):
         run_fit(posed, quick | {"min_genes": 41})
+    perturbed = posed.train[(posed.train.obs["perturbation"] != "control").to_numpy()].copy()
+    with pytest.raises(Skip, match=r"there are none \(the training data have no controls\)"):
+        run_fit(replace(posed, train=perturbed), quick)
 
 
 @pytest.mark.parametrize(
@@ -209,11 +212,12 @@ def test_training_conditions_without_an_embedding_are_counted(posed, quick, run_
     assert "training conditions have a target outside scBERT's gene list, such as 'JUN'" in notes
     assert "1 training conditions have no cell that expresses enough genes, such as 'MYC', and no embedding" in notes
     assert {"JUN", "MYC"}.isdisjoint(fitted.conditions.embeddings)
-    queries = ["JUN", "CEBPE+NOBODY", *posed.queries]
+    queries = ["JUN", "CEBPE+NOBODY", "JUN+NOBODY", *posed.queries]
     oracle = make_oracle(["JUN", *posed.queries], listed=genes)
     prediction = predict(model=fitted, controls=posed.controls, queries=queries, oracle=oracle, seed=1)
     assert prediction.uns["unanswered"] == {
         "JUN": "JUN is not in scBERT's gene list", "CEBPE+NOBODY": "NOBODY is not in scBERT's gene list",
+        "JUN+NOBODY": "JUN and NOBODY are not in scBERT's gene list",
     }  # fmt: skip
     assert list(prediction.obs["perturbation"]) == posed.queries
 

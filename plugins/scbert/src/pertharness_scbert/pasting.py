@@ -179,8 +179,10 @@ def draw_controls(screen: Screen, n_cells: int, seed: int) -> np.ndarray:
     """
     controls = np.flatnonzero(screen.labels == CONTROL)
     if not len(controls):
-        raise Skip(
-            "scBERT embeds control cells, and no control cell expresses enough genes of its list "
-            f"({screen.left_out} cells were left out for that; see min_genes)"
+        why = (
+            f"{screen.left_out} cells express too few genes of its list; see min_genes"
+            if screen.left_out
+            else ("the training data have no controls")
         )
+        raise Skip(f"scBERT embeds control cells, and there are none ({why})")
     return controls[np.random.RandomState(seed).randint(0, len(controls), n_cells)]

@@ -31,7 +31,8 @@ def predict_queries(
     embeddings: dict[str, np.ndarray] = {}
     for query in queries:
         if unlisted := fitted.embedder.pool.unlisted(query):
-            unanswered[query] = f"{', '.join(unlisted)} is not in scBERT's gene list"
+            verb = "are" if len(unlisted) > 1 else "is"
+            unanswered[query] = f"{' and '.join(unlisted)} {verb} not in scBERT's gene list"
         elif (vector := fitted.embedder.embed(query, held_out, seed)) is None:
             unanswered[query] = _without_cells(query, held_out, settings.cells.min_genes)
         else:

@@ -168,7 +168,7 @@ class Pairs:
 def pair_cells(
     labels: np.ndarray, rng: np.random.RandomState, n_controls: int, control: str = CONTROL
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Give each perturbed cell a control, and each control itself.
+    """Return pairs of cells: each perturbed cell with a drawn control, each control with itself.
 
     Conditions come in the order of their first cells, cells of a condition in the order of the data; a control is drawn
     for each perturbed cell, with replacement.
@@ -252,7 +252,9 @@ class Pairing:
 def refuse_too_few(pairs: Pairs, batch_size: int, left_out: Mapping[str, str]) -> None:
     """Raise Skip if there is nothing to train on."""
     if not (pairs.targets != NO_TARGET).any():
-        first, reason = next(iter(left_out.items()), ("none", "there are no perturbations"))
+        if not left_out:
+            raise Skip("scGPT learns from perturbed cells, and the training data have controls alone")
+        first, reason = next(iter(left_out.items()))
         raise Skip(f"scGPT can be given none of the training perturbations (first: {first!r}: {reason})")
     if len(pairs) < batch_size:
         raise Skip(
