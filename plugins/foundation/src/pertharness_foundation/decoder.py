@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pertharness import CONTROL, DataError, Skip
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pertharness_foundation.ridge import ALPHA, fit_ridge
+from pertharness_foundation.settings import Strict
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -29,10 +30,8 @@ _STAND_INS: Mapping[str, str] = {
 _MEANS, _VECTORS = "decoder.means", "decoder.embeddings"
 
 
-class Decoding(BaseModel):
+class Decoding(Strict):
     """Parameters of the decoder: a group in the settings of a model, ``decoding: Decoding = Decoding()``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     embedding: Embedding = Field(
         "model",

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pertharness_foundation.settings import Strict
+from pydantic import Field
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class FileNames(_Strict):
+class FileNames(Strict):
     """Absolute path of a user's file; if empty, the file of the data set or the fetched one is used."""
 
     gene2go: str = Field("", description="file of the terms of each gene; empty: the data set's or the fetched one")
@@ -22,7 +19,7 @@ class FileNames(_Strict):
     )
 
 
-class Network(_Strict):
+class Network(Strict):
     """Arguments of ``model_initialize``.
 
     Left out: ``decoder_hidden_size``, which changes nothing in 0.1.2, and ``uncertainty``, whose loss ends with an
@@ -38,7 +35,7 @@ class Network(_Strict):
     direction_lambda: float = Field(0.1, ge=0, description="weight of the loss on the direction of change")
 
 
-class Optimiser(_Strict):
+class Optimiser(Strict):
     """Arguments of ``train``."""
 
     epochs: int = Field(20, ge=1, description="passes over the training cells; the best on val is kept")
@@ -46,7 +43,7 @@ class Optimiser(_Strict):
     weight_decay: float = Field(5e-4, ge=0, description="weight decay of the optimiser")
 
 
-class Own(_Strict):
+class Own(Strict):
     """Settings of the plugin itself, or of other calls of cell-gears; README.md describes each."""
 
     batch_size: int = Field(32, ge=2, description="cells per step")  # at least 2: batches are normalised
@@ -60,7 +57,7 @@ class Own(_Strict):
     )
 
 
-class Settings(_Strict):
+class Settings(Strict):
     """Parameters of the model."""
 
     network: Network = Network()
@@ -75,7 +72,7 @@ class Settings(_Strict):
         return of_procedure if self.own.control_sampling == "procedure" else self.own.control_sampling
 
 
-class EmbeddingSettings(_Strict):
+class EmbeddingSettings(Strict):
     """Parameters of the embedding."""
 
     k: int = Field(2, ge=1, description="dimensions; the text of doi 10.1038/s41592-025-02772-6 has 10, its code 2")

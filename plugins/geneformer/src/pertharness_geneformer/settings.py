@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from pertharness_foundation.decoder import Decoding
-from pydantic import BaseModel, ConfigDict, Field
+from pertharness_foundation.settings import Strict, choose_quirks
+from pydantic import Field
 
 AbsentTarget = Literal["paper", "skip_cell", "no_op"]
 ControlEmbedding = Literal["zero", "own"]
@@ -15,11 +16,7 @@ Layer = Literal["last", "second_to_last"]
 Pooling = Literal["cls", "mean"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class FileNames(_Strict):
+class FileNames(Strict):
     """A file of the user's, by its absolute path; empty: the file of the card."""
 
     checkpoint: str = Field("", description="model.safetensors in the published layout; empty: that of the card")
@@ -29,7 +26,7 @@ class FileNames(_Strict):
     mapping: str = Field("", description="dictionary of symbols and Ensembl ids, a pickle; empty: that of the card")
 
 
-class EmbeddingFiles(_Strict):
+class EmbeddingFiles(Strict):
     """A file of the user's, by its absolute path; empty: the file of the card."""
 
     checkpoint: str = Field("", description="model.safetensors in the published layout; empty: that of the card")
@@ -38,7 +35,7 @@ class EmbeddingFiles(_Strict):
     mapping: str = Field("", description="dictionary of symbols and Ensembl ids, a pickle; empty: that of the card")
 
 
-class Training(_Strict):
+class Training(Strict):
     """The published fine-tuning: a classifier of the training conditions."""
 
     epochs: int = Field(10, ge=1, description="passes over the training cells")
@@ -49,7 +46,7 @@ class Training(_Strict):
     cells_per_class: int = Field(300, ge=1, description="cells of a condition, at most; the others are not used")
 
 
-class Embedding(_Strict):
+class Embedding(Strict):
     """From control cells to the embedding of a condition."""
 
     perturbation: Literal["auto", "delete", "overexpress"] = Field(
@@ -68,7 +65,7 @@ class Embedding(_Strict):
     )
 
 
-class Procedure(_Strict):
+class Procedure(Strict):
     """Quirks of the published code: ``procedure`` chooses all of them, each parameter one; README.md describes them."""
 
     procedure: Literal["paper", "corrected"] = Field(
@@ -104,7 +101,7 @@ PROCEDURES = {
 }
 
 
-class Settings(_Strict):
+class Settings(Strict):
     """Parameters of the model."""
 
     procedure: Procedure = Procedure()
@@ -115,12 +112,10 @@ class Settings(_Strict):
 
     def choices(self) -> Choices:
         """Return what each quirk's parameter says, and for those that say nothing, the procedure."""
-        values: dict[str, Any] = asdict(PROCEDURES[self.procedure.procedure])
-        named = self.procedure.model_dump(exclude={"procedure"}, exclude_none=True)
-        return Choices(**{**values, **named})
+        return choose_quirks(self.procedure, PROCEDURES)
 
 
-class EmbeddingSettings(_Strict):
+class EmbeddingSettings(Strict):
     """Parameters of the embedding of genes."""
 
     files: EmbeddingFiles = EmbeddingFiles()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from pertharness_foundation.decoder import Decoding
-from pydantic import BaseModel, ConfigDict, Field
+from pertharness_foundation.settings import Strict, choose_quirks
+from pydantic import Field
 
 PositionTable = Literal["off", "on"]
 EmbeddedCells = Literal["first_3", "all"]
@@ -17,18 +18,14 @@ Accumulation = Literal["sum", "mean"]
 FineTuningSeed = Literal["fixed", "run"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class FileNames(_Strict):
+class FileNames(Strict):
     """A file of the user's, by its absolute path; empty: the file of the card."""
 
     checkpoint: str = Field("", description="checkpoint in the published layout; empty: panglao_pretrain.pth")
     gene_list: str = Field("", description="its genes in order: JSON, text, table or .h5ad; empty: that of the card")
 
 
-class GeneList(_Strict):
+class GeneList(Strict):
     """What is made of a gene list that is not known."""
 
     any_order: bool = Field(
@@ -36,7 +33,7 @@ class GeneList(_Strict):
     )
 
 
-class FineTuning(_Strict):
+class FineTuning(Strict):
     """The published fine-tuning on the labels of training conditions."""
 
     epochs: int = Field(100, ge=1, description="passes over the cells, at most; the best on a fifth of them is kept")
@@ -48,14 +45,14 @@ class FineTuning(_Strict):
     smallest_condition: int = Field(6, ge=2, description="conditions with less of the drawn cells are left out")
 
 
-class Cells(_Strict):
+class Cells(Strict):
     """Which cells are used, and how many for an embedding."""
 
     min_genes: int = Field(200, ge=1, description="cells that express less genes of the list are left out")
     control_cells: int = Field(100, ge=1, description="control cells, drawn with replacement, of an embedding")
 
 
-class Procedure(_Strict):
+class Procedure(Strict):
     """Quirks of the published code: ``procedure`` chooses all of them, each parameter one; README.md describes them."""
 
     procedure: Literal["paper", "corrected"] = Field(
@@ -109,7 +106,7 @@ PROCEDURES = {
 }  # fmt: skip
 
 
-class Settings(_Strict):
+class Settings(Strict):
     """Parameters of the model."""
 
     procedure: Procedure = Procedure()
@@ -121,12 +118,10 @@ class Settings(_Strict):
 
     def choices(self) -> Choices:
         """Return what each quirk's parameter says, and for those that say nothing, the procedure."""
-        values: dict[str, Any] = asdict(PROCEDURES[self.procedure.procedure])
-        named = self.procedure.model_dump(exclude={"procedure"}, exclude_none=True)
-        return Choices(**{**values, **named})
+        return choose_quirks(self.procedure, PROCEDURES)
 
 
-class EmbeddingSettings(_Strict):
+class EmbeddingSettings(Strict):
     """Parameters of the gene embedding."""
 
     listing: GeneList = GeneList()

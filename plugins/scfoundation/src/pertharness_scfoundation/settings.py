@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pertharness_foundation.settings import Strict, choose_quirks
+from pydantic import Field
 
 Propagation = Literal["first", "all"]
 KeyMaximum = Literal["batch", "cell", "constant"]
@@ -14,11 +15,7 @@ NetworkSeed = Literal["zero", "run"]
 ControlDraws = Literal["query", "shared"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class FileNames(_Strict):
+class FileNames(Strict):
     """A file of the user's, by its absolute path; empty: the file of the card."""
 
     checkpoint: str = Field("", description="checkpoint in the published layout; empty: models.ckpt of the card")
@@ -27,14 +24,14 @@ class FileNames(_Strict):
     gene_table: str = Field("", description="hgnc_complete_set.txt of the HGNC, for other names of genes; empty: none")
 
 
-class EmbeddingFiles(_Strict):
+class EmbeddingFiles(Strict):
     """A file of the user's, by its absolute path; empty: the file of the card."""
 
     checkpoint: str = Field("", description="checkpoint in the published layout; empty: models.ckpt of the card")
     gene_list: str = Field("", description="gene list of that checkpoint, a TSV; empty: that of the card")
 
 
-class Training(_Strict):
+class Training(Strict):
     """The published training of the graph model."""
 
     epochs: int = Field(5, ge=1, description="passes over the training cells; the best on val is kept")
@@ -45,7 +42,7 @@ class Training(_Strict):
     direction_lambda: float = Field(0.1, ge=0, description="weight of the loss on the direction of change")
 
 
-class Predicting(_Strict):
+class Predicting(Strict):
     """How a prediction is made."""
 
     control_cells: int = Field(300, ge=1, description="control cells, drawn with replacement, of a prediction")
@@ -55,7 +52,7 @@ class Predicting(_Strict):
     )
 
 
-class Procedure(_Strict):
+class Procedure(Strict):
     """Quirks of the published code: ``procedure`` chooses all of them, each parameter one; README.md describes them."""
 
     procedure: Literal["paper", "corrected"] = Field(
@@ -99,7 +96,7 @@ PROCEDURES = {
 }
 
 
-class Settings(_Strict):
+class Settings(Strict):
     """Parameters of the model."""
 
     procedure: Procedure = Procedure()
@@ -109,12 +106,10 @@ class Settings(_Strict):
 
     def choices(self) -> Choices:
         """Return what each quirk's parameter says, and for those that say nothing, the procedure."""
-        values: dict[str, Any] = asdict(PROCEDURES[self.procedure.procedure])
-        named = self.procedure.model_dump(exclude={"procedure"}, exclude_none=True)
-        return Choices(**{**values, **named})
+        return choose_quirks(self.procedure, PROCEDURES)
 
 
-class EmbeddingSettings(_Strict):
+class EmbeddingSettings(Strict):
     """Parameters of the gene embedding."""
 
     files: EmbeddingFiles = EmbeddingFiles()

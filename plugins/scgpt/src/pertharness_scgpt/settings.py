@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pertharness_foundation.settings import Strict, choose_quirks
+from pydantic import Field
 
 GeneSubset = Literal["uniform", "with_targets"]
 PredictSequence = Literal["all", "chunks"]
@@ -18,11 +19,7 @@ CtrlPairs = Literal["identity", "random", "left_out"]
 Precision = Literal["auto", "float16", "bfloat16", "float32"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class FileNames(_Strict):
+class FileNames(Strict):
     """A file of the user's, by its absolute path; empty: the file of the card."""
 
     checkpoint: str = Field("", description="checkpoint in the published layout; empty: best_model.pt of the card")
@@ -30,7 +27,7 @@ class FileNames(_Strict):
     arguments: str = Field("", description="args.json of that checkpoint; empty: the one of the card")
 
 
-class Names(_Strict):
+class Names(Strict):
     """How genes of the data are found in the vocabulary."""
 
     gene_table: str = Field(
@@ -38,7 +35,7 @@ class Names(_Strict):
     )
 
 
-class Training(_Strict):
+class Training(Strict):
     """The published fine-tuning."""
 
     epochs: int = Field(15, ge=1, description="passes over the training pairs, at most")
@@ -50,14 +47,14 @@ class Training(_Strict):
     max_seq_len: int = Field(1536, ge=2, description="genes per training step, of data that have more")
 
 
-class Predicting(_Strict):
+class Predicting(Strict):
     """How a prediction is made."""
 
     pool_size: int = Field(100, ge=1, description="control cells, drawn with replacement, that a prediction averages")
     eval_batch_size: int = Field(64, ge=1, description="most cells predicted at a time; changes no number")
 
 
-class Procedure(_Strict):
+class Procedure(Strict):
     """Quirks of the published code: ``procedure`` chooses all of them, each parameter one; README.md describes them."""
 
     procedure: Literal["paper", "corrected"] = Field(
@@ -112,7 +109,7 @@ PROCEDURES = {
 }  # fmt: skip
 
 
-class Settings(_Strict):
+class Settings(Strict):
     """Parameters of the model."""
 
     procedure: Procedure = Procedure()
@@ -123,12 +120,10 @@ class Settings(_Strict):
 
     def choices(self) -> Choices:
         """Return what each quirk's parameter says, and for those that say nothing, the procedure."""
-        values: dict[str, Any] = asdict(PROCEDURES[self.procedure.procedure])
-        named = self.procedure.model_dump(exclude={"procedure"}, exclude_none=True)
-        return Choices(**{**values, **named})
+        return choose_quirks(self.procedure, PROCEDURES)
 
 
-class EmbeddingSettings(_Strict):
+class EmbeddingSettings(Strict):
     """Parameters of the embedding."""
 
     files: FileNames = FileNames()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from pertharness_foundation.decoder import Decoding
-from pydantic import BaseModel, ConfigDict, Field
+from pertharness_foundation.settings import Strict, choose_quirks
+from pydantic import Field
 
 MaskMode = Literal["upstream", "masked"]
 CountRounding = Literal["truncate", "round"]
@@ -16,11 +17,7 @@ ControlDraws = Literal["replacement", "distinct"]
 UnknownTargets = Literal["ignored", "unanswered"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class FileNames(_Strict):
+class FileNames(Strict):
     """A file of the user's, by its absolute path; empty: the file of the card."""
 
     checkpoint: str = Field("", description="checkpoint in the published layout; empty: the one of the card")
@@ -31,7 +28,7 @@ class FileNames(_Strict):
     offsets: str = Field("", description="species_offsets.pkl of that checkpoint; empty: the one of the card")
 
 
-class Names(_Strict):
+class Names(Strict):
     """How genes of the data are found among the symbols."""
 
     gene_table: str = Field(
@@ -39,7 +36,7 @@ class Names(_Strict):
     )
 
 
-class Sampling(_Strict):
+class Sampling(Strict):
     """How the cells of a condition are made, and sentences of them."""
 
     pool_size: int = Field(100, ge=1, description="control cells that every condition is made of")
@@ -52,7 +49,7 @@ class Sampling(_Strict):
     )
 
 
-class Procedure(_Strict):
+class Procedure(Strict):
     """Quirks of the published code: ``procedure`` chooses all of them, each parameter one; README.md describes them."""
 
     procedure: Literal["paper", "corrected"] = Field(
@@ -98,7 +95,7 @@ PROCEDURES = {
 }  # fmt: skip
 
 
-class Settings(_Strict):
+class Settings(Strict):
     """Parameters of the models."""
 
     procedure: Procedure = Procedure()
@@ -109,12 +106,10 @@ class Settings(_Strict):
 
     def choices(self) -> Choices:
         """Return what each quirk's parameter says, and for those that say nothing, the procedure."""
-        values: dict[str, Any] = asdict(PROCEDURES[self.procedure.procedure])
-        named = self.procedure.model_dump(exclude={"procedure"}, exclude_none=True)
-        return Choices(**{**values, **named})
+        return choose_quirks(self.procedure, PROCEDURES)
 
 
-class EmbeddingSettings(_Strict):
+class EmbeddingSettings(Strict):
     """Parameters of the gene embedding."""
 
     files: FileNames = FileNames()
