@@ -1,14 +1,11 @@
 """Files that are not the published ones: each is refused, with what to do."""
 
-import io
 import json
 import pickle
-import tarfile
 
 import numpy as np
 import pytest
 from pertharness import DataError
-from pertharness.host.fetch.archive import extract_member
 from pertharness.testing.planted import GENES
 
 torch = pytest.importorskip("torch", reason="torch is not installed: the plugin has its own environment")
@@ -17,7 +14,7 @@ from pertharness_uce.genes import choose_genes  # noqa: E402
 from pertharness_uce.symbols import read_symbols  # noqa: E402
 from pertharness_uce.tiny import write_tiny  # noqa: E402
 from pertharness_uce.vocabulary import read_chromosomes, read_offset, read_vocabulary  # noqa: E402
-from pertharness_uce.weights import SYMBOLS, TABLE, find_files, read_published  # noqa: E402
+from pertharness_uce.weights import TABLE, find_files, read_published  # noqa: E402
 
 PAGE = b"<!DOCTYPE html><html><head><title>figshare</title></head></html>"
 
@@ -280,17 +277,3 @@ def test_symbols_of_another_kind(tmp_path, content, message):
     empty.write_text("\n \n")
     with pytest.raises(DataError, match="has no symbols"):
         read_symbols(empty)
-
-
-def test_only_the_member_of_the_archive_that_is_needed_is_written(tiny, tmp_path):
-    archive = tmp_path / "protein_embeddings.tar.gz"
-    with tarfile.open(archive, "w:gz") as tar:
-        for name in (SYMBOLS.wanted, "Mus_musculus.GRCm39.gene_symbol_to_embedding_ESM2.pt"):
-            content = tiny.symbols.read_bytes() if name == SYMBOLS.wanted else b"other"
-            entry = tarfile.TarInfo(f"protein_embeddings/{name}")
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
-    target = tmp_path / "taken" / SYMBOLS.wanted
-    extract_member(archive, SYMBOLS.wanted, target)
-    assert [path.name for path in target.parent.iterdir()] == [SYMBOLS.wanted]
-    assert read_symbols(target).names == tuple(GENES)
