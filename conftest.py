@@ -12,20 +12,20 @@ ROOT = Path(__file__).parent
 # Files whose tests take long, most of it to start interpreters and environments. The first depend on the versions of
 # Python and of dependencies, and run with the oldest and the newest, too.
 SLOW_VERSIONS = frozenset({
-    "core/tests/test_conformance_kit.py",
     "core/tests/test_containers.py",
     "core/tests/test_datasets_h5ad.py",
-    "core/tests/test_datasets_scale.py",
-    "core/tests/test_join.py",
     "core/tests/test_predict_stage.py",
     "core/tests/test_stages.py",
-    "core/tests/test_verify.py",
     "core/tests/test_worker_main.py",
     "plugins/scorers/tests/test_locfdr.py",
     "tests/test_end_to_end.py",
     "tests/test_older_runs.py",
 })  # fmt: skip
 SLOW = SLOW_VERSIONS | frozenset({
+    "core/tests/test_conformance_kit.py",
+    "core/tests/test_datasets_scale.py",
+    "core/tests/test_join.py",
+    "core/tests/test_verify.py",
     "core/tests/test_environment_settings.py",
     "core/tests/test_screen_facts.py",
     "core/tests/test_bytecode.py",
