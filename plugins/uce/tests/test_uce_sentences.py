@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from pertharness import DataError, Skip
 from pertharness.testing.planted import planted_cells
+from pertharness_foundation.cells import read_cells
 from pertharness_foundation.counts import recover_counts
-from pertharness_uce.cells import Left, Observed, Preparation, draw_pool, observe, paste, prepare, read_cells
+from pertharness_uce.cells import Left, Observed, Preparation, draw_pool, observe, paste, prepare
 from pertharness_uce.sentences import Places, draw_sentences
 from scipy import sparse
 

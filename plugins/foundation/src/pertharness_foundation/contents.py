@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pertharness import DataError
+from pertharness import DataError, RemoteFile, Skip
 
 Kind = Literal["torch", "legacy torch", "safetensors", "pickle"]
 _HEAD = 4096
@@ -77,6 +78,39 @@ def named_file(model: str, param: str, text: str) -> Path:
         why = "is not a file" if path.is_absolute() else "is not an absolute path, and jobs work in their own folders"
         raise DataError(f"{model}: {param}={text!r} {why}; expected the absolute path of a file")
     return path
+
+
+def published_file(model: str, files: Mapping[str, Path], card: RemoteFile, named: str, param: str) -> Path:
+    """Return the file that a parameter of a model names, or else that of its card.
+
+    Parameters
+    ----------
+    model
+        Its name, in parameters and in the folder of weights.
+    files
+        The fetched files by name, as the hooks get them.
+    card
+        The published file.
+    named
+        Value of the parameter; empty: none.
+
+    Raises
+    ------
+    Skip
+        If neither is there; the message has the steps to get it.
+    DataError
+        If the parameter names no file.
+    """
+    if named:
+        return named_file(model, param, named)
+    if card.wanted in files:
+        return files[card.wanted]
+    how = f"open {card.url} in a browser, {card.by_hand}, and put it" if card.by_hand else f"put {card.url}"
+    raise Skip(
+        f"{model} needs {card.filename!r}, which is not there: {how} into weights/{model}/ of the data folder "
+        f"('pertharness weights fetch {model}' fetches or checks it), or name a file: "
+        f"{model}[{param}=/PATH/{card.filename}]"
+    )
 
 
 def read_text(path: Path) -> str:

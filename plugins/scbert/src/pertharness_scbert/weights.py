@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pertharness import RemoteFile, Skip
+from pertharness_foundation.contents import published_file
 
 if TYPE_CHECKING:
     from pertharness_foundation.checkpoint import KeyRules
@@ -61,29 +62,6 @@ class Published:
     note: str
 
 
-def find_file(files: Mapping[str, Path], card: RemoteFile, named: str, param: str) -> Path:
-    """Return the file that a parameter names, or else that of the card.
-
-    Raises
-    ------
-    Skip
-        If neither is there; the message says how to get it.
-    DataError
-        If the parameter names no file.
-    """
-    if named:
-        from pertharness_foundation.contents import named_file
-
-        return named_file("scbert", param, named)
-    if card.wanted in files:
-        return files[card.wanted]
-    raise Skip(
-        f"scBERT needs {card.filename!r}, which is not there: open {card.url} in a browser, {card.by_hand}, and put it "
-        "into weights/scbert/ of the data folder ('pertharness weights fetch scbert' checks it), or name a "
-        f"file: scbert[{param}=/PATH/{card.filename}]"
-    )
-
-
 def read_published(files: Mapping[str, Path], named: FileNames, *, any_order: bool) -> Published:
     """Read a checkpoint and its gene list; `any_order` takes a list of unknown order for the published one, too.
 
@@ -97,8 +75,8 @@ def read_published(files: Mapping[str, Path], named: FileNames, *, any_order: bo
     from pertharness import read_gene_list
     from pertharness_foundation.checkpoint import read_checkpoint, state_dict_in
 
-    path = find_file(files, CHECKPOINT, named.checkpoint, "checkpoint")
-    genes = tuple(read_gene_list(find_file(files, GENE_LIST, named.gene_list, "gene_list")))
+    path = published_file("scbert", files, CHECKPOINT, named.checkpoint, "checkpoint")
+    genes = tuple(read_gene_list(published_file("scbert", files, GENE_LIST, named.gene_list, "gene_list")))
     content = read_checkpoint(path)
     at = (INSIDE,) if isinstance(content, Mapping) and INSIDE in content else ()
     state = state_dict_in(content, source=path.name, at=at)

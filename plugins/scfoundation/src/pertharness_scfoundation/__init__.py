@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pertharness import Card, EmbeddingOffer, ModelOffer, Skip, hookimpl, read_settings, settings_of
+from pertharness_foundation.contents import published_file
 
 from pertharness_scfoundation.settings import EmbeddingFiles, EmbeddingSettings, FileNames, Settings
 from pertharness_scfoundation.terms import GENE2GO, OF_DATASET
-from pertharness_scfoundation.weights import CHECKPOINT, GENE_LIST, REPLACED, find_file, read_gene_list, read_gene_table
+from pertharness_scfoundation.weights import CHECKPOINT, GENE_LIST, REPLACED, read_gene_list, read_gene_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,8 +72,8 @@ def embed(labels: list[str], files: Mapping[str, Path], params: Mapping[str, Any
     import pandas as pd
 
     named = read_settings(EmbeddingSettings, params, what=EMBEDDING.name).files
-    checkpoint = find_file(files, CHECKPOINT, named.checkpoint, "checkpoint")
-    genes = read_gene_list(find_file(files, GENE_LIST, named.gene_list, "gene_list"))
+    checkpoint = published_file("scfoundation", files, CHECKPOINT, named.checkpoint, "checkpoint")
+    genes = read_gene_list(published_file("scfoundation", files, GENE_LIST, named.gene_list, "gene_list"))
     table = read_gene_table(checkpoint, genes)
     row = {gene: number for number, gene in enumerate(genes)}
     known = [label for label in labels if label in row]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pertharness_foundation.contents import named_file
+from pertharness_foundation.contents import named_file, published_file
 from pertharness_foundation.device import choose_precision, open_device
 from pertharness_foundation.genes import read_hgnc
 from pertharness_foundation.terms import read_terms
@@ -16,7 +16,7 @@ from pertharness_scfoundation.embedder import make_embedder
 from pertharness_scfoundation.settings import Settings
 from pertharness_scfoundation.terms import OF_DATASET, find_terms
 from pertharness_scfoundation.training import Fitted, fit_head
-from pertharness_scfoundation.weights import CHECKPOINT, GENE_LIST, find_file, read_gene_list, read_pretrained
+from pertharness_scfoundation.weights import CHECKPOINT, GENE_LIST, read_gene_list, read_pretrained
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -36,8 +36,8 @@ def fit_model(
         If a file or the data are not what they have to be.
     """
     named = settings.files
-    checkpoint = find_file(files, CHECKPOINT, named.checkpoint, "checkpoint")
-    genes = read_gene_list(find_file(files, GENE_LIST, named.gene_list, "gene_list"))
+    checkpoint = published_file("scfoundation", files, CHECKPOINT, named.checkpoint, "checkpoint")
+    genes = read_gene_list(published_file("scfoundation", files, GENE_LIST, named.gene_list, "gene_list"))
     terms_file = find_terms(files, named.gene2go)
     gene_table = named_file("scfoundation", "gene_table", named.gene_table) if named.gene_table else None
     table = None if gene_table is None else read_hgnc(gene_table)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pertharness_foundation.contents import published_file
 from pertharness_foundation.device import choose_precision, open_device
 from pertharness_foundation.saved import load_weights, save_weights
 from torch import Tensor
@@ -18,7 +19,7 @@ from pertharness_scfoundation.graphs import Graph
 from pertharness_scfoundation.network import Dimensions, ScFoundation
 from pertharness_scfoundation.settings import Settings
 from pertharness_scfoundation.training import Fitted, make_head
-from pertharness_scfoundation.weights import CHECKPOINT, find_file, read_pretrained
+from pertharness_scfoundation.weights import CHECKPOINT, read_pretrained
 
 _GRAPHS = ("coexpression", "ontology")
 
@@ -77,7 +78,8 @@ def _network(
     """Return the pretrained network: of the folder where it was saved, else of the card's checkpoint."""
     saved = _below(tensors, "network.")
     if not saved:
-        return read_pretrained(find_file(files, CHECKPOINT, "", "checkpoint"), columns.genes).network
+        checkpoint = published_file("scfoundation", files, CHECKPOINT, "", "checkpoint")
+        return read_pretrained(checkpoint, columns.genes).network
     with torch.device("meta"):
         network: ScFoundation = ScFoundation(Dimensions(**facts["sizes"])).eval()
     network.load_state_dict(saved, assign=True)

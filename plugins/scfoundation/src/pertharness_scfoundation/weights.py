@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pertharness import DataError, RemoteFile, Skip
+from pertharness import DataError, RemoteFile
 
 if TYPE_CHECKING:
     from pertharness_foundation.checkpoint import KeyRules
@@ -53,30 +52,6 @@ class Pretrained:
 
     network: ScFoundation
     note: str
-
-
-def find_file(files: Mapping[str, Path], card: RemoteFile, named: str, param: str) -> Path:
-    """Return the file that a parameter names, or else that of the card.
-
-    Raises
-    ------
-    Skip
-        If neither is there; the message says how to get it.
-    DataError
-        If the parameter names no file.
-    """
-    if named:
-        from pertharness_foundation.contents import named_file
-
-        return named_file("scfoundation", param, named)
-    if card.wanted in files:
-        return files[card.wanted]
-    how = f"open {card.url} in a browser, {card.by_hand}, and put it" if card.by_hand else f"put {card.url}"
-    raise Skip(
-        f"scFoundation needs {card.filename!r}, which is not there: {how} into weights/scfoundation/ of the data "
-        "folder ('pertharness weights fetch scfoundation' fetches or checks it), or name a "
-        f"file: scfoundation[{param}=/PATH/{card.filename}]"
-    )
 
 
 def read_gene_list(path: Path) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pertharness import CONTROL, Skip, targets_of
-from pertharness_foundation.counts import check_log_values
+from pertharness_foundation.cells import read_cells as filled_cells
 from pertharness_foundation.genes import GeneMatch, GeneTable, match_genes
 
 from pertharness_scgpt.settings import CtrlPairs, UnknownGenes
@@ -124,18 +124,7 @@ def read_cells(adata: AnnData, genes: Genes, notes: list[str], what: str = "trai
     DataError
         If values are no log1p of counts per 10 000.
     """
-    from scipy import sparse
-
-    expression = sparse.csr_matrix(adata.X, dtype=np.float32)
-    check_log_values(expression)
-    if not expression.data.all():  # zeros that are stored
-        expression = expression.copy()  # else those of the data set would go, too
-        expression.eliminate_zeros()
-    filled = np.diff(expression.indptr) > 0
-    labels = adata.obs["perturbation"].astype(str).to_numpy(dtype=object)
-    if not filled.all():
-        notes.append(f"{int((~filled).sum())} of {len(filled)} {what} cells are empty and are left out")
-        expression, labels = expression[filled], labels[filled]
+    expression, labels = filled_cells(adata, notes, what)
     if len(genes.columns) < expression.shape[1]:
         expression = expression[:, genes.columns]
     return Cells(expression, labels)

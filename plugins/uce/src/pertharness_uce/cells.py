@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from pertharness import Skip
-from pertharness_foundation.counts import TOTAL, check_log_values, recover_counts, whole_counts
+from pertharness_foundation.counts import TOTAL, recover_counts, whole_counts
 from scipy import sparse
 
 from pertharness_uce.settings import ControlDraws, CountRounding, Filtering, PastedValues
-
-if TYPE_CHECKING:
-    from anndata import AnnData
 
 
 @dataclass(frozen=True)
@@ -47,36 +44,8 @@ class Observed:
         return columns
 
 
-def read_cells(adata: AnnData, notes: list[str], what: str) -> tuple[Any, np.ndarray]:
-    """Return expression, CSR float32, and labels of the cells of which something was measured.
-
-    Parameters
-    ----------
-    notes
-        Gets a line if cells are left out.
-    what
-        Which cells these are, for that line.
-
-    Raises
-    ------
-    DataError
-        If values are no log1p of counts per 10 000.
-    """
-    expression = sparse.csr_matrix(adata.X, dtype=np.float32)
-    check_log_values(expression)
-    if not expression.data.all():  # zeros that are stored
-        expression = expression.copy()  # else those of the data set would go, too
-        expression.eliminate_zeros()
-    filled = np.diff(expression.indptr) > 0
-    labels = adata.obs["perturbation"].astype(str).to_numpy(dtype=object)
-    if not filled.all():
-        notes.append(f"{int((~filled).sum())} of {len(filled)} {what} cells are empty and are left out")
-        expression, labels = expression[filled], labels[filled]
-    return expression, labels
-
-
 def observe(expression: Any, columns: np.ndarray) -> Observed:
-    """Return the values of some genes in cells of which something was measured; `expression` as of `read_cells`."""
+    """Return the values of some genes in cells that are not empty; `expression` as of ``read_cells``."""
     smallest = np.minimum.reduceat(expression.data, expression.indptr[:-1])
     return Observed(columns, expression[:, columns].toarray(), smallest)
 
@@ -87,7 +56,7 @@ def draw_pool(controls: Any, size: int, draws: ControlDraws, rng: np.random.Rand
     Parameters
     ----------
     controls
-        As `read_cells` returns them.
+        As ``read_cells`` of the library returns them.
     draws
         ``replacement``: `size` cells, some of them several times; ``distinct``: each once, fewer if there are fewer.
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pertharness import CONTROL, Skip, targets_of
+from pertharness_foundation.cells import read_cells
 from pertharness_foundation.contents import named_file
 from pertharness_foundation.decoder import Conditions
 from pertharness_foundation.device import open_device
 from pertharness_foundation.genes import read_hgnc
 
-from pertharness_uce.cells import columns_of, draw_pool, observe, paste, read_cells
+from pertharness_uce.cells import columns_of, draw_pool, observe, paste
 from pertharness_uce.embedder import Embedder, embed_conditions, encode_tokens, make_embedder
 from pertharness_uce.genes import Genes, choose_genes
 from pertharness_uce.settings import Settings

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pertharness import DataError, Skip, make_prediction, targets_of
+from pertharness_foundation.cells import read_cells
 from pertharness_foundation.decoder import decode
 
-from pertharness_uce.cells import Observed, columns_of, paste, read_cells
+from pertharness_uce.cells import Observed, columns_of, paste
 from pertharness_uce.embedder import embed_conditions
 from pertharness_uce.fitting import Fitted, draw_controls, why_not
 
