@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 import pertharness as ph
 import pytest
-import tomllib
 from packaging.utils import canonicalize_name
 from pertharness.data.canonical import open_stored, read
 from pertharness.host.environments.folder import open_folder
@@ -116,6 +115,8 @@ def shortened(name: str, tiny: dict[str, str]) -> str:
 
 def recipe_of(short: str, tiny: dict[str, str], environments: dict[str, str]) -> dict[str, Any]:
     """Return a published recipe with one seed and small demos; test weights cannot be part of a common set."""
+    import tomllib  # not in Python 3.10, with which this module is collected, too
+
     recipe = tomllib.loads((PUBLISHED / f"ahlmann-eltze-2025-{short}.toml").read_text(encoding="utf-8"))
     doubles = {} if short == "double" else {"n_doubles": 0}
     datasets = {
