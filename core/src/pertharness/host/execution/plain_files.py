@@ -65,7 +65,7 @@ def is_there(path: Path) -> bool:
 
 
 def unlock_job(launch: Launch) -> None:
-    """Give the watcher access to a job's folders, whatever permissions the ended job left there.
+    """Grant the watcher access to a job's folders, whatever permissions the ended job left there.
 
     Raises
     ------
